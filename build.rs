@@ -1,0 +1,2 @@
+//! Makes the link stubs.
+fn main() {}

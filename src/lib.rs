@@ -1,0 +1,1 @@
+//! zhaul: backup and archive of Proxmox VE guests on ZFS.
