@@ -1,1 +1,3 @@
 //! zhaul: backup and archive of Proxmox VE guests on ZFS.
+
+pub mod model;

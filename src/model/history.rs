@@ -1,0 +1,70 @@
+//! The points of one dataset in the order in which they came to be.
+
+use serde::Serialize;
+
+use super::{Guid, Point, PointKind, PointName};
+
+/// All points of one dataset, oldest first by `createtxg`; where a snapshot and its bookmark share one, the snapshot
+/// stands first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct History(Vec<Point>);
+
+impl History {
+    /// Sorts `points` into a history. The kernel lists in hash order, so this is never redundant.
+    pub fn new(mut points: Vec<Point>) -> Self {
+        points.sort_by(|a, b| {
+            (a.createtxg, a.kind, a.guid, &a.name).cmp(&(b.createtxg, b.kind, b.guid, &b.name))
+        });
+        points.shrink_to_fit();
+        Self(points)
+    }
+
+    /// Every point, oldest first.
+    pub fn points(&self) -> impl DoubleEndedIterator<Item = &Point> {
+        self.0.iter()
+    }
+
+    /// The snapshots that can be built on, oldest first.
+    pub fn snapshots(&self) -> impl DoubleEndedIterator<Item = &Point> {
+        self.0.iter().filter(|point| point.is_snapshot())
+    }
+
+    /// The bookmarks, oldest first.
+    pub fn bookmarks(&self) -> impl DoubleEndedIterator<Item = &Point> {
+        self.0.iter().filter(|point| point.kind == PointKind::Bookmark)
+    }
+
+    /// The newest snapshot that can be built on.
+    pub fn newest_snapshot(&self) -> Option<&Point> {
+        self.snapshots().next_back()
+    }
+
+    /// The snapshot that `guid` identifies.
+    pub fn find_snapshot(&self, guid: Guid) -> Option<&Point> {
+        self.snapshots().find(|point| point.guid == guid)
+    }
+
+    /// The point that `guid` identifies, a snapshot rather than a bookmark where both exist.
+    pub fn find(&self, guid: Guid) -> Option<&Point> {
+        self.find_snapshot(guid)
+            .or_else(|| self.bookmarks().find(|point| point.guid == guid))
+    }
+
+    /// The point of this kind and name.
+    pub fn named(&self, kind: PointKind, name: &PointName) -> Option<&Point> {
+        self.0
+            .iter()
+            .find(|point| point.kind == kind && point.name == *name)
+    }
+
+    /// Whether the dataset has neither snapshots nor bookmarks.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many points there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}

@@ -1,0 +1,131 @@
+//! What exists on all hosts at one moment: what the planner decides from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{DatasetName, Guest, Guid, History, SnapshotName};
+
+/// What a dataset is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DatasetKind {
+    /// A file system: a container's root, or a mere container of datasets.
+    Filesystem,
+    /// A volume (zvol): a virtual machine's disk.
+    Volume,
+}
+
+/// Whether and how a dataset is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encryption {
+    /// Plain.
+    Off,
+    /// Encrypted; a raw send needs no key.
+    On,
+}
+
+/// One file system or volume and its points.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Dataset {
+    /// Its full name.
+    pub name: DatasetName,
+    /// What identifies it, across renames.
+    pub guid: Guid,
+    /// File system or volume.
+    pub kind: DatasetKind,
+    /// Decides between a plain and a raw send.
+    pub encryption: Encryption,
+    /// The `referenced` property: bytes that a full send has to read, roughly.
+    pub referenced_bytes: u64,
+    /// The `written` property: bytes written since the newest snapshot; 0 on an untouched target.
+    pub written_bytes: u64,
+    /// The `receive_resume_token` property: a receive that broke off and can be resumed.
+    pub resume_token: Option<String>,
+    /// The snapshot it was cloned from.
+    pub origin: Option<SnapshotName>,
+    /// Excluded by the user property `zhaul:backup=off`, set here or inherited.
+    pub is_opted_out: bool,
+    /// Its snapshots and bookmarks.
+    pub history: History,
+}
+
+/// The datasets that a host listed, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Listing(BTreeMap<DatasetName, Dataset>);
+
+impl Listing {
+    /// Collects datasets by name.
+    pub fn new(datasets: impl IntoIterator<Item = Dataset>) -> Self {
+        Self(
+            datasets
+                .into_iter()
+                .map(|dataset| (dataset.name.clone(), dataset))
+                .collect(),
+        )
+    }
+
+    /// The dataset of this name.
+    pub fn get(&self, name: &DatasetName) -> Option<&Dataset> {
+        self.0.get(name)
+    }
+
+    /// Every dataset, parents before children.
+    pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
+        self.0.values()
+    }
+
+    /// The datasets below `root`, at any depth, without `root` itself.
+    pub fn below<'a>(&'a self, root: &'a DatasetName) -> impl Iterator<Item = &'a Dataset> {
+        self.0
+            .values()
+            .filter(move |dataset| dataset.name.below(root).is_some())
+    }
+
+    /// Whether any dataset lies below `root`.
+    pub fn has_children(&self, root: &DatasetName) -> bool {
+        self.below(root).next().is_some()
+    }
+}
+
+/// A host's answer to "what have you got?". An empty listing and no answer are different things: only the first may
+/// lead to a full send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// What exists there, possibly nothing.
+    Listed(Listing),
+    /// Nothing is known of the host; the text says why.
+    CouldNotAsk(String),
+}
+
+/// What a target is called in plans, logs and status: the host's name as the policy has it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct TargetName(pub String);
+
+impl fmt::Display for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for TargetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+/// What exists on the source and on every target at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Inventory {
+    /// The datasets under the source roots.
+    pub source: Answer,
+    /// The datasets under each target's root.
+    pub targets: BTreeMap<TargetName, Answer>,
+    /// The guests that this host's Proxmox VE configuration lists; empty where there is none.
+    pub guests: Vec<Guest>,
+}

@@ -1,0 +1,29 @@
+//! The words of the domain, as types: names, points, histories, inventories, sizes, times.
+//!
+//! Nothing here does I/O, reads a clock or logs; everything above may use it, it uses nothing above.
+//! One word has one meaning throughout zhaul:
+//!
+//! * **point**: a snapshot or a bookmark; identified by its [`Guid`], never by its name;
+//! * **history**: the points of one dataset in the order of `createtxg`;
+//! * **base**: the common point that an incremental stream starts from;
+//! * **own** snapshot: one whose name parses under the policy's [`NameFormat`];
+//! * **guest**: one virtual machine or container, that is all its volumes;
+//! * **inventory**: what exists on all hosts at one moment.
+
+mod guest;
+mod history;
+mod inventory;
+mod month;
+mod name;
+mod name_format;
+mod point;
+mod size;
+
+pub use guest::{Guest, GuestId};
+pub use history::History;
+pub use inventory::{Answer, Dataset, DatasetKind, Encryption, Inventory, Listing, TargetName};
+pub use month::Month;
+pub use name::{BookmarkName, DatasetName, NameError, PointName, SnapshotName};
+pub use name_format::{FormatError, NameFormat};
+pub use point::{Guid, Point, PointKind, Txg};
+pub use size::{ByteCount, SizeError};

@@ -1,0 +1,93 @@
+//! A point: a snapshot or a bookmark, and what identifies and orders it.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use super::PointName;
+
+/// The `guid` property: identifies a dataset, or a point wherever it is kept. A snapshot that was received, renamed or
+/// bookmarked keeps it (zfsprops(7)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Guid(pub u64);
+
+impl fmt::Display for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// As text: most readers of JSON keep numbers as doubles and would round a 64-bit GUID.
+impl Serialize for Guid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Guid {
+    /// Six hexadecimal digits that tell two points of one name apart.
+    pub fn short(self) -> String {
+        format!("{:06x}", self.0 & 0xff_ffff)
+    }
+}
+
+/// The `createtxg` property: the transaction group in which a point was made. Orders the points of one pool, and means
+/// nothing across pools. A bookmark has its snapshot's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct Txg(pub u64);
+
+/// Which of the two a point is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PointKind {
+    /// Holds data; can be sent, and can be a base.
+    Snapshot,
+    /// Holds only a place in history; can be a base at the source.
+    Bookmark,
+}
+
+impl PointKind {
+    /// What stands between the dataset's name and the point's.
+    pub fn separator(self) -> char {
+        match self {
+            Self::Snapshot => '@',
+            Self::Bookmark => '#',
+        }
+    }
+}
+
+/// One snapshot or bookmark as a host listed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Point {
+    /// Snapshot or bookmark.
+    pub kind: PointKind,
+    /// Its name within the dataset: for people, and to address it; never to identify it.
+    pub name: PointName,
+    /// What identifies it.
+    pub guid: Guid,
+    /// What orders it within its pool.
+    pub createtxg: Txg,
+    /// The `used` property of a snapshot: bytes that only this snapshot keeps, so what destroying it alone frees.
+    pub used_bytes: u64,
+    /// The `written` property of a snapshot: bytes written between the one before it and this one.
+    pub written_bytes: u64,
+    /// The `userrefs` property of a snapshot: how many user holds keep it from being destroyed.
+    pub holds: u32,
+    /// How many clones depend on a snapshot and keep it from being destroyed.
+    pub clones: u32,
+    /// Marked by `zfs destroy -d`: will vanish when its last hold or clone goes, so nothing may build on it.
+    pub is_doomed: bool,
+}
+
+impl Point {
+    /// Whether this is a snapshot that can be built on.
+    pub fn is_snapshot(&self) -> bool {
+        self.kind == PointKind::Snapshot && !self.is_doomed
+    }
+
+    /// Whether ZFS itself would refuse to destroy it now.
+    pub fn is_pinned(&self) -> bool {
+        self.holds > 0 || self.clones > 0
+    }
+}
