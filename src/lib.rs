@@ -1,3 +1,5 @@
 //! zhaul: backup and archive of Proxmox VE guests on ZFS.
 
 pub mod model;
+pub mod plan;
+pub mod policy;

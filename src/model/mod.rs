@@ -17,6 +17,7 @@ mod month;
 mod name;
 mod name_format;
 mod point;
+mod send;
 mod size;
 
 pub use guest::{Guest, GuestId};
@@ -26,4 +27,5 @@ pub use month::Month;
 pub use name::{BookmarkName, DatasetName, NameError, PointName, SnapshotName};
 pub use name_format::{FormatError, NameFormat};
 pub use point::{Guid, Point, PointKind, Txg};
+pub use send::{ResumePoint, SendFlags};
 pub use size::{ByteCount, SizeError};

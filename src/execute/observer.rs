@@ -1,0 +1,28 @@
+//! Who watches a run: a terminal, a log, a test. Called from several threads at once.
+
+use super::Outcome;
+use crate::model::ByteCount;
+use crate::plan::Step;
+use crate::stream::Sample;
+
+/// Is told what happens, when it happens.
+pub trait Observer: Sync {
+    /// A step begins; for a transfer with the number of bytes it is expected to move, where that is known.
+    fn started(&self, step: &Step, expected: Option<ByteCount>);
+
+    /// A transfer goes on; a few times a second.
+    fn moved(&self, step: &Step, sample: &Sample);
+
+    /// A step has ended or was skipped.
+    fn ended(&self, step: &Step, outcome: &Outcome);
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn started(&self, _step: &Step, _expected: Option<ByteCount>) {}
+    fn moved(&self, _step: &Step, _sample: &Sample) {}
+    fn ended(&self, _step: &Step, _outcome: &Outcome) {}
+}

@@ -1,0 +1,68 @@
+//! What became of a plan: each of its steps with its outcome.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::ByteCount;
+use crate::plan::{Plan, Severity, Step};
+
+/// What became of one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was done.
+    Done {
+        /// Bytes that a transfer moved.
+        moved_bytes: ByteCount,
+        /// How long it took.
+        #[serde(serialize_with = "as_seconds")]
+        seconds: Duration,
+        /// What was left undone and why, for example a held snapshot that stays.
+        remarks: Vec<String>,
+    },
+    /// It failed; nothing that needs it was tried.
+    Failed {
+        /// The error and its causes, outermost first.
+        error: String,
+        /// What to do about it.
+        advice: String,
+    },
+    /// It was not tried, since a step that it needs had failed or the run was stopped.
+    Skipped {
+        /// Why.
+        why: String,
+    },
+}
+
+fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(duration.as_secs_f64())
+}
+
+/// A plan and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// What was planned.
+    pub plan: Plan,
+    /// One for each step of the plan, in its order.
+    pub outcomes: Vec<Outcome>,
+    /// Whether a person or a signal stopped the run.
+    pub was_interrupted: bool,
+}
+
+impl Report {
+    /// Each step with its outcome.
+    pub fn steps(&self) -> impl Iterator<Item = (&Step, &Outcome)> {
+        self.plan.steps.iter().zip(&self.outcomes)
+    }
+
+    /// The steps that failed.
+    pub fn failures(&self) -> impl Iterator<Item = (&Step, &Outcome)> {
+        self.steps().filter(|(_, outcome)| matches!(outcome, Outcome::Failed { .. }))
+    }
+
+    /// The worst thing that the plan found.
+    pub fn worst_finding(&self) -> Option<Severity> {
+        self.plan.findings.iter().map(|finding| finding.severity).max()
+    }
+}

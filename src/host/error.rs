@@ -1,0 +1,73 @@
+//! What can go wrong on a machine with ZFS, in an admin's words.
+
+use std::fmt;
+
+/// An operation on a host that failed: what was tried on what and where; the [`Problem`] is the cause.
+#[derive(Debug, thiserror::Error)]
+#[error("{host}: cannot {operation} {object}")]
+pub struct HostError {
+    /// The host's name.
+    pub host: String,
+    /// A verb phrase, for example `receive into`.
+    pub operation: &'static str,
+    /// The dataset, point or thing it was tried on.
+    pub object: String,
+    /// Why it failed.
+    #[source]
+    pub problem: Problem,
+}
+
+impl HostError {
+    /// Puts the four together.
+    pub fn new(host: impl fmt::Display, operation: &'static str, object: impl fmt::Display, problem: Problem) -> Self {
+        Self { host: host.to_string(), operation, object: object.to_string(), problem }
+    }
+}
+
+/// Why an operation failed. Callers match on the kind; the text is for people.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// The host could not be reached, or the login was refused.
+    #[error("the host cannot be reached: {0}")]
+    Unreachable(String),
+    /// The thing does not exist.
+    #[error("it does not exist")]
+    NotFound,
+    /// A thing of that name exists.
+    #[error("it exists already")]
+    Exists,
+    /// In use: held, mounted, being received into, opened by the kernel.
+    #[error("it is in use: {0}")]
+    Busy(String),
+    /// A snapshot with holds.
+    #[error("it is held (zfs holds names the tags)")]
+    Held,
+    /// A snapshot with clones.
+    #[error("a clone depends on it")]
+    Cloned,
+    /// The pool or a quota is full.
+    #[error("there is no space left: {0}")]
+    NoSpace(String),
+    /// The user may not do it.
+    #[error("permission is missing: {0}")]
+    Denied(String),
+    /// The target was written to since its newest snapshot.
+    #[error("the target was changed since its newest snapshot")]
+    Modified,
+    /// The thing is not what the plan was made for.
+    #[error("it has changed since the plan was made: {0}")]
+    Changed(String),
+    /// Interrupted by a person or a signal.
+    #[error("it was interrupted")]
+    Cancelled,
+    /// No byte moved for too long.
+    #[error("no data moved for {0} seconds")]
+    Stalled(u64),
+    /// The other end said something that makes no sense.
+    #[error("unexpected answer: {0}")]
+    Protocol(String),
+    /// What ZFS or the system said, as it said it.
+    #[error("{0}")]
+    Other(String),
+}

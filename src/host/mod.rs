@@ -1,0 +1,154 @@
+//! One machine that has ZFS, as discover and execute see it.
+//!
+//! Two traits, since the two ends do different things: a [`SourceHost`] snapshots and sends, a [`TargetHost`] receives
+//! and keeps. Real kinds: `local` (libzfs_core in process) is a source; `shell` (only `zfs` and sshd at the other
+//! end, or on this machine) is a target. `fake` is both, in memory, for tests; it enforces ZFS's rules and is checked
+//! against real pools.
+//!
+//! Whoever destroys or renames says with its GUID what is meant; the host looks again just before it acts and refuses
+//! with [`Problem::Changed`] where name and GUID no longer belong together.
+
+mod error;
+
+use crate::model::{
+    BookmarkName, ByteCount, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind, PointName, ResumePoint,
+    SnapshotName,
+};
+use crate::stream;
+
+pub use error::{HostError, Problem};
+
+/// A stream to send. Flags are fixed: large blocks, embedded and compressed blocks as they are; raw where encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendSpec {
+    /// The snapshot to send.
+    pub snapshot: SnapshotName,
+    /// What it starts from, a snapshot or bookmark of the same dataset; `None` for a full stream.
+    pub base: Option<(PointKind, PointName)>,
+    /// Where a broken-off stream goes on, with the flags it began with.
+    pub resume: Option<ResumePoint>,
+    /// `On` sends raw.
+    pub encryption: Encryption,
+}
+
+/// A stream to receive, always resumably and never with force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiveSpec {
+    /// The snapshot that the stream makes here.
+    pub snapshot: SnapshotName,
+    /// Receive as a clone of this snapshot.
+    pub origin: Option<SnapshotName>,
+    /// Whether the dataset is made by this stream and so gets the properties of a safe copy: `readonly=on`, and
+    /// `canmount=noauto` without the stream's `mountpoint`, or `volmode=none`.
+    pub creates_dataset: bool,
+    /// Decides which of these properties.
+    pub kind: DatasetKind,
+}
+
+/// A point that could not be destroyed while the others were.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Its name.
+    pub name: PointName,
+    /// Why it is still there.
+    pub problem: Problem,
+}
+
+/// The sending half of a transfer under way.
+pub trait Outgoing: Send {
+    /// Where the stream comes out. Asked for once.
+    fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::Source + '_>, HostError>;
+
+    /// To be called after the stream's end: whether all of it was sent.
+    fn finish(self: Box<Self>) -> Result<(), HostError>;
+}
+
+/// The receiving half of a transfer under way.
+pub trait Incoming: Send {
+    /// Where the stream goes in. Asked for once.
+    fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::Target + '_>, HostError>;
+
+    /// To be called when the last byte is in: waits until the snapshot is complete.
+    fn finish(self: Box<Self>) -> Result<(), HostError>;
+
+    /// To be called when the stream broke off: ends the receive, keeps what can be resumed, and gives the receiver's
+    /// own account of what was wrong, if it had one.
+    fn abort(self: Box<Self>) -> Option<HostError>;
+}
+
+/// The machine whose guests are backed up.
+pub trait SourceHost: Sync {
+    /// Every dataset at and below `roots`, with all points.
+    fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError>;
+
+    /// Takes all `snapshots` (one pool) in one transaction group, or none.
+    fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError>;
+
+    /// Bookmarks each snapshot (one pool), or none. A bookmark of that name and GUID that is there already is fine.
+    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError>;
+
+    /// Destroys these snapshots of `dataset`; what is held, cloned or changed stays and is reported.
+    fn destroy_snapshots(
+        &self,
+        dataset: &DatasetName,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, HostError>;
+
+    /// Destroys these bookmarks of `dataset`; what has changed stays and is reported.
+    fn destroy_bookmarks(
+        &self,
+        dataset: &DatasetName,
+        bookmarks: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, HostError>;
+
+    /// How many bytes the stream will have (`lzc_send_space`).
+    fn estimate(&self, spec: &SendSpec) -> Result<ByteCount, HostError>;
+
+    /// Starts to send.
+    fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError>;
+}
+
+/// A machine that keeps copies.
+pub trait TargetHost: Sync {
+    /// Every dataset at and below `root`, with all snapshots; empty if `root` does not exist.
+    fn list(&self, root: &DatasetName) -> Result<Listing, HostError>;
+
+    /// Creates `dataset` and its missing parents as empty unmounted containers; existing ones are left alone.
+    fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError>;
+
+    /// Drops a partial receive if its token is still `token` (`zfs receive -A`).
+    fn abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), HostError>;
+
+    /// Starts to receive.
+    fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError>;
+
+    /// Destroys these snapshots of `dataset`; what is held, cloned or changed stays and is reported.
+    fn destroy_snapshots(
+        &self,
+        dataset: &DatasetName,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, HostError>;
+
+    /// Puts the head back onto the newest snapshot, which must be `to` (`zfs rollback` without `-r`).
+    fn rollback(&self, dataset: &DatasetName, to: &PointName, guid: Guid) -> Result<(), HostError>;
+
+    /// Renames a dataset; `to` must not exist.
+    fn rename_dataset(&self, from: &DatasetName, guid: Guid, to: &DatasetName) -> Result<(), HostError>;
+
+    /// Renames a snapshot; `to` must not exist.
+    fn rename_snapshot(
+        &self,
+        dataset: &DatasetName,
+        from: &PointName,
+        guid: Guid,
+        to: &PointName,
+    ) -> Result<(), HostError>;
+
+    /// Destroys a dataset that has exactly these snapshots, and no children, holds or clones.
+    fn destroy_dataset(
+        &self,
+        dataset: &DatasetName,
+        guid: Guid,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<(), HostError>;
+}

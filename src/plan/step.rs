@@ -1,0 +1,210 @@
+//! The plan as plain data: what will be done, in which order, and why.
+//!
+//! A plan leaves no choice to whoever carries it out. It can be printed, compared and checked; the report of a run holds
+//! the very same steps with what became of each.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::Finding;
+use crate::model::{
+    BookmarkName, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint,
+    SnapshotName, TargetName,
+};
+
+/// Everything one run will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The moment it was made for.
+    pub at: Timestamp,
+    /// What to do; each step needs only steps before it.
+    pub steps: Vec<Step>,
+    /// What a person should know: what is blocked, lost, skipped or odd.
+    pub findings: Vec<Finding>,
+}
+
+/// The place of a step in its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct StepId(pub usize);
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Its place in the plan.
+    pub id: StepId,
+    /// The source dataset it serves; `None` where it serves several.
+    pub dataset: Option<DatasetName>,
+    /// Where it acts.
+    pub place: Place,
+    /// What it does.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
+    /// Steps that must have succeeded; where one has not, this step is skipped.
+    pub needs: Vec<StepId>,
+    /// Steps that must have ended, well or not, before this one starts.
+    pub after: Vec<StepId>,
+}
+
+/// The machine a step acts on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// This machine.
+    Source,
+    /// A backup or archive.
+    Target(TargetName),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source => f.write_str("source"),
+            Self::Target(name) => name.fmt(f),
+        }
+    }
+}
+
+/// What a step does. Every name is final; every destroyed or renamed thing is given with its GUID, which is checked
+/// again before it is touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "action", rename_all = "kebab-case")]
+pub enum Action {
+    /// `lzc_snapshot`: all of these in one transaction group.
+    Snapshot {
+        /// One of each dataset, all in one pool.
+        snapshots: Vec<SnapshotName>,
+    },
+    /// `lzc_bookmark`: all of these in one call.
+    Bookmark {
+        /// All in one pool.
+        bookmarks: Vec<NewBookmark>,
+    },
+    /// Creates a dataset and its missing parents as empty unmounted containers; no error where they exist.
+    CreateContainer {
+        /// The dataset.
+        dataset: DatasetName,
+    },
+    /// `zfs receive -A`: drops a partial receive that cannot be resumed; complete snapshots stay.
+    AbortReceive {
+        /// The dataset that holds it.
+        dataset: DatasetName,
+        /// The token, to check that it is still the same.
+        token: String,
+    },
+    /// Sends one stream and receives it.
+    Send(Transfer),
+    /// Destroys snapshots of one dataset.
+    DestroySnapshots {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Which, and why each.
+        snapshots: Vec<Doomed>,
+    },
+    /// Destroys bookmarks of one source dataset.
+    DestroyBookmarks {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Which, and why each.
+        bookmarks: Vec<Doomed>,
+    },
+    /// `zfs rollback` without `-r`: puts a target's head back onto its newest snapshot.
+    Rollback {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Its newest snapshot by then.
+        to: PointName,
+        /// What identifies the snapshot.
+        guid: Guid,
+    },
+    /// Renames a target dataset aside.
+    RenameDataset {
+        /// The dataset.
+        from: DatasetName,
+        /// What identifies the dataset.
+        guid: Guid,
+        /// Its new name.
+        to: DatasetName,
+    },
+    /// Renames a snapshot on an archive.
+    RenameSnapshot {
+        /// The dataset.
+        dataset: DatasetName,
+        /// The name now.
+        from: PointName,
+        /// What identifies the snapshot.
+        guid: Guid,
+        /// Its new name.
+        to: PointName,
+    },
+    /// Destroys an expired superseded line: these snapshots and the dataset, nothing else.
+    DestroyDataset {
+        /// The dataset.
+        dataset: DatasetName,
+        /// What identifies the dataset.
+        guid: Guid,
+        /// Every snapshot it had when it was listed.
+        snapshots: Vec<Doomed>,
+    },
+}
+
+/// A bookmark to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NewBookmark {
+    /// The bookmark.
+    pub bookmark: BookmarkName,
+    /// The name of the snapshot it is made of.
+    pub of: PointName,
+    /// The snapshot's GUID; `None` for one that this run takes.
+    pub guid: Option<Guid>,
+}
+
+/// A point to destroy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Doomed {
+    /// Its name.
+    pub name: PointName,
+    /// What identifies it: checked again before it is destroyed.
+    pub guid: Guid,
+    /// Why.
+    pub why: String,
+    /// Its `used` property: the least that destroying it frees, in bytes.
+    pub used_bytes: u64,
+}
+
+/// One stream from the source to a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Transfer {
+    /// The snapshot to send.
+    pub snapshot: SnapshotName,
+    /// Its GUID; `None` for one that this run takes.
+    pub guid: Option<Guid>,
+    /// What the stream starts from; `None` for a full stream.
+    pub base: Option<Base>,
+    /// Where it goes on.
+    pub resume: Option<ResumePoint>,
+    /// The target snapshot it makes.
+    pub target: SnapshotName,
+    /// Receive as a clone of this target snapshot (an archive's new branch).
+    pub origin: Option<SnapshotName>,
+    /// Whether the target dataset is made by this stream, and so gets its properties.
+    pub creates_dataset: bool,
+    /// Decides which properties the target gets.
+    pub kind: DatasetKind,
+    /// `On` sends raw.
+    pub encryption: Encryption,
+}
+
+/// The common point that an incremental stream starts from, as the source knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Base {
+    /// Snapshot or bookmark, at the source.
+    pub kind: PointKind,
+    /// Its name at the source.
+    pub name: PointName,
+    /// What identifies it on both sides.
+    pub guid: Guid,
+}
