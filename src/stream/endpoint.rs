@@ -1,0 +1,284 @@
+//! The two ends of a stream: where bytes come from and where they go.
+//!
+//! Both may block for ever (a suspended pool, a network that swallows packets), so both must be able to stop.
+//! [`FdSource`] and [`FdTarget`] make any pipe or socket do so: the descriptor is switched to non-blocking
+//! for their lifetime, and every wait polls a [`Cancel`] beside it. They are plain `Read` and `Write`, so that
+//! other layers (TLS) can sit on top of them and inherit the property.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use super::cancel::Cancel;
+
+/// Where the bytes of a transfer come from.
+pub trait Source: Send {
+    /// Reads some bytes. `Ok(Some(0))` is the end; `Ok(None)`: nothing came within `limit`.
+    fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>>;
+}
+
+/// Where the bytes of a transfer go.
+pub trait Target: Send {
+    /// Writes some bytes, at least one; blocks until it can.
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Hands on what the target holds back itself.
+    fn flush_all(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Whether the reader at the other end has gone, as far as can be known without writing: asked while the
+    /// source is silent, so that a dead target is noticed before the next byte.
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+/// Any `Read` as a source, any `Write` as a target. These cannot be interrupted while they block: only for
+/// things that never do, or that watch a [`Cancel`] themselves.
+#[derive(Debug)]
+pub struct Plain<T>(pub T);
+
+impl<R: Read + Send> Source for Plain<R> {
+    fn read_within(&mut self, buffer: &mut [u8], _limit: Option<Duration>) -> io::Result<Option<usize>> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return read.map(Some),
+            }
+        }
+    }
+}
+
+impl<W: Write + Send> Target for Plain<W> {
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn flush_all(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// A pipe, socket or file to read from, that stops when its [`Cancel`] is requested.
+#[derive(Debug)]
+pub struct FdSource<F: AsFd> {
+    fd: Nonblocking<F>,
+    stop: Cancel,
+}
+
+impl<F: AsFd> FdSource<F> {
+    /// Takes over `fd`. Fails if the descriptor's flags cannot be changed (fcntl(2)).
+    pub fn new(fd: F, stop: &Cancel) -> io::Result<Self> {
+        Ok(Self {
+            fd: Nonblocking::new(fd)?,
+            stop: stop.clone(),
+        })
+    }
+}
+
+impl<F: AsFd + Send> Source for FdSource<F> {
+    fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
+        loop {
+            self.stop.check()?;
+            match rustix::io::read(self.fd.as_fd(), &mut *buffer) {
+                Ok(read) => return Ok(Some(read)),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    if self
+                        .stop
+                        .wait_for(self.fd.as_fd(), PollFlags::IN, limit)?
+                        .is_none()
+                    {
+                        return Ok(None);
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl<F: AsFd + Send> Read for FdSource<F> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Without a limit there is always an answer.
+        self.read_within(buffer, None).map(Option::unwrap_or_default)
+    }
+}
+
+/// A pipe, socket or file to write to, that stops when its [`Cancel`] is requested.
+#[derive(Debug)]
+pub struct FdTarget<F: AsFd> {
+    fd: Nonblocking<F>,
+    stop: Cancel,
+}
+
+impl<F: AsFd> FdTarget<F> {
+    /// Takes over `fd`. Fails if the descriptor's flags cannot be changed (fcntl(2)).
+    pub fn new(fd: F, stop: &Cancel) -> io::Result<Self> {
+        Ok(Self {
+            fd: Nonblocking::new(fd)?,
+            stop: stop.clone(),
+        })
+    }
+}
+
+impl<F: AsFd + Send> Target for FdTarget<F> {
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            self.stop.check()?;
+            match rustix::io::write(self.fd.as_fd(), bytes) {
+                Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => return Ok(written),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.stop.wait_for(self.fd.as_fd(), PollFlags::OUT, None)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        // With no events asked for, poll reports only error and hang-up.
+        let seen = self
+            .stop
+            .wait_for(self.fd.as_fd(), PollFlags::empty(), Some(Duration::ZERO));
+        matches!(seen, Ok(Some(flags)) if flags.intersects(PollFlags::ERR | PollFlags::HUP))
+    }
+}
+
+impl<F: AsFd + Send> Write for FdTarget<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_some(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A pipe of about `bytes`: the read end, then the write end; neither is inherited by children.
+///
+/// The size is set here and never again: growing a pipe that holds data can hang its writer. More than the
+/// system allows (`/proc/sys/fs/pipe-max-size` for everybody but root) falls back to the largest that works.
+pub fn pipe(bytes: usize) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
+    let mut size_bytes = bytes;
+    while size_bytes > 64 << 10 && fcntl_setpipe_size(&write_end, size_bytes).is_err() {
+        size_bytes /= 2;
+    }
+    Ok((read_end, write_end))
+}
+
+/// A descriptor with `O_NONBLOCK` set. The flag belongs to the open file, which may be shared with other
+/// processes (an inherited standard input), so it is put back in the end.
+#[derive(Debug)]
+pub(super) struct Nonblocking<F: AsFd> {
+    fd: F,
+    flags_before: OFlags,
+}
+
+impl<F: AsFd> Nonblocking<F> {
+    pub(super) fn new(fd: F) -> io::Result<Self> {
+        let flags_before = fcntl_getfl(&fd)?;
+        if !flags_before.contains(OFlags::NONBLOCK) {
+            fcntl_setfl(&fd, flags_before | OFlags::NONBLOCK)?;
+        }
+        Ok(Self { fd, flags_before })
+    }
+}
+
+impl<F: AsFd> AsFd for Nonblocking<F> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl<F: AsFd> Drop for Nonblocking<F> {
+    fn drop(&mut self) {
+        if !self.flags_before.contains(OFlags::NONBLOCK) {
+            // Nothing can be done if this fails, and the descriptor is usually about to be closed.
+            let _ = fcntl_setfl(&self.fd, self.flags_before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::stream::cancel::Cancelled;
+
+    #[test]
+    fn a_pipe_carries_bytes_and_its_end() {
+        let stop = Cancel::new().unwrap();
+        let (read_end, write_end) = pipe(1 << 20).unwrap();
+        let mut target = FdTarget::new(write_end, &stop).unwrap();
+        let mut source = FdSource::new(read_end, &stop).unwrap();
+        target.write_all(b"abc").unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(source.read(&mut buffer).unwrap(), 3);
+        let nothing = source
+            .read_within(&mut buffer, Some(Duration::from_millis(5)))
+            .unwrap();
+        assert_eq!(nothing, None, "an open but silent pipe is not an end");
+        assert!(!target.is_gone());
+        drop(target);
+        assert_eq!(source.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_blocked_read_and_a_blocked_write_hear_the_cancel() {
+        let run = Cancel::new().unwrap();
+        let (read_end, write_end) = pipe(4096).unwrap();
+        let (silent, _kept_open) = pipe(4096).unwrap();
+        let mut source = FdSource::new(silent, &run).unwrap();
+        let mut target = FdTarget::new(write_end, &run).unwrap();
+        let reader = thread::spawn(move || source.read(&mut [0; 16]));
+        let writer = thread::spawn(move || target.write_all(&vec![0; 1 << 20]));
+        thread::sleep(Duration::from_millis(30));
+        let asked = Instant::now();
+        run.request();
+        assert!(Cancelled::is_in(&reader.join().unwrap().unwrap_err()));
+        assert!(Cancelled::is_in(&writer.join().unwrap().unwrap_err()));
+        assert!(asked.elapsed() < Duration::from_millis(500));
+        drop(read_end);
+    }
+
+    #[test]
+    fn a_target_without_reader_is_gone() {
+        let stop = Cancel::new().unwrap();
+        let (read_end, write_end) = pipe(4096).unwrap();
+        let mut target = FdTarget::new(write_end, &stop).unwrap();
+        drop(read_end);
+        assert!(target.is_gone());
+        assert_eq!(
+            target.write_some(b"x").unwrap_err().kind(),
+            io::ErrorKind::BrokenPipe
+        );
+    }
+
+    #[test]
+    fn the_blocking_mode_is_put_back() {
+        let stop = Cancel::new().unwrap();
+        let (read_end, _write_end) = pipe(4096).unwrap();
+        let source = FdSource::new(&read_end, &stop).unwrap();
+        assert!(fcntl_getfl(&read_end).unwrap().contains(OFlags::NONBLOCK));
+        drop(source);
+        assert!(!fcntl_getfl(&read_end).unwrap().contains(OFlags::NONBLOCK));
+    }
+}

@@ -1,0 +1,31 @@
+//! The data plane: moves the bytes of one transfer and knows no datasets.
+//!
+//! Blocking threads and bounded queues, no async: the ioctl that sends, pipes and ssh all block. Memory is
+//! bounded by configuration, every wait can be cancelled, and every wait is measured, so that the slow stage
+//! can be named.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | [`pump`] | a stream moved unchanged: reader, ring, writer |
+//! | [`ring`] | the buffer between them |
+//! | [`endpoint`] | pipes and sockets that hear a cancel |
+//! | [`cancel`] | how blocked threads are told to stop |
+//! | [`meter`] | bytes, waits, samples, and the bottleneck found from them |
+//! | [`rate`] | the smooth, shared rate limit with its time-of-day schedule |
+//! | [`supervise`] | the threads of a transfer together: first error, stall watchdog |
+
+pub mod cancel;
+pub mod endpoint;
+pub mod meter;
+pub mod pump;
+pub mod rate;
+pub mod ring;
+pub mod supervise;
+
+#[cfg(test)]
+mod pump_tests;
+
+/// Sizes in memory as counters hold them: `usize` always fits on the 64-bit machines that `OpenZFS` runs on.
+fn as_u64(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,184 @@
+//! Moves one stream, unchanged, from a source to a target through a ring.
+//!
+//! ```text
+//! source ─► reader thread ─► ring of recycled chunks ─► writer thread ─► target
+//!                    the caller's thread: samples, stall watchdog
+//! ```
+//!
+//! The ring lets a source that comes in bursts (a pool reading ahead) and a target that does the same (a pool
+//! writing a transaction group) each run at their own rhythm. The end of the source is the end of the stream,
+//! no more: whether what came was complete is for the caller to find out (by what `lzc_send` returned).
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::cancel::Cancel;
+use super::endpoint::{FdSource, FdTarget, Source, Target};
+use super::meter::{Doing, Meters, SampleSender};
+use super::rate::RateLimit;
+use super::ring::{CHUNK_BYTES, Chunk, Drained, Drainer, Filler, chunk_count, ring};
+use super::supervise::{PumpError, PumpReport, Stages};
+
+/// How long the reader waits for more before it passes on a chunk that is not full to an idle writer.
+///
+/// A send stream comes in small pieces (312-byte headers between blocks); passing each on by itself would cost
+/// two thread switches. Two milliseconds are longer than the pause between pieces of a stream that flows.
+const LINGER: Duration = Duration::from_millis(2);
+/// How often an idle writer looks whether its target is still there.
+const IDLE_CHECK: Duration = Duration::from_millis(500);
+
+/// How a stream is moved.
+#[derive(Clone, Debug)]
+pub struct PumpSettings {
+    /// Memory for the ring; taken as it is needed, and at least two chunks.
+    pub buffer_bytes: u64,
+    /// The limit for what goes out; shared by all transfers of a run.
+    pub rate: Option<Arc<RateLimit>>,
+    /// The transfer fails when no byte moves for this long; `None` waits for ever.
+    pub stall_limit: Option<Duration>,
+}
+
+/// One transfer about to run.
+#[derive(Debug)]
+pub struct Pump {
+    /// How the stream is moved.
+    pub settings: PumpSettings,
+    /// What is measured; keep a clone to look at it meanwhile.
+    pub meters: Arc<Meters>,
+    /// Ends the transfer. The pump requests it itself when one side fails, so that the other side stops too:
+    /// give each transfer a [`Cancel::child`] of its own.
+    pub stop: Cancel,
+    /// Where samples go, five a second.
+    pub samples: Option<SampleSender>,
+}
+
+impl Pump {
+    /// Moves everything from one descriptor to another. The descriptors are closed afterwards, if given owned.
+    pub fn run_fds(
+        &self,
+        source: impl AsFd + Send,
+        target: impl AsFd + Send,
+    ) -> Result<PumpReport, PumpError> {
+        let source = FdSource::new(source, &self.stop).map_err(PumpError::Setup)?;
+        let target = FdTarget::new(target, &self.stop).map_err(PumpError::Setup)?;
+        self.run(source, target)
+    }
+
+    /// Moves everything from `source` to `target`; returns when the source has ended and all is written, or on
+    /// the first error. Both must watch [`Pump::stop`] wherever they block.
+    pub fn run(&self, source: impl Source, target: impl Target) -> Result<PumpReport, PumpError> {
+        let buffer_bytes = self.settings.buffer_bytes;
+        self.meters
+            .set_buffer_bytes(super::as_u64(chunk_count(buffer_bytes) * CHUNK_BYTES));
+        let (filler, drainer) = ring(buffer_bytes, &self.meters.gauge);
+        let stages = Stages::new(&self.meters, &self.stop);
+        let (running, over) = Stages::running();
+        std::thread::scope(|scope| {
+            // Each stage owns its end of the ring: an end that is dropped is how the other learns of it.
+            let reader_running = running.clone();
+            stages.start(scope, "read", reader_running, move || {
+                read_stage(source, filler, &self.meters)
+            });
+            stages.start(scope, "write", running, move || self.write_stage(target, drainer));
+            stages.watch(&over, self.samples.as_ref(), self.settings.stall_limit);
+        });
+        stages.finish()
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "dropping the ring's end is how the other end learns of ours"
+    )]
+    fn write_stage(&self, mut target: impl Target, ring: Drainer) -> Result<(), PumpError> {
+        let clock = &self.meters.writer;
+        loop {
+            clock.enter(Doing::WaitInput);
+            self.stop.check()?;
+            match ring.next(IDLE_CHECK) {
+                Drained::Chunk(chunk) => {
+                    write_limited(&mut target, chunk.filled(), self)?;
+                    ring.recycle(chunk);
+                }
+                Drained::Nothing if target.is_gone() => {
+                    return Err(PumpError::Target(std::io::ErrorKind::BrokenPipe.into()));
+                }
+                Drained::Nothing => {}
+                Drained::End => break,
+            }
+        }
+        target.flush_all().map_err(PumpError::target)?;
+        clock.enter(Doing::Idle);
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "dropping the ring's end is how the other end learns of ours"
+)]
+/// Fills chunks from `source` and passes them on, until it ends or nobody takes them any more.
+pub(super) fn read_stage(mut source: impl Source, ring: Filler, meters: &Meters) -> Result<(), PumpError> {
+    loop {
+        meters.reader.enter(Doing::WaitOutput);
+        let Some(mut chunk) = ring.take() else {
+            return Ok(());
+        };
+        meters.reader.enter(Doing::WaitInput);
+        let has_ended = fill(&mut chunk, &mut source, &ring, meters)?;
+        meters.reader.enter(Doing::Idle);
+        if (!chunk.is_empty() && !ring.pass(chunk)) || has_ended {
+            return Ok(());
+        }
+    }
+}
+
+/// Fills `chunk`, or less if the source pauses while the writer has nothing to do. `true`: the source ended.
+fn fill(
+    chunk: &mut Chunk,
+    source: &mut impl Source,
+    ring: &Filler,
+    meters: &Meters,
+) -> Result<bool, PumpError> {
+    while !chunk.is_full() {
+        let limit = if chunk.is_empty() { None } else { Some(LINGER) };
+        match source
+            .read_within(chunk.spare(), limit)
+            .map_err(PumpError::source)?
+        {
+            Some(0) => return Ok(true),
+            Some(bytes) => {
+                chunk.advance(bytes);
+                meters.count_input(bytes);
+            }
+            None if !chunk.is_empty() && ring.is_drained() => return Ok(false),
+            None => {}
+        }
+    }
+    Ok(false)
+}
+
+/// Writes all of `bytes`, no faster than the rate limit allows.
+pub(super) fn write_limited(
+    target: &mut impl Target,
+    mut bytes: &[u8],
+    pump: &Pump,
+) -> Result<(), PumpError> {
+    let clock = &pump.meters.writer;
+    while !bytes.is_empty() {
+        let mut allowed_bytes = bytes.len();
+        if let Some(rate) = &pump.settings.rate {
+            clock.enter(Doing::WaitRate);
+            allowed_bytes = rate.take(bytes.len(), &pump.stop)?;
+        }
+        clock.enter(Doing::WaitOutput);
+        let (mut slice, rest) = bytes.split_at(allowed_bytes.min(bytes.len()));
+        while !slice.is_empty() {
+            let written_bytes = target.write_some(slice).map_err(PumpError::target)?;
+            pump.meters.count_output(written_bytes);
+            slice = &slice[written_bytes..];
+        }
+        bytes = rest;
+    }
+    Ok(())
+}

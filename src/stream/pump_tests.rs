@@ -1,0 +1,326 @@
+//! The pump between real pipes: exact bytes, bounded memory, and an end to every way of hanging.
+
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::tz::TimeZone;
+
+use super::cancel::Cancel;
+use super::endpoint::{Plain, Source, Target, pipe};
+use super::meter::{Bottleneck, Meters, Places, samples};
+use super::pump::{Pump, PumpSettings};
+use super::rate::{RateLimit, RateSchedule, SystemClock};
+use super::supervise::PumpError;
+
+const MIB: usize = 1 << 20;
+
+fn pump(buffer_bytes: u64) -> Pump {
+    Pump {
+        settings: PumpSettings {
+            buffer_bytes,
+            rate: None,
+            stall_limit: None,
+        },
+        meters: Meters::new(Places::LOCAL, 0),
+        stop: Cancel::new().unwrap(),
+        samples: None,
+    }
+}
+
+/// Bytes of which each depends on its place, made as they are read.
+struct Pattern {
+    at: u64,
+    end: u64,
+}
+
+fn pattern_byte(at: u64) -> u8 {
+    (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56).to_le_bytes()[0]
+}
+
+impl Read for Pattern {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Pieces of odd sizes, as a send stream has them.
+        let left = usize::try_from(self.end - self.at).unwrap();
+        let piece = buffer
+            .len()
+            .min(left)
+            .min(1 + usize::try_from(self.at % 90_001).unwrap());
+        for byte in &mut buffer[..piece] {
+            *byte = pattern_byte(self.at);
+            self.at += 1;
+        }
+        Ok(piece)
+    }
+}
+
+/// Counts what comes out and checks it against the pattern.
+#[derive(Default)]
+struct Checked {
+    at: u64,
+}
+
+impl Write for Checked {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for byte in bytes {
+            assert_eq!(*byte, pattern_byte(self.at), "at {}", self.at);
+            self.at += 1;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn feed(write_end: OwnedFd, bytes: usize) -> thread::JoinHandle<io::Result<u64>> {
+    thread::spawn(move || {
+        let mut pattern = Pattern {
+            at: 0,
+            end: u64::try_from(bytes).unwrap(),
+        };
+        io::copy(&mut pattern, &mut std::fs::File::from(write_end))
+    })
+}
+
+#[test]
+fn every_length_arrives_byte_for_byte_through_pipes() {
+    for bytes in [0, 1, MIB - 1, MIB, MIB + 1, 37 * MIB + 11] {
+        let (source, feed_end) = pipe(MIB).unwrap();
+        let (drain_end, target) = pipe(MIB).unwrap();
+        let feeder = feed(feed_end, bytes);
+        let drainer = thread::spawn(move || {
+            let mut checked = Checked::default();
+            io::copy(&mut std::fs::File::from(drain_end), &mut checked).map(|_| checked.at)
+        });
+        let report = pump(8 << 20).run_fds(source, target).unwrap();
+        let expected = u64::try_from(bytes).unwrap();
+        assert_eq!(feeder.join().unwrap().unwrap(), expected);
+        assert_eq!(drainer.join().unwrap().unwrap(), expected);
+        assert_eq!((report.input_bytes, report.output_bytes), (expected, expected));
+        assert!(report.allocated_chunks <= 8);
+    }
+}
+
+#[test]
+fn a_stalled_target_fills_the_buffer_and_not_more() {
+    let (source, feed_end) = pipe(MIB).unwrap();
+    let (drain_end, target) = pipe(4096).unwrap();
+    let feeder = feed(feed_end, 64 * MIB);
+    let pump = pump(5 << 20);
+    let (meters, stop) = (Arc::clone(&pump.meters), pump.stop.clone());
+    let runner = thread::spawn(move || pump.run_fds(source, target));
+    let began = Instant::now();
+    while meters.gauge.allocated_chunks() < 5 && began.elapsed() < Duration::from_secs(5) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(
+        meters.gauge.allocated_chunks(),
+        5,
+        "all of the buffer is used, and nothing else"
+    );
+    assert!(meters.input_bytes() <= (5 * MIB).try_into().unwrap());
+    assert!(meters.gauge.used_bytes() <= 5 << 20);
+    stop.request();
+    assert!(matches!(runner.join().unwrap(), Err(PumpError::Cancelled)));
+    drop(drain_end);
+    assert!(feeder.join().unwrap().is_err(), "the source sees the pipe close");
+}
+
+#[test]
+fn a_cancel_ends_a_pump_that_is_blocked_on_both_sides() {
+    let (silent, _feed_end) = pipe(MIB).unwrap();
+    let (_drain_end, target) = pipe(MIB).unwrap();
+    let pump = pump(8 << 20);
+    let stop = pump.stop.clone();
+    let runner = thread::spawn(move || pump.run_fds(silent, target));
+    thread::sleep(Duration::from_millis(50));
+    let asked = Instant::now();
+    stop.request();
+    assert!(matches!(runner.join().unwrap(), Err(PumpError::Cancelled)));
+    assert!(asked.elapsed() < Duration::from_secs(1));
+}
+
+#[test]
+fn a_target_that_closes_early_is_a_target_error() {
+    let (source, feed_end) = pipe(MIB).unwrap();
+    let (drain_end, target) = pipe(4096).unwrap();
+    let feeder = feed(feed_end, 64 * MIB);
+    let drainer = thread::spawn(move || {
+        let mut some = [0; 10_000];
+        std::fs::File::from(drain_end).read_exact(&mut some)
+    });
+    let error = pump(8 << 20).run_fds(source, target).unwrap_err();
+    assert!(
+        matches!(&error, PumpError::Target(cause) if cause.kind() == io::ErrorKind::BrokenPipe),
+        "{error:?}"
+    );
+    drainer.join().unwrap().unwrap();
+    assert!(feeder.join().unwrap().is_err());
+}
+
+#[test]
+fn a_target_that_dies_is_noticed_while_the_source_is_silent() {
+    let (silent, _feed_end) = pipe(MIB).unwrap();
+    let (drain_end, target) = pipe(MIB).unwrap();
+    drop(drain_end);
+    let began = Instant::now();
+    let error = pump(8 << 20).run_fds(silent, target).unwrap_err();
+    assert!(matches!(error, PumpError::Target(_)), "{error:?}");
+    assert!(began.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn a_source_that_fails_is_a_source_error() {
+    struct Broken;
+    impl Source for Broken {
+        fn read_within(&mut self, _: &mut [u8], _: Option<Duration>) -> io::Result<Option<usize>> {
+            Err(io::Error::other("a test"))
+        }
+    }
+    let error = pump(0).run(Broken, Plain(Vec::new())).unwrap_err();
+    assert!(matches!(error, PumpError::Source(_)), "{error:?}");
+}
+
+#[test]
+fn a_stage_that_crashes_is_an_error_of_this_transfer_only() {
+    struct Crashing;
+    impl Target for Crashing {
+        fn write_some(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("a test");
+        }
+    }
+    let error = pump(0)
+        .run(Plain(Pattern { at: 0, end: 10 << 20 }), Crashing)
+        .unwrap_err();
+    assert!(matches!(error, PumpError::Crashed("write")), "{error:?}");
+}
+
+#[test]
+fn a_stall_names_the_side_that_was_waited_for() {
+    let limit = Duration::from_millis(250);
+    let (silent, _feed_end) = pipe(MIB).unwrap();
+    let (_drain_end, target) = pipe(4096).unwrap();
+    let mut waiting_for_source = pump(4 << 20);
+    waiting_for_source.settings.stall_limit = Some(limit);
+    let error = waiting_for_source.run_fds(silent, target).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PumpError::Stalled {
+                waited_for: Bottleneck::SourceRead,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+
+    let (source, feed_end) = pipe(MIB).unwrap();
+    let (_drain_end, target) = pipe(4096).unwrap();
+    let feeder = feed(feed_end, 64 * MIB);
+    let mut waiting_for_target = pump(4 << 20);
+    waiting_for_target.settings.stall_limit = Some(limit);
+    let error = waiting_for_target.run_fds(source, target).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            PumpError::Stalled {
+                waited_for: Bottleneck::TargetReceive,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert!(feeder.join().unwrap().is_err());
+}
+
+#[test]
+fn a_heartbeat_keeps_a_silent_transfer_alive() {
+    let (silent, feed_end) = pipe(MIB).unwrap();
+    let (_drain_end, target) = pipe(MIB).unwrap();
+    let mut pump = pump(4 << 20);
+    pump.settings.stall_limit = Some(Duration::from_millis(300));
+    let meters = Arc::clone(&pump.meters);
+    let runner = thread::spawn(move || pump.run_fds(silent, target));
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(50));
+        meters.note_life();
+    }
+    drop(feed_end);
+    runner.join().unwrap().unwrap();
+}
+
+#[test]
+fn the_rate_limit_holds_between_real_pipes_and_is_named() {
+    let rate = 20_000_000;
+    let (source, feed_end) = pipe(MIB).unwrap();
+    let (drain_end, target) = pipe(MIB).unwrap();
+    let feeder = feed(feed_end, 128 * MIB);
+    let (sender, receiver) = samples();
+    let mut pump = pump(8 << 20);
+    let schedule = RateSchedule::constant(rate.try_into().unwrap());
+    pump.settings.rate = Some(Arc::new(RateLimit::new(
+        schedule,
+        SystemClock::new(TimeZone::UTC),
+    )));
+    pump.samples = Some(sender);
+    let stop = pump.stop.clone();
+    let drainer = thread::spawn(move || io::copy(&mut std::fs::File::from(drain_end), &mut io::sink()));
+    let runner = thread::spawn(move || pump.run_fds(source, target));
+    thread::sleep(Duration::from_secs(2));
+    let sample = receiver.try_recv().unwrap();
+    stop.request();
+    runner.join().unwrap().unwrap_err();
+    drainer.join().unwrap().unwrap();
+    feeder.join().unwrap().unwrap_err();
+    assert_eq!(sample.bottleneck, Bottleneck::RateLimit);
+    let expected = u128::from(rate) * sample.elapsed.as_millis() / 1000;
+    let got = u128::from(sample.output_bytes);
+    assert!(
+        got.abs_diff(expected) * 50 < expected,
+        "{got} bytes in {:?}, expected {expected}",
+        sample.elapsed
+    );
+    assert_eq!(
+        sample.buffer_used_bytes, sample.buffer_total_bytes,
+        "behind a limit the buffer is full"
+    );
+}
+
+#[test]
+fn the_screen_learns_who_is_slow() {
+    let (source, mut feed_end) = pipe(MIB)
+        .map(|(read, write)| (read, std::fs::File::from(write)))
+        .unwrap();
+    let (drain_end, target) = pipe(MIB).unwrap();
+    let (sender, receiver) = samples();
+    let mut pump = pump(8 << 20);
+    pump.samples = Some(sender);
+    let runner = thread::spawn(move || pump.run_fds(source, target));
+    let mut drain = std::fs::File::from(drain_end);
+    for _ in 0..30 {
+        feed_end.write_all(&[1; 1000]).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+    let slow_source = receiver.try_recv().unwrap();
+    assert_eq!(slow_source.bottleneck, Bottleneck::SourceRead);
+    let feeder = thread::spawn(move || feed_end.write_all(&vec![2; 30 * MIB]));
+    thread::sleep(Duration::from_millis(700));
+    let slow_target = receiver.try_recv().unwrap();
+    assert_eq!(slow_target.bottleneck, Bottleneck::TargetReceive);
+    assert!(slow_target.buffer_used_bytes > slow_target.buffer_total_bytes / 2);
+    io::copy(&mut drain, &mut io::sink()).unwrap();
+    feeder.join().unwrap().unwrap();
+    assert_eq!(
+        runner.join().unwrap().unwrap().input_bytes,
+        (30 * MIB + 30_000).try_into().unwrap()
+    );
+    assert_eq!(
+        receiver.try_recv().unwrap().output_bytes,
+        (30 * MIB + 30_000).try_into().unwrap()
+    );
+}

@@ -1,0 +1,236 @@
+//! The buffer between two sides of different rhythm: a fixed set of recycled chunks.
+//!
+//! Full chunks go one way, empty ones come back, through two bounded queues. A chunk is allocated when one is
+//! wanted and none is free, until the configured number exists; from then on whoever fills has to wait. So
+//! memory is bounded by configuration, a fast target keeps two or three chunks warm in the cache, and a
+//! thousand idle transfers cost nothing. (Recycling instead of allocating is worth a factor of ten.)
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
+
+/// Size of one chunk: large enough that passing it on costs nothing, small enough to be a grain of memory.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// A ring never has fewer chunks than this: one being filled while the other is drained.
+const CHUNKS_MIN: usize = 2;
+
+/// A buffer of fixed size of which the first part is in use.
+#[derive(Debug)]
+pub struct Chunk {
+    buffer: BytesMut,
+    filled_bytes: usize,
+}
+
+impl Chunk {
+    fn new() -> Self {
+        Self {
+            buffer: BytesMut::zeroed(CHUNK_BYTES),
+            filled_bytes: 0,
+        }
+    }
+
+    /// The bytes in use.
+    pub fn filled(&self) -> &[u8] {
+        &self.buffer[..self.filled_bytes]
+    }
+
+    /// The room behind them.
+    pub fn spare(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.filled_bytes..]
+    }
+
+    /// Says that `bytes` of the room are in use now; never more than there is.
+    pub fn advance(&mut self, bytes: usize) {
+        self.filled_bytes = (self.filled_bytes + bytes).min(self.buffer.len());
+    }
+
+    /// Whether there is no room left.
+    pub fn is_full(&self) -> bool {
+        self.filled_bytes == self.buffer.len()
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.filled_bytes == 0
+    }
+}
+
+/// How full a ring is; read by the meters while it runs.
+#[derive(Debug, Default)]
+pub struct Gauge {
+    used_bytes: AtomicU64,
+    allocated_chunks: AtomicUsize,
+}
+
+impl Gauge {
+    /// Bytes that are in the ring at this moment.
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Chunks that exist: memory really taken, in units of [`CHUNK_BYTES`]. It never shrinks.
+    pub fn allocated_chunks(&self) -> usize {
+        self.allocated_chunks.load(Ordering::Relaxed)
+    }
+}
+
+/// Number of chunks that `buffer_bytes` of memory make; at least two.
+pub fn chunk_count(buffer_bytes: u64) -> usize {
+    let chunks = usize::try_from(buffer_bytes).unwrap_or(usize::MAX) / CHUNK_BYTES;
+    chunks.max(CHUNKS_MIN)
+}
+
+/// A ring of at most `buffer_bytes` (and at least two chunks): its filling and its draining end.
+pub fn ring(buffer_bytes: u64, gauge: &Arc<Gauge>) -> (Filler, Drainer) {
+    let capacity_chunks = chunk_count(buffer_bytes);
+    let (full_in, full_out) = bounded(capacity_chunks);
+    let (free_in, free_out) = bounded(capacity_chunks);
+    let filler = Filler {
+        free: free_out,
+        full: full_in,
+        capacity_chunks,
+        gauge: Arc::clone(gauge),
+    };
+    let drainer = Drainer {
+        full: full_out,
+        free: free_in,
+        gauge: Arc::clone(gauge),
+    };
+    (filler, drainer)
+}
+
+/// The end that takes empty chunks and passes them on full.
+#[derive(Debug)]
+pub struct Filler {
+    free: Receiver<Chunk>,
+    full: Sender<Chunk>,
+    capacity_chunks: usize,
+    gauge: Arc<Gauge>,
+}
+
+impl Filler {
+    /// An empty chunk, as soon as there is one. `None`: the draining end has gone.
+    pub fn take(&self) -> Option<Chunk> {
+        match self.free.try_recv() {
+            Ok(chunk) => return Some(chunk),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => {}
+        }
+        // There is one filler per ring, so nobody allocates between the question and the answer.
+        if self.gauge.allocated_chunks() < self.capacity_chunks {
+            self.gauge.allocated_chunks.fetch_add(1, Ordering::Relaxed);
+            return Some(Chunk::new());
+        }
+        self.free.recv().ok()
+    }
+
+    /// Passes a chunk on. `false`: the draining end has gone.
+    pub fn pass(&self, chunk: Chunk) -> bool {
+        let bytes = super::as_u64(chunk.filled().len());
+        self.gauge.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // Never blocks: there are no more chunks than places in the queue.
+        self.full.send(chunk).is_ok()
+    }
+
+    /// Whether nothing waits to be drained: the other end is, or will soon be, idle.
+    pub fn is_drained(&self) -> bool {
+        self.full.is_empty()
+    }
+}
+
+/// The end that takes full chunks and gives them back empty. Clones share the work.
+#[derive(Clone, Debug)]
+pub struct Drainer {
+    full: Receiver<Chunk>,
+    free: Sender<Chunk>,
+    gauge: Arc<Gauge>,
+}
+
+/// What the draining end finds.
+#[derive(Debug)]
+pub enum Drained {
+    /// The oldest full chunk.
+    Chunk(Chunk),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing, and nothing will come: the filling end has gone.
+    End,
+}
+
+impl Drainer {
+    /// The oldest full chunk, waiting for it at most for `limit`.
+    pub fn next(&self, limit: Duration) -> Drained {
+        match self.full.recv_timeout(limit) {
+            Ok(chunk) => Drained::Chunk(chunk),
+            Err(RecvTimeoutError::Timeout) => Drained::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Drained::End,
+        }
+    }
+
+    /// Gives a chunk back for another round.
+    pub fn recycle(&self, mut chunk: Chunk) {
+        let bytes = super::as_u64(chunk.filled().len());
+        self.gauge.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        chunk.filled_bytes = 0;
+        // Fails only when the filling end has gone and nobody wants chunks any more.
+        drop(self.free.send(chunk));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(filler: &Filler, bytes: usize) {
+        let mut chunk = filler.take().unwrap();
+        chunk.advance(bytes);
+        assert!(filler.pass(chunk));
+    }
+
+    #[test]
+    fn memory_is_taken_only_when_needed_and_never_beyond_the_limit() {
+        let gauge = Arc::new(Gauge::default());
+        let (filler, drainer) = ring(4 << 20, &gauge);
+        for _ in 0..50 {
+            put(&filler, 10);
+            let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else {
+                panic!("a chunk was passed")
+            };
+            drainer.recycle(chunk);
+        }
+        assert_eq!(gauge.allocated_chunks(), 1, "a drained ring recycles one chunk");
+        for _ in 0..4 {
+            put(&filler, 10);
+        }
+        assert_eq!((gauge.allocated_chunks(), gauge.used_bytes()), (4, 40));
+        let waiting = std::thread::spawn(move || filler.take().is_some());
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!waiting.is_finished(), "a fifth chunk has to be waited for");
+        let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else {
+            panic!("the ring is full")
+        };
+        drainer.recycle(chunk);
+        assert!(waiting.join().unwrap());
+        assert_eq!(gauge.allocated_chunks(), 4);
+    }
+
+    #[test]
+    fn each_end_sees_the_other_go() {
+        let gauge = Arc::new(Gauge::default());
+        let (filler, drainer) = ring(0, &gauge);
+        put(&filler, 1);
+        drop(filler);
+        assert!(
+            matches!(drainer.next(Duration::ZERO), Drained::Chunk(_)),
+            "what was passed still arrives"
+        );
+        assert!(matches!(drainer.next(Duration::ZERO), Drained::End));
+        let (filler, drainer) = ring(0, &gauge);
+        drop(drainer);
+        assert!(filler.take().is_none());
+    }
+}

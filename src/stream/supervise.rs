@@ -1,0 +1,216 @@
+//! Runs the threads of one transfer together: the first failure stops all, the watchdog stops a stalled one.
+//!
+//! The calling thread supervises: it takes samples for the screen, watches the time since the last byte, and
+//! returns when all stages have ended. What counts is the first error; those that follow are its echoes (a
+//! stage that fails makes its neighbours fail).
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{Builder, Scope};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use thiserror::Error;
+
+use super::cancel::{Cancel, Cancelled};
+use super::meter::{Bottleneck, Doing, Meters, SampleSender, Sampler};
+
+/// How often meters are read.
+const TICK: Duration = Duration::from_millis(100);
+/// How often a sample goes to the screen, in ticks.
+const TICKS_PER_SAMPLE: u32 = 2;
+
+/// Why a transfer ended before its end. The cause is the `source` of the error.
+#[derive(Debug, Error)]
+pub enum PumpError {
+    /// The reading side failed.
+    #[error("cannot read the stream from its source")]
+    Source(#[source] io::Error),
+    /// The writing side failed; a broken pipe means that its reader has gone (a child that exited, say).
+    #[error("cannot write the stream to its target")]
+    Target(#[source] io::Error),
+    /// Somebody asked to stop.
+    #[error("cancelled")]
+    Cancelled,
+    /// No byte moved for longer than allowed.
+    #[error("nothing moved for {} s while waiting for: {waited_for}", .limit.as_secs())]
+    Stalled {
+        /// What was waited for.
+        waited_for: Bottleneck,
+        /// The limit that was reached.
+        limit: Duration,
+    },
+    /// A thread could not be started, or a descriptor not be prepared.
+    #[error("cannot set up the transfer")]
+    Setup(#[source] io::Error),
+    /// A bug: a stage panicked. Other transfers go on.
+    #[error("stage {0} of the transfer crashed")]
+    Crashed(&'static str),
+}
+
+impl PumpError {
+    /// An error of the reading side, unless it only says that somebody cancelled.
+    pub(super) fn source(error: io::Error) -> Self {
+        if Cancelled::is_in(&error) {
+            Self::Cancelled
+        } else {
+            Self::Source(error)
+        }
+    }
+
+    /// An error of the writing side, unless it only says that somebody cancelled.
+    pub(super) fn target(error: io::Error) -> Self {
+        if Cancelled::is_in(&error) {
+            Self::Cancelled
+        } else {
+            Self::Target(error)
+        }
+    }
+}
+
+impl From<Cancelled> for PumpError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
+}
+
+/// What a transfer that came to its end can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PumpReport {
+    /// Bytes taken in.
+    pub input_bytes: u64,
+    /// Bytes handed on.
+    pub output_bytes: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// How long the reading side waited for its input.
+    pub waited_input: Duration,
+    /// How long the writing side waited for its output.
+    pub waited_output: Duration,
+    /// How long the rate limit made it wait.
+    pub waited_rate: Duration,
+    /// Chunks of the ring that came to exist, in units of [`super::ring::CHUNK_BYTES`].
+    pub allocated_chunks: usize,
+}
+
+/// What all stages of one transfer share.
+#[derive(Debug)]
+pub(super) struct Stages<'a> {
+    meters: &'a Meters,
+    stop: &'a Cancel,
+    first_error: Mutex<Option<PumpError>>,
+    started: Instant,
+}
+
+/// Held by every running stage; when the last one is gone, the transfer is over.
+pub(super) type Running = Sender<()>;
+
+impl<'a> Stages<'a> {
+    /// `stop` is requested by the first failure: it must be this transfer's own.
+    pub(super) fn new(meters: &'a Meters, stop: &'a Cancel) -> Self {
+        Self {
+            meters,
+            stop,
+            first_error: Mutex::new(None),
+            started: Instant::now(),
+        }
+    }
+
+    /// The channel by which [`Stages::watch`] learns that all stages are gone.
+    pub(super) fn running() -> (Running, Receiver<()>) {
+        bounded(0)
+    }
+
+    /// Starts a stage in its own thread.
+    pub(super) fn start<'scope>(
+        &'scope self,
+        scope: &'scope Scope<'scope, '_>,
+        name: &'static str,
+        running: Running,
+        stage: impl FnOnce() -> Result<(), PumpError> + Send + 'scope,
+    ) {
+        let body = move || {
+            let _running = running;
+            // A stage that panics must not take the process with it, nor leave the others waiting.
+            match catch_unwind(AssertUnwindSafe(stage)) {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => self.fail(error),
+                Err(_) => self.fail(PumpError::Crashed(name)),
+            }
+        };
+        if let Err(error) = Builder::new()
+            .name(format!("zhaul-{name}"))
+            .spawn_scoped(scope, body)
+        {
+            self.fail(PumpError::Setup(error));
+        }
+    }
+
+    /// Notes an error, if it is the first, and stops all stages.
+    pub(super) fn fail(&self, error: PumpError) {
+        self.first_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
+        self.stop.request();
+    }
+
+    /// Takes samples and watches for a stall, until all stages have ended.
+    pub(super) fn watch(
+        &self,
+        over: &Receiver<()>,
+        screen: Option<&SampleSender>,
+        stall_limit: Option<Duration>,
+    ) {
+        let mut sampler = Sampler::default();
+        let mut ticks = 0_u32;
+        self.meters.note_life();
+        while over.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            ticks = ticks.wrapping_add(1);
+            if ticks.is_multiple_of(TICKS_PER_SAMPLE) {
+                offer(screen, &mut sampler, self.meters);
+            }
+            // The limiter may hold a byte back for longer than any stall limit: that is not a stall.
+            let is_throttled = self.meters.writer.doing() == Doing::WaitRate;
+            if let Some(limit) = stall_limit
+                && !is_throttled
+                && self.meters.silence() > limit
+            {
+                self.fail(PumpError::Stalled {
+                    waited_for: self.meters.waiting_for(),
+                    limit,
+                });
+            }
+        }
+        offer(screen, &mut sampler, self.meters);
+    }
+
+    /// The outcome, once all stages have ended.
+    pub(super) fn finish(self) -> Result<PumpReport, PumpError> {
+        if let Some(error) = self
+            .first_error
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
+            return Err(error);
+        }
+        let (reader, writer) = (self.meters.reader.times(), self.meters.writer.times());
+        Ok(PumpReport {
+            input_bytes: self.meters.input_bytes(),
+            output_bytes: self.meters.output_bytes(),
+            elapsed: self.started.elapsed(),
+            waited_input: reader.of(Doing::WaitInput),
+            waited_output: writer.of(Doing::WaitOutput),
+            waited_rate: writer.of(Doing::WaitRate),
+            allocated_chunks: self.meters.gauge.allocated_chunks(),
+        })
+    }
+}
+
+fn offer(screen: Option<&SampleSender>, sampler: &mut Sampler, meters: &Meters) {
+    if let Some(screen) = screen {
+        // Fails only when nobody looks any more.
+        let _ = screen.send(sampler.sample(meters));
+    }
+}
