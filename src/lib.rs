@@ -1,5 +1,7 @@
 //! zhaul: backup and archive of Proxmox VE guests on ZFS.
 
+pub mod execute;
+pub mod host;
 pub mod model;
 pub mod plan;
 pub mod policy;

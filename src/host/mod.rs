@@ -1,7 +1,7 @@
 //! One machine that has ZFS, as discover and execute see it.
 //!
 //! Two traits, since the two ends do different things: a [`SourceHost`] snapshots and sends, a [`TargetHost`] receives
-//! and keeps. Real kinds: `local` (libzfs_core in process) is a source; `shell` (only `zfs` and sshd at the other
+//! and keeps. Real kinds: `local` (`libzfs_core` in process) is a source; `shell` (only `zfs` and sshd at the other
 //! end, or on this machine) is a target. `fake` is both, in memory, for tests; it enforces ZFS's rules and is checked
 //! against real pools.
 //!

@@ -22,6 +22,10 @@ pub mod rate;
 pub mod ring;
 pub mod supervise;
 
+pub use cancel::{Cancel, Cancelled};
+pub use endpoint::{FdSource, FdTarget, Plain, Source, Target};
+pub use meter::{Bottleneck, Sample};
+
 #[cfg(test)]
 mod pump_tests;
 
