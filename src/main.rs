@@ -1,2 +1,7 @@
 //! Start: parse, run, exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    zhaul::cli::main(std::env::args_os())
+}

@@ -317,10 +317,10 @@ fn the_screen_learns_who_is_slow() {
     feeder.join().unwrap().unwrap();
     assert_eq!(
         runner.join().unwrap().unwrap().input_bytes,
-        (30 * MIB + 30_000).try_into().unwrap()
+        u64::try_from(30 * MIB + 30_000).unwrap()
     );
     assert_eq!(
         receiver.try_recv().unwrap().output_bytes,
-        (30 * MIB + 30_000).try_into().unwrap()
+        u64::try_from(30 * MIB + 30_000).unwrap()
     );
 }

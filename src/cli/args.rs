@@ -1,0 +1,328 @@
+//! What a person types, as clap structs; no logic beyond the shape of each word.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use jiff::SignedDuration;
+
+use super::exit_code::EXIT_CODES_HELP;
+use super::when::When;
+use crate::model::{DatasetName, GuestId};
+
+/// Where the policy lies unless `--config` says otherwise.
+pub(super) const DEFAULT_CONFIG: &str = "/etc/zhaul.toml";
+
+/// Back up and archive the guests of a Proxmox VE host that lie on ZFS
+///
+/// One run snapshots and bookmarks every selected dataset, sends what is new to the backup, once a month to the
+/// archive, and removes snapshots that no rule keeps. Everything is decided from ZFS itself, so a run can be killed at
+/// any moment and the next one goes on where it stopped.
+#[derive(Debug, Parser)]
+#[command(
+    name = "zhaul",
+    version,
+    after_help = EXIT_CODES_HELP,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true
+)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Carry out the whole policy: snapshot, send, archive, prune
+    ///
+    /// Without a configuration file name what to back up with --dataset; the other flags are those of vm-backup.sh, with
+    /// its defaults: the backup is nfs8:tank/backup/HOSTNAME, the archive is nfs9:tank/archive/HOSTNAME.
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(RUN_EXAMPLES))]
+    Run(RunArgs),
+    /// Show how old the newest snapshot, backup and archive of each dataset are
+    ///
+    /// With --check the answer is one line for Nagios or Icinga and the exit code 0 (OK), 1 (warning) or 2 (critical).
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(STATUS_EXAMPLES))]
+    Status(StatusArgs),
+    /// Check or write a configuration file
+    #[command(after_help = EXIT_CODES_HELP, arg_required_else_help = true, disable_help_subcommand = true)]
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print the completion script for a shell
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(COMPLETIONS_EXAMPLE))]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual pages of all commands into a directory
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(MAN_EXAMPLE))]
+    Man {
+        /// The directory; it must exist.
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  zhaul run --dry-run                      show what the next run would do, and why
+  zhaul run                                do it, as cron does
+  zhaul run --dataset tank/vm --archive    without a configuration file; archive now
+  zhaul run -n --at 2026-02-01             plan as of the first of February";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  zhaul status
+  zhaul status --check --warn-after 26h --critical-after 50h
+  zhaul status --metrics /var/lib/prometheus/node-exporter/zhaul.prom";
+
+const COMPLETIONS_EXAMPLE: &str = "\
+Example:
+  zhaul completions bash > /etc/bash_completion.d/zhaul";
+
+const MAN_EXAMPLE: &str = "\
+Example:
+  zhaul man /usr/local/share/man/man1";
+
+const CONFIG_EXAMPLE: &str = "\
+Example:
+  zhaul config example > /etc/zhaul.toml";
+
+fn with_exit_codes(examples: &str) -> String {
+    format!("{examples}\n\n{EXIT_CODES_HELP}")
+}
+
+/// What can be done with a configuration file.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Check the configuration and say in words what it means
+    #[command(after_help = EXIT_CODES_HELP)]
+    Check {
+        /// Which policy.
+        #[command(flatten)]
+        policy: PolicyArgs,
+        /// Ask this host which datasets the policy selects, and which patterns match nothing
+        #[arg(long)]
+        show_datasets: bool,
+        /// What to log.
+        #[command(flatten)]
+        log: LogArgs,
+    },
+    /// Print a commented example
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(CONFIG_EXAMPLE))]
+    Example,
+}
+
+/// Which policy: a file, or the flags of `vm-backup.sh`.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct PolicyArgs {
+    /// Read the policy from this file [default: /etc/zhaul.toml if it exists]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) config: Option<PathBuf>,
+    /// Back up the datasets below this one instead of those that the configuration names; can be given again
+    #[arg(long = "dataset", value_name = "DATASET", value_parser = DatasetName::new)]
+    pub(super) datasets: Vec<DatasetName>,
+    /// Back up to this host
+    #[arg(long, value_name = "HOST")]
+    pub(super) backup_host: Option<String>,
+    /// Back up below this dataset
+    #[arg(long, value_name = "DATASET", value_parser = DatasetName::new)]
+    pub(super) backup_dataset: Option<DatasetName>,
+    /// Archive to this host
+    #[arg(long, value_name = "HOST")]
+    pub(super) archive_host: Option<String>,
+    /// Archive below this dataset
+    #[arg(long, value_name = "DATASET", value_parser = DatasetName::new)]
+    pub(super) archive_dataset: Option<DatasetName>,
+}
+
+/// How much is logged on stderr.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(super) struct LogArgs {
+    /// Log more on stderr: 0 warnings, 1 each step, 2 details, 3 everything
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=3), conflicts_with = "quiet")]
+    pub(super) debug: Option<u8>,
+    /// Log more on stderr; twice and three times for still more
+    #[arg(short, long, action = ArgAction::Count, conflicts_with_all = ["quiet", "debug"])]
+    pub(super) verbose: u8,
+    /// Show neither progress nor summary; only what went wrong
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+impl LogArgs {
+    /// 0 to 3.
+    pub(super) fn level(self) -> u8 {
+        self.debug.unwrap_or(self.verbose).min(3)
+    }
+}
+
+/// `zhaul run`.
+#[derive(Debug, Clone, Default, Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent flags of a command line"
+)]
+pub(super) struct RunArgs {
+    /// Show the plan with sizes and reasons, and change nothing
+    #[arg(short = 'n', long, visible_alias = "dryrun")]
+    pub(super) dry_run: bool,
+    /// Which policy.
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    /// Serve only this guest's disks; can be given again
+    #[arg(long = "guest", value_name = "ID", value_parser = parse_guest)]
+    pub(super) guests: Vec<GuestId>,
+    /// Archive now, due or not; the archive's snapshot is named after the day
+    #[arg(long)]
+    pub(super) archive: bool,
+    /// Take no snapshot: send and prune what exists
+    #[arg(long)]
+    pub(super) no_snapshot: bool,
+    /// Plan as of another time, e.g. "2026-02-01 03:00" or 2026-02-01T03:00:00+01:00; only with --dry-run
+    #[arg(long, value_name = "TIME")]
+    pub(super) at: Option<When>,
+    /// Run as if it were this time; for tests.
+    #[arg(long, value_name = "TIME", hide = true, conflicts_with = "at")]
+    pub(super) lab_clock: Option<When>,
+    /// Print one JSON object instead of text: with --dry-run the plan, otherwise the report
+    #[arg(long)]
+    pub(super) json: bool,
+    /// What to log.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// `zhaul status`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct StatusArgs {
+    /// Which policy.
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    /// Print one line for Nagios and exit with 0 (OK), 1 (warning) or 2 (critical)
+    #[arg(long, conflicts_with = "json")]
+    pub(super) check: bool,
+    /// A snapshot or backup older than this is a warning
+    #[arg(long, value_name = "AGE", default_value = "26h", value_parser = parse_age)]
+    pub(super) warn_after: SignedDuration,
+    /// A snapshot or backup older than this is critical
+    #[arg(long, value_name = "AGE", default_value = "50h", value_parser = parse_age)]
+    pub(super) critical_after: SignedDuration,
+    /// A month that is not on the archive after this many of its days is a warning
+    #[arg(long, value_name = "DAYS", default_value_t = 3, value_parser = clap::value_parser!(i8).range(0..=31))]
+    pub(super) archive_grace: i8,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write Prometheus metrics into this file, in one go, for the textfile collector
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) metrics: Option<PathBuf>,
+    /// Judge ages as of another time
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(super) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+fn parse_guest(text: &str) -> Result<GuestId, String> {
+    let id = text.parse().ok().filter(|id| (100..=999_999_999).contains(id));
+    id.map(GuestId)
+        .ok_or_else(|| "a guest's number is between 100 and 999999999".to_owned())
+}
+
+fn parse_age(text: &str) -> Result<SignedDuration, String> {
+    let age: Option<SignedDuration> = text.parse().ok();
+    age.filter(SignedDuration::is_positive)
+        .ok_or_else(|| "write a number and a unit, for example 26h or 90min".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn walk(command: &clap::Command, visit: &mut impl FnMut(&clap::Command)) {
+        visit(command);
+        for sub in command.get_subcommands() {
+            walk(sub, visit);
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_lists_the_exit_codes_and_begins_with_a_line_without_a_period() {
+        let mut command = Cli::command();
+        command.build();
+        walk(&command, &mut |sub| {
+            let name = sub.get_name();
+            let about = sub.get_about().unwrap().to_string();
+            assert!(!about.ends_with('.') && !about.contains('\n'), "{name}: {about}");
+            assert!(
+                sub.clone().render_help().to_string().contains("130  interrupted"),
+                "{name}"
+            );
+            assert!(
+                sub.clone()
+                    .render_long_help()
+                    .to_string()
+                    .contains("130  interrupted"),
+                "{name}"
+            );
+            for arg in sub.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(
+                    !help.is_empty() && !help.ends_with('.'),
+                    "{name}: {}: {help}",
+                    arg.get_id()
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn the_old_scripts_flags_are_taken() {
+        let line = "zhaul run --dry-run --debug 2 --archive --dataset tank/vm --dataset tank/ct --backup-host nfs8 \
+                    --backup-dataset tank/backup/pve0 --archive-host nfs9 --archive-dataset tank/archive/pve0";
+        let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("not a run");
+        };
+        assert!(args.dry_run && args.archive);
+        assert_eq!(args.log.level(), 2);
+        assert_eq!(args.policy.datasets.len(), 2);
+        assert_eq!(args.policy.archive_dataset.unwrap().as_str(), "tank/archive/pve0");
+    }
+
+    #[test]
+    fn wrong_words_are_refused_with_the_reason() {
+        let cases = [
+            ("zhaul run --dataset tank/@x", "only letters, digits"),
+            ("zhaul run --guest 7", "between 100 and"),
+            ("zhaul run --debug 4", "0..=3"),
+            ("zhaul run -q -v", "cannot be used with"),
+            ("zhaul run --at yesterday", "2026-02-01 03:00"),
+            ("zhaul status --warn-after soon", "26h"),
+            (
+                "zhaul run --at 2026-02-01 --lab-clock 2026-02-01",
+                "cannot be used with",
+            ),
+        ];
+        for (line, expected) in cases {
+            let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(expected), "{line}: {error}");
+        }
+    }
+}

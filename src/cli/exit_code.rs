@@ -1,0 +1,154 @@
+//! Every exit code, its meaning, and what leads to it.
+
+use std::process::ExitCode;
+
+use crate::execute::Report;
+use crate::plan::{Finding, Severity};
+
+/// What stands below every `--help`.
+pub(super) const EXIT_CODES_HELP: &str = "\
+Exit codes:
+  0    done
+  1    some datasets failed
+  2    wrong usage or configuration
+  3    blocked, needs a person
+  4    another run is active
+  130  interrupted";
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// All that was asked for is done.
+    Done,
+    /// Something failed; the rest is done.
+    Failed,
+    /// Wrong usage or configuration; nothing was done.
+    Usage,
+    /// Some dataset is not backed up until a person acts.
+    Blocked,
+    /// Another run is active; nothing was done.
+    Busy,
+    /// A person or a signal ended it.
+    Interrupted,
+}
+
+impl Code {
+    /// The number that the shell sees.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Blocked => 3,
+            Self::Busy => 4,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// What the findings of a plan lead to, before any of it is carried out.
+    pub fn of_findings(findings: &[Finding]) -> Self {
+        match findings.iter().map(|finding| finding.severity).max() {
+            Some(Severity::Failed) => Self::Failed,
+            Some(Severity::Blocked) => Self::Blocked,
+            Some(Severity::Warning | Severity::Note) | None => Self::Done,
+        }
+    }
+
+    /// What a run leads to. Interrupted beats failed, which beats blocked: the run that comes next settles them in
+    /// that order.
+    pub fn of_report(report: &Report) -> Self {
+        if report.was_interrupted {
+            return Self::Interrupted;
+        }
+        if report.failures().next().is_some() {
+            return Self::Failed;
+        }
+        Self::of_findings(&report.plan.findings)
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code.number())
+    }
+}
+
+/// A command that could not do its work: what to tell, and the code to end with.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What the process ends with.
+    pub(super) code: Code,
+    /// What went wrong, with its causes.
+    pub(super) error: anyhow::Error,
+}
+
+/// Gives an error the code that it ends the process with.
+pub(super) trait OrExit<T> {
+    /// The value, or a [`Failure`] with `code`.
+    fn or_exit(self, code: Code) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, code: Code) -> Result<T, Failure> {
+        self.map_err(|error| Failure {
+            code,
+            error: error.into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::render::examples::{finding, plan, report};
+    use super::*;
+    use crate::execute::Outcome;
+
+    #[test]
+    fn findings_decide_a_dry_run() {
+        let cases: [(&[Severity], Code); 5] = [
+            (&[], Code::Done),
+            (&[Severity::Note, Severity::Warning], Code::Done),
+            (&[Severity::Blocked, Severity::Note], Code::Blocked),
+            (&[Severity::Failed, Severity::Blocked], Code::Failed),
+            (&[Severity::Failed], Code::Failed),
+        ];
+        for (severities, expected) in cases {
+            let findings: Vec<_> = severities.iter().map(|severity| finding(*severity)).collect();
+            assert_eq!(Code::of_findings(&findings), expected, "{severities:?}");
+        }
+    }
+
+    #[test]
+    fn a_failed_step_beats_a_blocked_dataset_and_an_interrupt_beats_both() {
+        let mut report = report(
+            plan(),
+            &Outcome::Skipped {
+                why: "not needed".to_owned(),
+            },
+        );
+        report.plan.findings = vec![finding(Severity::Blocked)];
+        assert_eq!(Code::of_report(&report), Code::Blocked);
+        report.outcomes[0] = Outcome::Failed {
+            error: "no".to_owned(),
+            advice: String::new(),
+        };
+        assert_eq!(Code::of_report(&report), Code::Failed);
+        report.was_interrupted = true;
+        assert_eq!(Code::of_report(&report), Code::Interrupted);
+    }
+
+    #[test]
+    fn the_help_lists_every_code() {
+        for code in [
+            Code::Done,
+            Code::Failed,
+            Code::Usage,
+            Code::Blocked,
+            Code::Busy,
+            Code::Interrupted,
+        ] {
+            let line = format!("\n  {:<3}  ", code.number());
+            assert!(EXIT_CODES_HELP.contains(&line), "{code:?}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! One real run at a time: a lock on a file, held by the kernel, so that it dies with its holder.
+//!
+//! flock(2) rather than a PID file: no check-then-write race, nothing stale after a crash or power loss. The file itself
+//! stays; its content, the holder's PID, is for people only. It is opened without following a symlink and is not taken
+//! where somebody else could have planted it, since zhaul usually runs as root and writes into it.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+
+/// How often the file may be replaced under our feet before we give up.
+const ATTEMPTS_MAX: usize = 5;
+
+/// The lock; released when dropped or when the process ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Why the lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LockError {
+    /// A run is active.
+    #[error("another run is active{}: {} is locked; wait for it, or look at it with 'ps'", pid_text(*pid), path.display())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// The holder, if it could be read.
+        pid: Option<u32>,
+    },
+    /// The file could have been planted.
+    #[error("cannot use the lock file {}: {why}; remove it, or set another 'lock' in the policy", path.display())]
+    Unsafe {
+        /// The lock file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The system refused.
+    #[error("cannot open the lock file {}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+fn pid_text(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
+
+impl Lock {
+    /// Takes the lock at `path` at once or not at all.
+    pub(super) fn take(path: &Path) -> Result<Self, LockError> {
+        let io = |cause: io::Error| LockError::Io {
+            path: path.to_owned(),
+            cause,
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            let mut file = open(path)?;
+            check(path, &file)?;
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(LockError::Held {
+                        path: path.to_owned(),
+                        pid: read_pid(&mut file),
+                    });
+                }
+                Err(errno) => return Err(io(errno.into())),
+            }
+            // Somebody may have removed the file between our open and our lock; then the lock is on nothing.
+            let ours = file.metadata().map_err(io)?;
+            let is_current = std::fs::symlink_metadata(path)
+                .is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+            if is_current {
+                write_pid(&mut file).map_err(io)?;
+                return Ok(Self { _file: file });
+            }
+        }
+        Err(LockError::Unsafe {
+            path: path.to_owned(),
+            why: "it is replaced again and again",
+        })
+    }
+}
+
+fn open(path: &Path) -> Result<File, LockError> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(fd) => Ok(File::from(fd)),
+        Err(rustix::io::Errno::LOOP) => Err(LockError::Unsafe {
+            path: path.to_owned(),
+            why: "it is a symbolic link",
+        }),
+        Err(errno) => Err(LockError::Io {
+            path: path.to_owned(),
+            cause: errno.into(),
+        }),
+    }
+}
+
+/// Refuses what somebody else could have planted for us to lock and overwrite.
+fn check(path: &Path, file: &File) -> Result<(), LockError> {
+    let io = |cause: io::Error| LockError::Io {
+        path: path.to_owned(),
+        cause,
+    };
+    let refuse = |why| {
+        Err(LockError::Unsafe {
+            path: path.to_owned(),
+            why,
+        })
+    };
+    let found = file.metadata().map_err(io)?;
+    if !found.is_file() {
+        return refuse("it is not a regular file");
+    }
+    if found.nlink() > 1 {
+        return refuse("it has more than one name (hard links)");
+    }
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let directory = std::fs::metadata(parent).map_err(io)?;
+    let is_world_writable = directory.mode() & 0o002 != 0;
+    if is_world_writable && found.uid() != rustix::process::geteuid().as_raw() {
+        return refuse("it belongs to somebody else and lies in a directory that everybody may write to");
+    }
+    Ok(())
+}
+
+fn write_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_second_run_is_told_the_first_ones_pid() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let first = Lock::take(&path).unwrap();
+        let error = Lock::take(&path).unwrap_err();
+        assert!(
+            matches!(error, LockError::Held { pid: Some(pid), .. } if pid == std::process::id()),
+            "{error}"
+        );
+        drop(first);
+        drop(Lock::take(&path).unwrap());
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn the_lock_dies_with_its_holder_and_is_not_inherited() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let lock = Lock::take(&path).unwrap();
+        // A child that outlives the lock, as an ssh master does.
+        let mut child = Command::new("sleep").arg("30").spawn().unwrap();
+        drop(lock);
+        let again = Lock::take(&path);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        drop(again.unwrap());
+        // Another process holds it and is killed.
+        let mut holder = Command::new("flock")
+            .arg("-F")
+            .arg(&path)
+            .args(["sleep", "30"])
+            .spawn()
+            .unwrap();
+        while Lock::take(&path).is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+        drop(Lock::take(&path).unwrap());
+    }
+
+    #[test]
+    fn planted_files_are_refused_and_untouched() {
+        let directory = tempfile::tempdir().unwrap();
+        let victim = directory.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        let path = directory.path().join("lock");
+
+        symlink(&victim, &path).unwrap();
+        assert!(
+            Lock::take(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("symbolic link")
+        );
+        std::fs::remove_file(&path).unwrap();
+
+        std::fs::hard_link(&victim, &path).unwrap();
+        assert!(Lock::take(&path).unwrap_err().to_string().contains("hard links"));
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
+
+        let error = Lock::take(directory.path()).unwrap_err();
+        assert!(
+            matches!(error, LockError::Io { .. } | LockError::Unsafe { .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_strangers_file_in_a_world_writable_directory_is_refused() {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("not shown: needs root to make a file of somebody else");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+        let path = directory.path().join("lock");
+        std::fs::write(&path, "").unwrap();
+        drop(Lock::take(&path).unwrap());
+        std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+        assert!(
+            Lock::take(&path)
+                .unwrap_err()
+                .to_string()
+                .contains("somebody else")
+        );
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let error = Lock::take(Path::new("/nonexistent/zhaul.lock")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot open the lock file /nonexistent/zhaul.lock"
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! All that a person types or sees. Only this module prints, reads the environment, or decides how the process ends.
+//!
+//! `args` is the command line as typed; each subcommand has its file; `render` and `progress` turn plans, reports and
+//! samples into text; `exit_code` says what everything leads to.
+
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
+)]
+#![allow(dead_code, unused_imports, reason = "until `zhaul run` has an executor to call")]
+
+mod args;
+mod exit_code;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
+)]
+mod lock;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
+)]
+mod logging;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
+)]
+mod output;
+mod pages;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
+)]
+mod progress;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "`zhaul run` uses it, once there is an executor"
+)]
+mod render;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
+)]
+mod signals;
+#[cfg_attr(
+    not(test),
+    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
+)]
+mod when;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use exit_code::{Code, Failure};
+
+/// Parses the command line, does what it says, and gives the code to end with.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no errors. Nobody is left to tell if printing fails.
+            drop(error.print());
+            return if error.use_stderr() {
+                Code::Usage.into()
+            } else {
+                Code::Done.into()
+            };
+        }
+    };
+    match carry_out(cli.command) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            output::complain(&output::error_text(&failure.error, output::stderr_style()));
+            failure.code.into()
+        }
+    }
+}
+
+fn carry_out(command: Command) -> Result<Code, Failure> {
+    match command {
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { directory } => pages::manual(&directory),
+        Command::Run(_) | Command::Status(_) | Command::Config { .. } => Err(Failure {
+            code: Code::Failed,
+            error: anyhow::anyhow!("this command is not built yet"),
+        }),
+    }
+}

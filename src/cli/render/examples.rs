@@ -1,0 +1,170 @@
+//! A hand-made plan with one step of most kinds, for the tests of everything that shows plans.
+
+use std::time::Duration;
+
+use super::Estimates;
+use crate::execute::{Outcome, Report};
+use crate::model::{
+    ByteCount, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, SnapshotName, TargetName,
+};
+use crate::plan::{
+    Action, Base, Doomed, Finding, NewBookmark, Place, Plan, Severity, Step, StepId, Transfer,
+};
+
+const NAME: &str = "2026-02-01-030000";
+
+pub(in crate::cli) fn dataset(name: &str) -> DatasetName {
+    DatasetName::new(name).unwrap()
+}
+
+pub(in crate::cli) fn point(name: &str) -> PointName {
+    PointName::new(name).unwrap()
+}
+
+fn snapshot(dataset_name: &str, name: &str) -> SnapshotName {
+    dataset(dataset_name).snapshot(&point(name)).unwrap()
+}
+
+pub(in crate::cli) fn target(name: &str) -> Place {
+    Place::Target(TargetName(name.to_owned()))
+}
+
+fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
+    Action::Send(Transfer {
+        snapshot: snapshot("rpool/data/vm-100-disk-0", NAME),
+        guid: None,
+        creates_dataset: base.is_none(),
+        base,
+        resume: None,
+        target: snapshot(target_dataset, NAME),
+        origin: None,
+        kind: DatasetKind::Volume,
+        encryption: Encryption::Off,
+    })
+}
+
+fn doomed(name: &str, used_bytes: u64) -> Doomed {
+    Doomed {
+        name: point(name),
+        guid: Guid(used_bytes),
+        why: "no rule keeps it".to_owned(),
+        used_bytes,
+    }
+}
+
+fn actions() -> Vec<(Place, Action, &'static str)> {
+    let disk = "rpool/data/vm-100-disk-0";
+    let base = Base {
+        kind: PointKind::Bookmark,
+        name: point("2026-01-31-030000"),
+        guid: Guid(7),
+    };
+    let bookmark = NewBookmark {
+        bookmark: dataset(disk).bookmark(&point(NAME)).unwrap(),
+        of: point(NAME),
+        guid: None,
+    };
+    let rename = Action::RenameSnapshot {
+        dataset: dataset("tank/archive/pve0/vm-100-disk-0"),
+        from: point(NAME),
+        guid: Guid(8),
+        to: point("2026-Feb"),
+    };
+    let destroy = Action::DestroySnapshots {
+        dataset: dataset(disk),
+        snapshots: vec![
+            doomed("2026-01-01-030000", 1 << 20),
+            doomed("2026-01-02-030000", 2 << 20),
+        ],
+    };
+    vec![
+        (
+            Place::Source,
+            Action::Snapshot {
+                snapshots: vec![snapshot(disk, NAME), snapshot("rpool/data/vm-100-disk-1", NAME)],
+            },
+            "guest 100",
+        ),
+        (
+            Place::Source,
+            Action::Bookmark {
+                bookmarks: vec![bookmark],
+            },
+            "a base that outlives the snapshot",
+        ),
+        (
+            target("nfs8"),
+            transfer("tank/backup/pve0/vm-100-disk-0", Some(base)),
+            "the backup has @2026-01-31-030000",
+        ),
+        (
+            target("nfs9"),
+            transfer("tank/archive/pve0/vm-100-disk-0", None),
+            "the archive holds nothing of it",
+        ),
+        (target("nfs9"), rename, "it is the archive of 2026-Feb"),
+        (Place::Source, destroy, "keep-last=1"),
+    ]
+}
+
+pub(in crate::cli) fn plan() -> Plan {
+    let step = |(number, (place, action, reason)): (usize, (Place, Action, &str))| Step {
+        id: StepId(number),
+        dataset: (number > 0).then(|| dataset("rpool/data/vm-100-disk-0")),
+        place,
+        action,
+        reason: reason.to_owned(),
+        needs: number.checked_sub(1).map(StepId).into_iter().collect(),
+        after: Vec::new(),
+    };
+    Plan {
+        at: "2026-02-01T03:00:00Z".parse().unwrap(),
+        steps: actions().into_iter().enumerate().map(step).collect(),
+        findings: vec![
+            Finding {
+                place: Place::Source,
+                dataset: None,
+                what: "all is well".to_owned(),
+                ..finding(Severity::Note)
+            },
+            Finding {
+                dataset: Some(dataset("rpool/data/vm-101-disk-0")),
+                what: "diverged \x1b[31m".to_owned(),
+                advice: "look at it".to_owned(),
+                ..finding(Severity::Blocked)
+            },
+        ],
+    }
+}
+
+pub(in crate::cli) fn finding(severity: Severity) -> Finding {
+    Finding {
+        severity,
+        dataset: None,
+        place: target("nfs9"),
+        what: "found".to_owned(),
+        advice: String::new(),
+    }
+}
+
+pub(in crate::cli) fn estimates() -> Estimates {
+    Estimates::from([(StepId(2), ByteCount(3 << 29))])
+}
+
+/// A report in which every step has this outcome.
+pub(in crate::cli) fn report(plan: Plan, outcome: &Outcome) -> Report {
+    let outcomes = plan.steps.iter().map(|_| outcome.clone()).collect();
+    Report {
+        plan,
+        outcomes,
+        was_interrupted: false,
+    }
+}
+
+pub(in crate::cli) fn done(moved_bytes: u64) -> Outcome {
+    Outcome::Done {
+        moved_bytes: ByteCount(moved_bytes),
+        seconds: Duration::from_secs(2),
+        remarks: Vec::new(),
+    }
+}

@@ -1,0 +1,163 @@
+//! A plan as text: what `zhaul run --dry-run` prints.
+//!
+//! Steps are grouped by the dataset they serve, in the order of the plan; steps that serve several come first. Sizes of
+//! transfers are estimates; what a destroyed snapshot frees is at least what is shown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::step::{detail_lines, freed_bytes, step_line};
+use super::summary::{Summary, findings_summary};
+use super::{Estimates, Style, escape};
+use crate::model::DatasetName;
+use crate::plan::{Action, Finding, Plan, Severity, Step};
+
+/// The whole plan.
+pub(in crate::cli) fn plan_text(plan: &Plan, estimates: &Estimates, style: Style) -> String {
+    let mut text = String::new();
+    let mut groups: BTreeMap<Option<&DatasetName>, Vec<&Step>> = BTreeMap::new();
+    for step in &plan.steps {
+        groups.entry(step.dataset.as_ref()).or_default().push(step);
+    }
+    let width = plan
+        .steps
+        .iter()
+        .map(|step| step.place.to_string().chars().count())
+        .max()
+        .unwrap_or_default();
+    for (dataset, steps) in groups {
+        let heading = dataset.map_or_else(|| "several datasets".to_owned(), ToString::to_string);
+        let _ = writeln!(text, "{}", style.bold(&heading));
+        for step in steps {
+            write_step(&mut text, step, estimates, width);
+        }
+        text.push('\n');
+    }
+    write_findings(&mut text, &plan.findings, style);
+    let _ = writeln!(text, "{}", summary_line(plan, estimates));
+    text
+}
+
+fn write_step(text: &mut String, step: &Step, estimates: &Estimates, width: usize) {
+    let size = if matches!(step.action, Action::Send(_)) {
+        match estimates.get(&step.id) {
+            Some(bytes) => format!(", about {bytes}"),
+            None => ", of unknown size".to_owned(),
+        }
+    } else {
+        freed_bytes(step)
+            .map(|bytes| format!(", frees at least {bytes}"))
+            .unwrap_or_default()
+    };
+    let place = step.place.to_string();
+    let _ = writeln!(text, "  {place:<width$}  {}{size}", step_line(step));
+    let indent = width + 6;
+    if !step.reason.is_empty() {
+        let _ = writeln!(text, "{:indent$}because {}", "", escape(&step.reason));
+    }
+    for line in detail_lines(step) {
+        let _ = writeln!(text, "{:indent$}{line}", "");
+    }
+}
+
+/// The findings, worst first, each with what to do about it.
+pub(super) fn write_findings(text: &mut String, findings: &[Finding], style: Style) {
+    let mut sorted: Vec<&Finding> = findings.iter().collect();
+    sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    for finding in &sorted {
+        text.push_str(&finding_text(finding, style));
+    }
+    if !sorted.is_empty() {
+        text.push('\n');
+    }
+}
+
+/// One finding on one line, and the next action on a second.
+pub(super) fn finding_text(finding: &Finding, style: Style) -> String {
+    let label = match finding.severity {
+        Severity::Failed => style.red("failed"),
+        Severity::Blocked => style.red("blocked"),
+        Severity::Warning => style.yellow("warning"),
+        Severity::Note => "note".to_owned(),
+    };
+    let about = match &finding.dataset {
+        Some(dataset) => format!("{dataset} ({})", finding.place),
+        None => finding.place.to_string(),
+    };
+    let mut text = format!("{label}: {about}: {}\n", escape(&finding.what));
+    if !finding.advice.is_empty() {
+        let _ = writeln!(text, "  next: {}", escape(&finding.advice));
+    }
+    text
+}
+
+fn summary_line(plan: &Plan, estimates: &Estimates) -> String {
+    let summary = Summary::of(plan.steps.iter(), estimates);
+    let mut parts = summary.local_parts();
+    parts.extend(summary.expected_transfers());
+    parts.extend(summary.closing_parts());
+    let planned = if parts.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        parts.join(", ")
+    };
+    let findings = findings_summary(&plan.findings);
+    let findings = if findings.is_empty() {
+        findings
+    } else {
+        format!("; {findings}")
+    };
+    format!("Plan for {}: {planned}{findings}", plan.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{estimates, plan};
+    use super::*;
+
+    #[test]
+    fn a_plan_reads_as_it_should() {
+        let expected = "\
+several datasets
+  source  snapshot 2 datasets in one transaction group
+            because guest 100
+            rpool/data/vm-100-disk-0@2026-02-01-030000
+            rpool/data/vm-100-disk-1@2026-02-01-030000
+
+rpool/data/vm-100-disk-0
+  source  bookmark #2026-02-01-030000
+            because a base that outlives the snapshot
+  nfs8    send #2026-01-31-030000 -> @2026-02-01-030000 into tank/backup/pve0/vm-100-disk-0, about 1.50 GiB
+            because the backup has @2026-01-31-030000
+  nfs9    send @2026-02-01-030000 in full into tank/archive/pve0/vm-100-disk-0, of unknown size
+            because the archive holds nothing of it
+  nfs9    rename tank/archive/pve0/vm-100-disk-0@2026-02-01-030000 to @2026-Feb
+            because it is the archive of 2026-Feb
+  source  destroy 2 snapshots of rpool/data/vm-100-disk-0, frees at least 3.00 MiB
+            because keep-last=1
+            @2026-01-01-030000  1.00 MiB  no rule keeps it
+            @2026-01-02-030000  2.00 MiB  no rule keeps it
+
+blocked: rpool/data/vm-101-disk-0 (nfs9): diverged \\u{1b}[31m
+  next: look at it
+note: source: all is well
+
+Plan for 2026-02-01T03:00:00Z: 2 snapshots, 2 transfers of about 1.50 GiB and 1 of unknown size, \
+2 snapshots destroyed (at least 3.00 MiB freed), 1 other step; 1 blocked
+";
+        assert_eq!(plan_text(&plan(), &estimates(), Style::default()), expected);
+    }
+
+    #[test]
+    fn an_empty_plan_says_so() {
+        let plan = Plan {
+            steps: Vec::new(),
+            findings: Vec::new(),
+            ..plan()
+        };
+        assert_eq!(
+            plan_text(&plan, &Estimates::new(), Style::default()),
+            "Plan for 2026-02-01T03:00:00Z: nothing to do\n"
+        );
+    }
+}

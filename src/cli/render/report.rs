@@ -1,0 +1,249 @@
+//! A run's report as text: a short summary for a person who watches, and what went wrong for anybody.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::plan::finding_text;
+use super::step::{dataset_label, step_line};
+use super::summary::{Summary, findings_summary};
+use super::{Estimates, Style, count, duration_text, escape};
+use crate::execute::{Outcome, Report};
+use crate::model::ByteCount;
+use crate::plan::{Action, Place, Severity};
+
+/// What goes to stderr, whoever watches: failed steps and findings from `from` on, worst first; empty when all is well.
+pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Style) -> String {
+    let mut text = String::new();
+    for (step, outcome) in report.steps() {
+        if let Outcome::Failed { error, advice } = outcome {
+            let label = style.red("failed");
+            let _ = writeln!(
+                text,
+                "{label}: {} ({}): {}",
+                dataset_label(step),
+                step.place,
+                step_line(step)
+            );
+            for line in error.lines() {
+                let _ = writeln!(text, "  {}", escape(line));
+            }
+            if !advice.is_empty() {
+                let _ = writeln!(text, "  next: {}", escape(advice));
+            }
+        }
+    }
+    let mut findings: Vec<_> = report
+        .plan
+        .findings
+        .iter()
+        .filter(|finding| finding.severity >= from)
+        .collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    for finding in findings {
+        text.push_str(&finding_text(finding, style));
+    }
+    let skipped = report
+        .outcomes
+        .iter()
+        .filter(|outcome| matches!(outcome, Outcome::Skipped { .. }))
+        .count();
+    if report.was_interrupted {
+        let _ = writeln!(
+            text,
+            "{}: {} not done; the next run goes on from here",
+            style.yellow("interrupted"),
+            count(skipped, "step")
+        );
+    } else if skipped > 0 {
+        let _ = writeln!(
+            text,
+            "{} skipped, since a step they need had failed",
+            count(skipped, "step")
+        );
+    }
+    text
+}
+
+/// What goes to stdout when a person watches.
+pub(in crate::cli) fn report_text(report: &Report, took: Duration) -> String {
+    let done = |(step, outcome)| matches!(outcome, &Outcome::Done { .. }).then_some(step);
+    let summary = Summary::of(report.steps().filter_map(done), &Estimates::new());
+    let mut parts = summary.local_parts();
+    let targets = moved_by_target(report);
+    if !targets.is_empty() {
+        let each = |(place, (number, bytes)): (&&Place, &(usize, ByteCount))| {
+            format!("{} to {place} ({bytes})", count(*number, "transfer"))
+        };
+        parts.push(targets.iter().map(each).collect::<Vec<_>>().join(", "));
+    }
+    parts.extend(summary.closing_parts());
+    let mut text = String::new();
+    for remark in remarks(report) {
+        let _ = writeln!(text, "note: {remark}");
+    }
+    let failed = report.failures().count();
+    let ending = if report.was_interrupted {
+        "Interrupted"
+    } else if failed > 0 {
+        "Ended with failures"
+    } else {
+        "Done"
+    };
+    let what = if parts.is_empty() {
+        "nothing to do".to_owned()
+    } else {
+        parts.join(", ")
+    };
+    let findings = findings_summary(&report.plan.findings);
+    let findings = if findings.is_empty() {
+        findings
+    } else {
+        format!("; {findings}")
+    };
+    let steps = if failed > 0 {
+        format!("; {} failed", count(failed, "step"))
+    } else {
+        String::new()
+    };
+    let _ = writeln!(
+        text,
+        "{ending} in {}: {what}{steps}{findings}",
+        duration_text(took)
+    );
+    text
+}
+
+fn moved_by_target(report: &Report) -> BTreeMap<&Place, (usize, ByteCount)> {
+    let mut targets: BTreeMap<&Place, (usize, ByteCount)> = BTreeMap::new();
+    for (step, outcome) in report.steps() {
+        if let (Action::Send(_), Outcome::Done { moved_bytes, .. }) = (&step.action, outcome) {
+            let (number, bytes) = targets.entry(&step.place).or_default();
+            *number += 1;
+            bytes.0 = bytes.0.saturating_add(moved_bytes.0);
+        }
+    }
+    targets
+}
+
+fn remarks(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (step, outcome) in report.steps() {
+        if let Outcome::Done { remarks, .. } = outcome {
+            let label = dataset_label(step);
+            lines.extend(
+                remarks
+                    .iter()
+                    .map(|remark| format!("{label} ({}): {}", step.place, escape(remark))),
+            );
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{done, finding, plan, report};
+    use super::*;
+
+    fn clean() -> Report {
+        let mut report = report(plan(), &done(0));
+        report.outcomes[2] = done(3 << 29);
+        report.outcomes[3] = done(1 << 20);
+        report.plan.findings.clear();
+        report
+    }
+
+    #[test]
+    fn a_run_in_which_all_is_well_is_one_line() {
+        assert_eq!(
+            report_text(&clean(), Duration::from_secs(123)),
+            "Done in 2 min 3 s: 2 snapshots, 1 transfer to nfs8 (1.50 GiB), 1 transfer to nfs9 (1.00 MiB), \
+             2 snapshots destroyed (at least 3.00 MiB freed), 1 other step\n"
+        );
+        assert_eq!(failures_text(&clean(), Severity::Warning, Style::default()), "");
+    }
+
+    #[test]
+    fn notes_do_not_break_the_silence_but_warnings_do() {
+        let mut report = clean();
+        report.plan.findings = vec![finding(Severity::Note)];
+        assert_eq!(failures_text(&report, Severity::Warning, Style::default()), "");
+        assert_eq!(
+            failures_text(&report, Severity::Note, Style::default()),
+            "note: nfs9: found\n"
+        );
+        report.plan.findings.push(finding(Severity::Warning));
+        assert_eq!(
+            failures_text(&report, Severity::Warning, Style::default()),
+            "warning: nfs9: found\n"
+        );
+    }
+
+    #[test]
+    fn a_failure_names_dataset_step_causes_and_next_action() {
+        let mut report = clean();
+        report.outcomes[3] = Outcome::Failed {
+            error:
+                "nfs9: cannot receive into tank/archive/pve0/vm-100-disk-0\nthere is no space left: \x07full"
+                    .to_owned(),
+            advice: "free space on nfs9".to_owned(),
+        };
+        report.outcomes[4] = Outcome::Skipped {
+            why: "step 3 failed".to_owned(),
+        };
+        let expected = "\
+failed: rpool/data/vm-100-disk-0 (nfs9): send @2026-02-01-030000 in full into tank/archive/pve0/vm-100-disk-0
+  nfs9: cannot receive into tank/archive/pve0/vm-100-disk-0
+  there is no space left: \\u{7}full
+  next: free space on nfs9
+1 step skipped, since a step they need had failed
+";
+        assert_eq!(
+            failures_text(&report, Severity::Warning, Style::default()),
+            expected
+        );
+        assert_eq!(
+            report_text(&report, Duration::from_millis(1_200)),
+            "Ended with failures in 1.2 s: 2 snapshots, 1 transfer to nfs8 (1.50 GiB), \
+             2 snapshots destroyed (at least 3.00 MiB freed); 1 step failed\n"
+        );
+    }
+
+    #[test]
+    fn an_interrupted_run_says_that_the_next_one_goes_on() {
+        let mut report = report(
+            plan(),
+            &Outcome::Skipped {
+                why: "stopped".to_owned(),
+            },
+        );
+        report.was_interrupted = true;
+        report.plan.findings.clear();
+        assert_eq!(
+            failures_text(&report, Severity::Warning, Style::default()),
+            "interrupted: 6 steps not done; the next run goes on from here\n"
+        );
+        assert_eq!(
+            report_text(&report, Duration::ZERO),
+            "Interrupted in 0.0 s: nothing to do\n"
+        );
+    }
+
+    #[test]
+    fn a_remark_is_shown() {
+        let mut report = clean();
+        report.outcomes[5] = Outcome::Done {
+            moved_bytes: ByteCount(0),
+            seconds: Duration::ZERO,
+            remarks: vec!["@2026-01-01-030000 stays: it is held".to_owned()],
+        };
+        let text = report_text(&report, Duration::ZERO);
+        assert!(
+            text.starts_with(
+                "note: rpool/data/vm-100-disk-0 (source): @2026-01-01-030000 stays: it is held\nDone"
+            ),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,150 @@
+//! One step in one line, the same in a plan, a report and the log.
+
+use std::fmt::Write as _;
+
+use super::{count, escape};
+use crate::model::{ByteCount, PointName};
+use crate::plan::{Action, Base, Doomed, NewBookmark, Step, Transfer};
+
+/// The step without its place and reason, for example `send #a -> @b`.
+pub(in crate::cli) fn step_line(step: &Step) -> String {
+    match &step.action {
+        Action::Snapshot { snapshots } => match snapshots.as_slice() {
+            [one] => format!("snapshot @{}", one.name()),
+            several => format!(
+                "snapshot {} in one transaction group",
+                count(several.len(), "dataset")
+            ),
+        },
+        Action::Bookmark { bookmarks } => match bookmarks.as_slice() {
+            [one] => format!("bookmark {}", bookmark_text(one)),
+            several => format!("bookmark {}", count(several.len(), "snapshot")),
+        },
+        Action::CreateContainer { dataset } => format!("create container {dataset}"),
+        Action::AbortReceive { dataset, .. } => format!("drop the partial receive of {dataset}"),
+        Action::Send(transfer) => transfer_text(transfer),
+        Action::DestroySnapshots { dataset, snapshots } => match snapshots.as_slice() {
+            [one] => format!("destroy {dataset}@{}", one.name),
+            several => format!("destroy {} of {dataset}", count(several.len(), "snapshot")),
+        },
+        Action::DestroyBookmarks { dataset, bookmarks } => match bookmarks.as_slice() {
+            [one] => format!("destroy {dataset}#{}", one.name),
+            several => format!("destroy {} of {dataset}", count(several.len(), "bookmark")),
+        },
+        Action::Rollback { dataset, to, .. } => format!("roll {dataset} back to @{to}"),
+        Action::RenameDataset { from, to, .. } => format!("rename {from} to {to}"),
+        Action::RenameSnapshot {
+            dataset, from, to, ..
+        } => format!("rename {dataset}@{from} to @{to}"),
+        Action::DestroyDataset {
+            dataset, snapshots, ..
+        } => {
+            format!(
+                "destroy {dataset} with its {}",
+                count(snapshots.len(), "snapshot")
+            )
+        }
+    }
+}
+
+/// Whom the step serves: its dataset, or what its several datasets are.
+pub(in crate::cli) fn dataset_label(step: &Step) -> String {
+    step.dataset
+        .as_ref()
+        .map_or_else(|| "several datasets".to_owned(), ToString::to_string)
+}
+
+fn transfer_text(transfer: &Transfer) -> String {
+    let snapshot = transfer.snapshot.name();
+    let verb = if transfer.resume.is_some() {
+        "resume"
+    } else {
+        "send"
+    };
+    let mut text = match &transfer.base {
+        Some(Base { kind, name, .. }) => format!("{verb} {}{name} -> @{snapshot}", kind.separator()),
+        None => format!("{verb} @{snapshot} in full"),
+    };
+    // Writing to a String cannot fail.
+    let _ = write!(text, " into {}", transfer.target.dataset());
+    if transfer.target.name() != snapshot {
+        let _ = write!(text, "@{}", transfer.target.name());
+    }
+    if let Some(origin) = &transfer.origin {
+        let _ = write!(text, ", a clone of {origin}");
+    }
+    text
+}
+
+fn bookmark_text(new: &NewBookmark) -> String {
+    if new.bookmark.name() == &new.of {
+        format!("#{}", new.bookmark.name())
+    } else {
+        format!("#{} of @{}", new.bookmark.name(), new.of)
+    }
+}
+
+/// The lines below a step's own: the things it acts on where they are several, with the reason of each.
+pub(super) fn detail_lines(step: &Step) -> Vec<String> {
+    match &step.action {
+        Action::Snapshot { snapshots } if snapshots.len() > 1 => {
+            snapshots.iter().map(ToString::to_string).collect()
+        }
+        Action::Bookmark { bookmarks } if bookmarks.len() > 1 => bookmarks
+            .iter()
+            .map(|new| format!("{}{}", new.bookmark.dataset(), bookmark_text(new)))
+            .collect(),
+        Action::DestroySnapshots { snapshots, .. } | Action::DestroyDataset { snapshots, .. } => {
+            doomed_lines('@', snapshots)
+        }
+        Action::DestroyBookmarks { bookmarks, .. } => doomed_lines('#', bookmarks),
+        Action::Snapshot { .. }
+        | Action::Bookmark { .. }
+        | Action::CreateContainer { .. }
+        | Action::AbortReceive { .. }
+        | Action::Send(_)
+        | Action::Rollback { .. }
+        | Action::RenameDataset { .. }
+        | Action::RenameSnapshot { .. } => Vec::new(),
+    }
+}
+
+fn doomed_lines(separator: char, doomed: &[Doomed]) -> Vec<String> {
+    let width = |name: &PointName| name.as_str().chars().count();
+    let widest = doomed
+        .iter()
+        .map(|one| width(&one.name))
+        .max()
+        .unwrap_or_default();
+    let line = |one: &Doomed| {
+        let name = format!("{separator}{:<widest$}", one.name.as_str());
+        let size = if separator == '@' {
+            format!("  {:>8}", ByteCount(one.used_bytes).to_string())
+        } else {
+            String::new()
+        };
+        format!("{name}{size}  {}", escape(&one.why))
+    };
+    doomed.iter().map(line).collect()
+}
+
+/// The least that the step frees, if it destroys snapshots.
+pub(super) fn freed_bytes(step: &Step) -> Option<ByteCount> {
+    match &step.action {
+        Action::DestroySnapshots { snapshots, .. } | Action::DestroyDataset { snapshots, .. } => {
+            let sum = snapshots
+                .iter()
+                .fold(0_u64, |sum, one| sum.saturating_add(one.used_bytes));
+            Some(ByteCount(sum))
+        }
+        Action::Snapshot { .. }
+        | Action::Bookmark { .. }
+        | Action::CreateContainer { .. }
+        | Action::AbortReceive { .. }
+        | Action::Send(_)
+        | Action::DestroyBookmarks { .. }
+        | Action::Rollback { .. }
+        | Action::RenameDataset { .. }
+        | Action::RenameSnapshot { .. } => None,
+    }
+}
