@@ -19,8 +19,18 @@ pub struct HostError {
 
 impl HostError {
     /// Puts the four together.
-    pub fn new(host: impl fmt::Display, operation: &'static str, object: impl fmt::Display, problem: Problem) -> Self {
-        Self { host: host.to_string(), operation, object: object.to_string(), problem }
+    pub fn new(
+        host: impl fmt::Display,
+        operation: &'static str,
+        object: impl fmt::Display,
+        problem: Problem,
+    ) -> Self {
+        Self {
+            host: host.to_string(),
+            operation,
+            object: object.to_string(),
+            problem,
+        }
     }
 }
 

@@ -11,8 +11,8 @@
 mod error;
 
 use crate::model::{
-    BookmarkName, ByteCount, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind, PointName, ResumePoint,
-    SnapshotName,
+    BookmarkName, ByteCount, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind, PointName,
+    ResumePoint, SnapshotName,
 };
 use crate::stream;
 

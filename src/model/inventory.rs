@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use serde::Serialize;
 
@@ -79,10 +80,17 @@ impl Listing {
     }
 
     /// The datasets below `root`, at any depth, without `root` itself.
-    pub fn below<'a>(&'a self, root: &'a DatasetName) -> impl Iterator<Item = &'a Dataset> {
-        self.0
-            .values()
-            .filter(move |dataset| dataset.name.below(root).is_some())
+    pub fn below(&self, root: &DatasetName) -> impl Iterator<Item = &Dataset> {
+        self.starting_with(format!("{root}/"))
+    }
+
+    /// The datasets whose names start with `prefix`.
+    pub fn starting_with(&self, prefix: String) -> impl Iterator<Item = &Dataset> {
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let range = self.0.range::<str, _>(from);
+        range
+            .take_while(move |(name, _)| name.as_str().starts_with(&prefix))
+            .map(|(_, dataset)| dataset)
     }
 
     /// Whether any dataset lies below `root`.

@@ -17,6 +17,7 @@ mod month;
 mod name;
 mod name_format;
 mod point;
+mod resume;
 mod send;
 mod size;
 
@@ -27,5 +28,6 @@ pub use month::Month;
 pub use name::{BookmarkName, DatasetName, NameError, PointName, SnapshotName};
 pub use name_format::{FormatError, NameFormat};
 pub use point::{Guid, Point, PointKind, Txg};
+pub use resume::{ResumeToken, ResumeTokenError};
 pub use send::{ResumePoint, SendFlags};
 pub use size::{ByteCount, SizeError};

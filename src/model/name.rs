@@ -4,6 +4,7 @@
 //! whole name, no empty component, a pool that starts with a letter. Names that only the kernel makes (`%recv`) and
 //! names that start with `-`, which a command line could take for an option, are refused.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use serde::Serialize;
@@ -116,6 +117,13 @@ impl DatasetName {
     /// This dataset's bookmark called `name`.
     pub fn bookmark(&self, name: &PointName) -> Result<BookmarkName, NameError> {
         BookmarkName::new(self.clone(), name.clone())
+    }
+}
+
+/// Orders and compares as its text does, so that collections can be searched by text.
+impl Borrow<str> for DatasetName {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -1,20 +1,234 @@
 //! Decides: `(policy, inventory, request) → Plan`. Pure: no I/O, no clock, no logging.
+//!
+//! Everything dangerous is decided here and visible in the plan. The order of thought, for each selected dataset:
+//!
+//! 1. `snapshot`: one snapshot in this run, a bookmark of it, and bookmarks that are missing;
+//! 2. `backup`, for each backup: resume what broke off, repair a line that parted, send what is newer than the base;
+//! 3. `archive`, for each archive: which months are due, and which snapshot each one is;
+//! 4. `retain`: what may go at the backup and, last, at the source.
+//!
+//! `line` compares two histories, `partial` judges a receive that broke off, `lane` turns what is to be sent into steps.
 
+mod archive;
+mod backup;
+mod builder;
 mod finding;
+mod lane;
+mod line;
+mod partial;
+mod retain;
+mod select;
+mod snapshot;
 mod step;
+mod superseded;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use builder::Builder;
+use lane::{Lane, Lanes};
+use snapshot::Taken;
+
+use crate::model::{Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, TargetName};
+use crate::policy::{Policy, Target, TargetKind};
 
 pub use finding::{Finding, Severity};
+pub use select::{Selected, select, target_name};
 pub use step::{Action, Base, Doomed, NewBookmark, Place, Plan, Step, StepId, Transfer};
 
 /// What this one run is asked for, beyond the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The moment to plan for.
-    pub now: jiff::Timestamp,
+    pub now: Timestamp,
     /// Take a snapshot first; false sends and prunes what exists.
     pub take_snapshot: bool,
     /// Archive now, due or not, as `YYYY-Mon-DD`.
     pub force_archive: bool,
     /// Only these guests; empty means all.
-    pub guests: Vec<crate::model::GuestId>,
+    pub guests: Vec<GuestId>,
+}
+
+/// Why there is no plan at all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The source itself could not be listed.
+    #[error("the source cannot be listed: {0}")]
+    Source(String),
+    /// Two sources would be written to one name.
+    #[error(
+        "{first} and {second} would both be written to {name} on {target}; give one of their roots a target of its own"
+    )]
+    Collision {
+        /// One of them.
+        first: DatasetName,
+        /// The other.
+        second: DatasetName,
+        /// The target.
+        target: TargetName,
+        /// The name there.
+        name: DatasetName,
+    },
+    /// The present time cannot be written as a name.
+    #[error("the snapshots of this run cannot be named")]
+    Name(#[source] NameError),
+}
+
+/// A source dataset with what this run makes of it.
+#[derive(Debug)]
+struct Source<'a> {
+    selected: Selected<'a>,
+    taken: Taken,
+    /// This run's snapshot, not yet taken; `None` where the run takes none.
+    pending: Option<PointName>,
+    /// The time in `pending`, or the present.
+    time: Timestamp,
+}
+
+/// Plans one run.
+pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result<Plan, PlanError> {
+    let listing = match &inventory.source {
+        Answer::Listed(listing) => listing,
+        Answer::CouldNotAsk(why) => return Err(PlanError::Source(why.clone())),
+    };
+    let selected = select(policy, inventory, listing, request);
+    let time = snapshot::run_time(&policy.name_format, inventory, request.now);
+    let name = policy.name_format.name(time).map_err(PlanError::Name)?;
+    let mut builder = Builder::new(request.now);
+    let mut taken = if request.take_snapshot {
+        snapshot::plan_snapshots(&mut builder, &selected, &name)
+    } else {
+        BTreeMap::new()
+    };
+    let mut sources = Vec::with_capacity(selected.len());
+    for selected in selected {
+        let mut taken = taken.remove(&selected.dataset.name).unwrap_or_default();
+        snapshot::plan_missing_bookmarks(&mut builder, &policy.name_format, &selected, &mut taken);
+        let pending = taken.snapshot.map(|_| name.clone());
+        sources.push(Source {
+            selected,
+            taken,
+            pending,
+            time,
+        });
+    }
+    let mut lanes: Vec<Lanes> = sources.iter().map(|_| Lanes::default()).collect();
+    for target in &policy.targets {
+        plan_target(
+            &mut builder,
+            policy,
+            inventory,
+            request,
+            target,
+            &sources,
+            &mut lanes,
+        )?;
+    }
+    for (source, lanes) in sources.iter().zip(&lanes) {
+        retain::plan_source(&mut builder, policy, source, lanes);
+    }
+    Ok(builder.finish())
+}
+
+/// Plans everything that one target gets, or says why it gets nothing.
+fn plan_target<'a>(
+    builder: &mut Builder,
+    policy: &Policy,
+    inventory: &'a Inventory,
+    request: &Request,
+    target: &Target,
+    sources: &[Source<'a>],
+    lanes: &mut [Lanes],
+) -> Result<(), PlanError> {
+    let listing = match inventory.targets.get(&target.name) {
+        Some(Answer::Listed(listing)) => listing,
+        Some(Answer::CouldNotAsk(why)) => {
+            refuse_target(builder, target, why, lanes);
+            return Ok(());
+        }
+        None => {
+            refuse_target(builder, target, "it was not asked", lanes);
+            return Ok(());
+        }
+    };
+    let names = map_names(builder, target, listing, sources);
+    let mapped = sources
+        .iter()
+        .zip(&names)
+        .filter_map(|(s, name)| Some((&s.selected.dataset.name, name.as_ref()?)));
+    select::check_collisions(target, mapped)?;
+    let targets: BTreeSet<&DatasetName> = names.iter().flatten().collect();
+    let mut containers = lane::Containers::new(target, listing, &targets);
+    for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
+        let Some(name) = name else { continue };
+        let mut lane = Lane::new(target, name, source, listing);
+        match &target.kind {
+            TargetKind::Backup(rules) => {
+                backup::plan(builder, policy, rules, &mut lane, &mut containers);
+                retain::plan_backup(builder, policy, rules, &mut lane);
+            }
+            TargetKind::Archive(rules) => {
+                archive::plan(builder, policy, rules, request, &mut lane, &mut containers);
+            }
+        }
+        lanes.add(lane);
+    }
+    if let TargetKind::Backup(rules) = &target.kind {
+        superseded::plan_expiry(builder, policy, rules, target, listing, request.now);
+    }
+    Ok(())
+}
+
+fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut [Lanes]) {
+    for lanes in lanes {
+        lanes.has_unknown_target = true;
+    }
+    let what = format!("could not be asked what it has, so nothing is sent to it: {why}");
+    let advice = "the next run makes up for it once the host answers";
+    builder.find(
+        Severity::Failed,
+        None,
+        Place::Target(target.name.clone()),
+        what,
+        advice,
+    );
+}
+
+/// What each source is called on the target; `None` where it cannot be called anything.
+fn map_names(
+    builder: &mut Builder,
+    target: &Target,
+    listing: &Listing,
+    sources: &[Source<'_>],
+) -> Vec<Option<DatasetName>> {
+    let mut names = Vec::with_capacity(sources.len());
+    for source in sources {
+        let name = target_name(&source.selected, target, listing);
+        let longest =
+            source
+                .pending
+                .as_ref()
+                .or(source.selected.dataset.history.newest_snapshot().map(|p| &p.name));
+        let checked = name.and_then(|name| match longest {
+            Some(point) => name.snapshot(point).map(|_| name),
+            None => Ok(name),
+        });
+        names.push(match checked {
+            Ok(name) => Some(name),
+            Err(error) => {
+                let dataset = Some(&source.selected.dataset.name);
+                let advice = "shorten the target's dataset or the source's name";
+                builder.find(
+                    Severity::Blocked,
+                    dataset,
+                    Place::Target(target.name.clone()),
+                    error.to_string(),
+                    advice,
+                );
+                None
+            }
+        });
+    }
+    names
 }

@@ -52,7 +52,7 @@ impl KeepRules {
 
     /// For each of `times` (newest first), the rule that keeps it, or `None` where no rule does. Calendar periods begin
     /// as `zone` says.
-    pub fn select(&self, _times: &[Timestamp], _zone: &TimeZone) -> Vec<Option<Keep>> {
+    pub fn select(&self, _times: &[Timestamp], _zone: &TimeZone, _now: Timestamp) -> Vec<Option<Keep>> {
         Vec::new() // the policy helper fills this in, with tests
     }
 }

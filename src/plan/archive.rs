@@ -1,0 +1,339 @@
+//! The archive: one snapshot of each month, kept for ever. No step of this file destroys anything.
+//!
+//! Month M's snapshot is the oldest own snapshot of M, so on the 1st it is the one just taken, and a run that was late or
+//! broke off comes to the same one. It is received under its final name, so nothing can be lost between a receive and a
+//! rename; snapshots that arrived under their source's name (`vm-backup.sh` renames after receiving) are renamed.
+//! A month counts as missed only if the policy was alive before its 1st.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::backup::refuse_unknown_data;
+use super::builder::Builder;
+use super::lane::{Containers, How, Lane, Outbound};
+use super::superseded;
+use super::{Action, Request, Severity};
+use crate::model::{Dataset, Encryption, Month, NameError, NameFormat, Point, PointName, SnapshotName};
+use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
+
+/// A snapshot that the archive is to get, with the name that it will have there.
+struct Due<'a> {
+    what: Outbound<'a>,
+    name: PointName,
+    reason: String,
+}
+
+/// Plans what one dataset's archive needs.
+pub(super) fn plan(
+    builder: &mut Builder,
+    policy: &Policy,
+    rules: &ArchiveRules,
+    request: &Request,
+    lane: &mut Lane<'_>,
+    containers: &mut Containers<'_>,
+) {
+    let mut archived = renames(builder, policy, lane);
+    if let Some((to, resume)) = lane.settle_partial(builder) {
+        let reason = format!(
+            "goes on with a receive that broke off after {} bytes",
+            resume.received_bytes
+        );
+        let month = policy
+            .name_format
+            .time(&to.name)
+            .map(|time| Month::of(time, &policy.time_zone));
+        match name_for(lane, policy, to, month.filter(|month| !archived.contains(month))) {
+            Ok(name) => {
+                archived.extend(month);
+                let how = How {
+                    resume: Some(resume),
+                    origin: None,
+                    reason,
+                };
+                lane.send(builder, containers, Outbound::Taken(to), &name, how);
+            }
+            Err(error) => lane.block(builder, error.to_string(), "rename the source's snapshot"),
+        }
+    }
+    if lane.is_blocked {
+        return;
+    }
+    let due = due(builder, policy, rules, request, lane, &archived);
+    if due.is_empty() {
+        return;
+    }
+    let mut origin = None;
+    if let Some(there) = lane.there {
+        origin = settle_line(builder, rules, lane, there);
+    }
+    lane.check_encryption(builder);
+    for Due { what, name, reason } in due {
+        if lane.is_blocked {
+            return;
+        }
+        lane.send(
+            builder,
+            containers,
+            what,
+            &name,
+            How {
+                resume: None,
+                origin: origin.take(),
+                reason,
+            },
+        );
+    }
+}
+
+/// The months that the archive has by name; adds a rename for each snapshot that arrived but still has its source's name.
+fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTreeSet<Month> {
+    let lines = lane.asides.iter().copied().chain(lane.there);
+    let snapshots = lines.flat_map(|line| line.history.snapshots());
+    let mut archived: BTreeSet<Month> = snapshots
+        .filter_map(|point| Month::parse(point.name.as_str()))
+        .collect();
+    let Some(there) = lane.there else { return archived };
+    let arrived: Vec<(&Point, Timestamp)> = there
+        .history
+        .snapshots()
+        .filter(|point| lane.knows(point.guid))
+        .filter_map(|point| Some((point, policy.name_format.time(&point.name)?)))
+        .collect();
+    for (point, time) in arrived {
+        let month = Month::of(time, &policy.time_zone);
+        let to = if archived.insert(month) {
+            PointName::new(&month.to_string())
+        } else {
+            day_name(lane, time, &policy.time_zone)
+        };
+        match to {
+            Ok(to) => {
+                let reason = "it was received, but not renamed";
+                let (dataset, from, guid) = (lane.name.clone(), point.name.clone(), point.guid);
+                lane.renamed.push(to.clone());
+                lane.step(
+                    builder,
+                    Action::RenameSnapshot {
+                        dataset,
+                        from,
+                        guid,
+                        to,
+                    },
+                    reason,
+                );
+            }
+            Err(error) => lane.block(builder, error.to_string(), "rename it by hand"),
+        }
+    }
+    archived
+}
+
+/// The name of a forced archive, `YYYY-Mon-DD`, with a number where the day has one already.
+fn day_name(lane: &Lane<'_>, time: Timestamp, zone: &TimeZone) -> Result<PointName, NameError> {
+    let day = format!("{}-{:02}", Month::of(time, zone), zone.to_datetime(time).day());
+    let mut name = PointName::new(&day)?;
+    let mut number = 2_u32;
+    while lane.is_taken(&name) {
+        name = PointName::new(&format!("{day}-{number}"))?;
+        number += 1;
+    }
+    Ok(name)
+}
+
+fn name_for(
+    lane: &Lane<'_>,
+    policy: &Policy,
+    point: &Point,
+    month: Option<Month>,
+) -> Result<PointName, NameError> {
+    match (month, policy.name_format.time(&point.name)) {
+        (Some(month), _) => PointName::new(&month.to_string()),
+        (None, Some(time)) => day_name(lane, time, &policy.time_zone),
+        (None, None) if lane.is_taken(&point.name) => NameFormat::name_with_guid(&point.name, point.guid),
+        (None, None) => Ok(point.name.clone()),
+    }
+}
+
+/// What the archive is to get now, oldest first; says which months are lost.
+fn due<'a>(
+    builder: &mut Builder,
+    policy: &Policy,
+    rules: &ArchiveRules,
+    request: &Request,
+    lane: &Lane<'a>,
+    archived: &BTreeSet<Month>,
+) -> Vec<Due<'a>> {
+    let zone = &policy.time_zone;
+    let mut due: Vec<Due<'a>> = Vec::new();
+    let mut lost = Vec::new();
+    let mut newest: Option<&Point> = None;
+    for month in months_due(policy, rules, request.now, lane, archived) {
+        let in_month = |point: &&Point| {
+            policy
+                .name_format
+                .time(&point.name)
+                .is_some_and(|time| month.contains(time, zone))
+        };
+        let is_after = |point: &&Point| {
+            lane.is_newer_than_head(point) && newest.is_none_or(|newest| point.createtxg > newest.createtxg)
+        };
+        let candidate = lane.dataset().history.snapshots().filter(is_after).find(in_month);
+        newest = candidate.or(newest);
+        let pending = lane
+            .source
+            .pending
+            .as_ref()
+            .filter(|_| month.contains(lane.source.time, zone));
+        let what = candidate.map(Outbound::Taken).or(pending.map(Outbound::Pending));
+        let name = PointName::new(&month.to_string());
+        match (what, name) {
+            (Some(what), Ok(name)) if !lane.is_taken(&name) => {
+                due.push(Due {
+                    what,
+                    name,
+                    reason: format!("{month} is due"),
+                });
+            }
+            _ => lost.push(month),
+        }
+    }
+    report_lost(builder, lane, &lost, Month::of(request.now, zone));
+    let has_pending = due
+        .last()
+        .is_some_and(|due| matches!(due.what, Outbound::Pending(_)));
+    if request.force_archive && !has_pending {
+        due.extend(forced(policy, lane, newest));
+    }
+    due
+}
+
+/// The newest snapshot, as `YYYY-Mon-DD`, whether anything is due or not.
+fn forced<'a>(policy: &Policy, lane: &Lane<'a>, newest_due: Option<&Point>) -> Option<Due<'a>> {
+    let own = lane.dataset().history.snapshots().rev();
+    let taken =
+        own.filter(|point| lane.is_newer_than_head(point) && Some(point.guid) != newest_due.map(|p| p.guid));
+    let mut taken =
+        taken.filter_map(|point| Some((Outbound::Taken(point), policy.name_format.time(&point.name)?)));
+    let pending = lane
+        .source
+        .pending
+        .as_ref()
+        .map(|name| (Outbound::Pending(name), lane.source.time));
+    let (what, time) = pending.or_else(|| taken.next())?;
+    let name = day_name(lane, time, &policy.time_zone).ok()?;
+    Some(Due {
+        what,
+        name,
+        reason: "asked for by --archive".to_owned(),
+    })
+}
+
+/// The months that the archive should have and has not, oldest first.
+fn months_due(
+    policy: &Policy,
+    rules: &ArchiveRules,
+    now: Timestamp,
+    lane: &Lane<'_>,
+    archived: &BTreeSet<Month>,
+) -> Vec<Month> {
+    let zone = &policy.time_zone;
+    let current = Month::of(now, zone);
+    if zone.to_datetime(now).day() == 1 && !rules.catch_up {
+        return if archived.contains(&current) {
+            Vec::new()
+        } else {
+            vec![current]
+        };
+    }
+    if !rules.catch_up {
+        return Vec::new();
+    }
+    // The policy was alive at its oldest own point, and at the oldest month that it archived.
+    let own = lane
+        .dataset()
+        .history
+        .points()
+        .find_map(|point| policy.name_format.time(&point.name));
+    let alive = own
+        .map(|time| Month::of(time, zone))
+        .into_iter()
+        .chain(archived.first().copied())
+        .min();
+    let first = match alive {
+        Some(month) if own.is_some_and(|time| time <= month.start(zone)) => month,
+        Some(month) => month.next(),
+        None => current.next(),
+    };
+    let mut months = Vec::new();
+    let mut month = first;
+    while month <= current {
+        if !archived.contains(&month) {
+            months.push(month);
+        }
+        month = month.next();
+    }
+    if zone.to_datetime(now).day() == 1 && !archived.contains(&current) && !months.contains(&current) {
+        months.push(current);
+    }
+    months
+}
+
+fn report_lost(builder: &mut Builder, lane: &Lane<'_>, months: &[Month], current: Month) {
+    let which = match months {
+        [] => return,
+        [month] => month.to_string(),
+        [first, .., last] => format!("{} months, {first} to {last}", months.len()),
+    };
+    let what = format!(
+        "cannot be archived any more: {which}: the source has no own snapshot of then that the archive lacks"
+    );
+    // An old gap will never close: it is told, but not every night by mail.
+    let severity = if months.iter().any(|month| month.next() >= current) {
+        Severity::Warning
+    } else {
+        Severity::Note
+    };
+    builder.find(severity, Some(&lane.dataset().name), lane.place.clone(), what, "");
+}
+
+/// Makes sure that an increment will follow the archive's line; where the lines have parted, branches off or stops.
+/// Gives the snapshot that a new branch is a clone of.
+fn settle_line(
+    builder: &mut Builder,
+    rules: &ArchiveRules,
+    lane: &mut Lane<'_>,
+    there: &Dataset,
+) -> Option<SnapshotName> {
+    let Some(parted) = &lane.line else {
+        if there.resume_token.is_none() {
+            refuse_unknown_data(builder, lane);
+        }
+        return None;
+    };
+    let is_raw = lane.dataset().encryption == Encryption::On;
+    let base = lane.target_base();
+    let why = match base {
+        Some(_) if parted.unknown.is_empty() || parted.is_unchanged_since_base(there, is_raw) => return None,
+        Some(base) => format!(
+            "it has snapshots after the newest common one, @{}, that the source does not know",
+            base.name
+        ),
+        None => "the source knows none of its snapshots".to_owned(),
+    };
+    if rules.on_divergence == ArchiveDivergence::Stop {
+        let what = format!(
+            "{} has parted from the source: {why}; an archive is never changed",
+            lane.name
+        );
+        let advice = "set on-divergence = \"branch\", or rename it aside by hand";
+        lane.block(builder, what, advice);
+        return None;
+    }
+    let (source_head, base) = (lane.head_point(), base.cloned());
+    let aside = superseded::plan_aside(builder, lane, there, superseded::ARCHIVE, &why)?;
+    let base = base?;
+    lane.continue_from(source_head);
+    aside.snapshot(&base.name).ok()
+}

@@ -1,0 +1,95 @@
+//! Collects steps and findings while the planner decides.
+
+use super::{Action, Finding, Place, Plan, Severity, Step, StepId};
+use crate::model::DatasetName;
+
+/// A plan in the making.
+#[derive(Debug)]
+pub(super) struct Builder {
+    plan: Plan,
+}
+
+/// What a step needs before it can start.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Order {
+    /// Steps that must have succeeded.
+    pub(super) needs: Vec<StepId>,
+    /// Steps that must have ended, well or not.
+    pub(super) after: Vec<StepId>,
+}
+
+impl Order {
+    /// Needs these steps, as far as there are any.
+    pub(super) fn needs(steps: impl IntoIterator<Item = StepId>) -> Self {
+        Self {
+            needs: steps.into_iter().collect(),
+            after: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    pub(super) fn new(at: jiff::Timestamp) -> Self {
+        Self {
+            plan: Plan {
+                at,
+                steps: Vec::new(),
+                findings: Vec::new(),
+            },
+        }
+    }
+
+    /// The moment that the plan is made for.
+    pub(super) fn at(&self) -> jiff::Timestamp {
+        self.plan.at
+    }
+
+    /// Adds a step at the end.
+    pub(super) fn step(
+        &mut self,
+        dataset: Option<&DatasetName>,
+        place: Place,
+        action: Action,
+        reason: impl Into<String>,
+        order: Order,
+    ) -> StepId {
+        let id = StepId(self.plan.steps.len());
+        let Order { mut needs, after } = order;
+        needs.sort_unstable();
+        needs.dedup();
+        let reason = reason.into();
+        self.plan.steps.push(Step {
+            id,
+            dataset: dataset.cloned(),
+            place,
+            action,
+            reason,
+            needs,
+            after,
+        });
+        id
+    }
+
+    /// Adds a finding.
+    pub(super) fn find(
+        &mut self,
+        severity: Severity,
+        dataset: Option<&DatasetName>,
+        place: Place,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        let (what, advice) = (what.into(), advice.into());
+        self.plan.findings.push(Finding {
+            severity,
+            dataset: dataset.cloned(),
+            place,
+            what,
+            advice,
+        });
+    }
+
+    pub(super) fn finish(self) -> Plan {
+        self.plan
+    }
+}

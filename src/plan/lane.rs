@@ -1,0 +1,431 @@
+//! A lane: the steps that bring one source dataset to one target, in their order.
+//!
+//! Each step of a lane needs the one before it, so that a failure stops this lane and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::builder::{Builder, Order};
+use super::line::{GuidIndex, Line};
+use super::partial::{self, Partial};
+use super::{Action, Base, Place, Severity, Source, StepId, Transfer, superseded};
+use crate::model::{
+    Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point, PointName, ResumePoint,
+    SnapshotName,
+};
+use crate::policy::Target;
+
+/// A snapshot at the source that is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outbound<'a> {
+    /// One that exists.
+    Taken(&'a Point),
+    /// The one that this run takes; newer than every other.
+    Pending(&'a PointName),
+}
+
+impl<'a> Outbound<'a> {
+    pub(super) fn name(self) -> &'a PointName {
+        match self {
+            Self::Taken(point) => &point.name,
+            Self::Pending(name) => name,
+        }
+    }
+
+    pub(super) fn guid(self) -> Option<Guid> {
+        match self {
+            Self::Taken(point) => Some(point.guid),
+            Self::Pending(_) => None,
+        }
+    }
+}
+
+/// Where the target's line stands while the plan is made.
+#[derive(Debug, Clone)]
+enum Head<'a> {
+    /// The dataset does not exist.
+    Absent,
+    /// Its newest point in common with the source.
+    At(Outbound<'a>),
+}
+
+/// The steps and the state of one lane.
+#[derive(Debug)]
+pub(super) struct Lane<'a> {
+    pub(super) place: Place,
+    /// The target dataset.
+    pub(super) name: DatasetName,
+    pub(super) source: &'a Source<'a>,
+    /// The target dataset as it was listed.
+    pub(super) there: Option<&'a Dataset>,
+    /// Whether other datasets lie below it.
+    pub(super) has_children: bool,
+    /// Earlier lines of the same archive, renamed aside.
+    pub(super) asides: Vec<&'a Dataset>,
+    pub(super) intermediates: bool,
+    /// How the histories stand to each other; `None` where the target has none.
+    pub(super) line: Option<Line<'a>>,
+    /// What the target has received in this plan: its name there, and what it is.
+    pub(super) received: Vec<(PointName, Outbound<'a>)>,
+    /// GUIDs of target snapshots that this plan destroys or renames away.
+    pub(super) removed: BTreeSet<Guid>,
+    /// Names that this plan gives to snapshots that the target has already.
+    pub(super) renamed: Vec<PointName>,
+    /// Nothing more is sent: a person has to decide.
+    pub(super) is_blocked: bool,
+    /// A snapshot that a partial receive still needs.
+    pub(super) resumable: Option<Guid>,
+    index: GuidIndex<'a>,
+    head: Head<'a>,
+    last: Option<StepId>,
+    sends: Vec<StepId>,
+}
+
+impl<'a> Lane<'a> {
+    pub(super) fn new(
+        target: &Target,
+        name: &DatasetName,
+        source: &'a Source<'a>,
+        listing: &'a Listing,
+    ) -> Self {
+        let there = listing.get(name);
+        let index = GuidIndex::new(&source.selected.dataset.history);
+        let line = there.filter(|there| there.history.newest_snapshot().is_some());
+        let line = line.map(|there| Line::new(&index, &there.history));
+        let common = line.as_ref().and_then(|line| line.common);
+        let head = common.map_or(Head::Absent, |common| Head::At(Outbound::Taken(common.source)));
+        Self {
+            place: Place::Target(target.name.clone()),
+            name: name.clone(),
+            source,
+            there,
+            has_children: listing.has_children(name),
+            asides: listing
+                .starting_with(format!("{name}{}", superseded::ARCHIVE))
+                .collect(),
+            intermediates: target.intermediates,
+            line,
+            received: Vec::new(),
+            renamed: Vec::new(),
+            removed: BTreeSet::new(),
+            is_blocked: false,
+            resumable: None,
+            index,
+            head,
+            last: None,
+            sends: Vec::new(),
+        }
+    }
+
+    /// The source dataset.
+    pub(super) fn dataset(&self) -> &'a Dataset {
+        self.source.selected.dataset
+    }
+
+    /// Whether `point` is newer than what the target has.
+    pub(super) fn is_newer_than_head(&self, point: &Point) -> bool {
+        match self.head {
+            Head::Absent => true,
+            Head::At(Outbound::Taken(head)) => point.createtxg > head.createtxg,
+            Head::At(Outbound::Pending(_)) => false,
+        }
+    }
+
+    /// Whether the source knows this GUID, as snapshot or bookmark.
+    pub(super) fn knows(&self, guid: Guid) -> bool {
+        self.index.find(guid).is_some()
+    }
+
+    /// The source's point at which the target's line stands, if it stands at one that exists.
+    pub(super) fn head_point(&self) -> Option<&'a Point> {
+        match self.head {
+            Head::At(Outbound::Taken(point)) => Some(point),
+            Head::At(Outbound::Pending(_)) | Head::Absent => None,
+        }
+    }
+
+    /// The target begins anew, but as a clone at `point`.
+    pub(super) fn continue_from(&mut self, point: Option<&'a Point>) {
+        self.head = point.map_or(Head::Absent, |point| Head::At(Outbound::Taken(point)));
+    }
+
+    /// Adds a step that needs the lane's last one.
+    pub(super) fn step(&mut self, builder: &mut Builder, action: Action, reason: impl Into<String>) {
+        let order = Order::needs(self.last);
+        let dataset = Some(&self.dataset().name);
+        self.last = Some(builder.step(dataset, self.place.clone(), action, reason, order));
+    }
+
+    /// Ends the lane: a person has to decide.
+    pub(super) fn block(
+        &mut self,
+        builder: &mut Builder,
+        what: impl Into<String>,
+        advice: impl Into<String>,
+    ) {
+        self.is_blocked = true;
+        builder.find(
+            Severity::Blocked,
+            Some(&self.dataset().name),
+            self.place.clone(),
+            what,
+            advice,
+        );
+    }
+
+    /// The target begins anew: the name is free, and nothing is in common.
+    pub(super) fn start_anew(&mut self) {
+        if let Some(there) = self.there {
+            self.removed
+                .extend(there.history.points().map(|point| point.guid));
+        }
+        self.head = Head::Absent;
+    }
+
+    /// The name of `what` on the target: its own, or with its GUID where another snapshot has that name.
+    pub(super) fn free_name(&self, what: Outbound<'_>) -> Result<PointName, NameError> {
+        match what.guid() {
+            Some(guid) if self.is_taken(what.name()) => NameFormat::name_with_guid(what.name(), guid),
+            _ => Ok(what.name().clone()),
+        }
+    }
+
+    /// Whether a snapshot of this name will be on the target.
+    pub(super) fn is_taken(&self, name: &PointName) -> bool {
+        let listed = self.there.is_some_and(|there| {
+            there
+                .history
+                .snapshots()
+                .any(|point| point.name == *name && !self.removed.contains(&point.guid))
+        });
+        listed || self.renamed.contains(name) || self.received.iter().any(|(received, _)| received == name)
+    }
+
+    /// Deals with a receive that broke off. Gives the snapshot that resuming it would make, where that is possible.
+    pub(super) fn settle_partial(&mut self, builder: &mut Builder) -> Option<(&'a Point, ResumePoint)> {
+        let there = self.there?;
+        let (drop, why) = match partial::judge(self.dataset(), &self.index, there) {
+            Partial::None => return None,
+            Partial::Resumable { to, base, resume } => {
+                let base = base.map(|base| base.guid);
+                let is_ours = match (&self.line, &self.head) {
+                    (None, _) => true,
+                    (Some(line), Head::At(head)) => line.unknown.is_empty() && base == head.guid(),
+                    (Some(_), Head::Absent) => false,
+                };
+                if is_ours {
+                    self.resumable = Some(to.guid);
+                    if let (None, Some(base)) = (&self.line, base.and_then(|guid| self.index.find(guid))) {
+                        self.head = Head::At(Outbound::Taken(base));
+                    }
+                    return Some((to, resume));
+                }
+                (true, "its base is not where the target's line stands".to_owned())
+            }
+            Partial::Stale { why } => (true, why),
+            Partial::Foreign { why } => (false, why),
+        };
+        if drop {
+            let token = there.resume_token.clone().unwrap_or_default();
+            let action = Action::AbortReceive {
+                dataset: self.name.clone(),
+                token,
+            };
+            self.step(
+                builder,
+                action,
+                format!("the receive that broke off cannot be resumed: {why}"),
+            );
+        } else {
+            let what = format!(
+                "{} holds a receive that broke off and is not of this policy: {why}",
+                self.name
+            );
+            self.block(
+                builder,
+                what,
+                format!("if nobody needs it: zfs receive -A {}", self.name),
+            );
+        }
+        None
+    }
+
+    /// Adds the transfer of `what` as `name`; `origin` makes it a clone of that target snapshot.
+    pub(super) fn send(
+        &mut self,
+        builder: &mut Builder,
+        containers: &mut Containers<'_>,
+        what: Outbound<'a>,
+        name: &PointName,
+        how: How,
+    ) {
+        let dataset = self.dataset();
+        let names = dataset
+            .name
+            .snapshot(what.name())
+            .and_then(|from| Ok((from, self.name.snapshot(name)?)));
+        let (snapshot, target) = match names {
+            Ok(names) => names,
+            Err(error) => return self.block(builder, error.to_string(), "shorten the target's dataset"),
+        };
+        let creates_dataset = matches!(self.head, Head::Absent) || how.origin.is_some();
+        let mut needs: Vec<StepId> = self.last.into_iter().chain(self.source.taken.healed).collect();
+        if matches!(what, Outbound::Pending(_)) {
+            needs.extend(self.source.taken.bookmark);
+        }
+        if creates_dataset {
+            match containers.parent_of(builder, &self.name) {
+                Ok(steps) => needs.extend(steps),
+                Err(parent) => {
+                    let what = format!("its parent {parent} is not there and cannot be made now");
+                    return self.block(builder, what, "see what is said of the parent");
+                }
+            }
+        }
+        let base = match self.head {
+            Head::Absent => None,
+            Head::At(Outbound::Taken(point)) => Some(Base {
+                kind: point.kind,
+                name: point.name.clone(),
+                guid: point.guid,
+            }),
+            Head::At(Outbound::Pending(_)) => return,
+        };
+        let transfer = Transfer {
+            snapshot,
+            guid: what.guid(),
+            base,
+            resume: how.resume,
+            target,
+            origin: how.origin,
+            creates_dataset,
+            kind: dataset.kind,
+            encryption: dataset.encryption,
+        };
+        let place = self.place.clone();
+        let id = builder.step(
+            Some(&dataset.name),
+            place,
+            Action::Send(transfer),
+            how.reason,
+            Order::needs(needs),
+        );
+        if creates_dataset {
+            containers.made(&self.name, id);
+        }
+        self.last = Some(id);
+        self.sends.push(id);
+        self.head = Head::At(what);
+        self.received.push((name.clone(), what));
+    }
+
+    /// Whether what the target has was sent the way it must be sent now; ends the lane if not.
+    pub(super) fn check_encryption(&mut self, builder: &mut Builder) {
+        let Some(there) = self.there.filter(|_| matches!(self.head, Head::At(_))) else {
+            return;
+        };
+        if self.dataset().encryption == Encryption::On && there.encryption == Encryption::Off {
+            let what = format!(
+                "{} was received unencrypted, but its source is encrypted and is only sent raw",
+                self.name
+            );
+            let advice = format!(
+                "rename {} aside on {}; the next run starts a raw line",
+                self.name, self.place
+            );
+            self.block(builder, what, advice);
+        }
+    }
+
+    /// The target snapshot that is the base.
+    pub(super) fn target_base(&self) -> Option<&'a Point> {
+        self.line.as_ref()?.common.map(|common| common.target)
+    }
+}
+
+/// How a transfer is made.
+#[derive(Debug, Default)]
+pub(super) struct How {
+    pub(super) resume: Option<ResumePoint>,
+    pub(super) origin: Option<SnapshotName>,
+    pub(super) reason: String,
+}
+
+/// What the lanes of one source dataset mean for pruning it.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    /// A target that did not answer: what it needs is not known.
+    pub(super) has_unknown_target: bool,
+    /// Every transfer.
+    pub(super) sends: Vec<StepId>,
+    /// GUIDs that are the newest common point of a target, before this run and after it.
+    pub(super) common: BTreeSet<Guid>,
+    /// GUIDs of snapshots that a broken-off receive will be resumed from.
+    pub(super) resumable: BTreeSet<Guid>,
+}
+
+impl Lanes {
+    pub(super) fn add(&mut self, lane: Lane<'_>) {
+        self.common.extend(lane.target_base().map(|point| point.guid));
+        self.common
+            .extend(lane.received.last().and_then(|(_, what)| what.guid()));
+        self.resumable.extend(lane.resumable);
+        self.sends.extend(lane.sends);
+    }
+}
+
+/// The datasets on the way to the copies on one target, and which step makes each that is missing.
+#[derive(Debug)]
+pub(super) struct Containers<'a> {
+    place: Place,
+    root: DatasetName,
+    listing: &'a Listing,
+    copies: &'a BTreeSet<&'a DatasetName>,
+    made: BTreeMap<DatasetName, StepId>,
+}
+
+impl<'a> Containers<'a> {
+    pub(super) fn new(target: &Target, listing: &'a Listing, copies: &'a BTreeSet<&'a DatasetName>) -> Self {
+        let place = Place::Target(target.name.clone());
+        Self {
+            place,
+            root: target.root.clone(),
+            listing,
+            copies,
+            made: BTreeMap::new(),
+        }
+    }
+
+    fn made(&mut self, name: &DatasetName, step: StepId) {
+        self.made.insert(name.clone(), step);
+    }
+
+    /// The steps that make the parent of `name`, none if it is there. Fails with a parent that is itself a copy, but is
+    /// not received in this plan.
+    fn parent_of(&mut self, builder: &mut Builder, name: &DatasetName) -> Result<Vec<StepId>, DatasetName> {
+        let Some(parent) = name.parent() else {
+            return Ok(Vec::new());
+        };
+        if let Some(step) = self.made.get(&parent) {
+            return Ok(vec![*step]);
+        }
+        if self.listing.get(&parent).is_some() {
+            return Ok(Vec::new());
+        }
+        if self.copies.contains(&parent) {
+            return Err(parent);
+        }
+        // Above the target's root nothing was listed; the step itself makes what is missing there.
+        let needs = if parent.below(&self.root).is_some() {
+            self.parent_of(builder, &parent)?
+        } else {
+            Vec::new()
+        };
+        let action = Action::CreateContainer {
+            dataset: parent.clone(),
+        };
+        let reason = "an empty unmounted container for what is received below it";
+        let step = builder.step(None, self.place.clone(), action, reason, Order::needs(needs));
+        self.made.insert(parent, step);
+        Ok(vec![step])
+    }
+}

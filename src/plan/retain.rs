@@ -1,0 +1,193 @@
+//! What may go: own snapshots that no rule keeps, and never one that anything still needs.
+//!
+//! Never pruned: what is not ours (by name), what a guest's config lists, what is held or cloned (reported), the newest of
+//! all, a base that has no bookmark, and what a broken-off receive still needs.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::backup::is_a_guests;
+use super::builder::{Builder, Order};
+use super::lane::{Lane, Lanes};
+use super::{Action, Doomed, Place, Severity, Source};
+use crate::model::{DatasetName, Guid, Point};
+use crate::policy::{BackupRules, KeepRules, Policy};
+
+/// An own snapshot that a keep rule may judge; `None` is one that this plan makes.
+type Candidate<'a> = (Timestamp, Option<&'a Point>);
+
+/// Adds the pruning of one dataset's own snapshots and bookmarks at the source: after everything was sent or has failed.
+pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes) {
+    let history = &source.selected.dataset.history;
+    let guest = source.selected.guest;
+    let mut candidates: Vec<Candidate<'_>> = source.pending.iter().map(|_| (source.time, None)).collect();
+    let own = history
+        .snapshots()
+        .rev()
+        .filter(|point| guest.is_none_or(|g| !g.snapshots.contains(&point.name)));
+    candidates.extend(own.filter_map(|point| Some((policy.name_format.time(&point.name)?, Some(point)))));
+    // Every own snapshot has a bookmark by then, or its making has failed and this step is skipped: a base is safe.
+    let judged = judge(&policy.keep_local, policy, builder.at(), candidates);
+    let taken = &source.taken;
+    let needs = taken
+        .snapshot
+        .into_iter()
+        .chain(taken.bookmark)
+        .chain(taken.healed);
+    let order = Order {
+        needs: needs.collect(),
+        after: lanes.sends.clone(),
+    };
+    let spared = |point: &Point| lanes.resumable.contains(&point.guid);
+    let (doomed, pinned) = split(judged, spared);
+    let dataset = &source.selected.dataset.name;
+    report_pinned(builder, Some(dataset), &Place::Source, &pinned);
+    if !doomed.is_empty() {
+        let reason = format!("no keep rule of the source wants {}", count(doomed.len()));
+        let action = Action::DestroySnapshots {
+            dataset: dataset.clone(),
+            snapshots: doomed,
+        };
+        builder.step(Some(dataset), Place::Source, action, reason, order.clone());
+    }
+    plan_bookmarks(builder, policy, source, lanes, order);
+}
+
+/// Adds the pruning of bookmarks without a snapshot, newest kept, never one that a target still needs.
+fn plan_bookmarks(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes, order: Order) {
+    let Some(keep) = policy.keep_bookmarks else { return };
+    if lanes.has_unknown_target {
+        return;
+    }
+    let history = &source.selected.dataset.history;
+    let alive: BTreeSet<Guid> = history.snapshots().map(|point| point.guid).collect();
+    let alone = history
+        .bookmarks()
+        .rev()
+        .filter(|point| !alive.contains(&point.guid));
+    let own = alone
+        .filter(|point| policy.name_format.is_own(&point.name))
+        .skip(keep);
+    let bookmarks: Vec<Doomed> = own
+        .filter(|point| !lanes.common.contains(&point.guid) && !lanes.resumable.contains(&point.guid))
+        .map(|point| {
+            doom(
+                point,
+                format!("older than the newest {keep} and no target needs it"),
+            )
+        })
+        .collect();
+    if !bookmarks.is_empty() {
+        let dataset = &source.selected.dataset.name;
+        let reason = format!("bookmarks.keep is {keep}");
+        let action = Action::DestroyBookmarks {
+            dataset: dataset.clone(),
+            bookmarks,
+        };
+        builder.step(Some(dataset), Place::Source, action, reason, order);
+    }
+}
+
+/// Adds the pruning of one dataset's backup: only after all that was to be sent has arrived.
+pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &BackupRules, lane: &mut Lane<'_>) {
+    let Some(there) = lane.there.filter(|_| !lane.is_blocked) else {
+        return;
+    };
+    let format = &policy.name_format;
+    let received = lane.received.iter().rev();
+    let mut candidates: Vec<Candidate<'_>> = received
+        .filter_map(|(name, _)| Some((format.time(name)?, None)))
+        .collect();
+    let own = there
+        .history
+        .snapshots()
+        .rev()
+        .filter(|point| !lane.removed.contains(&point.guid));
+    let own = own.filter(|point| !is_a_guests(lane, point));
+    candidates.extend(own.filter_map(|point| Some((format.time(&point.name)?, Some(point)))));
+    let judged = judge(&rules.keep, policy, builder.at(), candidates);
+    let base = lane.target_base().map(|point| point.guid);
+    let is_needed = |point: &Point| lane.received.is_empty() && base == Some(point.guid);
+    let (doomed, pinned) = split(judged, is_needed);
+    report_pinned(builder, Some(&lane.dataset().name), &lane.place, &pinned);
+    if !doomed.is_empty() {
+        let reason = format!("no keep rule of the backup wants {}", count(doomed.len()));
+        let action = Action::DestroySnapshots {
+            dataset: lane.name.clone(),
+            snapshots: doomed,
+        };
+        lane.step(builder, action, reason);
+    }
+}
+
+fn count(snapshots: usize) -> String {
+    if snapshots == 1 {
+        "it".to_owned()
+    } else {
+        "them".to_owned()
+    }
+}
+
+/// The candidates (newest first) that no rule keeps; the newest is always kept.
+fn judge<'a>(
+    rules: &KeepRules,
+    policy: &Policy,
+    now: Timestamp,
+    mut candidates: Vec<Candidate<'a>>,
+) -> Vec<&'a Point> {
+    if rules.is_empty() {
+        return Vec::new();
+    }
+    // Names may have stepped back with the clock; the rules want the newest first by time.
+    let newest = candidates.first().copied();
+    candidates.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+    let times: Vec<Timestamp> = candidates.iter().map(|(time, _)| *time).collect();
+    let kept = rules.select(&times, &policy.time_zone, now);
+    let unkept = candidates
+        .iter()
+        .zip(kept)
+        .filter(|(_, keep)| keep.is_none())
+        .map(|(candidate, _)| *candidate);
+    unkept
+        .filter(|candidate| Some(*candidate) != newest)
+        .filter_map(|(_, point)| point)
+        .collect()
+}
+
+/// Parts what nobody needs from what ZFS would not let go.
+fn split(unkept: Vec<&Point>, is_needed: impl Fn(&Point) -> bool) -> (Vec<Doomed>, Vec<&Point>) {
+    let (pinned, free): (Vec<&Point>, Vec<&Point>) = unkept
+        .into_iter()
+        .filter(|point| !is_needed(point))
+        .partition(|point| point.is_pinned());
+    let mut doomed: Vec<Doomed> = free
+        .into_iter()
+        .map(|point| doom(point, "no keep rule wants it".to_owned()))
+        .collect();
+    doomed.reverse();
+    (doomed, pinned)
+}
+
+fn doom(point: &Point, why: String) -> Doomed {
+    Doomed {
+        name: point.name.clone(),
+        guid: point.guid,
+        why,
+        used_bytes: point.used_bytes,
+    }
+}
+
+fn report_pinned(builder: &mut Builder, dataset: Option<&DatasetName>, place: &Place, pinned: &[&Point]) {
+    for point in pinned {
+        let by = if point.holds > 0 { "a hold" } else { "a clone" };
+        let what = format!("@{} would be pruned, but {by} keeps it", point.name);
+        builder.find(
+            Severity::Note,
+            dataset,
+            place.clone(),
+            what,
+            "it goes at the first run after the release",
+        );
+    }
+}

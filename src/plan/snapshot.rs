@@ -1,0 +1,181 @@
+//! The run's own snapshot, and the bookmarks that make it and its forerunners outlive their pruning.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::builder::{Builder, Order};
+use super::select::Selected;
+use super::{Action, NewBookmark, Place, Severity, StepId};
+use crate::model::{Answer, DatasetName, Guid, Inventory, NameFormat, PointKind, PointName, SnapshotName};
+
+/// A clock that was ahead by at most this much is followed: names go on from the newest one, so that they keep their
+/// order. Beyond it the newest name is taken for a mistake, and the present time is used.
+const CLOCK_STEP_MAX: SignedDuration = SignedDuration::from_hours(36);
+
+/// The steps that give one dataset its points in this run.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Taken {
+    /// The snapshot's step; `None` where this run takes none.
+    pub(super) snapshot: Option<StepId>,
+    /// The step that bookmarks it.
+    pub(super) bookmark: Option<StepId>,
+    /// The step that makes the bookmarks which earlier own snapshots lack.
+    pub(super) healed: Option<StepId>,
+}
+
+/// The time that names this run's snapshots: later than every own name on any host, unless that name lies in the far
+/// future.
+pub(super) fn run_time(format: &NameFormat, inventory: &Inventory, now: Timestamp) -> Timestamp {
+    let latest_followed = now.saturating_add(CLOCK_STEP_MAX).unwrap_or(now);
+    let mut names = BTreeSet::new();
+    let answers = std::iter::once(&inventory.source).chain(inventory.targets.values());
+    for answer in answers {
+        let Answer::Listed(listing) = answer else { continue };
+        for dataset in listing.datasets() {
+            // Names go up with createtxg but for clock steps, so the last few of each history are enough.
+            let newest = dataset.history.points().rev().take(8);
+            names.extend(
+                newest
+                    .filter_map(|point| format.time(&point.name))
+                    .filter(|time| *time >= now),
+            );
+        }
+    }
+    let second = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
+    match names.iter().rfind(|time| **time <= latest_followed) {
+        Some(newest) => second(*newest)
+            .saturating_add(SignedDuration::from_secs(1))
+            .unwrap_or(now),
+        None => second(now),
+    }
+}
+
+/// Adds a step for each group of datasets whose snapshots must be of one moment: the volumes of a guest, and the rest of
+/// each pool. Gives what was planned for each dataset.
+pub(super) fn plan_snapshots(
+    builder: &mut Builder,
+    selected: &[Selected<'_>],
+    name: &PointName,
+) -> BTreeMap<DatasetName, Taken> {
+    let mut groups: BTreeMap<(Option<u32>, &str), Group> = BTreeMap::new();
+    for one in selected {
+        let dataset = &one.dataset.name;
+        let key = (one.guest.map(|guest| guest.id.0), dataset.pool());
+        match (dataset.snapshot(name), dataset.bookmark(name)) {
+            (Ok(snapshot), Ok(bookmark)) => {
+                let group = groups.entry(key).or_default();
+                group.snapshots.push(snapshot);
+                group.bookmarks.push(NewBookmark {
+                    bookmark,
+                    of: name.clone(),
+                    guid: None,
+                });
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let advice = "give the dataset a shorter name";
+                builder.find(
+                    Severity::Blocked,
+                    Some(dataset),
+                    Place::Source,
+                    error.to_string(),
+                    advice,
+                );
+            }
+        }
+    }
+    let mut taken = BTreeMap::new();
+    for ((guest, pool), group) in groups {
+        let count = group.snapshots.len();
+        let reason = match guest {
+            Some(id) if count == 1 => format!("guest {id}"),
+            Some(id) => format!("guest {id}: all {count} volumes in one transaction group"),
+            None if count == 1 => "a restore point".to_owned(),
+            None => format!("all {count} datasets of pool {pool} in one transaction group"),
+        };
+        plan_group(builder, group, reason, &mut taken);
+    }
+    taken
+}
+
+/// Snapshots that are taken together, and their bookmarks.
+#[derive(Default)]
+struct Group {
+    snapshots: Vec<SnapshotName>,
+    bookmarks: Vec<NewBookmark>,
+}
+
+fn plan_group(builder: &mut Builder, group: Group, reason: String, taken: &mut BTreeMap<DatasetName, Taken>) {
+    let Group { snapshots, bookmarks } = group;
+    let members: Vec<DatasetName> = snapshots
+        .iter()
+        .map(|snapshot| snapshot.dataset().clone())
+        .collect();
+    let dataset = match members.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    };
+    let action = Action::Snapshot { snapshots };
+    let snapshot = builder.step(dataset, Place::Source, action, reason, Order::default());
+    let action = Action::Bookmark { bookmarks };
+    let reason = "so that the base of the next increment outlives the snapshot";
+    let bookmark = builder.step(dataset, Place::Source, action, reason, Order::needs([snapshot]));
+    for member in members {
+        let of_member = Taken {
+            snapshot: Some(snapshot),
+            bookmark: Some(bookmark),
+            healed: None,
+        };
+        taken.insert(member, of_member);
+    }
+}
+
+/// Adds the bookmarks that own snapshots lack, after a crash or a migration.
+pub(super) fn plan_missing_bookmarks(
+    builder: &mut Builder,
+    format: &NameFormat,
+    one: &Selected<'_>,
+    taken: &mut Taken,
+) {
+    let history = &one.dataset.history;
+    let marked: BTreeSet<Guid> = history.bookmarks().map(|point| point.guid).collect();
+    let mut bookmarks = Vec::new();
+    for snapshot in history
+        .snapshots()
+        .filter(|point| !marked.contains(&point.guid) && format.is_own(&point.name))
+    {
+        let name = match history.named(PointKind::Bookmark, &snapshot.name) {
+            None => Ok(snapshot.name.clone()),
+            Some(_) => NameFormat::name_with_guid(&snapshot.name, snapshot.guid),
+        };
+        let bookmark = name.and_then(|name| one.dataset.name.bookmark(&name));
+        match bookmark {
+            Ok(bookmark) => {
+                bookmarks.push(NewBookmark {
+                    bookmark,
+                    of: snapshot.name.clone(),
+                    guid: Some(snapshot.guid),
+                });
+            }
+            Err(error) => {
+                let dataset = Some(&one.dataset.name);
+                builder.find(
+                    Severity::Warning,
+                    dataset,
+                    Place::Source,
+                    error.to_string(),
+                    "make a bookmark by hand",
+                );
+            }
+        }
+    }
+    if !bookmarks.is_empty() {
+        let reason = format!(
+            "{} own snapshots have no bookmark (a crash, or the guest has moved)",
+            bookmarks.len()
+        );
+        let action = Action::Bookmark { bookmarks };
+        let order = Order::default();
+        taken.healed = Some(builder.step(Some(&one.dataset.name), Place::Source, action, reason, order));
+    }
+}

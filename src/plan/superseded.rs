@@ -1,0 +1,136 @@
+//! Old lines that were renamed aside: how they are named, and when they expire.
+
+use jiff::Timestamp;
+
+use super::builder::{Builder, Order};
+use super::lane::Lane;
+use super::{Action, Doomed, Place, Severity};
+use crate::model::{Dataset, DatasetName, Listing, NameFormat, PointName};
+use crate::policy::{BackupRules, Policy, Target};
+
+/// What stands between a dataset's name and the date in the name of an old backup line.
+pub(super) const BACKUP: &str = ".superseded-";
+
+/// The same for an archive's.
+pub(super) const ARCHIVE: &str = ".branch-";
+
+/// The date in such a name is always written like this, whatever the policy's snapshots are called.
+fn date_format() -> Option<NameFormat> {
+    NameFormat::new(NameFormat::DEFAULT).ok()
+}
+
+/// Adds the step that renames the target's line aside; the lane then begins anew. Gives the new name.
+pub(super) fn plan_aside(
+    builder: &mut Builder,
+    lane: &mut Lane<'_>,
+    there: &Dataset,
+    infix: &str,
+    why: &str,
+) -> Option<DatasetName> {
+    if lane.has_children {
+        let what = format!(
+            "{} has to make way ({why}), but other datasets lie below it",
+            lane.name
+        );
+        lane.block(
+            builder,
+            what,
+            format!("rename {} aside by hand, and its children back", lane.name),
+        );
+        return None;
+    }
+    let date = date_format().and_then(|format| format.name(lane.source.time).ok());
+    let aside = date.and_then(|date| DatasetName::new(&format!("{}{infix}{date}", lane.name)).ok());
+    let longest = there
+        .history
+        .snapshots()
+        .max_by_key(|point| point.name.as_str().len());
+    let fits = |name: &DatasetName| longest.is_none_or(|point| name.snapshot(&point.name).is_ok());
+    let Some(aside) = aside.filter(fits) else {
+        lane.block(
+            builder,
+            format!("{} is too long a name to be renamed aside", lane.name),
+            "rename it by hand",
+        );
+        return None;
+    };
+    let action = Action::RenameDataset {
+        from: lane.name.clone(),
+        guid: there.guid,
+        to: aside.clone(),
+    };
+    lane.step(builder, action, why);
+    lane.start_anew();
+    Some(aside)
+}
+
+/// The date at which a dataset of this name was superseded, and what its line was called.
+fn superseded_at(name: &DatasetName) -> Option<(DatasetName, Timestamp)> {
+    let (line, date) = name.as_str().rsplit_once(BACKUP)?;
+    let time = date_format()?.time(&PointName::new(date).ok()?)?;
+    Some((DatasetName::new(line).ok()?, time))
+}
+
+/// Adds the destruction of superseded lines that have had their time. A line that still has anything which is not ours,
+/// or is held, cloned, has children or a receive under way, or has no successor with a complete snapshot, stays.
+pub(super) fn plan_expiry(
+    builder: &mut Builder,
+    policy: &Policy,
+    rules: &BackupRules,
+    target: &Target,
+    listing: &Listing,
+    now: Timestamp,
+) {
+    let Some(keep) = rules.keep_superseded else { return };
+    for old in listing.below(&target.root) {
+        let Some((line, since)) = superseded_at(&old.name) else {
+            continue;
+        };
+        if since.saturating_add(keep).is_ok_and(|expiry| expiry > now) {
+            continue;
+        }
+        let place = Place::Target(target.name.clone());
+        let has_successor = listing
+            .get(&line)
+            .is_some_and(|new| new.history.newest_snapshot().is_some());
+        let is_all_ours = old
+            .history
+            .points()
+            .all(|point| policy.name_format.is_own(&point.name));
+        let is_free = old.history.points().all(|point| !point.is_pinned()) && old.resume_token.is_none();
+        if !has_successor || !is_all_ours || !is_free || listing.has_children(&old.name) {
+            let what = format!(
+                "{} has expired, but stays: it has no complete successor, or something in it is held, cloned or not ours",
+                old.name
+            );
+            builder.find(
+                Severity::Note,
+                None,
+                place,
+                what,
+                "destroy it by hand if nobody needs it",
+            );
+            continue;
+        }
+        let why = format!("superseded since {since}");
+        let doom = |point: &crate::model::Point| Doomed {
+            name: point.name.clone(),
+            guid: point.guid,
+            why: why.clone(),
+            used_bytes: point.used_bytes,
+        };
+        let snapshots = old.history.snapshots().map(doom).collect();
+        let action = Action::DestroyDataset {
+            dataset: old.name.clone(),
+            guid: old.guid,
+            snapshots,
+        };
+        builder.step(
+            None,
+            place,
+            action,
+            format!("{why}, longer than keep-superseded"),
+            Order::default(),
+        );
+    }
+}
