@@ -3,50 +3,17 @@
 //! `args` is the command line as typed; each subcommand has its file; `render` and `progress` turn plans, reports and
 //! samples into text; `exit_code` says what everything leads to.
 
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
-)]
 #![allow(dead_code, unused_imports, reason = "until `zhaul run` has an executor to call")]
 
 mod args;
 mod exit_code;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
-)]
 mod lock;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
-)]
 mod logging;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
-)]
 mod output;
 mod pages;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
-)]
 mod progress;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "`zhaul run` uses it, once there is an executor"
-)]
 mod render;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
-)]
 mod signals;
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "`zhaul run` uses it, once there is an executor")
-)]
 mod when;
 
 use std::ffi::OsString;
