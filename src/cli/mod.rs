@@ -3,7 +3,11 @@
 //! `args` is the command line as typed; each subcommand has its file; `render` and `progress` turn plans, reports and
 //! samples into text; `exit_code` says what everything leads to.
 
-#![allow(dead_code, unused_imports, reason = "until `zhaul run` has an executor to call")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "until `zhaul run` has an executor to call"
+)]
 
 mod args;
 mod exit_code;

@@ -9,6 +9,7 @@
 //! with [`Problem::Changed`] where name and GUID no longer belong together.
 
 mod error;
+pub mod fake;
 
 use crate::model::{
     BookmarkName, ByteCount, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind, PointName,

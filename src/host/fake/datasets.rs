@@ -1,0 +1,141 @@
+//! ZFS's rules for creating, cloning, renaming and destroying datasets, after `dsl_dir.c` and `dsl_destroy.c`.
+
+use super::machine::{Machine, ObjectId};
+use super::points::changed;
+use crate::host::Problem;
+use crate::model::{DatasetKind, DatasetName, Encryption, Guid, PointName, SnapshotName};
+
+fn unnameable(error: &crate::model::NameError) -> Problem {
+    Problem::Other(error.to_string()) // ENAMETOOLONG
+}
+
+impl Machine {
+    /// Whether `dataset` can come to be: it does not exist, and its parent does and can have children.
+    pub(super) fn check_new(&self, dataset: &DatasetName) -> Result<(), Problem> {
+        if self.datasets.contains_key(dataset) {
+            return Err(Problem::Exists);
+        }
+        let Some(parent) = dataset.parent() else {
+            return Ok(());
+        };
+        match self.node(&parent)?.kind {
+            DatasetKind::Filesystem => Ok(()),
+            DatasetKind::Volume => Err(Problem::Other("its parent is a volume".to_owned())), // ZFS_ERR_WRONG_PARENT
+        }
+    }
+
+    /// `zfs create`; a name without `/` makes a pool.
+    pub(super) fn create(
+        &mut self,
+        dataset: &DatasetName,
+        kind: DatasetKind,
+        encryption: Encryption,
+    ) -> Result<(), Problem> {
+        self.check_new(dataset)?;
+        let node = self.new_node(kind, encryption);
+        self.datasets.insert(dataset.clone(), node);
+        Ok(())
+    }
+
+    /// `zfs create -p -u`: existing ones are left alone.
+    pub(super) fn create_with_parents(&mut self, dataset: &DatasetName) -> Result<(), Problem> {
+        if self.datasets.contains_key(dataset) {
+            return Ok(());
+        }
+        match dataset.parent() {
+            Some(parent) => self.create_with_parents(&parent)?,
+            None => return Err(Problem::NotFound), // no such pool
+        }
+        self.create(dataset, DatasetKind::Filesystem, Encryption::Off)
+    }
+
+    /// `zfs clone`.
+    pub(super) fn clone_snapshot(&mut self, of: &SnapshotName, dataset: &DatasetName) -> Result<(), Problem> {
+        self.check_new(dataset)?;
+        let origin = self.node(of.dataset())?;
+        let snapshot = self.snapshot(of)?;
+        let mut node = self.new_node(origin.kind, origin.encryption);
+        node.head.clone_from(&snapshot.content);
+        node.origin = Some(snapshot.object);
+        self.datasets.insert(dataset.clone(), node);
+        Ok(())
+    }
+
+    /// `zfs rename`: takes children along; the new parent must exist, the new name must not.
+    pub(super) fn rename_dataset(
+        &mut self,
+        from: &DatasetName,
+        guid: Option<Guid>,
+        to: &DatasetName,
+    ) -> Result<(), Problem> {
+        let node = self.node(from)?;
+        if guid.is_some_and(|guid| guid != node.guid) {
+            return Err(changed(node.guid));
+        }
+        if to.pool() != from.pool() || to.below(from).is_some() || from.parent().is_none() {
+            return Err(Problem::Other("it cannot be moved there".to_owned())); // EXDEV, EINVAL
+        }
+        self.check_new(to)?;
+        let mut moved = Vec::new();
+        for (name, node) in self.datasets.iter().filter(|(name, _)| name.is_within(from)) {
+            let renamed = match name.below(from) {
+                Some(relative) => to.child(relative).map_err(|error| unnameable(&error))?,
+                None => to.clone(),
+            };
+            for snapshot in &node.snapshots {
+                renamed
+                    .snapshot(&snapshot.name)
+                    .map_err(|error| unnameable(&error))?;
+            }
+            moved.push((name.clone(), renamed));
+        }
+        for (old, new) in moved {
+            if let Some(node) = self.datasets.remove(&old) {
+                self.datasets.insert(new, node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Destroys a dataset with exactly these snapshots, all or nothing.
+    pub(super) fn destroy_dataset(
+        &mut self,
+        dataset: &DatasetName,
+        guid: Guid,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<(), Problem> {
+        let node = self.node(dataset)?;
+        if node.guid != guid {
+            return Err(changed(node.guid));
+        }
+        let mut expected: Vec<Guid> = snapshots.iter().map(|(_, guid)| *guid).collect();
+        let mut found: Vec<Guid> = node.snapshots.iter().map(|snapshot| snapshot.guid).collect();
+        expected.sort_unstable();
+        found.sort_unstable();
+        if expected != found {
+            return Err(Problem::Changed("it has other snapshots now".to_owned()));
+        }
+        self.destroy_with_snapshots(dataset)
+    }
+
+    /// `zfs destroy -r` of a dataset without children.
+    pub(super) fn destroy_with_snapshots(&mut self, dataset: &DatasetName) -> Result<(), Problem> {
+        if self.has_children(dataset) {
+            return Err(Problem::Busy("it has children".to_owned()));
+        }
+        let node = self.node(dataset)?;
+        // The hidden clone of a receive goes with its dataset (zfs_ioc_destroy).
+        let own: Option<ObjectId> = node.partial.as_ref().and_then(|partial| partial.pins);
+        for snapshot in &node.snapshots {
+            if !snapshot.holds.is_empty() {
+                return Err(Problem::Held);
+            }
+            let hidden = u32::from(own == Some(snapshot.object));
+            if self.clones_of(snapshot.object) > hidden {
+                return Err(Problem::Cloned);
+            }
+        }
+        self.datasets.remove(dataset);
+        Ok(())
+    }
+}

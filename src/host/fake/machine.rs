@@ -1,0 +1,259 @@
+//! What a machine holds: datasets, their snapshots and bookmarks, and receives that broke off; and how it lists them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::faults::Universe;
+use super::token::{TokenFields, write_token};
+use super::wire::{BLOCK_BYTES, Block, Header};
+use crate::host::Problem;
+use crate::model::{
+    Dataset, DatasetKind, DatasetName, Encryption, Guid, History, Point, PointKind, PointName, SendFlags,
+    SnapshotName, Txg,
+};
+
+/// Tells one snapshot from all others, those with its GUID in other datasets of the pool included (`ds_object`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ObjectId(pub(super) u64);
+
+#[derive(Debug, Clone)]
+pub(super) struct Snapshot {
+    pub(super) object: ObjectId,
+    pub(super) name: PointName,
+    pub(super) guid: Guid,
+    pub(super) createtxg: Txg,
+    pub(super) content: Vec<Block>,
+    pub(super) holds: BTreeSet<String>,
+    pub(super) is_doomed: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Bookmark {
+    pub(super) name: PointName,
+    pub(super) guid: Guid,
+    pub(super) createtxg: Txg,
+    pub(super) content: Vec<Block>,
+}
+
+/// A receive that broke off: the hidden clone `%recv` of an existing dataset, or a new dataset that is not whole yet.
+#[derive(Debug, Clone)]
+pub(super) struct Partial {
+    pub(super) header: Header,
+    pub(super) blocks: Vec<Block>,
+    /// The snapshot that `%recv` is a clone of; `None` for a new dataset.
+    pub(super) pins: Option<ObjectId>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) guid: Guid,
+    pub(super) kind: DatasetKind,
+    pub(super) encryption: Encryption,
+    pub(super) head: Vec<Block>,
+    pub(super) snapshots: Vec<Snapshot>,
+    pub(super) bookmarks: Vec<Bookmark>,
+    pub(super) partial: Option<Partial>,
+    pub(super) origin: Option<ObjectId>,
+    pub(super) opted_out: Option<bool>,
+    /// Got the properties of a safe copy when it was received.
+    pub(super) is_safe_copy: bool,
+}
+
+impl Node {
+    pub(super) fn snapshot(&self, name: &PointName) -> Option<&Snapshot> {
+        self.snapshots.iter().find(|snapshot| snapshot.name == *name)
+    }
+
+    pub(super) fn snapshot_mut(&mut self, name: &PointName) -> Option<&mut Snapshot> {
+        self.snapshots.iter_mut().find(|snapshot| snapshot.name == *name)
+    }
+
+    pub(super) fn bookmark(&self, name: &PointName) -> Option<&Bookmark> {
+        self.bookmarks.iter().find(|bookmark| bookmark.name == *name)
+    }
+
+    pub(super) fn newest(&self) -> Option<&Snapshot> {
+        self.snapshots.last()
+    }
+}
+
+/// The flags that every stream of ours has; raw where encrypted.
+pub(super) fn send_flags(is_raw: bool) -> SendFlags {
+    SendFlags {
+        large_block: true,
+        embed: true,
+        compress: true,
+        raw: is_raw,
+    }
+}
+
+pub(super) fn bytes_of(blocks: usize) -> u64 {
+    u64::try_from(blocks)
+        .unwrap_or(u64::MAX)
+        .saturating_mul(BLOCK_BYTES)
+}
+
+/// Which blocks `after` has and `before` has not. A head only grows, and shrinks only back to a snapshot, so what came
+/// before is always the beginning of what comes after.
+pub(super) fn added<'a>(before: &[Block], after: &'a [Block]) -> &'a [Block] {
+    after.strip_prefix(before).unwrap_or(after)
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) universe: Universe,
+    pub(super) datasets: BTreeMap<DatasetName, Node>,
+    txgs: BTreeMap<String, u64>,
+    last_object: u64,
+}
+
+impl Machine {
+    pub(super) fn new(universe: Universe) -> Self {
+        Self {
+            universe,
+            datasets: BTreeMap::new(),
+            txgs: BTreeMap::new(),
+            last_object: 0,
+        }
+    }
+
+    pub(super) fn node(&self, dataset: &DatasetName) -> Result<&Node, Problem> {
+        self.datasets.get(dataset).ok_or(Problem::NotFound)
+    }
+
+    pub(super) fn node_mut(&mut self, dataset: &DatasetName) -> Result<&mut Node, Problem> {
+        self.datasets.get_mut(dataset).ok_or(Problem::NotFound)
+    }
+
+    pub(super) fn snapshot(&self, name: &SnapshotName) -> Result<&Snapshot, Problem> {
+        self.node(name.dataset())?
+            .snapshot(name.name())
+            .ok_or(Problem::NotFound)
+    }
+
+    /// Commits a transaction group of `pool` and returns its number.
+    pub(super) fn next_txg(&mut self, pool: &str) -> Txg {
+        let txg = self.txgs.entry(pool.to_owned()).or_insert(1);
+        *txg += 5; // other work of the pool goes on in between
+        Txg(*txg)
+    }
+
+    pub(super) fn next_object(&mut self) -> ObjectId {
+        self.last_object += 1;
+        ObjectId(self.last_object)
+    }
+
+    pub(super) fn new_node(&self, kind: DatasetKind, encryption: Encryption) -> Node {
+        Node {
+            guid: self.universe.next_guid(),
+            kind,
+            encryption,
+            head: Vec::new(),
+            snapshots: Vec::new(),
+            bookmarks: Vec::new(),
+            partial: None,
+            origin: None,
+            opted_out: None,
+            is_safe_copy: false,
+        }
+    }
+
+    /// The clones of a snapshot, the hidden ones of unfinished receives included.
+    pub(super) fn clones_of(&self, object: ObjectId) -> u32 {
+        let depends = |node: &&Node| {
+            node.origin == Some(object)
+                || node
+                    .partial
+                    .as_ref()
+                    .is_some_and(|partial| partial.pins == Some(object))
+        };
+        u32::try_from(self.datasets.values().filter(depends).count()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn has_children(&self, dataset: &DatasetName) -> bool {
+        self.datasets.keys().any(|name| name.below(dataset).is_some())
+    }
+
+    pub(super) fn name_of(&self, object: ObjectId) -> Option<SnapshotName> {
+        self.datasets.iter().find_map(|(dataset, node)| {
+            let snapshot = node.snapshots.iter().find(|snapshot| snapshot.object == object)?;
+            dataset.snapshot(&snapshot.name).ok()
+        })
+    }
+
+    fn is_opted_out(&self, dataset: &DatasetName) -> bool {
+        let mut at = Some(dataset.clone());
+        while let Some(name) = at {
+            if let Some(is_opted_out) = self.datasets.get(&name).and_then(|node| node.opted_out) {
+                return is_opted_out;
+            }
+            at = name.parent();
+        }
+        false
+    }
+
+    /// Every dataset within `root` as `zfs list` would show it, with bookmarks where they are asked for.
+    pub(super) fn list(&self, root: &DatasetName, with_bookmarks: bool) -> Vec<Dataset> {
+        let within = self.datasets.iter().filter(|(name, _)| name.is_within(root));
+        within
+            .map(|(name, node)| self.show(name, node, with_bookmarks))
+            .collect()
+    }
+
+    fn show(&self, name: &DatasetName, node: &Node, with_bookmarks: bool) -> Dataset {
+        let mut points = Vec::new();
+        let mut before: &[Block] = &[];
+        for snapshot in &node.snapshots {
+            points.push(Point {
+                kind: PointKind::Snapshot,
+                name: snapshot.name.clone(),
+                guid: snapshot.guid,
+                createtxg: snapshot.createtxg,
+                used_bytes: BLOCK_BYTES,
+                written_bytes: bytes_of(added(before, &snapshot.content).len()),
+                holds: u32::try_from(snapshot.holds.len()).unwrap_or(u32::MAX),
+                clones: self.clones_of(snapshot.object),
+                is_doomed: snapshot.is_doomed,
+            });
+            before = &snapshot.content;
+        }
+        if with_bookmarks {
+            points.extend(node.bookmarks.iter().map(|bookmark| Point {
+                kind: PointKind::Bookmark,
+                name: bookmark.name.clone(),
+                guid: bookmark.guid,
+                createtxg: bookmark.createtxg,
+                used_bytes: 0,
+                written_bytes: 0,
+                holds: 0,
+                clones: 0,
+                is_doomed: false,
+            }));
+        }
+        Dataset {
+            name: name.clone(),
+            guid: node.guid,
+            kind: node.kind,
+            encryption: node.encryption,
+            referenced_bytes: bytes_of(node.head.len()),
+            written_bytes: bytes_of(added(before, &node.head).len()),
+            resume_token: node.partial.as_ref().map(token_of),
+            origin: node.origin.and_then(|object| self.name_of(object)),
+            is_opted_out: self.is_opted_out(name),
+            history: History::new(points),
+        }
+    }
+}
+
+/// The token of a receive that broke off. The object number is made up; the offset counts the blocks that have arrived.
+pub(super) fn token_of(partial: &Partial) -> String {
+    let bytes = bytes_of(partial.blocks.len());
+    write_token(&TokenFields {
+        toname: partial.header.name.clone(),
+        toguid: partial.header.to.0,
+        fromguid: partial.header.from.map(|guid| guid.0),
+        object: 1,
+        offset: bytes,
+        bytes,
+        flags: send_flags(partial.header.is_raw),
+    })
+}

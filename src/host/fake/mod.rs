@@ -1,0 +1,170 @@
+//! A machine with ZFS in memory, for tests: a source and a target at once.
+//!
+//! It is a fake, not a mock: it holds datasets, snapshots, bookmarks, holds, clones and half-received streams, and refuses
+//! what `OpenZFS` refuses, each rule with the kernel function that it is taken from. Data is a list of numbered blocks, so
+//! that two snapshots with the same content are told from two that differ. The scenarios in `tests/agreement` run on it and
+//! on real pools, and must come out the same.
+//!
+//! What it leaves out: space, quotas, permissions, keys, mounts, properties other than those of a safe copy, and time.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `machine` | what exists, and how it is listed |
+//! | `points`, `datasets`, `send`, `receive` | the rules |
+//! | `wire`, `token` | streams and resume tokens as bytes |
+//! | `faults` | crashes, and the calls that were made |
+//! | `source`, `target` | the two traits |
+//! | `person` | what people do behind the program's back |
+//! | `notation` | histories as short texts |
+
+mod datasets;
+mod faults;
+mod machine;
+mod notation;
+mod person;
+mod points;
+mod receive;
+mod send;
+mod source;
+mod target;
+mod token;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{HostError, Problem};
+use faults::Passage;
+use machine::Machine;
+
+pub use faults::{Call, Moment, Universe};
+pub use notation::{history, history_with};
+pub use token::{TokenFields, write_token};
+pub use wire::Block;
+
+/// A machine with ZFS in memory.
+#[derive(Debug)]
+pub struct FakeHost {
+    name: String,
+    universe: Universe,
+    machine: Mutex<Machine>,
+    weather: Mutex<Weather>,
+}
+
+/// What is wrong with one machine or the way to it.
+#[derive(Debug, Default)]
+struct Weather {
+    is_unreachable: bool,
+    /// Fail the n-th call of this kind from now on, once.
+    fails: Option<(&'static str, u64)>,
+    /// Cut each stream after so many blocks.
+    cut_after: Option<u64>,
+}
+
+impl FakeHost {
+    /// A machine without pools.
+    pub fn new(name: &str, universe: &Universe) -> Self {
+        Self {
+            name: name.to_owned(),
+            universe: universe.clone(),
+            machine: Mutex::new(Machine::new(universe.clone())),
+            weather: Mutex::default(),
+        }
+    }
+
+    /// The machine's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes the machine off the network, or brings it back.
+    pub fn set_unreachable(&self, is_unreachable: bool) {
+        self.weather().is_unreachable = is_unreachable;
+    }
+
+    /// Lets the n-th call of `verb` from now on fail, once; 0 is the next one.
+    pub fn fail_call(&self, verb: &'static str, nth: u64) {
+        self.weather().fails = Some((verb, nth));
+    }
+
+    /// Cuts every stream to this machine after so many blocks; `None` lets them all through.
+    pub fn cut_streams_after(&self, blocks: Option<u64>) {
+        self.weather().cut_after = blocks;
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine> {
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn weather(&self) -> MutexGuard<'_, Weather> {
+        self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a call and lets it through, or not.
+    fn pass(
+        &self,
+        verb: &'static str,
+        object: &dyn fmt::Display,
+        is_change: bool,
+    ) -> Result<Passage, Problem> {
+        let call = Call {
+            host: self.name.clone(),
+            verb,
+            object: object.to_string(),
+            is_change,
+        };
+        let passage = self.universe.pass(call)?;
+        let mut weather = self.weather();
+        if weather.is_unreachable {
+            return Err(Problem::Unreachable("the fake is off the network".to_owned()));
+        }
+        match weather.fails {
+            Some((failing, 0)) if failing == verb => {
+                weather.fails = None;
+                return Err(Problem::Other("the fake was told to fail".to_owned()));
+            }
+            Some((failing, nth)) if failing == verb => weather.fails = Some((failing, nth - 1)),
+            Some(_) | None => {}
+        }
+        Ok(passage)
+    }
+
+    /// Looks without changing anything.
+    fn look<T>(
+        &self,
+        verb: &'static str,
+        operation: &'static str,
+        object: &dyn fmt::Display,
+        work: impl FnOnce(&Machine) -> Result<T, Problem>,
+    ) -> Result<T, HostError> {
+        let looked = self.pass(verb, object, false).and_then(|_| work(&self.machine()));
+        looked.map_err(|problem| HostError::new(&self.name, operation, object, problem))
+    }
+
+    /// Changes something, and dies before or after it where the universe says so.
+    fn change<T>(
+        &self,
+        verb: &'static str,
+        operation: &'static str,
+        object: &dyn fmt::Display,
+        work: impl FnOnce(&mut Machine) -> Result<T, Problem>,
+    ) -> Result<T, HostError> {
+        let changed = self.pass(verb, object, true).and_then(|passage| {
+            let done = work(&mut self.machine());
+            if passage.dies_after {
+                self.universe.crash();
+                return Err(faults::crashed());
+            }
+            done
+        });
+        changed.map_err(|problem| HostError::new(&self.name, operation, object, problem))
+    }
+}
+
+/// Several names as one text.
+fn joined(names: impl Iterator<Item = impl fmt::Display>) -> String {
+    names.map(|name| name.to_string()).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,210 @@
+//! ZFS's rules for receiving, after `dmu_recv.c`: what is checked when a stream begins, what stays when it breaks off,
+//! and what its end makes.
+
+use std::collections::BTreeSet;
+
+use super::machine::{Machine, Node, Partial, Snapshot, token_of};
+use super::wire::{Arrived, Block, Header};
+use crate::host::{Problem, ReceiveSpec};
+use crate::model::{DatasetKind, DatasetName, Encryption};
+
+impl Machine {
+    /// `recv_begin_check_existing_impl`, and its relatives for new datasets, clones and resumed streams.
+    pub(super) fn check_receive(&self, spec: &ReceiveSpec, header: &Header) -> Result<(), Problem> {
+        let dataset = spec.snapshot.dataset();
+        if let Some(done) = header.resumes_at {
+            return self.check_resume(spec, header, done);
+        }
+        match self.datasets.get(dataset) {
+            None => self.check_receive_new(spec, header),
+            Some(_) if spec.origin.is_some() => Err(Problem::Exists),
+            Some(node) => Self::check_receive_existing(spec, header, node),
+        }
+    }
+
+    fn check_receive_new(&self, spec: &ReceiveSpec, header: &Header) -> Result<(), Problem> {
+        if header.from.is_some() && spec.origin.is_none() {
+            return Err(Problem::NotFound); // ENOENT: an incremental stream needs its dataset
+        }
+        self.check_new(spec.snapshot.dataset())?;
+        if let Some(origin) = &spec.origin {
+            let snapshot = self.snapshot(origin)?;
+            if header.from.is_some_and(|from| from != snapshot.guid) {
+                return Err(no_base()); // ENODEV
+            }
+            if origin.dataset().pool() != spec.snapshot.dataset().pool() {
+                return Err(Problem::Other("the origin is in another pool".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_receive_existing(spec: &ReceiveSpec, header: &Header, node: &Node) -> Result<(), Problem> {
+        if node.partial.is_some() {
+            return Err(Problem::Busy("it holds a receive that broke off".to_owned())); // EBUSY
+        }
+        if node.snapshot(spec.snapshot.name()).is_some() {
+            return Err(Problem::Exists);
+        }
+        let Some(from) = header.from else {
+            return Err(Problem::Exists); // EEXIST: a full stream needs a new dataset
+        };
+        if header.is_raw && node.encryption == Encryption::Off {
+            return Err(Problem::Other(
+                "a raw stream does not fit a plain dataset".to_owned(),
+            )); // EINVAL
+        }
+        let base = Self::base(node, from).ok_or_else(no_base)?; // ENODEV
+        let is_newest = node.newest().is_some_and(|newest| newest.object == base.object);
+        if node.head != base.content || (header.is_raw && !is_newest) {
+            return Err(Problem::Modified); // ETXTBSY
+        }
+        Ok(())
+    }
+
+    /// `dmu_recv_resume_begin_check`: the stream must go on exactly where the first one broke off.
+    fn check_resume(&self, spec: &ReceiveSpec, header: &Header, done: u64) -> Result<(), Problem> {
+        let node = self.node(spec.snapshot.dataset())?;
+        let Some(partial) = &node.partial else {
+            return Err(Problem::Other("there is nothing to resume".to_owned()));
+        };
+        let began = &partial.header;
+        let arrived = u64::try_from(partial.blocks.len()).unwrap_or(u64::MAX);
+        if (began.to, began.from, began.is_raw, arrived) != (header.to, header.from, header.is_raw, done) {
+            return Err(Problem::Other(
+                "the stream does not go on where the first one broke off".to_owned(),
+            )); // EINVAL
+        }
+        if node.snapshot(spec.snapshot.name()).is_some() {
+            return Err(Problem::Exists);
+        }
+        Ok(())
+    }
+
+    /// Takes in what arrived of a stream: all of it, which makes the snapshot, or a part, which can be resumed.
+    pub(super) fn receive(&mut self, spec: &ReceiveSpec, arrived: &Arrived) -> Result<(), Problem> {
+        self.check_receive(spec, &arrived.header)?;
+        let dataset = spec.snapshot.dataset();
+        let mut blocks: Vec<Block> = Vec::new();
+        if arrived.header.resumes_at.is_some() {
+            if let Some(partial) = self.node_mut(dataset)?.partial.take() {
+                blocks = partial.blocks;
+            }
+        } else if !self.datasets.contains_key(dataset) {
+            if arrived.blocks.is_empty() && !arrived.is_whole {
+                return Err(truncated()); // nothing is kept of nothing
+            }
+            self.begin_dataset(spec, &arrived.header)?;
+        }
+        blocks.extend_from_slice(&arrived.blocks);
+        let end = if arrived.is_whole {
+            self.complete(spec, &arrived.header, &blocks)
+        } else {
+            Err(truncated())
+        };
+        if end.is_err() {
+            self.keep_partial(dataset, &arrived.header, blocks)?;
+        }
+        end
+    }
+
+    fn begin_dataset(&mut self, spec: &ReceiveSpec, header: &Header) -> Result<(), Problem> {
+        let kind = if header.is_volume {
+            DatasetKind::Volume
+        } else {
+            DatasetKind::Filesystem
+        };
+        let encryption = if header.is_raw {
+            Encryption::On
+        } else {
+            Encryption::Off
+        };
+        let mut node = self.new_node(kind, encryption);
+        node.is_safe_copy = spec.creates_dataset;
+        if let Some(origin) = &spec.origin {
+            let snapshot = self.snapshot(origin)?;
+            node.head.clone_from(&snapshot.content);
+            node.origin = Some(snapshot.object);
+        }
+        self.datasets.insert(spec.snapshot.dataset().clone(), node);
+        Ok(())
+    }
+
+    fn keep_partial(
+        &mut self,
+        dataset: &DatasetName,
+        header: &Header,
+        blocks: Vec<Block>,
+    ) -> Result<(), Problem> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let node = self.node_mut(dataset)?;
+        let pins = node.newest().map(|snapshot| snapshot.object);
+        let header = Header {
+            resumes_at: None,
+            ..header.clone()
+        };
+        node.partial = Some(Partial { header, blocks, pins });
+        Ok(())
+    }
+
+    fn complete(&mut self, spec: &ReceiveSpec, header: &Header, blocks: &[Block]) -> Result<(), Problem> {
+        let dataset = spec.snapshot.dataset();
+        let createtxg = self.next_txg(dataset.pool());
+        let object = self.next_object();
+        let node = self.node_mut(dataset)?;
+        let mut content = match header.from.filter(|_| !node.snapshots.is_empty()) {
+            Some(from) => {
+                let base = Self::base(node, from).ok_or_else(no_base)?;
+                if node.head != base.content {
+                    return Err(Problem::Modified); // written to while the receive was interrupted
+                }
+                base.content.clone()
+            }
+            None if node.origin.is_some() && header.from.is_some() => node.head.clone(),
+            None => Vec::new(),
+        };
+        content.extend_from_slice(blocks);
+        node.head.clone_from(&content);
+        node.snapshots.push(Snapshot {
+            object,
+            name: spec.snapshot.name().clone(),
+            guid: header.to,
+            createtxg,
+            content,
+            holds: BTreeSet::new(),
+            is_doomed: false,
+        });
+        Ok(())
+    }
+
+    /// `zfs receive -A`: a new dataset goes altogether, an existing one keeps its snapshots.
+    pub(super) fn abort_receive(
+        &mut self,
+        dataset: &DatasetName,
+        token: Option<&str>,
+    ) -> Result<(), Problem> {
+        let node = self.node_mut(dataset)?;
+        let Some(partial) = &node.partial else {
+            return Err(Problem::Changed("it holds no receive that broke off".to_owned()));
+        };
+        if token.is_some_and(|token| token != token_of(partial)) {
+            return Err(Problem::Changed("another receive broke off there".to_owned()));
+        }
+        let is_new = partial.pins.is_none();
+        node.partial = None;
+        if is_new {
+            self.datasets.remove(dataset);
+        }
+        Ok(())
+    }
+}
+
+fn no_base() -> Problem {
+    Problem::Changed("it has no snapshot that the stream starts from".to_owned())
+}
+
+fn truncated() -> Problem {
+    Problem::Other("the stream ended before its end".to_owned())
+}

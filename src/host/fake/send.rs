@@ -1,0 +1,80 @@
+//! ZFS's rules for sending, after `dmu_send.c`, and the sending half of a transfer.
+
+use std::io::Cursor;
+
+use super::machine::{Machine, added, bytes_of};
+use super::wire::{self, BLOCK_BYTES, Block, Header};
+use crate::host::{HostError, Outgoing, Problem, SendSpec};
+use crate::model::{DatasetKind, Encryption, PointKind};
+use crate::stream;
+
+impl Machine {
+    /// What a stream says and holds.
+    pub(super) fn make_stream(&self, spec: &SendSpec) -> Result<(Header, Vec<Block>), Problem> {
+        let node = self.node(spec.snapshot.dataset())?;
+        let snapshot = self.snapshot(&spec.snapshot)?;
+        if spec.encryption == Encryption::On && node.encryption == Encryption::Off {
+            return Err(Problem::Other("it is not encrypted".to_owned()));
+        }
+        let base = match &spec.base {
+            None => None,
+            Some((PointKind::Snapshot, name)) => {
+                let base = node.snapshot(name).ok_or(Problem::NotFound)?;
+                Some((base.guid, base.createtxg, &base.content))
+            }
+            Some((PointKind::Bookmark, name)) => {
+                let base = node.bookmark(name).ok_or(Problem::NotFound)?;
+                Some((base.guid, base.createtxg, &base.content))
+            }
+        };
+        if base.is_some_and(|(_, createtxg, _)| createtxg >= snapshot.createtxg) {
+            return Err(Problem::Other(
+                "the base is not an earlier point of the snapshot's history".to_owned(),
+            )); // EXDEV
+        }
+        let whole = added(base.map_or(&[], |(_, _, content)| content), &snapshot.content);
+        let skipped = spec.resume.as_ref().map(|point| point.offset / BLOCK_BYTES);
+        let skip = usize::try_from(skipped.unwrap_or(0)).unwrap_or(usize::MAX);
+        let blocks = whole
+            .get(skip..)
+            .ok_or_else(|| Problem::Other("there is no such offset".to_owned()))?;
+        let header = Header {
+            to: snapshot.guid,
+            from: base.map(|(guid, _, _)| guid),
+            is_raw: spec.encryption == Encryption::On,
+            is_volume: node.kind == DatasetKind::Volume,
+            resumes_at: skipped,
+            name: spec.snapshot.to_string(),
+        };
+        Ok((header, blocks.to_vec()))
+    }
+
+    /// `lzc_send_space`.
+    pub(super) fn estimate(&self, spec: &SendSpec) -> Result<u64, Problem> {
+        self.make_stream(spec).map(|(_, blocks)| bytes_of(blocks.len()))
+    }
+}
+
+/// A stream on its way out.
+#[derive(Debug)]
+pub(super) struct Sending {
+    bytes: Vec<u8>,
+}
+
+impl Sending {
+    pub(super) fn new(header: &Header, blocks: &[Block]) -> Self {
+        Self {
+            bytes: wire::write(header, blocks),
+        }
+    }
+}
+
+impl Outgoing for Sending {
+    fn stream(&mut self, _cancel: &stream::Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
+        Ok(Box::new(stream::Plain(Cursor::new(&self.bytes))))
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), HostError> {
+        Ok(())
+    }
+}

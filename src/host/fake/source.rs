@@ -1,0 +1,67 @@
+//! The fake as the machine whose guests are backed up.
+
+use super::send::Sending;
+use super::{FakeHost, joined};
+use crate::host::{HostError, Outgoing, Refusal, SendSpec, SourceHost};
+use crate::model::{BookmarkName, ByteCount, DatasetName, Guid, Listing, PointName, SnapshotName};
+
+impl SourceHost for FakeHost {
+    fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError> {
+        self.look("list", "list", &joined(roots.iter()), |machine| {
+            Ok(Listing::new(
+                roots.iter().flat_map(|root| machine.list(root, true)),
+            ))
+        })
+    }
+
+    fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {
+        self.change(
+            "snapshot",
+            "take snapshots",
+            &joined(snapshots.iter()),
+            |machine| machine.take_snapshots(snapshots),
+        )
+    }
+
+    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError> {
+        let object = joined(bookmarks.iter().map(|(_, bookmark)| bookmark));
+        self.change("bookmark", "bookmark", &object, |machine| {
+            machine.make_bookmarks(bookmarks)
+        })
+    }
+
+    fn destroy_snapshots(
+        &self,
+        dataset: &DatasetName,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, HostError> {
+        let object = joined(snapshots.iter().map(|(name, _)| format!("{dataset}@{name}")));
+        self.change("destroy_snapshots", "destroy", &object, |machine| {
+            machine.destroy_snapshots(dataset, snapshots)
+        })
+    }
+
+    fn destroy_bookmarks(
+        &self,
+        dataset: &DatasetName,
+        bookmarks: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, HostError> {
+        let object = joined(bookmarks.iter().map(|(name, _)| format!("{dataset}#{name}")));
+        self.change("destroy_bookmarks", "destroy", &object, |machine| {
+            machine.destroy_bookmarks(dataset, bookmarks)
+        })
+    }
+
+    fn estimate(&self, spec: &SendSpec) -> Result<ByteCount, HostError> {
+        self.look("estimate", "estimate", &spec.snapshot, |machine| {
+            machine.estimate(spec).map(ByteCount)
+        })
+    }
+
+    fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError> {
+        let (header, blocks) = self.look("send", "send", &spec.snapshot, |machine| {
+            machine.make_stream(spec)
+        })?;
+        Ok(Box::new(Sending::new(&header, &blocks)))
+    }
+}

@@ -1,0 +1,213 @@
+//! The fake as a machine that keeps copies, and the receiving half of a transfer.
+
+use std::io::{self, ErrorKind};
+
+use super::faults::{self, Passage};
+use super::machine::bytes_of;
+use super::wire::{self, Arrived, BLOCK_BYTES};
+use super::{FakeHost, joined};
+use crate::host::{HostError, Incoming, Problem, ReceiveSpec, Refusal, TargetHost};
+use crate::model::{DatasetName, Guid, Listing, PointName, SnapshotName};
+use crate::stream;
+
+impl TargetHost for FakeHost {
+    fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
+        self.look("list", "list", root, |machine| {
+            Ok(Listing::new(machine.list(root, false)))
+        })
+    }
+
+    fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError> {
+        self.change("create_container", "create", dataset, |machine| {
+            machine.create_with_parents(dataset)
+        })
+    }
+
+    fn abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), HostError> {
+        self.change("abort_receive", "abort the receive of", dataset, |machine| {
+            machine.abort_receive(dataset, Some(token))
+        })
+    }
+
+    fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
+        let passage = self
+            .pass("receive", &spec.snapshot, true)
+            .map_err(|problem| HostError::new(self.name(), "receive", &spec.snapshot, problem))?;
+        let cut_after = passage.dies_after_blocks.or(self.weather().cut_after);
+        Ok(Box::new(Receiving {
+            host: self,
+            spec: spec.clone(),
+            passage,
+            cut_after,
+            bytes: Vec::new(),
+            is_over: false,
+        }))
+    }
+
+    fn destroy_snapshots(
+        &self,
+        dataset: &DatasetName,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, HostError> {
+        let object = joined(snapshots.iter().map(|(name, _)| format!("{dataset}@{name}")));
+        self.change("destroy_snapshots", "destroy", &object, |machine| {
+            machine.destroy_snapshots(dataset, snapshots)
+        })
+    }
+
+    fn rollback(&self, dataset: &DatasetName, to: &PointName, guid: Guid) -> Result<(), HostError> {
+        self.change("rollback", "roll back", &format!("{dataset}@{to}"), |machine| {
+            machine.roll_back(&named(dataset, to)?, Some(guid), false)
+        })
+    }
+
+    fn rename_dataset(&self, from: &DatasetName, guid: Guid, to: &DatasetName) -> Result<(), HostError> {
+        self.change("rename_dataset", "rename", &format!("{from} {to}"), |machine| {
+            machine.rename_dataset(from, Some(guid), to)
+        })
+    }
+
+    fn rename_snapshot(
+        &self,
+        dataset: &DatasetName,
+        from: &PointName,
+        guid: Guid,
+        to: &PointName,
+    ) -> Result<(), HostError> {
+        self.change(
+            "rename_snapshot",
+            "rename",
+            &format!("{dataset}@{from} {to}"),
+            |machine| machine.rename_snapshot(&named(dataset, from)?, Some(guid), to),
+        )
+    }
+
+    fn destroy_dataset(
+        &self,
+        dataset: &DatasetName,
+        guid: Guid,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<(), HostError> {
+        self.change("destroy_dataset", "destroy", dataset, |machine| {
+            machine.destroy_dataset(dataset, guid, snapshots)
+        })
+    }
+}
+
+fn named(dataset: &DatasetName, name: &PointName) -> Result<SnapshotName, Problem> {
+    dataset
+        .snapshot(name)
+        .map_err(|error| Problem::Other(error.to_string()))
+}
+
+/// A stream on its way in. What arrived is looked at when it ends, whole or not; until then a real receive would only
+/// have noticed that it cannot begin.
+#[derive(Debug)]
+struct Receiving<'a> {
+    host: &'a FakeHost,
+    spec: ReceiveSpec,
+    passage: Passage,
+    /// How many blocks get through.
+    cut_after: Option<u64>,
+    bytes: Vec<u8>,
+    is_over: bool,
+}
+
+impl Receiving<'_> {
+    fn error(&self, problem: Problem) -> HostError {
+        HostError::new(self.host.name(), "receive", &self.spec.snapshot, problem)
+    }
+
+    /// What gets through of what was sent.
+    fn let_through(&self, limit: u64) -> Option<Arrived> {
+        let mut arrived = wire::read(&self.bytes)?;
+        arrived
+            .blocks
+            .truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        arrived.is_whole = false;
+        Some(arrived)
+    }
+
+    /// Whether the way has broken down by now.
+    fn is_cut(&self) -> bool {
+        let arrived = bytes_of(wire::read(&self.bytes).map_or(0, |arrived| arrived.blocks.len()));
+        self.cut_after
+            .is_some_and(|limit| arrived >= limit.saturating_mul(BLOCK_BYTES))
+    }
+
+    /// Applies what arrived, once.
+    fn settle(&mut self) -> Result<(), Problem> {
+        if self.is_over {
+            return Ok(());
+        }
+        self.is_over = true;
+        if let Some(limit) = self.cut_after {
+            if let Some(arrived) = self.let_through(limit) {
+                self.host.machine().receive(&self.spec, &arrived).ok();
+            }
+            if self.passage.dies_after_blocks.is_some() {
+                self.host.universe.crash();
+            }
+            return Err(Problem::Unreachable("the fake cut the stream".to_owned()));
+        }
+        let arrived = wire::read(&self.bytes)
+            .ok_or_else(|| Problem::Other("the stream has no beginning".to_owned()))?;
+        let received = self.host.machine().receive(&self.spec, &arrived);
+        if self.passage.dies_after {
+            self.host.universe.crash();
+            return Err(faults::crashed());
+        }
+        received
+    }
+
+    /// Whether the receive could not even begin.
+    fn is_refused(&self) -> bool {
+        wire::read(&self.bytes).is_some_and(|arrived| {
+            self.host
+                .machine()
+                .check_receive(&self.spec, &arrived.header)
+                .is_err()
+        })
+    }
+}
+
+impl Incoming for Receiving<'_> {
+    fn stream(&mut self, _cancel: &stream::Cancel) -> Result<Box<dyn stream::Target + '_>, HostError> {
+        Ok(Box::new(Pipe {
+            receiving: self,
+            is_broken: false,
+        }))
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), HostError> {
+        self.settle().map_err(|problem| self.error(problem))
+    }
+
+    fn abort(mut self: Box<Self>) -> Option<HostError> {
+        self.settle().err().map(|problem| self.error(problem))
+    }
+}
+
+impl Drop for Receiving<'_> {
+    /// A receiver whose other end has died keeps what it got, whoever forgot it.
+    fn drop(&mut self) {
+        self.settle().ok();
+    }
+}
+
+/// The pipe into a receive: breaks, as a real one does, after the receiver found that it cannot begin.
+struct Pipe<'a, 'b> {
+    receiving: &'a mut Receiving<'b>,
+    is_broken: bool,
+}
+
+impl stream::Target for Pipe<'_, '_> {
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.is_broken {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        self.receiving.bytes.extend_from_slice(bytes);
+        self.is_broken = self.receiving.is_cut() || self.receiving.is_refused();
+        Ok(bytes.len())
+    }
+}

@@ -1,0 +1,215 @@
+//! The fake's transfers, crashes and tokens; its rules one by one are in `tests/agreement`, where real pools check them.
+
+use std::io::Write;
+
+use super::*;
+use crate::host::{Incoming, Outgoing, ReceiveSpec, SendSpec, SourceHost, TargetHost};
+use crate::model::{
+    DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint, SendFlags, SnapshotName,
+};
+use crate::stream::Cancel;
+
+struct Pair {
+    universe: Universe,
+    source: FakeHost,
+    target: FakeHost,
+}
+
+fn name(text: &str) -> DatasetName {
+    DatasetName::new(text).unwrap()
+}
+
+fn point(text: &str) -> PointName {
+    PointName::new(text).unwrap()
+}
+
+/// A source volume `s/a` with `@1` (3 blocks) and `@2` (4 more), and an empty target pool.
+fn pair() -> Pair {
+    let universe = Universe::new();
+    let (source, target) = (FakeHost::new("pve0", &universe), FakeHost::new("nfs8", &universe));
+    source.create("s", DatasetKind::Filesystem).unwrap();
+    source.create("s/a", DatasetKind::Volume).unwrap();
+    target.create("t", DatasetKind::Filesystem).unwrap();
+    for (snapshot, blocks) in [("s/a@1", 3), ("s/a@2", 4)] {
+        source.write("s/a", blocks).unwrap();
+        source.take(&[snapshot]).unwrap();
+    }
+    Pair {
+        universe,
+        source,
+        target,
+    }
+}
+
+fn spec(snapshot: &str, base: Option<(PointKind, &str)>) -> SendSpec {
+    SendSpec {
+        snapshot: SnapshotName::parse(snapshot).unwrap(),
+        base: base.map(|(kind, name)| (kind, point(name))),
+        resume: None,
+        encryption: Encryption::Off,
+    }
+}
+
+impl Pair {
+    fn transfer(&self, spec: &SendSpec, to: &str) -> Result<(), HostError> {
+        let cancel = Cancel::new().unwrap();
+        let receive = ReceiveSpec {
+            snapshot: SnapshotName::parse(to).unwrap(),
+            origin: None,
+            creates_dataset: spec.base.is_none(),
+            kind: DatasetKind::Volume,
+        };
+        let mut outgoing = self.source.send(spec)?;
+        let mut incoming = self.target.receive(&receive)?;
+        let moved = copy(&mut *outgoing, &mut *incoming, &cancel);
+        if moved.is_err() {
+            return incoming.abort().map_or(Ok(()), Err);
+        }
+        incoming.finish()
+    }
+
+    fn points(&self, dataset: &str) -> Vec<String> {
+        let listing = TargetHost::list(&self.target, &name("t")).unwrap();
+        let listed = listing
+            .get(&name(dataset))
+            .map(|dataset| dataset.history.clone())
+            .unwrap_or_default();
+        listed
+            .points()
+            .map(|point| format!("{}{}", point.kind.separator(), point.name))
+            .collect()
+    }
+
+    fn token(&self, dataset: &str) -> Option<String> {
+        TargetHost::list(&self.target, &name("t"))
+            .unwrap()
+            .get(&name(dataset))?
+            .resume_token
+            .clone()
+    }
+}
+
+fn copy(outgoing: &mut dyn Outgoing, incoming: &mut dyn Incoming, cancel: &Cancel) -> std::io::Result<()> {
+    let mut source = outgoing.stream(cancel).unwrap();
+    let mut target = incoming.stream(cancel).unwrap();
+    let mut buffer = [0; 100];
+    while let Some(read @ 1..) = source.read_within(&mut buffer, None)? {
+        let mut rest = &buffer[..read];
+        while !rest.is_empty() {
+            let written = target.write_some(rest)?;
+            rest = &rest[written..];
+        }
+    }
+    std::io::sink().flush()
+}
+
+#[test]
+fn what_arrives_is_what_was_sent() {
+    let pair = pair();
+    pair.source.bookmark_as("s/a@1", "s/a#1").unwrap();
+    pair.transfer(&spec("s/a@1", None), "t/a@1").unwrap();
+    pair.source.destroy_point("s/a@1").unwrap();
+    pair.transfer(&spec("s/a@2", Some((PointKind::Bookmark, "1"))), "t/a@renamed")
+        .unwrap();
+    assert_eq!(pair.points("t/a"), ["@1", "@renamed"]);
+    assert_eq!(pair.target.content("t/a@renamed"), pair.source.content("s/a@2"));
+    assert_eq!(pair.target.guid("t/a@renamed"), pair.source.guid("s/a@2"));
+    assert!(pair.target.is_safe_copy("t/a"));
+}
+
+#[test]
+fn a_cut_stream_goes_on_where_it_broke_off() {
+    let pair = pair();
+    pair.target.cut_streams_after(Some(2));
+    assert!(pair.transfer(&spec("s/a@2", None), "t/a@2").is_err());
+    pair.target.cut_streams_after(None);
+    let busy = pair.transfer(&spec("s/a@2", None), "t/a@2").unwrap_err();
+    assert!(matches!(busy.problem, Problem::Busy(_)), "{busy:?}");
+    let flags = SendFlags {
+        large_block: true,
+        embed: true,
+        compress: true,
+        raw: false,
+    };
+    let at = |bytes| {
+        Some(ResumePoint {
+            object: 1,
+            offset: bytes,
+            received_bytes: bytes,
+            flags,
+        })
+    };
+    let mut resumed = spec("s/a@2", None);
+    resumed.resume = at(64);
+    assert!(
+        pair.transfer(&resumed, "t/a@2").is_err(),
+        "it went on at the wrong place"
+    );
+    resumed.resume = at(128);
+    pair.transfer(&resumed, "t/a@2").unwrap();
+    assert_eq!(pair.target.content("t/a@2"), pair.source.content("s/a@2"));
+    assert_eq!(pair.token("t/a"), None);
+}
+
+#[test]
+fn an_aborted_receive_leaves_complete_snapshots_alone() {
+    let pair = pair();
+    pair.target.cut_streams_after(Some(2));
+    assert!(pair.transfer(&spec("s/a@2", None), "t/new@2").is_err());
+    let token = pair.token("t/new").unwrap();
+    pair.target.cut_streams_after(None);
+    pair.transfer(&spec("s/a@1", None), "t/a@1").unwrap();
+    assert!(
+        pair.target.abort_receive(&name("t/new"), "1-0-0-00").is_err(),
+        "the token is another"
+    );
+    pair.target.abort_receive(&name("t/new"), &token).unwrap();
+    assert!(pair.target.datasets("t/new").is_empty());
+    pair.target.cut_streams_after(Some(1));
+    assert!(
+        pair.transfer(&spec("s/a@2", Some((PointKind::Snapshot, "1"))), "t/a@2")
+            .is_err()
+    );
+    assert!(
+        matches!(pair.target.destroy_point("t/a@1"), Err(Problem::Cloned)),
+        "%recv depends on it"
+    );
+    pair.target
+        .abort_receive(&name("t/a"), &pair.token("t/a").unwrap())
+        .unwrap();
+    assert_eq!(pair.points("t/a"), ["@1"]);
+}
+
+#[test]
+fn a_crash_stops_everything_until_the_restart() {
+    let pair = pair();
+    let snapshot = |text| [SnapshotName::parse(text).unwrap()];
+    pair.universe.crash_at(1, Moment::After);
+    SourceHost::snapshot(&pair.source, &snapshot("s/a@3")).unwrap();
+    assert!(SourceHost::snapshot(&pair.source, &snapshot("s/a@4")).is_err());
+    assert!(
+        pair.source.guid("s/a@4").is_some(),
+        "it happened, but nobody learned of it"
+    );
+    assert!(TargetHost::list(&pair.target, &name("t")).is_err());
+    pair.universe.restart();
+    assert!(TargetHost::list(&pair.target, &name("t")).is_ok());
+    let changes: Vec<_> = pair
+        .universe
+        .take_calls()
+        .into_iter()
+        .filter(|call| call.is_change)
+        .collect();
+    assert_eq!(changes.len(), 2);
+}
+
+#[test]
+fn a_crash_in_a_stream_keeps_what_had_arrived() {
+    let pair = pair();
+    pair.universe.crash_at(0, Moment::AfterBlocks(3));
+    assert!(pair.transfer(&spec("s/a@2", None), "t/a@2").is_err());
+    assert!(pair.universe.has_crashed());
+    pair.universe.restart();
+    assert!(pair.token("t/a").is_some());
+    assert_eq!(pair.target.head("t/a").unwrap().len(), 0, "nothing of it is seen");
+}
