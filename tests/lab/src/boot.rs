@@ -40,7 +40,6 @@ pub(crate) struct Outcome {
     /// The command's exit status, or [`LIMIT`] or [`BROKEN`].
     pub(crate) status: u8,
     /// Everything the command wrote to stdout, if the job asked to keep it.
-    #[expect(dead_code, reason = "`test` and `soak` will count in it")]
     pub(crate) stdout: String,
 }
 
@@ -260,7 +259,8 @@ fn inherited(of: impl std::os::fd::AsFd) -> Result<OwnedFd> {
     })?)
 }
 
-fn carry(mut from: File, mut to: impl Write, keep: bool) -> String {
+/// Copies all of `from` to `to` as it comes; returns it too if `keep`.
+pub(crate) fn carry(mut from: File, mut to: impl Write, keep: bool) -> String {
     let mut kept = Vec::new();
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from.read(&mut buffer) {

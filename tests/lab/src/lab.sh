@@ -53,6 +53,7 @@ lab_host() {
 }
 
 lab_ssh() {
+    rm -rf /lab/ssh
     mkdir -p -m 755 /lab/ssh /run/sshd
     # The user's own ~/.ssh stays out of the lab.
     mkdir -p /root/.ssh

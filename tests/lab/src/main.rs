@@ -2,15 +2,19 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::boot::{Lab, Outcome};
 use crate::cache::Cache;
-use crate::options::{Job, Options};
+use crate::options::{Job, Kind, Options};
 
 mod apt;
 mod boot;
 mod cache;
+mod cargo;
+mod host;
 mod kernel;
 mod options;
 mod packages;
@@ -19,6 +23,12 @@ mod rundir;
 mod say;
 mod sources;
 mod step;
+mod suite;
+
+/// What the demo shows. Run by bash on pve0; `$ZHAUL` is the program.
+const DEMO: &str = include_str!("../demo.sh");
+/// One round of load for the soak.
+const SOAK: &str = include_str!("../soak.sh");
 
 fn main() -> ExitCode {
     match dispatch(std::env::args_os().skip(1).collect()) {
@@ -42,60 +52,121 @@ fn dispatch(mut args: Vec<OsString>) -> Result<u8> {
     }
     let (options, rest) = options::parse(args)?;
     match name.as_str() {
-        "setup" => setup().map(|_| 0),
+        "setup" => Site::ready(&options).map(|_| 0),
         "run" if rest.is_empty() => bail!("run what? See `cargo lab help`"),
-        "run" => in_lab(
-            &options,
-            &Job {
-                command: rest,
-                interactive: false,
-                keep_stdout: false,
-            },
-        ),
-        "shell" => in_lab(
-            &options,
-            &Job {
-                command: vec!["bash".into()],
+        "run" => Ok(Site::ready(&options)?.run(&options, &Job::new(rest))?.status),
+        "shell" => {
+            let job = Job {
                 interactive: true,
-                keep_stdout: false,
-            },
-        ),
-        "demo" => {
-            let script = include_str!("../demo.sh");
-            let command = vec!["bash".into(), "-c".into(), script.into()];
-            in_lab(
-                &options,
-                &Job {
-                    command,
-                    interactive: false,
-                    keep_stdout: false,
-                },
-            )
+                ..Job::new(vec!["bash".into()])
+            };
+            Ok(Site::ready(&options)?.run(&options, &job)?.status)
         }
-        "clean" => clean().map(|()| 0),
+        "test" => test(&options, &rest),
+        "demo" => demo(&options),
+        "soak" => soak(&options, rest.first()),
+        "clean" => clean(&options),
         _ => bail!("unknown subcommand {name}; see `cargo lab help`"),
     }
 }
 
-fn setup() -> Result<boot::Lab> {
-    let cache = Cache::open()?;
-    let _lock = cache.lock()?;
-    packages::install_build_tools(&cache)?;
-    Ok(boot::Lab {
-        kernel: kernel::get(&cache)?,
-        tree: packages::lab_tree(&cache, true)?,
-    })
+/// Where the lab is: everything built, ready to run.
+enum Site {
+    Uml(Cache, Lab),
+    Host(Cache),
 }
 
-fn in_lab(options: &Options, job: &Job) -> Result<u8> {
-    let lab = setup()?;
-    Ok(boot::run(&lab, &Cache::open()?.dir("runs")?, options, job)?.status)
+impl Site {
+    /// Decides which kind of lab this machine is for, and sets up what is missing.
+    fn ready(options: &Options) -> Result<Self> {
+        let cache = Cache::open()?;
+        let kind = options
+            .kind
+            .unwrap_or_else(|| if host::possible() { Kind::Host } else { Kind::Uml });
+        if kind == Kind::Host {
+            return Ok(Self::Host(cache));
+        }
+        if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            bail!(
+                "a kernel for the lab can be built on x86-64 Linux only. On another machine load OpenZFS and be root"
+            );
+        }
+        let lock = cache.lock()?;
+        packages::install_build_tools(&cache)?;
+        let lab = Lab {
+            kernel: kernel::get(&cache)?,
+            tree: packages::lab_tree(&cache, true)?,
+        };
+        drop(lock);
+        Ok(Self::Uml(cache, lab))
+    }
+
+    fn run(&self, options: &Options, job: &Job) -> Result<Outcome> {
+        match self {
+            Self::Uml(cache, lab) => boot::run(lab, &cache.dir("runs")?, options, job),
+            Self::Host(cache) => host::run(cache, options, job),
+        }
+    }
 }
 
-fn clean() -> Result<()> {
-    let lab = setup()?;
-    let cache = Cache::open()?;
-    let _lock = cache.lock()?;
-    let keep = [&lab.kernel.dir, &lab.tree].map(|path| path.file_name().unwrap_or_default().to_owned());
-    cache.clean(&keep)
+fn test(options: &Options, args: &[OsString]) -> Result<u8> {
+    let site = Site::ready(options)?;
+    let libraries = match &site {
+        Site::Uml(_, lab) => Some(lab.tree.join("usr/lib/x86_64-linux-gnu")),
+        Site::Host(_) => None,
+    };
+    let in_lab = |options: &Options, job: &Job| site.run(options, job);
+    Ok(suite::run(options, args, libraries.as_deref(), in_lab))
+}
+
+fn demo(options: &Options) -> Result<u8> {
+    let site = Site::ready(options)?;
+    say::line("demo: building zhaul");
+    let program = cargo::build(&["build", "--package", "zhaul", "--bin", "zhaul"], "bin", "zhaul")?;
+    let mut setting = OsString::from("ZHAUL=");
+    setting.push(program);
+    let job = Job::new(vec![
+        "env".into(),
+        setting,
+        "bash".into(),
+        "-c".into(),
+        DEMO.into(),
+    ]);
+    Ok(site.run(options, &job)?.status)
+}
+
+fn soak(options: &Options, rounds: Option<&OsString>) -> Result<u8> {
+    let rounds = rounds.map_or(Ok(10), options::number)?;
+    let site = Site::ready(options)?;
+    let mut options = options.clone();
+    options.limit.get_or_insert(Duration::from_secs(600));
+    let mut failed = 0;
+    for round in 1..=rounds {
+        let started = Instant::now();
+        let outcome = site.run(&options, &Job::new(vec!["bash".into(), "-c".into(), SOAK.into()]))?;
+        failed += u64::from(outcome.status != 0);
+        say::line(format_args!(
+            "soak {round}/{rounds}: status {}, {}",
+            outcome.status,
+            say::time(started.elapsed())
+        ));
+    }
+    say::out(format_args!("{} passed, {failed} failed", rounds - failed));
+    Ok(u8::from(failed > 0))
+}
+
+fn clean(options: &Options) -> Result<u8> {
+    let site = Site::ready(options)?;
+    let (cache, keep) = match &site {
+        Site::Uml(cache, lab) => (cache, vec![&lab.kernel.dir, &lab.tree]),
+        Site::Host(cache) => (cache, Vec::new()),
+    };
+    let names: Vec<_> = keep
+        .iter()
+        .map(|path| path.file_name().unwrap_or_default().to_owned())
+        .collect();
+    let lock = cache.lock()?;
+    cache.clean(&names)?;
+    drop(lock);
+    Ok(0)
 }

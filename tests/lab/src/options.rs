@@ -39,6 +39,17 @@ pub(crate) struct Job {
     pub(crate) keep_stdout: bool,
 }
 
+impl Job {
+    /// A command with its output passed through.
+    pub(crate) fn new(command: Vec<OsString>) -> Self {
+        Self {
+            command,
+            interactive: false,
+            keep_stdout: false,
+        }
+    }
+}
+
 /// Options first, then words that belong to the subcommand; `--` ends the options.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Options, Vec<OsString>)> {
     let mut options = Options::default();
@@ -98,7 +109,7 @@ mod tests {
     #[test]
     fn the_commands_own_options_are_left_to_it() {
         let (options, rest) = parse(words("--limit 60 --mem=2G -- zfs list --limit 5")).unwrap();
-        assert_eq!(options.limit, Some(Duration::from_mins(1)));
+        assert_eq!(options.limit, Some(Duration::from_secs(60)));
         assert_eq!(options.memory.as_deref(), Some("2G"));
         assert_eq!(rest, words("zfs list --limit 5"));
         let (_, rest) = parse(words("zpool status -- --limit")).unwrap();

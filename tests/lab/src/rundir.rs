@@ -15,6 +15,7 @@ use crate::{cache, say};
 
 const INIT: &str = include_str!("init.sh");
 const LAB: &str = include_str!("lab.sh");
+const HOST: &str = include_str!("host.sh");
 
 /// Not handed to the command: they speak of the machine outside.
 const OUTSIDE: [&str; 12] = [
@@ -55,6 +56,7 @@ impl RunDir {
         fs::create_dir_all(path.join("out"))?;
         let dir = Self { path, out };
         dir.script("init", INIT)?;
+        dir.script("host", HOST)?;
         dir.script("lab.sh", LAB)?;
         dir.script("command", &command(job)?)?;
         Ok(dir)
@@ -77,6 +79,14 @@ impl RunDir {
         if !rustix::process::geteuid().is_root() {
             text.push_str("LAB_NOT_ROOT=1\n");
         }
+        self.script("params", &text)
+    }
+
+    /// Parameters of a run on this machine's own OpenZFS; `tree` if it lacks programs.
+    pub(crate) fn write_host(&self, tree: Option<&Path>, options: &Options) -> Result<()> {
+        let mut text = self.common(options, tree);
+        let prefix = format!("zlab{}_", std::process::id());
+        text.extend([assign("LAB_POOL_PREFIX", OsStr::new(&prefix))]);
         self.script("params", &text)
     }
 
