@@ -36,7 +36,6 @@ impl HostError {
 
 /// Why an operation failed. Callers match on the kind; the text is for people.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Problem {
     /// The host could not be reached, or the login was refused.
     #[error("the host cannot be reached: {0}")]

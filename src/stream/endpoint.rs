@@ -39,6 +39,26 @@ pub trait Target: Send {
     }
 }
 
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
+        (**self).read_within(buffer, limit)
+    }
+}
+
+impl<T: Target + ?Sized> Target for Box<T> {
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (**self).write_some(bytes)
+    }
+
+    fn flush_all(&mut self) -> io::Result<()> {
+        (**self).flush_all()
+    }
+
+    fn is_gone(&self) -> bool {
+        (**self).is_gone()
+    }
+}
+
 /// Any `Read` as a source, any `Write` as a target. These cannot be interrupted while they block: only for
 /// things that never do, or that watch a [`Cancel`] themselves.
 #[derive(Debug)]

@@ -1,0 +1,29 @@
+//! What a person can do about a problem.
+
+use crate::host::Problem;
+
+/// The next action; every one leaves all data alone.
+pub(super) fn for_problem(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::Unreachable(_) => {
+            "check that the host is up and that ssh logs in without a password; the next run goes on"
+        }
+        Problem::Busy(_) => {
+            "another receive may be running there, or the dataset is mounted; the next run tries again"
+        }
+        Problem::Held => "zfs holds names the tags that keep it",
+        Problem::Cloned => "zfs list -o name,clones names the clone that keeps it",
+        Problem::NoSpace(_) => {
+            "make room there; nothing is pruned beyond the policy, and the next run goes on where this one stopped"
+        }
+        Problem::Denied(_) => "log in as root there, or grant the permission with zfs allow",
+        Problem::Modified => {
+            "see what was written there; to give it up: zfs rollback to the newest snapshot of the target"
+        }
+        Problem::NotFound | Problem::Exists | Problem::Changed(_) => {
+            "something else is at work on it; the next run plans anew"
+        }
+        Problem::Cancelled | Problem::Stalled(_) => "the next run goes on where this one stopped",
+        Problem::Protocol(_) | Problem::Other(_) => "see the message; the next run tries again",
+    }
+}
