@@ -3,6 +3,7 @@
 //! The file as written (`file`) and the flags become a [`Policy`] once, at start; nothing later checks again.
 
 mod keep;
+mod period;
 
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
