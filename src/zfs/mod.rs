@@ -1,0 +1,20 @@
+//! The binding to OpenZFS: every call into the kernel's ZFS that zhaul makes in process, and all of its `unsafe`.
+//!
+//! Everything starts at [`Library::load`]. Snapshots, bookmarks and destroys go through libzetta ([`points`]), the rest
+//! straight to `libzfs_core` with an nvlist wrapper of our own, since the published ones are not memory-safe. Errors say
+//! operation, object and cause ([`Error`]).
+
+mod bookmarks;
+mod error;
+mod hold;
+mod library;
+mod nvlist;
+mod points;
+mod send;
+mod trampolines;
+
+pub use bookmarks::Bookmark;
+pub use error::{Cause, Entry, Error, Operation};
+pub use hold::Holds;
+pub use library::{Library, LoadError, LoaderMessage};
+pub use send::{ResumePoint, SendBase, SendFlags, SendRequest, SendStream, SendTask};

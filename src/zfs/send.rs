@@ -1,0 +1,299 @@
+//! Sending a snapshot: one call into the kernel that writes a stream into a pipe until all is written.
+//!
+//! ```text
+//! thread "zfs-send": lzc_send_resume ─► pipe ─► SendStream: Read
+//! ```
+//!
+//! What the kernel demands of the thread that makes the call, and how it is met:
+//! * Any signal ends the stream with EINTR: the thread blocks all of them.
+//! * It cannot be told to stop: closing the pipe's reading end makes its next write fail. If it does not write, because its
+//!   pool hangs, nothing ends it: it is left behind, reported, and the run goes on.
+//! * Growing a pipe with data in it can lose a wake-up (openzfs #13232): the size is set before the first byte.
+
+#![expect(unsafe_code, reason = "calls libzfs_core and sets the thread's signal mask")]
+
+use std::ffi::CString;
+use std::io::{self, PipeReader, PipeWriter, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::ptr;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use zfs_core_sys as sys;
+
+use crate::model::{BookmarkName, SnapshotName};
+
+use super::error::{Cause, Error, Operation};
+use super::hold::Holds;
+use super::library::Library;
+use super::nvlist::c_string;
+
+/// The most that an unprivileged process may ask for (`/proc/sys/fs/pipe-max-size`).
+const PIPE_BYTES: usize = 1 << 20;
+
+/// How long a thread whose pipe is closed may take to come back from the kernel.
+const RETURN_SECS: u64 = 2;
+
+/// How long the release of the holds may take after that: it waits for a transaction group.
+const RELEASE_SECS: u64 = 30;
+
+/// What an incremental stream starts from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendBase {
+    /// An earlier snapshot of the same dataset, or its clone's origin.
+    Snapshot(SnapshotName),
+    /// A bookmark of an earlier snapshot.
+    Bookmark(BookmarkName),
+}
+
+/// What a stream may contain (`enum lzc_send_flags`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SendFlags(sys::lzc_send_flags::Type);
+
+impl SendFlags {
+    /// Blocks larger than 128 KiB, `zfs send -L`.
+    pub const LARGE_BLOCK: Self = Self(sys::lzc_send_flags::LZC_SEND_FLAG_LARGE_BLOCK);
+    /// Blocks compressed as they are on disk, `zfs send -c`.
+    pub const COMPRESS: Self = Self(sys::lzc_send_flags::LZC_SEND_FLAG_COMPRESS);
+    /// Small blocks embedded in their pointers, `zfs send -e`.
+    pub const EMBED: Self = Self(sys::lzc_send_flags::LZC_SEND_FLAG_EMBED_DATA);
+    /// Blocks encrypted as they are on disk, `zfs send -w`.
+    pub const RAW: Self = Self(sys::lzc_send_flags::LZC_SEND_FLAG_RAW);
+
+    /// These flags, and `other` if `wanted`.
+    #[must_use]
+    pub const fn with(self, other: Self, wanted: bool) -> Self {
+        if wanted { Self(self.0 | other.0) } else { self }
+    }
+
+    /// Whether all of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// Where a stream goes on that broke off; from a resume token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// The object in which it broke off.
+    pub object: u64,
+    /// The offset in that object, in bytes.
+    pub offset: u64,
+    /// How many bytes of stream had been received; only the estimate of what is left needs it.
+    pub received_bytes: u64,
+}
+
+/// One stream: what to send and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendRequest {
+    /// The snapshot to send.
+    pub snapshot: SnapshotName,
+    /// What the target has already; `None` for a full stream.
+    pub base: Option<SendBase>,
+    /// What the stream may contain.
+    pub flags: SendFlags,
+    /// Where to go on; `None` to start at the beginning.
+    pub resume: Option<ResumePoint>,
+}
+
+/// Names as the kernel wants them, alive for as long as a call.
+struct Names {
+    snapshot: CString,
+    base: Option<CString>,
+}
+
+impl Names {
+    fn new(request: &SendRequest) -> io::Result<Self> {
+        let base = match &request.base {
+            None => None,
+            Some(SendBase::Snapshot(name)) => Some(c_string(&name.to_string())?),
+            Some(SendBase::Bookmark(name)) => Some(c_string(&name.to_string())?),
+        };
+        Ok(Self {
+            snapshot: c_string(&request.snapshot.to_string())?,
+            base,
+        })
+    }
+
+    /// Null where there is no base. Valid as long as `self`.
+    fn base(&self) -> *const std::ffi::c_char {
+        self.base.as_ref().map_or(ptr::null(), |base| base.as_ptr())
+    }
+}
+
+impl Library {
+    /// Starts the stream. `holds` are kept until the kernel has written the last byte; a stream whose snapshots nobody
+    /// else destroys needs none.
+    pub fn send(&self, request: &SendRequest, holds: Option<Holds>) -> Result<SendStream, Error> {
+        let refused = |e: io::Error| {
+            let cause = Cause::from_io(Operation::Send, &e);
+            Error::new(Operation::Send, &request.snapshot, cause)
+        };
+        let names = Names::new(request).map_err(refused)?;
+        let (reader, writer) = io::pipe().map_err(refused)?;
+        // Refused where the user's pipes take too much memory already: a small pipe works too.
+        if let Err(error) = rustix::pipe::fcntl_setpipe_size(&writer, PIPE_BYTES) {
+            tracing::debug!("a pipe stays small: {error}");
+        }
+        let (report, result) = mpsc::channel();
+        let (flags, resume) = (request.flags, request.resume);
+        thread::Builder::new()
+            .name("zfs-send".to_owned())
+            .spawn(move || {
+                block_signals();
+                let errno = send_blocking(&names, &writer, flags, resume);
+                // The result first: a reader that sees the end of the pipe must find it there. Nobody may be left to
+                // hear it, which is no error.
+                report.send(errno).ok();
+                drop(writer);
+                drop(holds);
+                drop(report);
+            })
+            .map_err(refused)?;
+        let task = SendTask {
+            snapshot: request.snapshot.clone(),
+            result,
+            is_joined: false,
+        };
+        Ok(SendStream { reader, task })
+    }
+
+    /// How many bytes the stream will have, about (`lzc_send_space`). From a bookmark this reads the dataset's block
+    /// tree and can take as long as sending. With [`SendFlags::COMPRESS`] and a resume point it may be far off
+    /// (openzfs #15956).
+    pub fn estimate_send(&self, request: &SendRequest) -> Result<u64, Error> {
+        let fail = |cause| Error::new(Operation::EstimateSend, &request.snapshot, cause);
+        let names = Names::new(request).map_err(|e| fail(Cause::from_io(Operation::EstimateSend, &e)))?;
+        let (snapshot, base, flags) = (names.snapshot.as_ptr(), names.base(), request.flags.0);
+        let mut bytes = 0;
+        let errno = match request.resume {
+            // SAFETY: C strings (or null for no base) that outlive the call, and a place for the result.
+            None => unsafe { sys::lzc_send_space(snapshot, base, flags, &raw mut bytes) },
+            // SAFETY: the same; no redaction bookmark, and -1 for no stream to compare with.
+            Some(at) => unsafe {
+                sys::lzc_send_space_resume_redacted(
+                    snapshot,
+                    base,
+                    flags,
+                    at.object,
+                    at.offset,
+                    at.received_bytes,
+                    ptr::null(),
+                    -1,
+                    &raw mut bytes,
+                )
+            },
+        };
+        if errno == 0 {
+            Ok(bytes)
+        } else {
+            Err(fail(Cause::from_errno(Operation::EstimateSend, errno)))
+        }
+    }
+}
+
+/// Any signal delivered to a thread inside the call would end the stream. SIGSTOP cannot be blocked, and ends it too.
+fn block_signals() {
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: the place is valid; sigfillset initialises it and cannot fail.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    // SAFETY: the set is initialised, and the old mask is not asked for. Only this thread is touched.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), ptr::null_mut()) };
+}
+
+/// Returns when the kernel has written the whole stream, or the errno with which it gave up.
+fn send_blocking(names: &Names, writer: &PipeWriter, flags: SendFlags, resume: Option<ResumePoint>) -> i32 {
+    let (object, offset) = resume.map_or((0, 0), |at| (at.object, at.offset));
+    let (snapshot, base) = (names.snapshot.as_ptr(), names.base());
+    let writer = writer.as_raw_fd();
+    // SAFETY: C strings (or null for no base) and an open descriptor, all of which outlive the call.
+    unsafe { sys::lzc_send_resume(snapshot, base, writer, flags.0, object, offset) }
+}
+
+/// A stream as it comes out of the kernel. Its end is no success: only [`finish`](Self::finish) tells.
+///
+/// Dropping it cancels: the pipe closes first, then the thread gets a moment to end.
+#[derive(Debug)]
+pub struct SendStream {
+    // Dropped in this order.
+    reader: PipeReader,
+    task: SendTask,
+}
+
+impl SendStream {
+    /// The bytes and the outcome apart, for a reader on another thread. Drop the reader before asking for the outcome.
+    pub fn split(self) -> (PipeReader, SendTask) {
+        (self.reader, self.task)
+    }
+
+    /// Closes the pipe and returns how the call ended: `Ok` only if the kernel wrote all of the stream. Before the
+    /// reader has seen the end this cancels, and the error says [`Cause::Cancelled`].
+    pub fn finish(self) -> Result<(), Error> {
+        drop(self.reader);
+        self.task.finish()
+    }
+}
+
+impl Read for SendStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+impl AsFd for SendStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
+
+/// The call behind a [`SendStream`].
+#[derive(Debug)]
+pub struct SendTask {
+    snapshot: SnapshotName,
+    result: Receiver<i32>,
+    is_joined: bool,
+}
+
+impl SendTask {
+    /// How the call ended. The reading end must be at its end or closed: a call that still has something to write is given
+    /// 2 s, then left behind and reported as [`Cause::Stuck`].
+    pub fn finish(mut self) -> Result<(), Error> {
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), Error> {
+        if self.is_joined {
+            return Ok(());
+        }
+        self.is_joined = true;
+        let cause = match self.result.recv_timeout(Duration::from_secs(RETURN_SECS)) {
+            Ok(errno) => {
+                // Only the release of holds is left, which ends with the channel's; a pool that hangs takes for ever.
+                let released = self.result.recv_timeout(Duration::from_secs(RELEASE_SECS));
+                if released == Err(RecvTimeoutError::Timeout) {
+                    tracing::warn!("{}: its hold is not released yet", self.snapshot);
+                }
+                match errno {
+                    0 => return Ok(()),
+                    errno => Cause::from_errno(Operation::Send, errno),
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => Cause::Stuck { seconds: RETURN_SECS },
+            Err(RecvTimeoutError::Disconnected) => Cause::Unexpected("the sending thread died".to_owned()),
+        };
+        Err(Error::new(Operation::Send, &self.snapshot, cause))
+    }
+}
+
+impl Drop for SendTask {
+    fn drop(&mut self) {
+        match self.join() {
+            Err(error) if !matches!(error.cause(), Cause::Cancelled) => {
+                tracing::warn!("{error}: {}", error.cause());
+            }
+            _ => {}
+        }
+    }
+}
