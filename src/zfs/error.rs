@@ -165,7 +165,7 @@ pub enum Cause {
     /// EACCES from a send
     #[error("its encryption key is not loaded; load it (zfs load-key) or send raw")]
     KeyNotLoaded,
-    /// EPIPE: the reading end of the stream was closed
+    /// EPIPE: the reading end of the stream was closed (the kernel's EINTR is told apart in `send`)
     #[error("the stream was cut off by its reader")]
     Cancelled,
     /// EINTR

@@ -20,7 +20,8 @@ use super::nvlist::{NvList, c_string};
 /// Holds that last as long as this value. The kernel ties them to an open file, so they also end when the process dies,
 /// whatever kills it; after a crash of the machine they are gone at the pool's next import.
 ///
-/// Taking and releasing each wait for a transaction group: hold what belongs together in one call.
+/// Taking and releasing each wait for a transaction group: hold what belongs together in one call. A child that is being
+/// started at the moment of the release has the file open until it calls exec, and delays the release that long.
 #[derive(Debug)]
 pub struct Holds {
     _device: File,

@@ -17,4 +17,4 @@ pub use bookmarks::Bookmark;
 pub use error::{Cause, Entry, Error, Operation};
 pub use hold::Holds;
 pub use library::{Library, LoadError, LoaderMessage};
-pub use send::{ResumePoint, SendBase, SendFlags, SendRequest, SendStream, SendTask};
+pub use send::{SendBase, SendRequest, SendStream, SendTask};

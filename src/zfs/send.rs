@@ -21,9 +21,10 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zfs_core_sys as sys;
 
-use crate::model::{BookmarkName, SnapshotName};
+use crate::model::{BookmarkName, ResumePoint, SendFlags, SnapshotName};
 
 use super::error::{Cause, Error, Operation};
 use super::hold::Holds;
@@ -48,41 +49,17 @@ pub enum SendBase {
     Bookmark(BookmarkName),
 }
 
-/// What a stream may contain (`enum lzc_send_flags`).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SendFlags(sys::lzc_send_flags::Type);
-
-impl SendFlags {
-    /// Blocks larger than 128 KiB, `zfs send -L`.
-    pub const LARGE_BLOCK: Self = Self(sys::lzc_send_flags::LZC_SEND_FLAG_LARGE_BLOCK);
-    /// Blocks compressed as they are on disk, `zfs send -c`.
-    pub const COMPRESS: Self = Self(sys::lzc_send_flags::LZC_SEND_FLAG_COMPRESS);
-    /// Small blocks embedded in their pointers, `zfs send -e`.
-    pub const EMBED: Self = Self(sys::lzc_send_flags::LZC_SEND_FLAG_EMBED_DATA);
-    /// Blocks encrypted as they are on disk, `zfs send -w`.
-    pub const RAW: Self = Self(sys::lzc_send_flags::LZC_SEND_FLAG_RAW);
-
-    /// These flags, and `other` if `wanted`.
-    #[must_use]
-    pub const fn with(self, other: Self, wanted: bool) -> Self {
-        if wanted { Self(self.0 | other.0) } else { self }
-    }
-
-    /// Whether all of `other` are set.
-    pub const fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-/// Where a stream goes on that broke off; from a resume token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResumePoint {
-    /// The object in which it broke off.
-    pub object: u64,
-    /// The offset in that object, in bytes.
-    pub offset: u64,
-    /// How many bytes of stream had been received; only the estimate of what is left needs it.
-    pub received_bytes: u64,
+/// The flags in the kernel's form (`enum lzc_send_flags`).
+fn kernel_flags(flags: SendFlags) -> sys::lzc_send_flags::Type {
+    use sys::lzc_send_flags as bit;
+    let pairs = [
+        (flags.large_block, bit::LZC_SEND_FLAG_LARGE_BLOCK),
+        (flags.embed, bit::LZC_SEND_FLAG_EMBED_DATA),
+        (flags.compress, bit::LZC_SEND_FLAG_COMPRESS),
+        (flags.raw, bit::LZC_SEND_FLAG_RAW),
+    ];
+    let set = pairs.into_iter().filter(|(wanted, _)| *wanted);
+    set.fold(0, |flags, (_, bit)| flags | bit)
 }
 
 /// One stream: what to send and how.
@@ -92,10 +69,16 @@ pub struct SendRequest {
     pub snapshot: SnapshotName,
     /// What the target has already; `None` for a full stream.
     pub base: Option<SendBase>,
-    /// What the stream may contain.
+    /// What the stream may contain; a resumed one has the flags of its first part instead.
     pub flags: SendFlags,
     /// Where to go on; `None` to start at the beginning.
     pub resume: Option<ResumePoint>,
+}
+
+impl SendRequest {
+    fn kernel_flags(&self) -> sys::lzc_send_flags::Type {
+        kernel_flags(self.resume.as_ref().map_or(self.flags, |at| at.flags))
+    }
 }
 
 /// Names as the kernel wants them, alive for as long as a call.
@@ -138,12 +121,20 @@ impl Library {
             tracing::debug!("a pipe stays small: {error}");
         }
         let (report, result) = mpsc::channel();
-        let (flags, resume) = (request.flags, request.resume);
+        let flags = request.kernel_flags();
+        let start = request
+            .resume
+            .as_ref()
+            .map_or((0, 0), |at| (at.object, at.offset));
         thread::Builder::new()
             .name("zfs-send".to_owned())
             .spawn(move || {
                 block_signals();
-                let errno = send_blocking(&names, &writer, flags, resume);
+                let mut errno = send_blocking(&names, &writer, flags, start);
+                // The kernel says EINTR for a broken pipe as well as for a signal.
+                if errno == libc::EINTR && is_reader_gone(&writer) {
+                    errno = libc::EPIPE;
+                }
                 // The result first: a reader that sees the end of the pipe must find it there. Nobody may be left to
                 // hear it, which is no error.
                 report.send(errno).ok();
@@ -161,14 +152,14 @@ impl Library {
     }
 
     /// How many bytes the stream will have, about (`lzc_send_space`). From a bookmark this reads the dataset's block
-    /// tree and can take as long as sending. With [`SendFlags::COMPRESS`] and a resume point it may be far off
+    /// tree and can take as long as sending. With compressed blocks and a resume point it may be far off
     /// (openzfs #15956).
     pub fn estimate_send(&self, request: &SendRequest) -> Result<u64, Error> {
         let fail = |cause| Error::new(Operation::EstimateSend, &request.snapshot, cause);
         let names = Names::new(request).map_err(|e| fail(Cause::from_io(Operation::EstimateSend, &e)))?;
-        let (snapshot, base, flags) = (names.snapshot.as_ptr(), names.base(), request.flags.0);
+        let (snapshot, base, flags) = (names.snapshot.as_ptr(), names.base(), request.kernel_flags());
         let mut bytes = 0;
-        let errno = match request.resume {
+        let errno = match &request.resume {
             // SAFETY: C strings (or null for no base) that outlive the call, and a place for the result.
             None => unsafe { sys::lzc_send_space(snapshot, base, flags, &raw mut bytes) },
             // SAFETY: the same; no redaction bookmark, and -1 for no stream to compare with.
@@ -204,12 +195,23 @@ fn block_signals() {
 }
 
 /// Returns when the kernel has written the whole stream, or the errno with which it gave up.
-fn send_blocking(names: &Names, writer: &PipeWriter, flags: SendFlags, resume: Option<ResumePoint>) -> i32 {
-    let (object, offset) = resume.map_or((0, 0), |at| (at.object, at.offset));
+fn send_blocking(
+    names: &Names,
+    writer: &PipeWriter,
+    flags: sys::lzc_send_flags::Type,
+    (object, offset): (u64, u64),
+) -> i32 {
     let (snapshot, base) = (names.snapshot.as_ptr(), names.base());
     let writer = writer.as_raw_fd();
     // SAFETY: C strings (or null for no base) and an open descriptor, all of which outlive the call.
-    unsafe { sys::lzc_send_resume(snapshot, base, writer, flags.0, object, offset) }
+    unsafe { sys::lzc_send_resume(snapshot, base, writer, flags, object, offset) }
+}
+
+/// Whether the pipe's reading end is closed: poll(2) reports POLLERR on the writing end then.
+fn is_reader_gone(writer: &PipeWriter) -> bool {
+    let mut fds = [PollFd::new(writer, PollFlags::empty())];
+    let polled = poll(&mut fds, Some(&Timespec::default()));
+    polled.is_ok() && fds.iter().any(|fd| fd.revents().contains(PollFlags::ERR))
 }
 
 /// A stream as it comes out of the kernel. Its end is no success: only [`finish`](Self::finish) tells.
