@@ -10,6 +10,18 @@
 
 mod error;
 pub mod fake;
+mod lines;
+mod listing;
+mod receive;
+mod session;
+mod session_errors;
+#[cfg(test)]
+mod session_tests;
+mod sessions;
+mod shell;
+mod worker;
+mod zfs_program;
+mod zfs_words;
 
 use crate::model::{
     BookmarkName, ByteCount, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind, PointName,
@@ -18,6 +30,10 @@ use crate::model::{
 use crate::stream;
 
 pub use error::{HostError, Problem};
+pub use sessions::Machine;
+pub use shell::Shell;
+
+use session::Answer;
 
 /// A stream to send. Flags are fixed: large blocks, embedded and compressed blocks as they are; raw where encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]

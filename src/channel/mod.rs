@@ -1,0 +1,5 @@
+//! Bytes and messages to another machine. Knows no datasets.
+
+mod ssh;
+
+pub use ssh::Ssh;

@@ -1,0 +1,131 @@
+//! Lines of bytes from the other end, with a limit on their length and on the wait for each.
+
+use std::io;
+use std::time::Duration;
+
+use crate::stream::Source;
+
+/// The longest line taken, in bytes: a name, a resume token and a user property's value (8 KiB) fit.
+const LINE_BYTES_MAX: usize = 32 << 10;
+
+const READ_BYTES: usize = 64 << 10;
+
+/// What came next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// A line without its end. What the end of the input cuts off counts as one.
+    Text(&'a [u8]),
+    /// The end of the input.
+    End,
+    /// Nothing within the limit.
+    Late,
+}
+
+/// Splits a source into lines.
+#[derive(Debug)]
+pub(super) struct Lines<S> {
+    source: S,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl<S: Source> Lines<S> {
+    pub(super) fn new(source: S) -> Self {
+        Self {
+            source,
+            buffer: Vec::new(),
+            start: 0,
+        }
+    }
+
+    /// The next line; waits at most `limit` for each piece of it. A line that is too long is an error.
+    pub(super) fn next(&mut self, limit: Duration) -> io::Result<Line<'_>> {
+        let mut searched = self.start;
+        let end = loop {
+            let unread = self.buffer.get(searched..).unwrap_or_default();
+            if let Some(found) = unread.iter().position(|&byte| byte == b'\n') {
+                break searched + found;
+            }
+            if self.buffer.len() - self.start > LINE_BYTES_MAX {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "a line is longer than 32 KiB",
+                ));
+            }
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            searched = self.buffer.len();
+            match self.fill(limit)? {
+                Some(0) if self.buffer.is_empty() => return Ok(Line::End),
+                // The same end is found again by the next call.
+                Some(0) => break self.buffer.len(),
+                Some(_) => {}
+                None => return Ok(Line::Late),
+            }
+        };
+        let line = self.buffer.get(self.start..end).unwrap_or_default();
+        self.start = (end + 1).min(self.buffer.len());
+        Ok(Line::Text(line))
+    }
+
+    fn fill(&mut self, limit: Duration) -> io::Result<Option<usize>> {
+        let filled = self.buffer.len();
+        self.buffer.resize(filled + READ_BYTES, 0);
+        let read = self
+            .source
+            .read_within(self.buffer.get_mut(filled..).unwrap_or_default(), Some(limit));
+        let more = read.as_ref().ok().copied().flatten().unwrap_or(0);
+        self.buffer.truncate(filled + more);
+        read
+    }
+
+    /// Whether the input is open and has nothing to say now.
+    pub(super) fn is_silent(&mut self) -> bool {
+        self.start == self.buffer.len() && matches!(self.fill(Duration::ZERO), Ok(None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives its pieces one by one, then ends.
+    struct Pieces(Vec<Option<&'static [u8]>>);
+
+    impl Source for Pieces {
+        fn read_within(&mut self, buffer: &mut [u8], _limit: Option<Duration>) -> io::Result<Option<usize>> {
+            if self.0.is_empty() {
+                return Ok(Some(0));
+            }
+            let Some(piece) = self.0.remove(0) else {
+                return Ok(None);
+            };
+            buffer[..piece.len()].copy_from_slice(piece);
+            Ok(Some(piece.len()))
+        }
+    }
+
+    #[test]
+    fn lines_are_put_together_from_pieces() {
+        let pieces = vec![Some(&b"one\n\ntw"[..]), None, Some(b"o\nthr"), Some(b"ee")];
+        let mut lines = Lines::new(Pieces(pieces));
+        let limit = Duration::ZERO;
+        assert_eq!(lines.next(limit).unwrap(), Line::Text(b"one"));
+        assert!(!lines.is_silent(), "something is still unread");
+        assert_eq!(lines.next(limit).unwrap(), Line::Text(b""));
+        assert_eq!(lines.next(limit).unwrap(), Line::Late);
+        assert_eq!(lines.next(limit).unwrap(), Line::Text(b"two"));
+        assert_eq!(lines.next(limit).unwrap(), Line::Text(b"three"));
+        assert_eq!(lines.next(limit).unwrap(), Line::End);
+        assert!(!lines.is_silent(), "an end is not silence");
+    }
+
+    #[test]
+    fn a_line_without_end_is_refused() {
+        let long: &'static [u8] = vec![b'x'; 40 << 10].leak();
+        let error = Lines::new(Pieces(vec![Some(long)]))
+            .next(Duration::ZERO)
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}

@@ -1,0 +1,348 @@
+//! One worker session: a shell at the other end that runs one `zfs` after another, without a new login for each.
+//!
+//! The protocol is described in `worker.sh`. Both outputs carry trailers with the session's random key, so what zfs printed
+//! is told apart from everything else, and each wait has a limit and hears the run's cancel. A session that did anything
+//! unexpected is not used again: dropping it ends the child and what the child started.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, io, thread};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+
+use super::Problem;
+use super::lines::{Line, Lines};
+use super::session_errors::{Record, read_errors};
+use super::worker::HELLO;
+use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
+
+/// How long to wait before the other end is given up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// For login and the worker's first line.
+    pub(super) hello: Duration,
+    /// For the next line of an answer: an administrator's `zfs destroy` of a big dataset takes minutes.
+    pub(super) answer: Duration,
+    /// For last words after something broke.
+    pub(super) farewell: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(60),
+            answer: Duration::from_secs(15 * 60),
+            farewell: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How one `zfs` ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Answer {
+    /// Its exit status.
+    pub(super) status: i32,
+    /// What it wrote to standard error, made printable; the first 16 KiB.
+    pub(super) errors: String,
+}
+
+/// A live worker.
+#[derive(Debug)]
+pub(super) struct Session {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<FdSource<ChildStdout>>,
+    errors: Receiver<Record>,
+    key: String,
+    is_remote: bool,
+    limits: Limits,
+    stop: Cancel,
+}
+
+impl Session {
+    /// Starts `command`, which must run the worker script, and waits for its hello.
+    pub(super) fn open(
+        mut command: Command,
+        is_remote: bool,
+        limits: Limits,
+        stop: &Cancel,
+    ) -> Result<Self, Problem> {
+        let key = random_key().map_err(|e| Problem::Other(format!("cannot read /dev/urandom: {e}")))?;
+        let program = command.get_program().to_string_lossy().into_owned();
+        // A group of its own: Ctrl-C on the terminal reaches zhaul alone, which then ends things in order.
+        command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .map_err(|e| Problem::Other(format!("cannot start {program}: {e}")))?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(input), Some(output), Some(errors)) = pipes else {
+            return Err(Problem::Other(format!("{program} was started without pipes")));
+        };
+        let output = FdSource::new(output, stop).map_err(|e| Problem::Other(e.to_string()))?;
+        let mut session = Self {
+            child,
+            input: Some(input),
+            output: Lines::new(output),
+            errors: spawn_errors_reader(errors, key.clone())?,
+            key,
+            is_remote,
+            limits,
+            stop: stop.clone(),
+        };
+        session.greet()?;
+        Ok(session)
+    }
+
+    fn greet(&mut self) -> Result<(), Problem> {
+        self.write(&format!("{}\n", self.key))?;
+        match self.output.next(self.limits.hello) {
+            Ok(Line::Text(line)) if line == format!("{HELLO} {}", self.key).as_bytes() => {}
+            Ok(Line::Text(line)) => {
+                let text = printable(line);
+                return Err(Problem::Protocol(format!(
+                    "unexpected output from remote: {text:?}; the login shell's start files must print nothing"
+                )));
+            }
+            Ok(Line::End) => return Err(self.lost()),
+            Ok(Line::Late) => {
+                let seconds = self.limits.hello.as_secs();
+                let text = format!("no answer within {seconds} seconds after the login began");
+                return Err(Problem::Unreachable(text));
+            }
+            Err(error) => return Err(self.broken(&error)),
+        }
+        // What came before, a banner or ssh's own warnings, is no part of any answer.
+        self.next_record(self.limits.hello).map(drop)
+    }
+
+    /// The key, to forge requests with.
+    #[cfg(test)]
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether it is idle and still there.
+    pub(super) fn is_usable(&mut self) -> bool {
+        self.input.is_some() && self.output.is_silent() && self.errors.is_empty()
+    }
+
+    /// Runs `zfs` with `arguments` and hands each line of its output to `take`.
+    pub(super) fn run(
+        &mut self,
+        arguments: &[&str],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        self.request("run", arguments)?;
+        self.answer(self.limits.answer, take)
+    }
+
+    /// Starts `zfs receive`: the stream is to be written to [`Session::stream`].
+    pub(super) fn start_receive(&mut self, arguments: &[&str]) -> Result<(), Problem> {
+        self.request("receive", arguments)
+    }
+
+    /// Where the stream of a receive goes in.
+    pub(super) fn stream<'a>(&'a mut self, stop: &Cancel) -> io::Result<FdTarget<&'a ChildStdin>> {
+        let input = self.input.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        FdTarget::new(input, stop)
+    }
+
+    /// Waits for the end of a receive whose last byte is in.
+    pub(super) fn end_receive(&mut self) -> Result<Answer, Problem> {
+        self.answer(self.limits.answer, &mut |_| Ok(()))
+    }
+
+    /// Cuts the stream of a receive off, so that `zfs receive` keeps what it has, and waits a little for its words.
+    pub(super) fn cut_receive(&mut self) -> Result<Answer, Problem> {
+        self.input = None;
+        self.answer(self.limits.farewell, &mut |_| Ok(()))
+    }
+
+    fn request(&mut self, mode: &str, arguments: &[&str]) -> Result<(), Problem> {
+        let mut request = format!("{} {} {mode}\n", self.key, arguments.len());
+        for argument in arguments {
+            if argument.contains(['\n', '\0']) {
+                return Err(Problem::Other(format!(
+                    "{argument:?} cannot be an argument of zfs"
+                )));
+            }
+            request.push_str(argument);
+            request.push('\n');
+        }
+        self.write(&request)
+    }
+
+    fn write(&mut self, text: &str) -> Result<(), Problem> {
+        let Some(input) = &self.input else {
+            return Err(self.lost());
+        };
+        let written = FdTarget::new(input, &self.stop).and_then(|mut to| to.write_all(text.as_bytes()));
+        written.map_err(|error| self.broken(&error))
+    }
+
+    fn answer(
+        &mut self,
+        limit: Duration,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        let status = loop {
+            match self.output.next(limit) {
+                Ok(Line::Text([])) => {}
+                Ok(Line::Text(line)) => match trailer(line, &self.key) {
+                    Some(status) => break status,
+                    None => take(line)?,
+                },
+                Ok(Line::End) => return Err(self.lost()),
+                Ok(Line::Late) => return Err(Problem::Stalled(limit.as_secs())),
+                Err(error) => return Err(self.broken(&error)),
+            }
+        };
+        let record = self.next_record(limit)?;
+        Ok(Answer {
+            status,
+            errors: record.text,
+        })
+    }
+
+    fn next_record(&mut self, limit: Duration) -> Result<Record, Problem> {
+        match self.errors.recv_timeout(limit) {
+            Ok(record) if record.is_complete => Ok(record),
+            Ok(record) => Err(self.lost_saying(record.text)),
+            Err(RecvTimeoutError::Timeout) => Err(Problem::Stalled(limit.as_secs())),
+            Err(RecvTimeoutError::Disconnected) => Err(self.lost_saying(String::new())),
+        }
+    }
+
+    /// The child's end of a pipe has gone, or somebody cancelled.
+    fn broken(&mut self, error: &io::Error) -> Problem {
+        if Cancelled::is_in(error) {
+            Problem::Cancelled
+        } else if error.kind() == io::ErrorKind::InvalidData {
+            Problem::Protocol(error.to_string())
+        } else {
+            self.lost()
+        }
+    }
+
+    /// Why the child ended, in its own words if it had any.
+    fn lost(&mut self) -> Problem {
+        let until = Instant::now() + self.limits.farewell;
+        let mut text = String::new();
+        while let Ok(record) = self.errors.recv_deadline(until) {
+            text = record.text;
+            if !record.is_complete {
+                break;
+            }
+        }
+        self.lost_saying(text)
+    }
+
+    fn lost_saying(&mut self, text: String) -> Problem {
+        self.input = None;
+        let status = wait(&mut self.child, self.limits.farewell);
+        let said = if text.is_empty() {
+            "without a word".to_owned()
+        } else {
+            format!("and said: {text}")
+        };
+        match status.map(|status| status.code()) {
+            Some(Some(255)) if self.is_remote && !text.is_empty() => Problem::Unreachable(text),
+            Some(Some(255)) if self.is_remote => Problem::Unreachable("ssh ended without a word".to_owned()),
+            Some(Some(code)) => Problem::Protocol(format!("the shell ended with exit status {code} {said}")),
+            Some(None) => Problem::Protocol(format!("the shell was killed by a signal {said}")),
+            None => Problem::Protocol(format!("the shell closed its output {said}")),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.input = None;
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        // The whole group: the worker's `zfs` as well, if it is on this machine.
+        let group = i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        for signal in [rustix::process::Signal::TERM, rustix::process::Signal::KILL] {
+            if let Some(group) = group {
+                // Fails only where it has just ended.
+                let _ = rustix::process::kill_process_group(group, signal);
+            }
+            if wait(&mut self.child, Duration::from_secs(1)).is_some() {
+                return;
+            }
+        }
+        tracing::warn!("process {} does not end; it is left behind", self.child.id());
+    }
+}
+
+/// The exit status in a trailer line.
+pub(super) fn trailer(line: &[u8], key: &str) -> Option<i32> {
+    let status = line.strip_prefix(key.as_bytes())?.strip_prefix(b" ")?;
+    str::from_utf8(status).ok()?.parse().ok()
+}
+
+/// Text from the other end, on one line and with nothing that a terminal would obey.
+pub(super) fn printable(text: &[u8]) -> String {
+    let mut printable = String::new();
+    for line in String::from_utf8_lossy(text)
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
+        if !printable.is_empty() {
+            printable.push_str("; ");
+        }
+        for c in line.chars() {
+            if c.is_control() {
+                printable.extend(c.escape_default());
+            } else {
+                printable.push(c);
+            }
+        }
+    }
+    printable
+}
+
+fn spawn_errors_reader(errors: ChildStderr, key: String) -> Result<Receiver<Record>, Problem> {
+    // More than one record at a time comes only from a worker that does not keep to the protocol; then it waits.
+    let (records, receiver) = bounded(2);
+    thread::Builder::new()
+        .name("errors".to_owned())
+        .spawn(move || read_errors(errors, &key, &records))
+        .map_err(|e| Problem::Other(format!("cannot start a thread: {e}")))?;
+    Ok(receiver)
+}
+
+fn random_key() -> io::Result<String> {
+    use std::fmt::Write as _;
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let mut key = String::new();
+    for byte in bytes {
+        // Writing to a string cannot fail.
+        let _ = write!(key, "{byte:02x}");
+    }
+    Ok(key)
+}
+
+fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let until = Instant::now() + limit;
+    loop {
+        if let Ok(Some(status)) = child.try_wait() {
+            return Some(status);
+        }
+        if Instant::now() >= until {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}

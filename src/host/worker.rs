@@ -1,0 +1,50 @@
+//! The worker script as the one fixed word that a login shell is given, and the words of its protocol.
+
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// The script as people read it.
+const SCRIPT: &str = include_str!("worker.sh");
+
+/// What the worker says first, before the key; the number grows when the protocol changes.
+pub(super) const HELLO: &str = "zhaul-worker 1";
+
+/// The script on one line, without comments.
+static LINE: LazyLock<String> = LazyLock::new(|| {
+    let lines = SCRIPT
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.collect::<Vec<_>>().join(" ")
+});
+
+/// What ssh hands to the login shell of the other machine. Any of them (also csh and fish) reads it alike.
+pub(super) fn remote_command() -> &'static str {
+    static REMOTE: LazyLock<String> = LazyLock::new(|| format!("exec sh -c '{}'", *LINE));
+    &REMOTE
+}
+
+/// The same worker on this machine.
+pub(super) fn local_command() -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &LINE]);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_login_shell_can_change_the_script() {
+        assert!(!LINE.contains(['\'', '\\', '!', '\n', '`', '\t']), "{}", *LINE);
+        assert!(LINE.starts_with("LC_ALL=C;") && LINE.ends_with("exit 7"));
+        assert!(LINE.len() < 4096);
+    }
+
+    #[test]
+    fn the_script_is_valid_for_sh() {
+        let status = Command::new("sh").args(["-n", "-c", &LINE]).status().unwrap();
+        assert!(status.success());
+    }
+}

@@ -1,0 +1,30 @@
+# The worker: runs `zfs` at the other end, for one session, with arguments that come as data.
+#
+# A session starts with a random key, one line. Each request is a line "KEY COUNT MODE" and COUNT lines with one argument
+# each; nothing of it is ever evaluated. Each answer is what zfs printed, then a line "KEY STATUS" on both outputs.
+# In mode "receive" zfs itself reads the stream that follows on the same input; a receive that failed leaves the rest
+# of its stream unread, so the worker ends there and then, lest a stream be taken for requests.
+#
+# This file becomes one line of one quoted word (worker.rs): every line must end where a space may follow, and the
+# characters that some login shell would change (quote, backslash, exclamation mark) must not occur.
+LC_ALL=C; export LC_ALL;
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH;
+IFS= read -r key || exit 9;
+echo "zhaul-worker 1 $key"; echo "zhaul-worker 1 $key" >&2;
+while read -r given count mode && [ "$given" = "$key" ]; do
+    set --;
+    while [ "$count" -gt 0 ]; do
+        IFS= read -r argument || exit 9;
+        set -- "$@" "$argument";
+        count=$((count - 1));
+    done;
+    case "$mode" in
+        run) zfs "$@" </dev/null; status=$?;;
+        receive) zfs "$@"; status=$?;;
+        *) exit 9;;
+    esac;
+    echo; echo "$key $status"; echo >&2; echo "$key $status" >&2;
+    if [ "$mode $status" = "receive 0" ] || [ "$mode" = run ]; then continue; fi;
+    exit 8;
+done;
+exit 7

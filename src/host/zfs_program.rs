@@ -1,0 +1,231 @@
+//! The `zfs` program on one machine: the calls that both the source and the targets make through it.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+
+use super::listing::{COLUMNS, ListingReader};
+use super::session::{Answer, Limits, Session};
+use super::sessions::{Machine, Sessions};
+use super::zfs_words;
+use super::{HostError, Problem};
+use crate::model::{DatasetName, Guid, Listing, PointKind, PointName};
+use crate::stream::Cancel;
+
+/// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
+pub(super) const NAMES_MAX: usize = 200;
+
+/// What a point is, looked at just before something is done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) guid: Guid,
+    pub(super) holds: u64,
+    pub(super) clones: u64,
+}
+
+/// A listing and how many lines it was made from.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) listing: Listing,
+    pub(super) row_count: usize,
+}
+
+/// `zfs` on one machine.
+#[derive(Debug)]
+pub(super) struct ZfsProgram {
+    host: String,
+    sessions: Sessions,
+}
+
+impl ZfsProgram {
+    pub(super) fn new(host: String, machine: Machine, limits: Limits, stop: &Cancel) -> Self {
+        Self {
+            host,
+            sessions: Sessions::new(machine, limits, stop),
+        }
+    }
+
+    /// An error on this machine.
+    pub(super) fn error(&self, operation: &'static str, object: impl Display, problem: Problem) -> HostError {
+        HostError::new(&self.host, operation, object, problem)
+    }
+
+    /// Runs `zfs`, which has nothing to print.
+    pub(super) fn run(&self, arguments: &[&str]) -> Result<(), Problem> {
+        let answer = self.sessions.run(arguments, &mut |_| Ok(()))?;
+        if answer.status == 0 {
+            Ok(())
+        } else {
+            Err(zfs_words::problem(answer))
+        }
+    }
+
+    /// Runs `zfs list -Hp` for what may partly not exist; rows of columns.
+    pub(super) fn rows(&self, arguments: &[&str]) -> Result<Vec<Vec<String>>, Problem> {
+        let mut rows = Vec::new();
+        let arguments = [&["list", "-Hp"], arguments].concat();
+        let answer = self.sessions.run(&arguments, &mut |line| {
+            rows.push(
+                String::from_utf8_lossy(line)
+                    .split('\t')
+                    .map(str::to_owned)
+                    .collect(),
+            );
+            Ok(())
+        })?;
+        if answer.status == 0 || !rows.is_empty() {
+            return Ok(rows);
+        }
+        let problem = zfs_words::problem(answer);
+        if matches!(problem, Problem::NotFound) {
+            Ok(rows)
+        } else {
+            Err(problem)
+        }
+    }
+
+    /// Everything at and below `roots`. [`Failure::missing`] is set where one of them does not exist.
+    pub(super) fn list(&self, roots: &[DatasetName], types: &str) -> Result<Listed, Failure> {
+        let mut arguments = vec!["list", "-Hp", "-r", "-t", types, "-o", COLUMNS];
+        arguments.extend(roots.iter().map(DatasetName::as_str));
+        let mut reader = ListingReader::default();
+        let mut row_count = 0;
+        let answer = self.sessions.run(&arguments, &mut |line| {
+            row_count += 1;
+            reader.take(line)
+        })?;
+        if answer.status == 0 {
+            return Ok(Listed {
+                listing: reader.finish(),
+                row_count,
+            });
+        }
+        let missing = missing_root(&answer, roots);
+        Err(Failure {
+            missing,
+            problem: zfs_words::problem(answer),
+        })
+    }
+
+    /// Whether the pool of `dataset` is there.
+    pub(super) fn has_pool(&self, dataset: &DatasetName) -> Result<bool, Problem> {
+        Ok(!self.rows(&["-o", "name", dataset.pool()])?.is_empty())
+    }
+
+    /// The GUID of a file system or volume.
+    pub(super) fn dataset_guid(&self, dataset: &DatasetName) -> Result<Guid, Problem> {
+        let rows = self.rows(&["-t", "filesystem,volume", "-o", "name,guid", dataset.as_str()])?;
+        let row = rows.first().ok_or(Problem::NotFound)?;
+        match row.as_slice() {
+            [name, guid] if name == dataset.as_str() => Ok(Guid(number(guid)?)),
+            _ => Err(Problem::Protocol(format!("zfs list answered {row:?}"))),
+        }
+    }
+
+    /// What these points of `dataset` are; those that do not exist are left out. At most [`NAMES_MAX`] of them.
+    pub(super) fn identities(
+        &self,
+        dataset: &DatasetName,
+        kind: PointKind,
+        names: &[&PointName],
+    ) -> Result<HashMap<PointName, Identity>, Problem> {
+        let full: Vec<String> = names
+            .iter()
+            .map(|name| format!("{dataset}{}{name}", kind.separator()))
+            .collect();
+        let mut arguments = vec!["-t", "snapshot,bookmark", "-o", "name,guid,userrefs,numclones"];
+        arguments.extend(full.iter().map(String::as_str));
+        let mut identities = HashMap::new();
+        for row in self.rows(&arguments)? {
+            let [name, guid, holds, clones] = row.as_slice() else {
+                return Err(Problem::Protocol(format!("zfs list answered {row:?}")));
+            };
+            let asked = names.iter().zip(&full).find(|(_, full)| *full == name);
+            if let Some((point, _)) = asked {
+                let identity = Identity {
+                    guid: Guid(number(guid)?),
+                    holds: number_or_none(holds)?,
+                    clones: number_or_none(clones)?,
+                };
+                identities.insert((*point).clone(), identity);
+            }
+        }
+        Ok(identities)
+    }
+
+    /// Refuses unless the point of this name has this GUID.
+    pub(super) fn check_point(
+        &self,
+        dataset: &DatasetName,
+        name: &PointName,
+        guid: Guid,
+    ) -> Result<(), Problem> {
+        let found = self.identities(dataset, PointKind::Snapshot, &[name])?;
+        let found = found.get(name).ok_or(Problem::NotFound)?;
+        if found.guid == guid {
+            Ok(())
+        } else {
+            Err(other_guid(guid, found.guid))
+        }
+    }
+
+    /// Refuses unless the dataset of this name has this GUID.
+    pub(super) fn check_dataset(&self, dataset: &DatasetName, guid: Guid) -> Result<(), Problem> {
+        let found = self.dataset_guid(dataset)?;
+        if found == guid {
+            Ok(())
+        } else {
+            Err(other_guid(guid, found))
+        }
+    }
+
+    /// A session for a receive.
+    pub(super) fn take_session(&self) -> Result<Session, Problem> {
+        self.sessions.take()
+    }
+
+    /// The session is as good as new.
+    pub(super) fn give_back(&self, session: Session) {
+        self.sessions.give_back(session);
+    }
+}
+
+/// Why a listing failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// The root that does not exist, if that is all that was wrong.
+    pub(super) missing: Option<DatasetName>,
+    pub(super) problem: Problem,
+}
+
+impl From<Problem> for Failure {
+    fn from(problem: Problem) -> Self {
+        Self {
+            missing: None,
+            problem,
+        }
+    }
+}
+
+/// Only the very sentence counts: anything else, taken for "nothing there", would lead to a full send.
+fn missing_root(answer: &Answer, roots: &[DatasetName]) -> Option<DatasetName> {
+    let is_missing = |root: &&DatasetName| {
+        let sentence = format!("cannot open '{root}': dataset does not exist");
+        answer.errors.split("; ").any(|said| said == sentence)
+    };
+    (answer.status == 1)
+        .then(|| roots.iter().find(is_missing).cloned())
+        .flatten()
+}
+
+pub(super) fn other_guid(planned: Guid, found: Guid) -> Problem {
+    Problem::Changed(format!("its guid was {planned} and is now {found}"))
+}
+
+fn number(text: &str) -> Result<u64, Problem> {
+    text.parse()
+        .map_err(|_| Problem::Protocol(format!("{text:?} is not a number")))
+}
+
+fn number_or_none(text: &str) -> Result<u64, Problem> {
+    if text == "-" { Ok(0) } else { number(text) }
+}

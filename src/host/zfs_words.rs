@@ -1,0 +1,139 @@
+//! What `zfs` says on standard error, as a [`Problem`].
+//!
+//! With `LC_ALL=C` its sentences are the same from `OpenZFS` 2.1 to 2.4 (`libzfs_util.c`, `libzfs_sendrecv.c`). Only whole
+//! phrases count, the first that matches; what is not known is passed on as it was said.
+
+use super::{Answer, Problem};
+
+/// The kind of problem that a phrase stands for.
+#[derive(Clone, Copy)]
+enum Kind {
+    Held,
+    Cloned,
+    Modified,
+    Changed,
+    NoSpace,
+    Exists,
+    NotFound,
+    Denied,
+    Busy,
+}
+
+/// More specific phrases first: a held snapshot is also said to be busy.
+const PHRASES: [(&str, Kind); 24] = [
+    ("it's being held", Kind::Held),
+    ("snapshot has dependent clones", Kind::Cloned),
+    ("snapshot is cloned", Kind::Cloned),
+    ("has children", Kind::Busy),
+    ("has been modified", Kind::Modified),
+    ("does not; match incremental source", Kind::Changed),
+    ("more recent snapshots or bookmarks exist", Kind::Changed),
+    ("more recent snapshots exist", Kind::Changed),
+    ("no such pool", Kind::NotFound),
+    ("out of space", Kind::NoSpace),
+    ("quota exceeded", Kind::NoSpace),
+    ("No space left on device", Kind::NoSpace),
+    ("Disk quota exceeded", Kind::NoSpace),
+    ("dataset already exists", Kind::Exists),
+    ("must specify -F to overwrite it", Kind::Exists),
+    ("destination already exists", Kind::Exists),
+    ("destination snapshot already exists", Kind::Exists),
+    ("dataset does not exist", Kind::NotFound),
+    ("could not find any snapshots to destroy", Kind::NotFound),
+    ("no such parent", Kind::NotFound),
+    ("permission denied", Kind::Denied),
+    ("Permission denied", Kind::Denied),
+    ("Operation not permitted", Kind::Denied),
+    ("is busy", Kind::Busy),
+];
+
+/// Why a `zfs` that did not succeed failed.
+pub(super) fn problem(answer: Answer) -> Problem {
+    let Answer { status, errors } = answer;
+    // The advice that follows is for people who work with `zfs send -t`; zhaul resumes by itself.
+    let hint = "; A resuming stream can be generated";
+    let text = errors.split(hint).next().unwrap_or_default().to_owned();
+    if status == 127 {
+        return Problem::Other(format!("there is no zfs in the PATH of the other end: {text}"));
+    }
+    if text.is_empty() {
+        return Problem::Other(format!("zfs ended with exit status {status} without a word"));
+    }
+    let found = PHRASES.iter().find(|(phrase, _)| text.contains(phrase));
+    match found.map(|(_, kind)| *kind) {
+        Some(Kind::Held) => Problem::Held,
+        Some(Kind::Cloned) => Problem::Cloned,
+        Some(Kind::Modified) => Problem::Modified,
+        Some(Kind::Changed) => Problem::Changed(text),
+        Some(Kind::NoSpace) => Problem::NoSpace(text),
+        Some(Kind::Exists) => Problem::Exists,
+        Some(Kind::NotFound) => Problem::NotFound,
+        Some(Kind::Denied) => Problem::Denied(text),
+        Some(Kind::Busy) => Problem::Busy(text),
+        None => Problem::Other(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Problem {
+        problem(Answer {
+            status: 1,
+            errors: text.to_owned(),
+        })
+    }
+
+    #[test]
+    fn known_sentences_become_kinds() {
+        assert!(matches!(
+            said("cannot open 'tank/a': dataset does not exist"),
+            Problem::NotFound
+        ));
+        let held =
+            "cannot destroy snapshot tank/a@b: it's being held. Run 'zfs holds -r tank/a@b' to see holders.";
+        assert!(matches!(said(held), Problem::Held));
+        let modified = "cannot receive incremental stream: destination tank/a has been modified; \
+                        since most recent snapshot";
+        assert!(matches!(said(modified), Problem::Modified));
+        let space = "cannot receive new filesystem stream: out of space";
+        assert!(matches!(said(space), Problem::NoSpace(text) if text == space));
+        let other = "cannot receive incremental stream: most recent snapshot of tank/a does not; \
+                     match incremental source";
+        assert!(matches!(said(other), Problem::Changed(text) if text.contains("tank/a")));
+        let exists = "cannot receive new filesystem stream: destination 'tank/a' exists; \
+                      must specify -F to overwrite it";
+        assert!(matches!(said(exists), Problem::Exists));
+        assert!(matches!(
+            said("cannot destroy 'tank/a': dataset is busy"),
+            Problem::Busy(_)
+        ));
+        assert!(matches!(
+            said("cannot create 'tank/a': permission denied"),
+            Problem::Denied(_)
+        ));
+    }
+
+    #[test]
+    fn what_is_not_known_keeps_its_words() {
+        let said = said(
+            "cannot receive: checksum mismatch or incomplete stream.; Partially received snapshot is saved.; \
+             A resuming stream can be generated on the sending system by running:; zfs send -t 1-abc",
+        );
+        assert_eq!(
+            said.to_string(),
+            "cannot receive: checksum mismatch or incomplete stream.; Partially received snapshot is saved."
+        );
+        let silent = problem(Answer {
+            status: 2,
+            errors: String::new(),
+        });
+        assert_eq!(silent.to_string(), "zfs ended with exit status 2 without a word");
+        let missing = problem(Answer {
+            status: 127,
+            errors: "sh: 1: zfs: not found".to_owned(),
+        });
+        assert!(missing.to_string().contains("PATH"), "{missing}");
+    }
+}
