@@ -1,0 +1,591 @@
+//! The planner's decisions as a table: histories in, steps out, one line each.
+//!
+//! A point is written as its day, `@0115` for the own snapshot of 15 January 2026, 00:00 UTC; the same letters are the same
+//! GUID on both sides. Other names stand after `=`. Steps are written in the words of [`words`].
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use zhaul::host::fake::history_with;
+use zhaul::model::{
+    Answer, Dataset, DatasetKind, DatasetName, Encryption, Guid, Inventory, Listing, NameFormat, TargetName,
+};
+use zhaul::plan::{Action, Plan, Request, Severity, plan};
+use zhaul::policy::{
+    Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Policy,
+    SourceRoot, Target, TargetKind, TransferSettings,
+};
+
+const SOURCE: &str = "rpool/data/vm-1";
+const COPY: &str = "tank/copies/vm-1";
+
+fn name(text: &str) -> DatasetName {
+    DatasetName::new(text).unwrap()
+}
+
+fn own(day: &str) -> String {
+    match day.len() {
+        4 => format!("2026-{}-{}-000000", &day[..2], &day[2..]),
+        8 => format!("{}-{}-{}-000000", &day[..4], &day[4..6], &day[6..]),
+        _ => day.to_owned(),
+    }
+}
+
+fn dataset(at: &str, points: &str) -> Dataset {
+    Dataset {
+        name: name(at),
+        guid: Guid(1),
+        kind: DatasetKind::Volume,
+        encryption: Encryption::Off,
+        referenced_bytes: 1,
+        written_bytes: 0,
+        resume_token: None,
+        origin: None,
+        is_opted_out: false,
+        history: history_with(points, own).unwrap(),
+    }
+}
+
+fn keep_last(last: u32) -> KeepRules {
+    KeepRules {
+        last: Some(last),
+        ..KeepRules::default()
+    }
+}
+
+fn backup() -> TargetKind {
+    TargetKind::Backup(BackupRules {
+        keep: KeepRules::default(),
+        on_divergence: BackupDivergence::Remove,
+        on_no_base: OnNoBase::Supersede,
+        keep_superseded: None,
+    })
+}
+
+fn archive(on_divergence: ArchiveDivergence) -> TargetKind {
+    TargetKind::Archive(ArchiveRules {
+        catch_up: true,
+        on_divergence,
+    })
+}
+
+fn policy(kind: TargetKind) -> Policy {
+    Policy {
+        roots: vec![SourceRoot {
+            dataset: name("rpool/data"),
+            include_root: false,
+        }],
+        exclude: Vec::new(),
+        name_format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
+        time_zone: TimeZone::UTC,
+        keep_local: keep_last(15),
+        keep_bookmarks: None,
+        targets: vec![Target {
+            name: TargetName("nfs".to_owned()),
+            address: Address::Local,
+            root: name("tank/copies"),
+            intermediates: false,
+            kind,
+        }],
+        guest_config: None,
+        transfer: TransferSettings {
+            jobs: 1,
+            buffer: "1MiB".parse().unwrap(),
+            rate: None,
+            stall_limit: jiff::SignedDuration::from_secs(60),
+        },
+        lock: "/dev/null".into(),
+    }
+}
+
+/// Plans a run at 00:00 UTC of `now`; the target's dataset is absent where `target` is `None`.
+fn plan_of(policy: &Policy, now: &str, source: &str, target: Option<Dataset>) -> Plan {
+    let root = dataset("tank/copies", "");
+    let inventory = Inventory {
+        source: Answer::Listed(Listing::new([dataset("rpool/data", ""), dataset(SOURCE, source)])),
+        targets: BTreeMap::from([(
+            TargetName("nfs".to_owned()),
+            Answer::Listed(Listing::new(target.into_iter().chain([root]))),
+        )]),
+        guests: Vec::new(),
+    };
+    let now: Timestamp = format!("2026-{}-{}T00:00:00Z", &now[..2], &now[2..])
+        .parse()
+        .unwrap();
+    let request = Request {
+        now,
+        take_snapshot: true,
+        force_archive: false,
+        guests: Vec::new(),
+    };
+    plan(policy, &inventory, &request).unwrap()
+}
+
+fn short(point: &impl ToString) -> String {
+    let text = point.to_string();
+    match text
+        .strip_prefix("2026-")
+        .and_then(|rest| rest.strip_suffix("-000000"))
+    {
+        Some(day) if day.len() == 5 => day.replace('-', ""),
+        _ => text,
+    }
+}
+
+/// The steps after the run's own snapshot and bookmark, and what is blocked, lost or odd.
+fn words(plan: &Plan) -> String {
+    let mut words: Vec<String> = Vec::new();
+    for step in &plan.steps {
+        words.push(match &step.action {
+            Action::Snapshot { .. } => continue,
+            Action::Bookmark { bookmarks } if bookmarks.iter().all(|new| new.guid.is_none()) => continue,
+            Action::Bookmark { bookmarks } => {
+                let names: Vec<String> = bookmarks.iter().map(|new| short(new.bookmark.name())).collect();
+                format!("mark {}", names.join(" "))
+            }
+            Action::CreateContainer { dataset } => format!("create {dataset}"),
+            Action::AbortReceive { .. } => "abort".to_owned(),
+            Action::Send(transfer) => {
+                let base = transfer.base.as_ref().map_or_else(
+                    || "full ".to_owned(),
+                    |base| format!("{}{}..", base.kind.separator(), short(&base.name)),
+                );
+                let (from, to) = (short(transfer.snapshot.name()), short(transfer.target.name()));
+                let renamed = if from == to {
+                    String::new()
+                } else {
+                    format!(" as {to}")
+                };
+                let origin = transfer
+                    .origin
+                    .as_ref()
+                    .map_or_else(String::new, |origin| format!(" of {origin}"));
+                format!("send {base}@{from}{renamed}{origin}")
+            }
+            Action::DestroySnapshots { snapshots, .. } => {
+                let names: Vec<String> = snapshots.iter().map(|doomed| short(&doomed.name)).collect();
+                format!("destroy {} {}", step.place, names.join(" "))
+            }
+            Action::DestroyBookmarks { bookmarks, .. } => {
+                let names: Vec<String> = bookmarks.iter().map(|doomed| short(&doomed.name)).collect();
+                format!("unmark {}", names.join(" "))
+            }
+            Action::Rollback { to, .. } => format!("rollback {}", short(to)),
+            Action::RenameDataset { to, .. } => format!("aside {to}"),
+            Action::RenameSnapshot { from, to, .. } => format!("rename {} {}", short(from), short(to)),
+            Action::DestroyDataset { dataset, .. } => format!("destroy {dataset}"),
+        });
+    }
+    for finding in plan
+        .findings
+        .iter()
+        .filter(|finding| finding.severity > Severity::Note)
+    {
+        words.push(format!(
+            "{:?}: {}",
+            finding.severity,
+            finding.what.split(':').next().unwrap_or_default()
+        ));
+    }
+    words.join("; ")
+}
+
+/// What a case shows, the source's history, the target's (`-`: no dataset), and the steps.
+type Case = (&'static str, &'static str, &'static str, &'static str);
+
+fn check(policy: &Policy, now: &str, cases: &[Case]) {
+    for (shows, source, target, expected) in cases {
+        let target = (*target != "-").then(|| dataset(COPY, target));
+        assert_eq!(words(&plan_of(policy, now, source, target)), *expected, "{shows}");
+    }
+}
+
+#[test]
+fn a_backup_follows_its_source_by_guid() {
+    let cases: &[Case] = &[
+        ("first run sends all at once", "", "-", "send full @0120"),
+        (
+            "the newest common snapshot is the base",
+            "#0118 @0118 #0119 @0119",
+            "@0118 @0119",
+            "send @0119..@0120",
+        ),
+        (
+            "a bookmark serves as base",
+            "#0110 #0119 @0119",
+            "@0110",
+            "send #0110..@0120",
+        ),
+        (
+            "a snapshot beats its bookmark",
+            "#0110 @0110",
+            "@0110",
+            "send @0110..@0120",
+        ),
+        (
+            "gaps before the base do not matter",
+            "#0118 @0118",
+            "@0115 @0118",
+            "send @0118..@0120",
+        ),
+        (
+            "a renamed base is the same",
+            "#0118 @0118=before-upgrade",
+            "@0118",
+            "send @before-upgrade..@0120",
+        ),
+        (
+            "renamed at the target too",
+            "#0118 @0118",
+            "@0118=weekly",
+            "send @0118..@0120",
+        ),
+        (
+            "a bookmark lost is made again",
+            "@0118",
+            "@0118",
+            "mark 0118; send @0118..@0120",
+        ),
+        (
+            "a doomed snapshot is no base",
+            "#0110 @0110 #0118 @0118!d",
+            "@0110 @0118",
+            "send #0118..@0120",
+        ),
+    ];
+    check(&policy(backup()), "0120", cases);
+}
+
+#[test]
+fn intermediates_are_sent_one_by_one() {
+    let mut policy = policy(backup());
+    policy.targets[0].intermediates = true;
+    let cases: &[Case] = &[
+        (
+            "from a bookmark first, then the rest",
+            "#0110 #0118 @0118 #0119 @0119",
+            "@0110",
+            "send #0110..@0118; send @0118..@0119; send @0119..@0120",
+        ),
+        (
+            "a full one first",
+            "#0118 @0118",
+            "-",
+            "send full @0118; send @0118..@0120",
+        ),
+        (
+            "only own ones",
+            "#0118 @0118 @m=manual",
+            "@0118",
+            "send @0118..@0120",
+        ),
+    ];
+    check(&policy, "0120", cases);
+}
+
+#[test]
+fn a_backup_that_parted_is_repaired_or_stops() {
+    let cases: &[Case] = &[
+        (
+            "own snapshots after the base go",
+            "#0110 @0110",
+            "@0110 @0111 @0112",
+            "destroy nfs 0111 0112; rollback 0110; send @0110..@0120",
+        ),
+        (
+            "nothing in common is renamed aside, not destroyed",
+            "#0110 @0110",
+            "@0101 @0102",
+            "aside tank/copies/vm-1.superseded-2026-01-20-000000; send full @0120",
+        ),
+        (
+            "same name, other GUID is nothing in common",
+            "#x=2026-01-10-000000 @x=2026-01-10-000000",
+            "@0110",
+            "aside tank/copies/vm-1.superseded-2026-01-20-000000; send full @0120",
+        ),
+        (
+            "a dataset without snapshots is left alone",
+            "#0110 @0110",
+            "",
+            "Blocked: tank/copies/vm-1 exists there without a snapshot, so nothing tells whose data it holds",
+        ),
+    ];
+    let mut policy = policy(backup());
+    let changed = |source: &str, target: &str, expected: &str| {
+        let mut there = dataset(COPY, target);
+        there.written_bytes = 1;
+        assert_eq!(words(&plan_of(&policy, "0120", source, Some(there))), expected);
+    };
+    for (_, source, target, expected) in cases {
+        changed(source, target, expected);
+    }
+    changed(
+        "#0110 @0110",
+        "@0110 @0111!h",
+        "Blocked: tank/copies/vm-1 has @2026-01-11-000000 after the newest common snapshot @2026-01-10-000000, unknown to the source",
+    );
+    changed(
+        "#0110 @0110",
+        "@0110 @m=manual",
+        "Blocked: tank/copies/vm-1 has @manual after the newest common snapshot @2026-01-10-000000, unknown to the source",
+    );
+    check(
+        &policy,
+        "0120",
+        &[(
+            "a foreign snapshot without new data is no obstacle",
+            "#0110 @0110",
+            "@0110 @m=manual",
+            "send @0110..@0120",
+        )],
+    );
+    if let TargetKind::Backup(rules) = &mut policy.targets[0].kind {
+        rules.on_no_base = OnNoBase::Stop;
+    }
+    check(
+        &policy,
+        "0120",
+        &[(
+            "told to stop, it stops",
+            "#0110 @0110",
+            "@0101",
+            "Blocked: tank/copies/vm-1 has snapshots, but the source knows none of them",
+        )],
+    );
+}
+
+#[test]
+fn months_are_archived_once_in_order() {
+    let cases: &[Case] = &[
+        (
+            "a new installation waits for its first 1st",
+            "#0210 @0210",
+            "-",
+            "",
+        ),
+        (
+            "the month is due, its oldest snapshot is it",
+            "#0131 @0131 #0201 @0201 #0202 @0202",
+            "-",
+            "send full @0201 as 2026-Feb",
+        ),
+        ("it is done", "#0131 @0131 #0201 @0201", "@0201=2026-Feb", ""),
+        (
+            "from a bookmark, under its final name",
+            "#0101 #0201 @0201",
+            "@0101=2026-Jan",
+            "send #0101..@0201 as 2026-Feb",
+        ),
+        (
+            "received by others, not renamed",
+            "#0101 @0101 #0201 @0201",
+            "@0101=2026-Jan @0201",
+            "rename 0201 2026-Feb",
+        ),
+        (
+            "missed months are caught up, oldest first",
+            "#20251201 #0101 @0101 #0201 @0201",
+            "@20251201=2025-Dec",
+            "send #2025-12-01-000000..@0101 as 2026-Jan; send @0101..@0201 as 2026-Feb",
+        ),
+        (
+            "a month without a snapshot is lost, and said so",
+            "#20251201 #0201 @0201",
+            "@20251201=2025-Dec",
+            "send #2025-12-01-000000..@0201 as 2026-Feb; Warning: cannot be archived any more",
+        ),
+        (
+            "no snapshot of this month yet: the one taken now",
+            "#0115 @0115",
+            "-",
+            "send full @0210 as 2026-Feb",
+        ),
+    ];
+    check(&policy(archive(ArchiveDivergence::Stop)), "0210", cases);
+    check(
+        &policy(archive(ArchiveDivergence::Stop)),
+        "0201",
+        &[
+            ("on the 1st", "#0131 @0131", "-", "send full @0201 as 2026-Feb"),
+            (
+                "on the 1st, even at the first run",
+                "",
+                "-",
+                "send full @0201 as 2026-Feb",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn without_catch_up_only_the_first_counts() {
+    let strict = policy(TargetKind::Archive(ArchiveRules {
+        catch_up: false,
+        on_divergence: ArchiveDivergence::Stop,
+    }));
+    check(
+        &strict,
+        "0202",
+        &[("the 2nd is too late", "#0131 @0131 #0201 @0201", "-", "")],
+    );
+    check(
+        &strict,
+        "0201",
+        &[(
+            "the 1st is not",
+            "#0131 @0131",
+            "-",
+            "send full @0201 as 2026-Feb",
+        )],
+    );
+}
+
+#[test]
+fn an_archive_is_never_changed() {
+    let parted = |on_divergence, target: &str| {
+        let mut there = dataset(COPY, target);
+        there.written_bytes = 1;
+        words(&plan_of(
+            &policy(archive(on_divergence)),
+            "0210",
+            "#0101 #0120 @0120",
+            Some(there),
+        ))
+    };
+    for (target, branch) in [
+        (
+            "@0101=2026-Jan @x=2026-Jan-15",
+            "aside tank/copies/vm-1.branch-2026-02-10-000000; send #0101..@0210 as 2026-Feb of tank/copies/vm-1.branch-2026-02-10-000000@2026-Jan",
+        ),
+        (
+            "@y=2026-Jan",
+            "aside tank/copies/vm-1.branch-2026-02-10-000000; send full @0210 as 2026-Feb",
+        ),
+    ] {
+        assert_eq!(parted(ArchiveDivergence::Branch, target), branch);
+        let stopped = parted(ArchiveDivergence::Stop, target);
+        assert_eq!(stopped, "Blocked: tank/copies/vm-1 has parted from the source");
+    }
+}
+
+#[test]
+fn a_forced_archive_has_the_day_in_its_name() {
+    let policy = policy(archive(ArchiveDivergence::Stop));
+    let forced = |target: &str| {
+        let inventory = Inventory {
+            source: Answer::Listed(Listing::new([
+                dataset("rpool/data", ""),
+                dataset(SOURCE, "#0201 @0201"),
+            ])),
+            targets: BTreeMap::from([(
+                TargetName("nfs".to_owned()),
+                Answer::Listed(Listing::new([dataset("tank/copies", ""), dataset(COPY, target)])),
+            )]),
+            guests: Vec::new(),
+        };
+        let now = "2026-02-10T00:00:00Z".parse().unwrap();
+        let request = Request {
+            now,
+            take_snapshot: true,
+            force_archive: true,
+            guests: Vec::new(),
+        };
+        words(&plan(&policy, &inventory, &request).unwrap())
+    };
+    assert_eq!(forced("@0201=2026-Feb"), "send @0201..@0210 as 2026-Feb-10");
+    assert_eq!(
+        forced("@0201=2026-Feb @z=2026-Feb-10"),
+        "send @0201..@0210 as 2026-Feb-10-2"
+    );
+}
+
+#[test]
+fn keep_last_is_exact_and_spares_what_is_not_ours() {
+    let mut policy = policy(backup());
+    policy.keep_local = keep_last(2);
+    if let TargetKind::Backup(rules) = &mut policy.targets[0].kind {
+        rules.keep = keep_last(3);
+    }
+    let cases: &[Case] = &[
+        (
+            "both sides count the new one",
+            "#0117 @0117 #0118 @0118 #0119 @0119",
+            "@0117 @0118 @0119",
+            "send @0119..@0120; destroy nfs 0117; destroy source 0117 0118",
+        ),
+        (
+            "others' snapshots neither count nor go",
+            "@v=vzdump #0117 @0117 #0118 @0118 @m=manual",
+            "@0118",
+            "send @0118..@0120; destroy source 0117",
+        ),
+        (
+            "held and cloned ones stay",
+            "#0116 @0116!h #0117 @0117!c #0118 @0118",
+            "@0118",
+            "send @0118..@0120",
+        ),
+    ];
+    check(&policy, "0120", cases);
+}
+
+#[test]
+fn names_go_up_though_the_clock_goes_back() {
+    let taken = |source: &str| {
+        let plan = plan_of(&policy(backup()), "0120", source, None);
+        let Some(Action::Snapshot { snapshots }) = plan.steps.first().map(|step| &step.action) else {
+            return String::new();
+        };
+        snapshots[0].name().to_string()
+    };
+    assert_eq!(taken("@0119"), "2026-01-20-000000");
+    assert_eq!(taken("@0120"), "2026-01-20-000001", "two runs in one second");
+    assert_eq!(
+        taken("@0121"),
+        "2026-01-21-000001",
+        "the clock was put back by a day"
+    );
+    assert_eq!(
+        taken("@20360101"),
+        "2026-01-20-000000",
+        "a name of ten years ahead is a mistake"
+    );
+}
+
+#[test]
+fn two_sources_for_one_name_are_refused() {
+    let mut policy = policy(backup());
+    policy.roots.push(SourceRoot {
+        dataset: name("tank2"),
+        include_root: false,
+    });
+    let inventory = Inventory {
+        source: Answer::Listed(Listing::new(
+            [
+                ("rpool/data", ""),
+                (SOURCE, ""),
+                ("tank2", ""),
+                ("tank2/vm-1", ""),
+            ]
+            .map(|(at, points)| dataset(at, points)),
+        )),
+        targets: BTreeMap::from([(TargetName("nfs".to_owned()), Answer::Listed(Listing::default()))]),
+        guests: Vec::new(),
+    };
+    let now = "2026-01-20T00:00:00Z".parse().unwrap();
+    let request = Request {
+        now,
+        take_snapshot: true,
+        force_archive: false,
+        guests: Vec::new(),
+    };
+    let error = plan(&policy, &inventory, &request).unwrap_err().to_string();
+    assert!(
+        error.contains("rpool/data/vm-1 and tank2/vm-1") && error.contains(COPY),
+        "{error}"
+    );
+}
