@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod cli;
+pub mod discover;
 pub mod execute;
 pub mod host;
 pub mod model;

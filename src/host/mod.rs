@@ -12,6 +12,7 @@ mod error;
 pub mod fake;
 mod lines;
 mod listing;
+mod local;
 mod receive;
 mod session;
 mod session_errors;
@@ -30,6 +31,7 @@ use crate::model::{
 use crate::stream;
 
 pub use error::{HostError, Problem};
+pub use local::Local;
 pub use sessions::Machine;
 pub use shell::Shell;
 

@@ -1,0 +1,122 @@
+//! Reads what exists, on all hosts at once, into one [`Inventory`].
+//!
+//! A target has three answers: what it has, that it has nothing, and that it could not be asked. The last is never an
+//! error of the run, since the other targets are still to be served.
+
+mod guests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::thread;
+
+use crate::channel::Ssh;
+use crate::host::{HostError, Local, Machine, Shell, SourceHost, TargetHost};
+use crate::model::{Answer, DatasetName, Inventory, Listing, TargetName};
+use crate::policy::{Address, Policy};
+use crate::stream::Cancel;
+use crate::zfs::LoadError;
+
+pub use guests::{GuestError, guests};
+
+/// The hosts that a policy names.
+pub type Targets = BTreeMap<TargetName, Box<dyn TargetHost>>;
+
+/// The real hosts of `policy`. No connection is made yet; `stop` ends every wait of theirs.
+pub fn hosts(policy: &Policy, stop: &Cancel) -> Result<(Local, Targets), LoadError> {
+    let shell = |name: &TargetName, address: &Address| {
+        let machine = match address {
+            Address::Local => Machine::Local,
+            Address::Ssh {
+                host,
+                user,
+                port,
+                config,
+            } => Machine::Ssh(Ssh {
+                host: host.clone(),
+                user: user.clone(),
+                port: *port,
+                config: config.clone(),
+            }),
+        };
+        let shell: Box<dyn TargetHost> = Box::new(Shell::new(&name.0, machine, stop));
+        (name.clone(), shell)
+    };
+    let targets = policy
+        .targets
+        .iter()
+        .map(|target| shell(&target.name, &target.address))
+        .collect();
+    Ok((Local::new(stop)?, targets))
+}
+
+/// What exists on the source, on the targets and in Proxmox VE's configuration. The only error is a configuration that is
+/// there and cannot be read: without it, guests would be torn apart and their own snapshots taken for ours.
+pub fn inventory(
+    policy: &Policy,
+    source: &dyn SourceHost,
+    targets: &Targets,
+) -> Result<Inventory, GuestError> {
+    let guests = match &policy.guest_config {
+        Some(directory) => guests(directory)?,
+        None => Vec::new(),
+    };
+    // A root inside another one is listed with it.
+    let mut roots: Vec<DatasetName> = Vec::new();
+    for root in policy
+        .roots
+        .iter()
+        .map(|root| &root.dataset)
+        .collect::<BTreeSet<_>>()
+    {
+        if !roots.iter().any(|above| root.is_within(above)) {
+            roots.push(root.clone());
+        }
+    }
+    Ok(thread::scope(|scope| {
+        let asked: Vec<_> = policy
+            .targets
+            .iter()
+            .map(|target| {
+                let asked = targets
+                    .get(&target.name)
+                    .map(|host| scope.spawn(|| host.list(&target.root)));
+                (target.name.clone(), asked)
+            })
+            .collect();
+        let source = answer(source.list(&roots));
+        let targets = asked.into_iter().map(|(name, asked)| {
+            let answer = match asked.map(thread::ScopedJoinHandle::join) {
+                Some(Ok(listed)) => answer(listed),
+                Some(Err(_)) => {
+                    Answer::CouldNotAsk("the thread that asked it died; this is a bug".to_owned())
+                }
+                None => Answer::CouldNotAsk("no such host is set up; this is a bug".to_owned()),
+            };
+            (name, answer)
+        });
+        Inventory {
+            source,
+            targets: targets.collect(),
+            guests,
+        }
+    }))
+}
+
+fn answer(listed: Result<Listing, HostError>) -> Answer {
+    match listed {
+        Ok(listing) => Answer::Listed(listing),
+        Err(error) => Answer::CouldNotAsk(chain(&error)),
+    }
+}
+
+/// The error and its causes, outermost first.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

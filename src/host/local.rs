@@ -1,0 +1,318 @@
+//! The source: this machine, through `libzfs_core` in process.
+//!
+//! Only listing and the look at GUIDs before something is destroyed go through the `zfs` program, whose output is the
+//! stable interface (`libzfs_core` has none for it); one worker shell serves all of them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::PipeReader;
+
+use super::session::Limits;
+use super::sessions::Machine;
+use super::zfs_program::{Identity, NAMES_MAX, ZfsProgram, other_guid};
+use super::{HostError, Outgoing, Problem, Refusal, SendSpec, SourceHost};
+use crate::model::{
+    BookmarkName, ByteCount, DatasetName, Encryption, Guid, Listing, PointKind, PointName, SendFlags,
+    SnapshotName,
+};
+use crate::stream::{self, Cancel, FdSource};
+use crate::zfs::{Cause, Library, LoadError, SendBase, SendRequest, SendTask};
+
+/// What the source is called in errors.
+const HOST: &str = "source";
+
+/// This machine as the source.
+#[derive(Debug)]
+pub struct Local {
+    library: &'static Library,
+    program: ZfsProgram,
+}
+
+impl Local {
+    /// Loads the ZFS libraries; says what is missing where that fails. `stop` ends every wait.
+    pub fn new(stop: &Cancel) -> Result<Self, LoadError> {
+        let program = ZfsProgram::new(HOST.to_owned(), Machine::Local, Limits::default(), stop);
+        Ok(Self {
+            library: Library::load()?,
+            program,
+        })
+    }
+
+    /// The points of `dataset` that are what the plan says, and the refusals for the others.
+    fn confirm(
+        &self,
+        dataset: &DatasetName,
+        kind: PointKind,
+        points: &[(PointName, Guid)],
+    ) -> Result<(Vec<PointName>, Vec<Refusal>), Problem> {
+        let (mut confirmed, mut refusals) = (Vec::new(), Vec::new());
+        for some in points.chunks(NAMES_MAX) {
+            let names: Vec<_> = some.iter().map(|(name, _)| name).collect();
+            let found = self.program.identities(dataset, kind, &names)?;
+            for (name, guid) in some {
+                match found.get(name).map(|found| pinned(*guid, *found)) {
+                    // One that is gone needs nothing.
+                    None => {}
+                    Some(None) => confirmed.push(name.clone()),
+                    Some(Some(problem)) => refusals.push(Refusal {
+                        name: name.clone(),
+                        problem,
+                    }),
+                }
+            }
+        }
+        Ok((confirmed, refusals))
+    }
+
+    /// Of bookmarks whose names are taken: those that are not the same point.
+    fn missing_bookmarks(
+        &self,
+        bookmarks: &[(SnapshotName, BookmarkName)],
+    ) -> Result<Vec<(BookmarkName, SnapshotName)>, Problem> {
+        let mut by_dataset: BTreeMap<&DatasetName, Vec<_>> = BTreeMap::new();
+        for pair in bookmarks {
+            by_dataset.entry(pair.1.dataset()).or_default().push(pair);
+        }
+        let mut missing = Vec::new();
+        for (dataset, pairs) in by_dataset {
+            for some in pairs.chunks(NAMES_MAX) {
+                let snapshots: Vec<_> = some.iter().map(|(snapshot, _)| snapshot.name()).collect();
+                let snapshots = self
+                    .program
+                    .identities(dataset, PointKind::Snapshot, &snapshots)?;
+                let names: Vec<_> = some.iter().map(|(_, bookmark)| bookmark.name()).collect();
+                let existing = self.program.identities(dataset, PointKind::Bookmark, &names)?;
+                for (snapshot, bookmark) in some {
+                    match (snapshots.get(snapshot.name()), existing.get(bookmark.name())) {
+                        (Some(snapshot), Some(bookmark)) if snapshot.guid == bookmark.guid => {}
+                        (_, Some(_)) => return Err(Problem::Exists),
+                        (_, None) => missing.push((bookmark.clone(), snapshot.clone())),
+                    }
+                }
+            }
+        }
+        Ok(missing)
+    }
+}
+
+impl SourceHost for Local {
+    fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError> {
+        if roots.is_empty() {
+            return Ok(Listing::default());
+        }
+        let failure = match self.program.list(roots, "filesystem,volume,snapshot,bookmark") {
+            Ok(listed) => return Ok(listed.listing),
+            Err(failure) => failure,
+        };
+        let names: Vec<_> = roots.iter().map(DatasetName::as_str).collect();
+        Err(match failure.missing {
+            Some(root) => self.program.error("list", root, Problem::NotFound),
+            None => self.program.error("list", names.join(", "), failure.problem),
+        })
+    }
+
+    fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {
+        self.library
+            .snapshot(snapshots, &BTreeMap::new())
+            .map_err(|error| of_zfs("snapshot", &error))
+    }
+
+    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError> {
+        let pairs: Vec<_> = bookmarks
+            .iter()
+            .map(|(of, name)| (name.clone(), of.clone()))
+            .collect();
+        let error = match self.library.bookmark(&pairs) {
+            Ok(()) => return Ok(()),
+            Err(error) if is_exists(&error) => error,
+            Err(error) => return Err(of_zfs("bookmark", &error)),
+        };
+        let missing = self
+            .missing_bookmarks(bookmarks)
+            .map_err(|problem| self.program.error("bookmark", error.object(), problem))?;
+        self.library
+            .bookmark(&missing)
+            .map_err(|error| of_zfs("bookmark", &error))
+    }
+
+    fn destroy_snapshots(
+        &self,
+        dataset: &DatasetName,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, HostError> {
+        let failed = |problem| self.program.error("destroy snapshots of", dataset, problem);
+        let (names, mut refusals) = self
+            .confirm(dataset, PointKind::Snapshot, snapshots)
+            .map_err(failed)?;
+        let mut doomed = HashMap::new();
+        for name in names {
+            let full = SnapshotName::new(dataset.clone(), name)
+                .map_err(|e| failed(Problem::Other(e.to_string())))?;
+            doomed.insert(full.to_string(), full);
+        }
+        // All or nothing: what the kernel names is left out, then the rest is tried again.
+        while !doomed.is_empty() {
+            let batch: Vec<_> = doomed.values().cloned().collect();
+            let Err(error) = self.library.destroy_snapshots(&batch) else {
+                break;
+            };
+            let refused: Vec<_> = error
+                .entries()
+                .iter()
+                .filter_map(|entry| Some((doomed.remove(&entry.name)?, &entry.cause)))
+                .collect();
+            if refused.is_empty() {
+                return Err(of_zfs("destroy", &error));
+            }
+            refusals.extend(refused.into_iter().map(|(full, cause)| Refusal {
+                name: full.name().clone(),
+                problem: of_cause(cause),
+            }));
+        }
+        Ok(refusals)
+    }
+
+    fn destroy_bookmarks(
+        &self,
+        dataset: &DatasetName,
+        bookmarks: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, HostError> {
+        let failed = |problem| self.program.error("destroy bookmarks of", dataset, problem);
+        let (names, refusals) = self
+            .confirm(dataset, PointKind::Bookmark, bookmarks)
+            .map_err(failed)?;
+        let full: Result<Vec<_>, _> = names
+            .into_iter()
+            .map(|name| BookmarkName::new(dataset.clone(), name))
+            .collect();
+        let full = full.map_err(|e| failed(Problem::Other(e.to_string())))?;
+        self.library
+            .destroy_bookmarks(&full)
+            .map_err(|error| of_zfs("destroy", &error))?;
+        Ok(refusals)
+    }
+
+    fn estimate(&self, spec: &SendSpec) -> Result<ByteCount, HostError> {
+        let bytes = request(spec).and_then(|request| {
+            self.library
+                .estimate_send(&request)
+                .map_err(|error| of_zfs("estimate the size of", &error))
+        })?;
+        Ok(ByteCount(bytes))
+    }
+
+    fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError> {
+        // No holds: the kernel itself keeps the snapshot and a base snapshot while it sends.
+        let stream = self
+            .library
+            .send(&request(spec)?, None)
+            .map_err(|error| of_zfs("send", &error))?;
+        let (reader, task) = stream.split();
+        Ok(Box::new(LocalOutgoing {
+            reader,
+            task,
+            snapshot: spec.snapshot.clone(),
+        }))
+    }
+}
+
+/// A send under way. Dropped in this order: the pipe closes first, which ends the call in the kernel.
+struct LocalOutgoing {
+    reader: PipeReader,
+    task: SendTask,
+    snapshot: SnapshotName,
+}
+
+impl Outgoing for LocalOutgoing {
+    fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
+        match FdSource::new(&self.reader, cancel) {
+            Ok(source) => Ok(Box::new(source)),
+            Err(error) => Err(HostError::new(
+                HOST,
+                "send",
+                &self.snapshot,
+                Problem::Other(error.to_string()),
+            )),
+        }
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), HostError> {
+        let Self { reader, task, .. } = *self;
+        drop(reader);
+        task.finish().map_err(|error| of_zfs("send", &error))
+    }
+}
+
+/// Large, embedded and compressed blocks as they are, raw where encrypted; a resumed stream keeps its flags.
+fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
+    let is_raw = spec.encryption == Encryption::On;
+    let flags = match &spec.resume {
+        Some(resume) => resume.flags,
+        None => SendFlags {
+            large_block: true,
+            embed: true,
+            compress: true,
+            raw: is_raw,
+        },
+    };
+    let refuse = |problem| HostError::new(HOST, "send", &spec.snapshot, problem);
+    if flags.raw != is_raw {
+        let text =
+            "the broken-off stream is not raw where the dataset is encrypted, or the reverse".to_owned();
+        return Err(refuse(Problem::Changed(text)));
+    }
+    let dataset = spec.snapshot.dataset();
+    let long = |error: crate::model::NameError| refuse(Problem::Other(error.to_string()));
+    let base = match &spec.base {
+        None => None,
+        Some((PointKind::Snapshot, name)) => Some(SendBase::Snapshot(dataset.snapshot(name).map_err(long)?)),
+        Some((PointKind::Bookmark, name)) => Some(SendBase::Bookmark(dataset.bookmark(name).map_err(long)?)),
+    };
+    Ok(SendRequest {
+        snapshot: spec.snapshot.clone(),
+        base,
+        flags,
+        resume: spec.resume.clone(),
+    })
+}
+
+/// Why the point that was found may not be destroyed.
+fn pinned(planned: Guid, found: Identity) -> Option<Problem> {
+    if found.guid != planned {
+        Some(other_guid(planned, found.guid))
+    } else if found.holds > 0 {
+        Some(Problem::Held)
+    } else if found.clones > 0 {
+        Some(Problem::Cloned)
+    } else {
+        None
+    }
+}
+
+fn is_exists(error: &crate::zfs::Error) -> bool {
+    *error.cause() == Cause::Exists || error.entries().iter().any(|entry| entry.cause == Cause::Exists)
+}
+
+fn of_zfs(operation: &'static str, error: &crate::zfs::Error) -> HostError {
+    HostError::new(HOST, operation, error.object(), of_cause(error.cause()))
+}
+
+fn of_cause(cause: &Cause) -> Problem {
+    let text = cause.to_string();
+    if matches!(cause, Cause::Busy) {
+        Problem::Busy(text)
+    } else if matches!(cause, Cause::Exists) {
+        Problem::Exists
+    } else if matches!(cause, Cause::Cloned) {
+        Problem::Cloned
+    } else if matches!(cause, Cause::NotFound) {
+        Problem::NotFound
+    } else if matches!(cause, Cause::NoSpace | Cause::Quota) {
+        Problem::NoSpace(text)
+    } else if matches!(cause, Cause::PermissionDenied) {
+        Problem::Denied(text)
+    } else if matches!(cause, Cause::Cancelled) {
+        Problem::Cancelled
+    } else {
+        Problem::Other(text)
+    }
+}
