@@ -44,10 +44,8 @@ pub fn select<'a>(
             let guest = guests.get(dataset.name.last()).copied();
             let is_wanted = (!is_root || !has_children || root.include_root)
                 && !dataset.is_opted_out
-                && !policy
-                    .exclude
-                    .iter()
-                    .any(|pattern| pattern.matches(&dataset.name))
+                && policy.is_selected(&dataset.name)
+                && !policy.is_excluded(&dataset.name)
                 && !excluded.contains(dataset.name.last())
                 && (request.guests.is_empty()
                     || guest.is_some_and(|guest| request.guests.contains(&guest.id)));

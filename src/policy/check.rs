@@ -7,9 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 
 use self::value::Checker;
-use super::file::{
-    ArchiveSection, BackupSection, KeepSection, PlaceSection, PolicyFile, SourceSection,
-};
+use super::file::{ArchiveSection, BackupSection, KeepSection, PlaceSection, PolicyFile, SourceSection};
 use super::structure::{self, Part};
 use super::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Pattern,
