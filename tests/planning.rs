@@ -78,6 +78,7 @@ fn policy(kind: TargetKind) -> Policy {
             dataset: name("rpool/data"),
             include_root: false,
         }],
+        selected: Vec::new(),
         exclude: Vec::new(),
         name_format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
         time_zone: TimeZone::UTC,

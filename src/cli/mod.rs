@@ -3,21 +3,20 @@
 //! `args` is the command line as typed; each subcommand has its file; `render` and `progress` turn plans, reports and
 //! samples into text; `exit_code` says what everything leads to.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "until `zhaul run` has an executor to call"
-)]
-
 mod args;
+mod config;
 mod exit_code;
 mod lock;
 mod logging;
 mod output;
 mod pages;
+mod policy_source;
 mod progress;
 mod render;
+mod run;
+mod session;
 mod signals;
+mod status;
 mod when;
 
 use std::ffi::OsString;
@@ -55,9 +54,8 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
     match command {
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::manual(&directory),
-        Command::Run(_) | Command::Status(_) | Command::Config { .. } => Err(Failure {
-            code: Code::Failed,
-            error: anyhow::anyhow!("this command is not built yet"),
-        }),
+        Command::Run(args) => run::run(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Config { command } => config::config(&command),
     }
 }

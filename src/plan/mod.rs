@@ -7,11 +7,13 @@
 //! 3. `archive`, for each archive: which months are due, and which snapshot each one is;
 //! 4. `retain`: what may go at the backup and, last, at the source.
 //!
+//! `status` tells how every dataset stands, `estimate` how much each transfer will move.
 //! `line` compares two histories, `partial` judges a receive that broke off, `lane` turns what is to be sent into steps.
 
 mod archive;
 mod backup;
 mod builder;
+mod estimate;
 mod finding;
 mod lane;
 mod line;
@@ -19,6 +21,7 @@ mod partial;
 mod retain;
 mod select;
 mod snapshot;
+pub mod status;
 mod step;
 mod superseded;
 
@@ -33,6 +36,7 @@ use snapshot::Taken;
 use crate::model::{Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, TargetName};
 use crate::policy::{Policy, Target, TargetKind};
 
+pub use estimate::estimate;
 pub use finding::{Finding, Severity};
 pub use select::{Selected, select, target_name};
 pub use step::{Action, Base, Doomed, NewBookmark, Place, Plan, Step, StepId, Transfer};

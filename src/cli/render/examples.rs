@@ -10,6 +10,10 @@ use crate::model::{
 use crate::plan::{
     Action, Base, Doomed, Finding, NewBookmark, Place, Plan, Severity, Step, StepId, Transfer,
 };
+use crate::policy::{
+    Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Target,
+    TargetKind,
+};
 
 const NAME: &str = "2026-02-01-030000";
 
@@ -167,4 +171,29 @@ pub(in crate::cli) fn done(moved_bytes: u64) -> Outcome {
         seconds: Duration::from_secs(2),
         remarks: Vec::new(),
     }
+}
+
+/// A backup and an archive.
+pub(in crate::cli) fn targets() -> Vec<Target> {
+    let backup = BackupRules {
+        keep: KeepRules::default(),
+        on_divergence: BackupDivergence::Remove,
+        on_no_base: OnNoBase::Supersede,
+        keep_superseded: None,
+    };
+    let archive = ArchiveRules {
+        catch_up: true,
+        on_divergence: ArchiveDivergence::Stop,
+    };
+    let target = |name: &str, kind| Target {
+        name: TargetName(name.to_owned()),
+        address: Address::Local,
+        root: dataset("tank/copies"),
+        intermediates: false,
+        kind,
+    };
+    vec![
+        target("nfs8", TargetKind::Backup(backup)),
+        target("nfs9", TargetKind::Archive(archive)),
+    ]
 }

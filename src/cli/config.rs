@@ -1,0 +1,157 @@
+//! `zhaul config`: an example to start from, and a check that says in words what a configuration means.
+
+use std::fmt::Write as _;
+
+use super::args::ConfigCommand;
+use super::exit_code::{Code, Failure, OrExit};
+use super::output;
+use super::policy_source;
+use super::render::{count, duration_text};
+use crate::policy::{
+    Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, EXAMPLE, KeepRules, OnNoBase,
+    Policy, Target, TargetKind,
+};
+
+/// Carries out `zhaul config`.
+pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
+    let text = match command {
+        ConfigCommand::Example => EXAMPLE.to_owned(),
+        ConfigCommand::Check { policy, .. } => policy_text(&policy_source::load(policy)?),
+    };
+    output::print(&text).or_exit(Code::Failed)?;
+    Ok(Code::Done)
+}
+
+/// The policy in words.
+fn policy_text(policy: &Policy) -> String {
+    let mut text = String::from("Source\n");
+    for root in &policy.roots {
+        let itself = if root.include_root { ", and itself" } else { "" };
+        let _ = writeln!(text, "  every dataset below {}{itself}", root.dataset);
+    }
+    for pattern in &policy.exclude {
+        let _ = writeln!(text, "  except {pattern}");
+    }
+    match &policy.guest_config {
+        Some(directory) => {
+            let _ = writeln!(text, "  guests are looked up in {}", directory.display());
+        }
+        None => text.push_str("  guests are not looked up\n"),
+    }
+    let zone = policy.time_zone.iana_name().unwrap_or("a fixed offset");
+    let _ = writeln!(
+        text,
+        "  snapshots are named {} in UTC; days and months begin as in {zone}",
+        policy.name_format
+    );
+    let _ = writeln!(text, "  {}", keep_text(&policy.keep_local));
+    match policy.keep_bookmarks {
+        Some(number) => {
+            let _ = writeln!(
+                text,
+                "  the newest {} without a snapshot stay",
+                count(number, "bookmark")
+            );
+        }
+        None => text.push_str("  bookmarks stay for ever\n"),
+    }
+    for target in &policy.targets {
+        text.push_str(&target_text(target));
+    }
+    let transfer = &policy.transfer;
+    let rate = transfer.rate.map_or_else(
+        || "unlimited".to_owned(),
+        |rate| format!("at most {rate}/s in all"),
+    );
+    let _ = writeln!(
+        text,
+        "Transfers\n  {} at a time, {} of buffer each, {rate}\n  one that stands still for {} is given up until the \
+         next run\nLock\n  {}",
+        transfer.jobs,
+        transfer.buffer,
+        signed_text(transfer.stall_limit),
+        policy.lock.display()
+    );
+    text
+}
+
+fn target_text(target: &Target) -> String {
+    let place = match &target.address {
+        Address::Local => "this machine".to_owned(),
+        Address::Ssh { host, user, port, .. } => {
+            let user = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
+            let port = port.map(|port| format!(", port {port}")).unwrap_or_default();
+            format!("{user}{host} by ssh{port}")
+        }
+    };
+    let what = if target.intermediates {
+        "every snapshot"
+    } else {
+        "the newest snapshot"
+    };
+    let (kind, rules) = match &target.kind {
+        TargetKind::Backup(rules) => ("Backup", backup_text(rules, what)),
+        TargetKind::Archive(rules) => ("Archive", archive_text(rules)),
+    };
+    format!("{kind} {}\n  {} on {place}\n{rules}", target.name, target.root)
+}
+
+fn backup_text(rules: &BackupRules, what: &str) -> String {
+    let mut text = format!("  each run sends {what}\n  {}\n", keep_text(&rules.keep));
+    text.push_str(match rules.on_divergence {
+        BackupDivergence::Remove => "  own snapshots there that a rollback left behind are removed\n",
+        BackupDivergence::Stop => "  where it has newer snapshots than the source, a person decides\n",
+    });
+    match (rules.on_no_base, rules.keep_superseded) {
+        (OnNoBase::Stop, _) => text.push_str("  where nothing is in common, a person decides\n"),
+        (OnNoBase::Supersede, None) => {
+            text.push_str("  where nothing is in common, the old copy is renamed aside\n")
+        }
+        (OnNoBase::Supersede, Some(limit)) => {
+            let limit = signed_text(limit);
+            let _ = writeln!(
+                text,
+                "  where nothing is in common, the old copy is renamed aside and stays for {limit}"
+            );
+        }
+    }
+    text
+}
+
+fn archive_text(rules: &ArchiveRules) -> String {
+    let when = if rules.catch_up {
+        "or at the first run after it"
+    } else {
+        "and only then"
+    };
+    let divergence = match rules.on_divergence {
+        ArchiveDivergence::Branch => {
+            "where it has parted from the source, the old line is renamed aside and kept"
+        }
+        ArchiveDivergence::Stop => "where it has parted from the source, a person decides",
+    };
+    format!(
+        "  gets one snapshot a month, on the 1st, {when}\n  nothing on it is ever destroyed\n  {divergence}\n"
+    )
+}
+
+fn keep_text(rules: &KeepRules) -> String {
+    if rules.is_empty() {
+        return "every snapshot stays".to_owned();
+    }
+    let rule = |(name, number): (&str, Option<u32>)| number.map(|number| format!("keep-{name}={number}"));
+    let all = [
+        ("last", rules.last),
+        ("hourly", rules.hourly),
+        ("daily", rules.daily),
+        ("weekly", rules.weekly),
+        ("monthly", rules.monthly),
+        ("yearly", rules.yearly),
+    ];
+    let set: Vec<_> = all.into_iter().filter_map(rule).collect();
+    format!("own snapshots stay by {}", set.join(", "))
+}
+
+fn signed_text(duration: jiff::SignedDuration) -> String {
+    duration_text(std::time::Duration::try_from(duration).unwrap_or_default())
+}

@@ -1,0 +1,160 @@
+//! `zhaul run`: inventory, plan, and, unless it is a dry run, execution and report.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use super::args::RunArgs;
+use super::exit_code::{Code, Failure, OrExit};
+use super::lock::{Lock, LockError};
+use super::output;
+use super::progress::Progress;
+use super::render::{Estimates, failures_text, plan_json, plan_text, report_json, report_text};
+use super::session::Session;
+use crate::execute::{self, Report, Settings};
+use crate::plan::{Plan, PlanError, Request, Severity, estimate, plan};
+use crate::policy::Policy;
+use crate::stream::pump::PumpSettings;
+use crate::stream::rate::{RateLimit, RateSchedule, SystemClock};
+
+/// Carries out `zhaul run`.
+pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
+    if args.at.is_some() && !args.dry_run {
+        let error = anyhow::anyhow!("--at plans as of another time and needs --dry-run: a run happens now");
+        return Err(error).or_exit(Code::Usage);
+    }
+    let session = Session::open(&args.policy, args.log, args.at.or(args.lab_clock))?;
+    carry_out(args, &session)
+}
+
+fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
+    // Until the end of the run. A dry run changes nothing, so it may look while another run is active.
+    let _lock = if args.dry_run {
+        None
+    } else {
+        Some(take_lock(session)?)
+    };
+    let inventory = session.inventory()?;
+    let plan = plan(&session.policy, &inventory, &request(args, session)).map_err(explain)?;
+    let estimates = estimate(&plan, &inventory);
+    if args.dry_run {
+        return show_plan(args, &plan, &estimates);
+    }
+    let started = Instant::now();
+    let progress = Progress::new(session.screen.clone(), &plan, &estimates);
+    let settings = settings(&session.policy, session.is_watched);
+    let report = execute::run(plan, session.hosts(), &settings, &progress, &session.cancel);
+    progress.finish();
+    show_report(args, &report, started.elapsed())
+}
+
+/// How the plan is carried out. Sizes cost a walk over the source's blocks, so only a person who watches gets them.
+fn settings(policy: &Policy, is_watched: bool) -> Settings {
+    let transfer = &policy.transfer;
+    let rate = transfer
+        .rate
+        .and_then(|rate| NonZeroU64::new(rate.0))
+        .map(|rate| {
+            // One limit for all transfers of a run.
+            let clock = SystemClock::new(policy.time_zone.clone());
+            Arc::new(RateLimit::new(RateSchedule::constant(rate), clock))
+        });
+    Settings {
+        jobs: transfer.jobs,
+        pump: PumpSettings {
+            buffer_bytes: transfer.buffer.0,
+            rate,
+            stall_limit: Duration::try_from(transfer.stall_limit).ok(),
+        },
+        expects_sizes: is_watched,
+    }
+}
+
+fn request(args: &RunArgs, session: &Session) -> Request {
+    Request {
+        now: session.now,
+        take_snapshot: !args.no_snapshot,
+        force_archive: args.archive,
+        guests: args.guests.clone(),
+    }
+}
+
+fn take_lock(session: &Session) -> Result<Lock, Failure> {
+    Lock::take(&session.policy.lock).map_err(|error| {
+        let code = match error {
+            LockError::Held { .. } => Code::Busy,
+            LockError::Unsafe { .. } | LockError::Io { .. } => Code::Usage,
+        };
+        Failure {
+            code,
+            error: error.into(),
+        }
+    })
+}
+
+/// Which code a policy that cannot be planned leads to.
+fn explain(error: PlanError) -> Failure {
+    let code = match error {
+        PlanError::Collision { .. } | PlanError::Name(_) => Code::Usage,
+        PlanError::Source(_) => Code::Failed,
+    };
+    Failure {
+        code,
+        error: error.into(),
+    }
+}
+
+fn show_plan(args: &RunArgs, plan: &Plan, estimates: &Estimates) -> Result<Code, Failure> {
+    let text = if args.json {
+        format!(
+            "{}\n",
+            plan_json(plan, estimates)
+                .context("cannot write the plan as JSON")
+                .or_exit(Code::Failed)?
+        )
+    } else {
+        plan_text(plan, estimates, output::stdout_style())
+    };
+    output::print(&text)
+        .context("cannot print the plan")
+        .or_exit(Code::Failed)?;
+    Ok(Code::of_findings(&plan.findings))
+}
+
+fn show_report(args: &RunArgs, report: &Report, took: Duration) -> Result<Code, Failure> {
+    let is_watched = output::stdout_is_terminal() && !args.log.quiet;
+    output::complain(&failures_text(
+        report,
+        told_from(is_watched, args.log.quiet),
+        output::stderr_style(),
+    ));
+    let text = if args.json {
+        format!(
+            "{}\n",
+            report_json(report, took)
+                .context("cannot write the report as JSON")
+                .or_exit(Code::Failed)?
+        )
+    } else if is_watched {
+        report_text(report, took)
+    } else {
+        String::new()
+    };
+    let printed = output::print(&text).context("cannot print the report");
+    // What the run did counts, not whether anybody could read of it.
+    match Code::of_report(report) {
+        Code::Done => printed.or_exit(Code::Failed).map(|()| Code::Done),
+        code => Ok(code),
+    }
+}
+
+/// Under cron a note would be a mail every night.
+fn told_from(is_watched: bool, is_quiet: bool) -> Severity {
+    match (is_watched, is_quiet) {
+        (true, _) => Severity::Note,
+        (false, false) => Severity::Warning,
+        (false, true) => Severity::Blocked,
+    }
+}

@@ -1,0 +1,82 @@
+//! What every command that looks at ZFS begins with: the policy, the moment, the hosts, the log and the signals.
+
+use indicatif::MultiProgress;
+use jiff::Timestamp;
+
+use super::args::{LogArgs, PolicyArgs};
+use super::exit_code::{Code, Failure, OrExit};
+use super::when::When;
+use super::{logging, output, policy_source, progress, signals};
+use crate::discover::{self, Targets};
+use crate::execute::Hosts;
+use crate::host::SourceHost;
+use crate::model::Inventory;
+use crate::policy::Policy;
+use crate::stream::Cancel;
+
+/// Everything that a command works with.
+pub(super) struct Session {
+    /// What a person wants.
+    pub(super) policy: Policy,
+    /// The moment that counts as now.
+    pub(super) now: Timestamp,
+    /// Requested by the first INT, TERM or HUP.
+    pub(super) cancel: Cancel,
+    /// Whether a person sees the progress.
+    pub(super) is_watched: bool,
+    /// Where progress is drawn, if anywhere.
+    pub(super) screen: MultiProgress,
+    /// This machine.
+    pub(super) source: Box<dyn SourceHost>,
+    /// Every backup and archive.
+    pub(super) targets: Targets,
+}
+
+impl Session {
+    /// Starts the log, reads the policy, and makes the hosts ready; nothing is asked of any yet.
+    pub(super) fn open(policy: &PolicyArgs, log: LogArgs, clock: Option<When>) -> Result<Self, Failure> {
+        let is_watched = output::stderr_is_terminal() && !log.quiet;
+        let screen = progress::screen(is_watched);
+        logging::start(log.level(), log.quiet, screen.clone());
+        let policy = policy_source::load(policy)?;
+        let now = match clock {
+            Some(when) => when.in_zone(&policy.time_zone).or_exit(Code::Usage)?,
+            None => Timestamp::now(),
+        };
+        let cancel = Cancel::new().or_exit(Code::Failed)?;
+        let asked = cancel.clone();
+        signals::watch(move || asked.request()).or_exit(Code::Failed)?;
+        let (source, targets) = discover::hosts(&policy, &cancel).or_exit(Code::Failed)?;
+        let source = Box::new(source);
+        Ok(Self {
+            policy,
+            now,
+            cancel,
+            is_watched,
+            screen,
+            source,
+            targets,
+        })
+    }
+
+    /// Asks every host what it has.
+    pub(super) fn inventory(&self) -> Result<Inventory, Failure> {
+        tracing::info!(
+            "asking this machine and {} targets what they have",
+            self.targets.len()
+        );
+        let inventory = discover::inventory(&self.policy, &*self.source, &self.targets);
+        if self.cancel.is_requested() {
+            return Err(anyhow::anyhow!("interrupted; nothing was changed")).or_exit(Code::Interrupted);
+        }
+        inventory.or_exit(Code::Failed)
+    }
+
+    /// For the executor.
+    pub(super) fn hosts(&self) -> Hosts<'_> {
+        Hosts {
+            source: &*self.source,
+            targets: &self.targets,
+        }
+    }
+}
