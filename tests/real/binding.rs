@@ -1,6 +1,7 @@
 //! The binding against the kernel: what `libzfs_core` promises and zhaul builds on.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -256,6 +257,41 @@ fn a_stream_keeps_its_holds_until_it_ends() {
     io::copy(&mut stream, &mut io::sink()).unwrap();
     stream.finish().unwrap();
     wait_until_free(&held);
+}
+
+/// Not a test of its own: what `a_killed_process_leaves_no_hold` kills.
+#[test]
+#[ignore = "waits to be killed by a_killed_process_leaves_no_hold"]
+fn hold_until_killed() {
+    let held = env::var_os("ZHAUL_TEST_HOLD").expect("started by a_killed_process_leaves_no_hold");
+    let held = SnapshotName::parse(held.to_str().unwrap()).unwrap();
+    let _holds = library().hold(&[held]).unwrap();
+    std::thread::sleep(Duration::from_mins(1));
+}
+
+#[test]
+fn a_killed_process_leaves_no_hold() {
+    let scratch = Scratch::new("killed");
+    take(scratch.dataset(), "1");
+    let held = snapshot(scratch.dataset(), "1");
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "binding::hold_until_killed", "--ignored"])
+        .env("ZHAUL_TEST_HOLD", held.to_string())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while library().holds(&held).unwrap().is_empty() {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "the child took no hold"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_until_free(&held);
+    library().destroy_snapshots(&[held]).unwrap();
 }
 
 #[test]

@@ -115,6 +115,30 @@ fn every_field_is_read_in_either_byte_order() {
     }
 }
 
+/// Made by OpenZFS 2.4.4 when a receive of `zfs send -L -c -e` was cut.
+#[test]
+fn a_token_of_openzfs_is_read() {
+    let text = concat!(
+        "1-1090fe5838-118-789c636064000310a500c4ec50360710e72765a52697303030419460caa7a515a79680640e",
+        "30c2e4d990e4932a4b528b817484fe05466cfa4bf2d34b33531818e2a3fc6797fd7f586a8024cf0996cf4bcc4d",
+        "6560282ac8cfcfd12f4a2d2ecd4dd52fce2f2d4a4e7530849ac7cb80707f4e62517a6a524e7e72767e36484c02",
+        "6a0f4c3e35372935052805d2c78d249e9c9f5b0034bd18a20b02003d0b2866",
+    );
+    let expected = ResumeToken {
+        to_name: "rpool/resume/source@1".to_owned(),
+        to_guid: Guid(8_494_351_257_074_358_879),
+        from_guid: None,
+        object: 2,
+        offset: 29_360_128,
+        received_bytes: 30_420_824,
+        large_block: true,
+        embed: true,
+        compress: true,
+        raw: false,
+    };
+    assert_eq!(ResumeToken::parse(text), Ok(expected));
+}
+
 #[test]
 fn what_is_unknown_is_refused() {
     let mut writer = usual(Order::Little);
