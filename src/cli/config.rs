@@ -105,7 +105,7 @@ fn backup_text(rules: &BackupRules, what: &str) -> String {
     match (rules.on_no_base, rules.keep_superseded) {
         (OnNoBase::Stop, _) => text.push_str("  where nothing is in common, a person decides\n"),
         (OnNoBase::Supersede, None) => {
-            text.push_str("  where nothing is in common, the old copy is renamed aside\n")
+            text.push_str("  where nothing is in common, the old copy is renamed aside\n");
         }
         (OnNoBase::Supersede, Some(limit)) => {
             let limit = signed_text(limit);

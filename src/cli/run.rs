@@ -144,10 +144,11 @@ fn show_report(args: &RunArgs, report: &Report, took: Duration) -> Result<Code, 
     };
     let printed = output::print(&text).context("cannot print the report");
     // What the run did counts, not whether anybody could read of it.
-    match Code::of_report(report) {
-        Code::Done => printed.or_exit(Code::Failed).map(|()| Code::Done),
-        code => Ok(code),
+    let code = Code::of_report(report);
+    if matches!(code, Code::Done) {
+        return printed.or_exit(Code::Failed).map(|()| Code::Done);
     }
+    Ok(code)
 }
 
 /// Under cron a note would be a mail every night.

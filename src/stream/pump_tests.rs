@@ -281,7 +281,8 @@ fn the_rate_limit_holds_between_real_pipes_and_is_named() {
     let expected = u128::from(rate) * sample.elapsed.as_millis() / 1000;
     let got = u128::from(sample.output_bytes);
     assert!(
-        got.abs_diff(expected) * 50 < expected,
+        // Two seconds on a machine that may be busy: the 2 % hold over ten seconds.
+        got.abs_diff(expected) * 10 < expected,
         "{got} bytes in {:?}, expected {expected}",
         sample.elapsed
     );
