@@ -180,3 +180,12 @@ fn planning_for_another_time_needs_a_dry_run() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_monitor_is_told_in_its_own_words_that_nothing_is_known() {
+    let (stdout, _) = ends_with(&["status", "--check", "--config", "/nonexistent/zhaul.toml"], 2);
+    assert_eq!(
+        stdout,
+        "ZHAUL CRITICAL - cannot read the policy file /nonexistent/zhaul.toml: No such file or directory (os error 2)\n"
+    );
+}
