@@ -3,7 +3,10 @@
 use std::process::{Command, Output};
 
 fn pool(host: &str) -> String {
-    std::env::var(format!("ZHAUL_LAB_POOL_{host}")).unwrap()
+    std::env::var_os(format!("ZHAUL_LAB_POOL_{host}"))
+        .unwrap()
+        .into_string()
+        .unwrap()
 }
 
 fn zfs(arguments: &[&str]) -> String {
