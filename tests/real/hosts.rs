@@ -47,19 +47,6 @@ impl Pair {
         pair
     }
 
-    fn send(&self, dataset: &DatasetName, to: &str, base: Option<(PointKind, &str)>) -> SendSpec {
-        let encryption = match property("encryption", dataset.as_str()).as_str() {
-            "off" => Encryption::Off,
-            _ => Encryption::On,
-        };
-        SendSpec {
-            snapshot: snapshot(dataset, to),
-            base: base.map(|(kind, name)| (kind, point(name))),
-            resume: None,
-            encryption,
-        }
-    }
-
     fn receive(&self, target: &str, creates_dataset: bool, kind: DatasetKind) -> ReceiveSpec {
         let snapshot = SnapshotName::parse(&format!("{}/{target}", self.root)).unwrap();
         ReceiveSpec {
@@ -135,6 +122,20 @@ fn destroy(root: &DatasetName) {
     quiet.expect("zfs can be run");
 }
 
+fn send(dataset: &DatasetName, to: &str, base: Option<(PointKind, &str)>) -> SendSpec {
+    let encryption = match property("encryption", dataset.as_str()).as_str() {
+        "off" => Encryption::Off,
+        _ => Encryption::On,
+    };
+    let base = base.map(|(kind, name)| (kind, point(name)));
+    SendSpec {
+        snapshot: snapshot(dataset, to),
+        base,
+        resume: None,
+        encryption,
+    }
+}
+
 fn point(name: &str) -> PointName {
     PointName::new(name).unwrap()
 }
@@ -175,7 +176,7 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
     pair.source
         .bookmark(&marks)
         .expect("the same bookmark again is fine");
-    let full = pair.send(&volume, "a", None);
+    let full = send(&volume, "a", None);
     assert!(pair.source.estimate(&full).unwrap().0 > 2 << 20);
     pair.transfer(&full, &pair.receive("vm 1@a", true, DatasetKind::Volume), None)
         .unwrap();
@@ -189,9 +190,9 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
     assert!(refusals.unwrap().is_empty());
     fill(&volume, 12);
     pair.source.snapshot(&[snapshot(&volume, "b")]).unwrap();
-    let mut send = pair.send(&volume, "b", Some((PointKind::Bookmark, "a")));
+    let mut spec = send(&volume, "b", Some((PointKind::Bookmark, "a")));
     let receive = pair.receive("vm 1@b", false, DatasetKind::Volume);
-    pair.transfer(&send, &receive, Some(6 << 20)).unwrap();
+    pair.transfer(&spec, &receive, Some(6 << 20)).unwrap();
     let partial = pair.listed("vm 1");
     let token = partial.resume_token.expect("a cut receive can be resumed");
     let token = ResumeToken::parse(&token).unwrap();
@@ -202,13 +203,13 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
         raw: token.raw,
     };
     let received_bytes = token.received_bytes;
-    send.resume = Some(ResumePoint {
+    spec.resume = Some(ResumePoint {
         object: token.object,
         offset: token.offset,
         received_bytes,
         flags,
     });
-    let moved = pair.transfer(&send, &receive, None).unwrap();
+    let moved = pair.transfer(&spec, &receive, None).unwrap();
     assert!(moved < 12 << 20, "{moved} bytes: all of it again");
     let copied = pair.listed("vm 1");
     assert_eq!(
@@ -229,9 +230,9 @@ fn several_receives_share_a_session_and_a_refusal_says_why() {
         pair.source.snapshot(&[snapshot(&dataset, name)]).unwrap();
     }
     let of_kind = |target: &str, is_new| pair.receive(target, is_new, DatasetKind::Filesystem);
-    pair.transfer(&pair.send(&dataset, "1", None), &of_kind("c@1", true), None)
+    pair.transfer(&send(&dataset, "1", None), &of_kind("c@1", true), None)
         .unwrap();
-    let step = pair.send(&dataset, "2", Some((PointKind::Snapshot, "1")));
+    let step = send(&dataset, "2", Some((PointKind::Snapshot, "1")));
     pair.transfer(&step, &of_kind("c@2", false), None).unwrap();
     let copy = pair.root.child("c").unwrap();
     assert_eq!(property("mounted", copy.as_str()), "no");
@@ -240,13 +241,13 @@ fn several_receives_share_a_session_and_a_refusal_says_why() {
 
     pair.transfer(&step, &of_kind("c@2", false), None)
         .expect("what is there already is no failure");
-    let full = pair.send(&dataset, "3", None);
+    let full = send(&dataset, "3", None);
     let refused = pair.transfer(&full, &of_kind("c@3", true), None).unwrap_err();
     assert!(
         refused.contains("nfs8: cannot receive into") && refused.contains("exists already"),
         "{refused}"
     );
-    let step = pair.send(&dataset, "3", Some((PointKind::Snapshot, "2")));
+    let step = send(&dataset, "3", Some((PointKind::Snapshot, "2")));
     pair.transfer(&step, &of_kind("c@3", false), None)
         .expect("a failure does not spoil the next");
 
@@ -281,10 +282,10 @@ fn an_encrypted_dataset_stays_encrypted_without_its_key() {
     ];
     zfs(&[&options[..], &[dataset.as_str()]].concat());
     pair.source.snapshot(&[snapshot(&dataset, "a")]).unwrap();
-    let send = pair.send(&dataset, "a", None);
-    assert_eq!(send.encryption, Encryption::On);
+    let spec = send(&dataset, "a", None);
+    assert_eq!(spec.encryption, Encryption::On);
     pair.transfer(
-        &send,
+        &spec,
         &pair.receive("secret@a", true, DatasetKind::Filesystem),
         None,
     )
