@@ -72,6 +72,8 @@ pub(super) struct Lane<'a> {
     pub(super) renamed: Vec<PointName>,
     /// Nothing more is sent: a person has to decide.
     pub(super) is_blocked: bool,
+    /// The step that drops a partial receive, and with it the hidden clone that pins the target's newest snapshot.
+    pub(super) dropped: Option<StepId>,
     /// A snapshot that a partial receive still needs.
     pub(super) resumable: Option<Guid>,
     index: GuidIndex<'a>,
@@ -108,6 +110,7 @@ impl<'a> Lane<'a> {
             renamed: Vec::new(),
             removed: BTreeSet::new(),
             is_blocked: false,
+            dropped: None,
             resumable: None,
             index,
             head,
@@ -235,6 +238,7 @@ impl<'a> Lane<'a> {
                 action,
                 format!("the receive that broke off cannot be resumed: {why}"),
             );
+            self.dropped = self.last;
         } else {
             let what = format!(
                 "{} holds a receive that broke off and is not of this policy: {why}",
