@@ -34,7 +34,7 @@ mod wire;
 mod tests;
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{HostError, Problem};
 use faults::Passage;
@@ -45,13 +45,13 @@ pub use notation::{history, history_with};
 pub use token::{TokenFields, write_token};
 pub use wire::Block;
 
-/// A machine with ZFS in memory.
-#[derive(Debug)]
+/// A machine with ZFS in memory. Clones are the same machine.
+#[derive(Debug, Clone)]
 pub struct FakeHost {
     name: String,
     universe: Universe,
-    machine: Mutex<Machine>,
-    weather: Mutex<Weather>,
+    machine: Arc<Mutex<Machine>>,
+    weather: Arc<Mutex<Weather>>,
 }
 
 /// What is wrong with one machine or the way to it.
@@ -70,8 +70,8 @@ impl FakeHost {
         Self {
             name: name.to_owned(),
             universe: universe.clone(),
-            machine: Mutex::new(Machine::new(universe.clone())),
-            weather: Mutex::default(),
+            machine: Arc::new(Mutex::new(Machine::new(universe.clone()))),
+            weather: Arc::default(),
         }
     }
 

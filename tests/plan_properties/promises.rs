@@ -1,0 +1,330 @@
+//! The promises, as checks on the world before and after a run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zhaul::execute::Report;
+use zhaul::host::fake::Block;
+use zhaul::model::{Dataset, DatasetName, Guid, History, Point, PointKind};
+use zhaul::plan::{Action, Place, Plan, Severity, Transfer};
+
+use crate::world::{ROOT, World, dataset};
+
+/// What there was at one moment.
+pub(crate) struct Before {
+    hosts: BTreeMap<&'static str, Vec<Dataset>>,
+    archived: BTreeMap<Guid, Vec<Block>>,
+}
+
+const HOSTS: [(&str, &str); 3] = [("pve0", "rpool"), ("nfs8", "tank"), ("nfs9", "tank")];
+
+impl Before {
+    pub(crate) fn of(world: &World) -> Self {
+        let hosts = HOSTS.map(|(host, pool)| (host, world.host(host).datasets(pool)));
+        let archived = world
+            .archive
+            .contents("tank")
+            .into_iter()
+            .map(|(_, _, guid, content)| (guid, content));
+        Self {
+            hosts: hosts.into_iter().collect(),
+            archived: archived.collect(),
+        }
+    }
+}
+
+/// Every promise that holds after any run, good or bad, crashed or not.
+pub(crate) fn check_always(world: &World, before: &Before, run: &Report) {
+    check_plan(world, before, &run.plan);
+    check_destroyed(world, before);
+    check_archive(world, before);
+    check_contents(world);
+    check_bases(world, before);
+}
+
+/// No step destroys anything on the archive; every increment starts at the newest common point.
+fn check_plan(world: &World, before: &Before, plan: &Plan) {
+    for step in &plan.steps {
+        let on_archive = matches!(&step.place, Place::Target(name) if name.0 == "nfs9");
+        let destroys = matches!(
+            step.action,
+            Action::DestroySnapshots { .. }
+                | Action::DestroyBookmarks { .. }
+                | Action::DestroyDataset { .. }
+                | Action::Rollback { .. }
+        );
+        assert!(!(on_archive && destroys), "it destroys on the archive: {step:?}");
+    }
+    for (step, transfer) in first_sends(plan) {
+        let Place::Target(target) = &step.place else {
+            panic!("a transfer to {:?}", step.place)
+        };
+        check_first_send(world, before, &target.0, transfer);
+    }
+}
+
+/// The first transfer of each lane.
+fn first_sends(plan: &Plan) -> Vec<(&zhaul::plan::Step, &Transfer)> {
+    let mut seen = BTreeSet::new();
+    let sends = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Send(transfer) => Some((step, transfer)),
+        _ => None,
+    });
+    sends
+        .filter(|(step, transfer)| seen.insert((step.place.clone(), transfer.target.dataset().clone())))
+        .collect()
+}
+
+fn check_first_send(world: &World, before: &Before, target: &str, transfer: &Transfer) {
+    let source = find(&before.hosts["pve0"], transfer.snapshot.dataset()).unwrap();
+    if let Some(base) = &transfer.base {
+        let known = source.history.named(base.kind, &base.name);
+        assert_eq!(
+            known.map(|point| point.guid),
+            Some(base.guid),
+            "the base is not what it was: {transfer:?}"
+        );
+    }
+    let there = find(&before.hosts[target], transfer.target.dataset());
+    let common = there.and_then(|there| common(&source.history, &there.history));
+    if transfer.resume.is_some() {
+        return;
+    }
+    let is_aside = transfer.creates_dataset && there.is_some();
+    match (common, &transfer.base) {
+        (Some(common), Some(base)) => {
+            assert_eq!(common, base.guid, "not the newest common point: {transfer:?}");
+        }
+        (None, None) => {}
+        (Some(_), None) => assert!(is_aside, "everything is sent again: {transfer:?}"),
+        (None, Some(_)) => panic!("the base is not on {target}: {transfer:?}"),
+    }
+    assert!(world.universe.has_crashed() || transfer.base.is_some() || transfer.creates_dataset);
+}
+
+fn find<'a>(datasets: &'a [Dataset], name: &DatasetName) -> Option<&'a Dataset> {
+    datasets.iter().find(|dataset| dataset.name == *name)
+}
+
+/// The newest target snapshot that the source knows.
+pub(crate) fn common(source: &History, target: &History) -> Option<Guid> {
+    let known = |guid: Guid| {
+        source
+            .points()
+            .any(|point| point.guid == guid && !point.is_doomed)
+    };
+    target
+        .snapshots()
+        .rev()
+        .map(|point| point.guid)
+        .find(|guid| known(*guid))
+}
+
+/// Only own snapshots go, and never a held or cloned one; datasets go only where they were superseded.
+fn check_destroyed(world: &World, before: &Before) {
+    for (host, pool) in HOSTS {
+        let after = world.host(host).datasets(pool);
+        for was in &before.hosts[host] {
+            let Some(is) = after.iter().find(|is| is.guid == was.guid) else {
+                let was_superseded = host == "nfs8" && was.name.as_str().contains(".superseded-");
+                let was_begun = host != "pve0" && was.history.is_empty() && was.resume_token.is_some();
+                let may_go = (was_superseded || was_begun)
+                    && was
+                        .history
+                        .points()
+                        .all(|point| world.is_own(&point.name) && !point.is_pinned());
+                assert!(may_go, "{host}: {} is gone", was.name);
+                continue;
+            };
+            for point in was
+                .history
+                .points()
+                .filter(|point| point.kind == PointKind::Snapshot)
+            {
+                let stays = is
+                    .history
+                    .points()
+                    .any(|other| other.guid == point.guid && other.kind == point.kind);
+                let may_go = host != "nfs9" && world.is_own(&point.name) && !is_held(point, was);
+                assert!(stays || may_go, "{host}: {}@{} is gone", was.name, point.name);
+            }
+            for point in was.history.bookmarks() {
+                let stays = is.history.bookmarks().any(|other| other.guid == point.guid);
+                assert!(stays, "{host}: {}#{} is gone", was.name, point.name);
+            }
+        }
+    }
+}
+
+/// Whether it could not be destroyed; the hidden clone of an aborted receive does not count.
+fn is_held(point: &Point, dataset: &Dataset) -> bool {
+    let hidden = u32::from(dataset.resume_token.is_some());
+    point.holds > 0 || point.clones > hidden
+}
+
+/// What was complete on the archive is still there, with the same content.
+fn check_archive(world: &World, before: &Before) {
+    let mut now: BTreeMap<Guid, Vec<Vec<Block>>> = BTreeMap::new();
+    for (_, _, guid, content) in world.archive.contents("tank") {
+        now.entry(guid).or_default().push(content);
+    }
+    for (guid, content) in &before.archived {
+        assert!(
+            now.get(guid).is_some_and(|all| all.contains(content)),
+            "the archive has lost GUID {guid}"
+        );
+    }
+}
+
+/// A target's snapshot holds what the source's snapshot of that GUID held.
+fn check_contents(world: &World) {
+    for (target, _, host) in world.targets() {
+        for (dataset, name, guid, content) in host.contents("tank") {
+            if let Some(truth) = world.truth.get(&guid) {
+                assert_eq!(truth, &content, "{target}: {dataset}@{name} is not what was sent");
+            }
+        }
+    }
+}
+
+/// Where there was a common point there still is one, and it is no older.
+fn check_bases(world: &World, before: &Before) {
+    for was in &before.hosts["pve0"] {
+        let Some(relative) = was.name.below(&dataset(ROOT)) else {
+            continue;
+        };
+        let now = world.source.datasets(was.name.as_str());
+        let Some(is) = find(&now, &was.name).filter(|is| is.guid == was.guid) else {
+            continue;
+        };
+        for (target, root, host) in world.targets() {
+            let name = dataset(root).child(relative).unwrap();
+            let there_was = find(&before.hosts[target], &name)
+                .map(|there| there.history.clone())
+                .unwrap_or_default();
+            let Some(base) = common(&was.history, &there_was) else {
+                continue;
+            };
+            let listed = host.datasets("tank");
+            let line = listed
+                .iter()
+                .filter(|there| there.name.as_str().starts_with(name.as_str()));
+            let newest = line
+                .filter_map(|there| common(&is.history, &there.history))
+                .filter_map(|guid| Some(is.history.find(guid)?.createtxg));
+            let old = was.history.find(base).unwrap().createtxg;
+            let newest = newest.max();
+            assert!(
+                newest.is_some_and(|new| new >= old),
+                "{target}: {name} has lost its base (was {old:?}, is {newest:?})"
+            );
+        }
+    }
+}
+
+/// What holds after a run in which every step was done.
+pub(crate) fn check_good_run(world: &World, before: &Before, run: &Report) {
+    check_always(world, before, run);
+    // What a broken-off receive needs is not pruned in the run that resumes it, lest the resuming breaks off too.
+    if !has_resumed(&run.plan) {
+        check_nothing_left(world);
+        check_kept(world, before);
+    }
+    for relative in world.sources() {
+        check_caught_up(world, &relative, &run.plan);
+    }
+    for (target, _, host) in world.targets() {
+        for one in host
+            .datasets("tank")
+            .iter()
+            .filter(|one| one.history.newest_snapshot().is_some())
+        {
+            let is_received = one
+                .history
+                .snapshots()
+                .any(|point| world.truth.contains_key(&point.guid));
+            assert!(
+                !is_received || host.is_safe_copy(one.name.as_str()),
+                "{target}: {} is not a safe copy",
+                one.name
+            );
+        }
+    }
+}
+
+/// Whether the plan goes on with a receive that broke off.
+pub(crate) fn has_resumed(plan: &Plan) -> bool {
+    plan.steps
+        .iter()
+        .any(|step| matches!(&step.action, Action::Send(transfer) if transfer.resume.is_some()))
+}
+
+/// Right after a good run there is nothing to do.
+pub(crate) fn check_nothing_left(world: &World) {
+    let plan = world.plan(false);
+    assert!(
+        plan.steps.is_empty(),
+        "something is left to do: {:#?}",
+        plan.steps
+    );
+}
+
+/// The source has exactly the own snapshots that its rule keeps, and those that could not be destroyed.
+fn check_kept(world: &World, before: &Before) {
+    let Some(keep) = world
+        .policy
+        .keep_local
+        .last
+        .and_then(|last| usize::try_from(last).ok())
+    else {
+        return;
+    };
+    for is in world.source.datasets(ROOT) {
+        let was = find(&before.hosts["pve0"], &is.name);
+        let earlier = was.into_iter().flat_map(|was| was.history.points());
+        let all = earlier
+            .chain(is.history.points())
+            .filter(|point| point.kind == PointKind::Snapshot);
+        let mut own: Vec<&Point> = all.filter(|point| world.is_own(&point.name)).collect();
+        own.sort_by_key(|point| (world.policy.name_format.time(&point.name), point.createtxg));
+        own.dedup_by_key(|point| point.guid);
+        let last = own.iter().map(|point| point.createtxg).max();
+        // What a clock that was ahead dated in the future stays, and takes no place from what is real.
+        let is_future = |point: &Point| world.policy.name_format.time(&point.name) > Some(world.now);
+        let future = own.iter().filter(|point| is_future(point)).count();
+        let kept = own.iter().rev().enumerate().filter(|(rank, point)| {
+            *rank < keep + future || point.is_pinned() || Some(point.createtxg) == last
+        });
+        let expected: BTreeSet<Guid> = kept.map(|(_, point)| point.guid).collect();
+        let present = is
+            .history
+            .points()
+            .filter(|point| point.kind == PointKind::Snapshot && world.is_own(&point.name));
+        let present: BTreeSet<Guid> = present.map(|point| point.guid).collect();
+        assert_eq!(present, expected, "{} does not keep the newest {keep}", is.name);
+    }
+}
+
+/// The backup has the newest own snapshot of the source, unless the plan says why not.
+pub(crate) fn check_caught_up(world: &World, relative: &str, plan: &Plan) {
+    let name = dataset(ROOT).child(relative).unwrap();
+    let is_excused = plan.findings.iter().any(|finding| {
+        finding.severity >= Severity::Blocked
+            && matches!(&finding.place, Place::Target(target) if target.0 == "nfs8")
+            && finding.dataset.as_ref().is_none_or(|dataset| *dataset == name)
+    });
+    let source = world.source.datasets(name.as_str());
+    let own = |point: &&Point| world.is_own(&point.name);
+    let Some(newest) = find(&source, &name).and_then(|one| one.history.snapshots().rev().find(own).cloned())
+    else {
+        return;
+    };
+    let copy = dataset(crate::world::BACKUP_ROOT).child(relative).unwrap();
+    let there = world.backup.datasets(copy.as_str());
+    let arrived = find(&there, &copy).is_some_and(|there| there.history.find_snapshot(newest.guid).is_some());
+    assert!(
+        arrived || is_excused,
+        "{copy} has not got @{}: {:#?}",
+        newest.name,
+        plan.findings
+    );
+}
