@@ -106,3 +106,86 @@ fn a_reader_that_goes_away_is_no_error() {
         ("0\n", "")
     );
 }
+
+fn written(text: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("zhaul.toml");
+    std::fs::write(&path, text).expect("written");
+    let path = path.to_str().expect("UTF-8").to_owned();
+    (directory, path)
+}
+
+#[test]
+fn the_example_passes_the_check_and_is_told_in_words() {
+    let (example, _) = ends_with(&["config", "example"], 0);
+    let (_directory, path) = written(&example);
+    let (stdout, stderr) = ends_with(&["config", "check", "--config", &path], 0);
+    assert!(stdout.starts_with("Source\n"), "{stdout}");
+    assert!(
+        stdout.contains("\nBackup ") && stdout.contains("\nArchive "),
+        "{stdout}"
+    );
+    assert!(stdout.contains("nothing on it is ever destroyed"), "{stdout}");
+    assert_eq!(stderr, "");
+}
+
+#[test]
+fn an_error_in_the_policy_names_file_and_line_and_ends_with_2() {
+    let (example, _) = ends_with(&["config", "example"], 0);
+    let (_directory, path) = written(&format!("nonsense = 1\n{example}"));
+    for command in [
+        ["config", "check"].as_slice(),
+        &["run", "--dry-run"],
+        &["run"],
+        &["status"],
+    ] {
+        let arguments = [command, &["--config", &path]].concat();
+        let (stdout, stderr) = ends_with(&arguments, 2);
+        assert!(
+            stderr.contains(&format!("{path}:1:")) && stderr.contains("nonsense"),
+            "{stderr}"
+        );
+        assert_eq!(stdout, "");
+    }
+}
+
+#[test]
+fn a_policy_file_that_is_not_there_is_named() {
+    let (_, stderr) = ends_with(&["run", "--config", "/nonexistent/zhaul.toml"], 2);
+    assert!(
+        stderr.starts_with("error: cannot read the policy file /nonexistent/zhaul.toml\n"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn without_a_policy_both_remedies_are_told() {
+    if Path::new("/etc/zhaul.toml").exists() {
+        eprintln!("not shown: this machine has a policy");
+        return;
+    }
+    let (_, stderr) = ends_with(&["run"], 2);
+    assert!(
+        stderr.contains("zhaul config example > /etc/zhaul.toml"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("zhaul run --dataset"), "{stderr}");
+}
+
+#[test]
+fn planning_for_another_time_needs_a_dry_run() {
+    let (_, stderr) = ends_with(&["run", "--dataset", "tank/vm", "--at", "2026-02-01"], 2);
+    assert!(
+        stderr.contains("--at") && stderr.contains("--dry-run"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_monitor_is_told_in_its_own_words_that_nothing_is_known() {
+    let (stdout, _) = ends_with(&["status", "--check", "--config", "/nonexistent/zhaul.toml"], 2);
+    assert_eq!(
+        stdout,
+        "ZHAUL CRITICAL - cannot read the policy file /nonexistent/zhaul.toml: No such file or directory (os error 2)\n"
+    );
+}

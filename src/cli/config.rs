@@ -2,11 +2,16 @@
 
 use std::fmt::Write as _;
 
+use jiff::Timestamp;
+
 use super::args::ConfigCommand;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
 use super::policy_source;
 use super::render::{count, duration_text};
+use super::session::Session;
+use crate::model::{Inventory, Listing};
+use crate::plan::{Request, select};
 use crate::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, EXAMPLE, KeepRules, OnNoBase,
     Policy, Target, TargetKind,
@@ -16,10 +21,48 @@ use crate::policy::{
 pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
     let text = match command {
         ConfigCommand::Example => EXAMPLE.to_owned(),
-        ConfigCommand::Check { policy, .. } => policy_text(&policy_source::load(policy)?),
+        ConfigCommand::Check {
+            policy,
+            show_datasets: false,
+            ..
+        } => policy_text(&policy_source::load(policy)?),
+        ConfigCommand::Check { policy, log, .. } => {
+            let session = Session::open(policy, *log, None)?;
+            let (inventory, listing) = session.source_inventory()?;
+            policy_text(&session.policy) + &selection_text(&session.policy, &inventory, &listing, session.now)
+        }
     };
     output::print(&text).or_exit(Code::Failed)?;
     Ok(Code::Done)
+}
+
+/// Which datasets each root selects, and which patterns match nothing below any root.
+fn selection_text(policy: &Policy, inventory: &Inventory, listing: &Listing, now: Timestamp) -> String {
+    let request = Request {
+        now,
+        take_snapshot: false,
+        force_archive: false,
+        guests: Vec::new(),
+    };
+    let selected = select(policy, inventory, listing, &request);
+    let mut text = String::from("Selected\n");
+    for root in &policy.roots {
+        let of_root: Vec<_> = selected.iter().filter(|one| one.root == root).collect();
+        let _ = writeln!(text, "  {} by {}", count(of_root.len(), "dataset"), root.dataset);
+        for one in of_root {
+            let guest = one
+                .guest
+                .map(|guest| format!(", guest {}", guest.id))
+                .unwrap_or_default();
+            let _ = writeln!(text, "    {}{guest}", one.dataset.name);
+        }
+    }
+    for pattern in &policy.exclude {
+        if !listing.datasets().any(|dataset| pattern.matches(&dataset.name)) {
+            let _ = writeln!(text, "  the exclude pattern {pattern} matches nothing");
+        }
+    }
+    text
 }
 
 /// The policy in words.
@@ -154,4 +197,48 @@ fn keep_text(rules: &KeepRules) -> String {
 
 fn signed_text(duration: jiff::SignedDuration) -> String {
     duration_text(std::time::Duration::try_from(duration).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::host::SourceHost;
+    use crate::host::fake::{FakeHost, Universe};
+    use crate::model::{Answer, DatasetKind, DatasetName};
+    use crate::policy::{Flags, Pattern};
+
+    #[test]
+    fn the_check_shows_what_is_selected_and_which_pattern_matches_nothing() {
+        let host = FakeHost::new("pve0", &Universe::new());
+        for name in ["tank", "tank/vm"] {
+            host.create(name, DatasetKind::Filesystem).unwrap();
+        }
+        for name in ["tank/vm/vm-100-disk-0", "tank/vm/scratch"] {
+            host.create(name, DatasetKind::Volume).unwrap();
+        }
+        let root = DatasetName::new("tank/vm").unwrap();
+        let flags = Flags {
+            dataset: vec![root.clone()],
+            hostname: "pve0".to_owned(),
+            ..Flags::default()
+        };
+        let mut policy = Policy::from_flags(&flags).unwrap();
+        policy.exclude = vec![
+            Pattern::new("tank/vm/scratch").unwrap(),
+            Pattern::new("tank/vm/nothing-*").unwrap(),
+        ];
+        let listing = SourceHost::list(&host, &[root]).unwrap();
+        let inventory = Inventory {
+            source: Answer::Listed(listing.clone()),
+            targets: BTreeMap::new(),
+            guests: Vec::new(),
+        };
+        assert_eq!(
+            selection_text(&policy, &inventory, &listing, Timestamp::UNIX_EPOCH),
+            "Selected\n  1 dataset by tank/vm\n    tank/vm/vm-100-disk-0\n  \
+             the exclude pattern tank/vm/nothing-* matches nothing\n"
+        );
+    }
 }

@@ -1,5 +1,7 @@
 //! What every command that looks at ZFS begins with: the policy, the moment, the hosts, the log and the signals.
 
+use std::collections::BTreeMap;
+
 use indicatif::MultiProgress;
 use jiff::Timestamp;
 
@@ -10,7 +12,7 @@ use super::{logging, output, policy_source, progress, signals};
 use crate::discover::{self, Targets};
 use crate::execute::Hosts;
 use crate::host::SourceHost;
-use crate::model::Inventory;
+use crate::model::{Answer, Inventory, Listing};
 use crate::policy::Policy;
 use crate::stream::Cancel;
 
@@ -70,6 +72,27 @@ impl Session {
             return Err(anyhow::anyhow!("interrupted; nothing was changed")).or_exit(Code::Interrupted);
         }
         inventory.or_exit(Code::Failed)
+    }
+
+    /// Asks only this machine what it has.
+    pub(super) fn source_inventory(&self) -> Result<(Inventory, Listing), Failure> {
+        let roots: Vec<_> = self
+            .policy
+            .roots
+            .iter()
+            .map(|root| root.dataset.clone())
+            .collect();
+        let listing = self.source.list(&roots).or_exit(Code::Failed)?;
+        let guests = match &self.policy.guest_config {
+            Some(directory) => discover::guests(directory).or_exit(Code::Failed)?,
+            None => Vec::new(),
+        };
+        let inventory = Inventory {
+            source: Answer::Listed(listing.clone()),
+            targets: BTreeMap::new(),
+            guests,
+        };
+        Ok((inventory, listing))
     }
 
     /// For the executor.

@@ -40,6 +40,18 @@ struct Status {
 
 /// Carries out `zhaul status`.
 pub(super) fn status(args: &StatusArgs) -> Result<Code, Failure> {
+    let shown = show(args);
+    match shown {
+        // To a monitor every other code would say less than it is: nothing is known.
+        Err(failure) if args.check => {
+            output::print(&nagios::failure_line(&failure.error)).or_exit(Code::Failed)?;
+            Ok(nagios::code(Level::Critical))
+        }
+        shown => shown,
+    }
+}
+
+fn show(args: &StatusArgs) -> Result<Code, Failure> {
     let session = Session::open(&args.policy, args.log, args.lab_clock)?;
     let thresholds = Thresholds {
         warn_after: args.warn_after,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::Status;
 use super::table::{complaint_line, number_of, summary};
 use crate::cli::exit_code::Code;
-use crate::cli::render::Style;
+use crate::cli::render::{Style, escape};
 use crate::plan::status::Level;
 
 /// How many complaints the line names; the rest is counted.
@@ -36,6 +36,12 @@ pub(super) fn line(status: &Status) -> String {
         number_of(status, Level::Warning),
         number_of(status, Level::Critical)
     )
+}
+
+/// The line where there is no status to tell.
+pub(super) fn failure_line(error: &anyhow::Error) -> String {
+    let causes: Vec<String> = error.chain().map(|cause| escape(&cause.to_string())).collect();
+    format!("ZHAUL CRITICAL - {}\n", causes.join(": ").replace('|', "/"))
 }
 
 /// The code whose number is Nagios's: 0 OK, 1 WARNING, 2 CRITICAL.

@@ -1,0 +1,384 @@
+//! The real hosts against real pools: the source in process, a target behind ssh that has only `zfs`.
+
+use std::process::{Command, Stdio};
+
+use zhaul::channel::Ssh;
+use zhaul::host::{Local, Machine, Problem, ReceiveSpec, SendSpec, Shell, SourceHost, TargetHost};
+use zhaul::model::{
+    DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken, SendFlags,
+    SnapshotName,
+};
+use zhaul::stream::{Cancel, Source as _, Target as _};
+
+use crate::pool::{Scratch, bookmark, property, snapshot, zfs};
+
+/// A source dataset, and an empty container on nfs8 that is destroyed in the end.
+struct Pair {
+    stop: Cancel,
+    source: Local,
+    target: Shell,
+    scratch: Scratch,
+    root: DatasetName,
+}
+
+impl Pair {
+    fn new(name: &str) -> Self {
+        let pool = std::env::var_os("ZHAUL_LAB_POOL_NFS8").expect("run this with `cargo lab test`");
+        let root = DatasetName::new(pool.to_str().unwrap())
+            .unwrap()
+            .child(name)
+            .unwrap();
+        destroy(&root);
+        let stop = Cancel::new().unwrap();
+        let ssh = Ssh {
+            host: "nfs8".to_owned(),
+            user: None,
+            port: None,
+            config: None,
+        };
+        let pair = Self {
+            source: Local::new(&stop).unwrap(),
+            target: Shell::new("nfs8", Machine::Ssh(ssh), &stop),
+            scratch: Scratch::new(name),
+            root,
+            stop,
+        };
+        pair.target.create_container(&pair.root).unwrap();
+        pair
+    }
+
+    fn receive(&self, target: &str, creates_dataset: bool, kind: DatasetKind) -> ReceiveSpec {
+        let snapshot = SnapshotName::parse(&format!("{}/{target}", self.root)).unwrap();
+        ReceiveSpec {
+            snapshot,
+            origin: None,
+            creates_dataset,
+            kind,
+        }
+    }
+
+    /// Moves one stream; after `cut` bytes, where given, it breaks off.
+    fn transfer(&self, send: &SendSpec, receive: &ReceiveSpec, cut: Option<usize>) -> Result<usize, String> {
+        let mut outgoing = self.source.send(send).unwrap();
+        let mut incoming = self.target.receive(receive).unwrap();
+        let (mut moved, mut broken) = (0, None);
+        {
+            let mut from = outgoing.stream(&self.stop).unwrap();
+            let mut to = incoming.stream(&self.stop).unwrap();
+            let mut buffer = vec![0; 128 << 10];
+            'stream: while cut.is_none_or(|cut| moved < cut) {
+                let read = from.read_within(&mut buffer, None).unwrap().unwrap();
+                if read == 0 {
+                    break;
+                }
+                let mut rest = &buffer[..read];
+                while !rest.is_empty() {
+                    match to.write_some(rest) {
+                        Ok(wrote) => rest = &rest[wrote..],
+                        Err(error) => {
+                            broken = Some(error.to_string());
+                            break 'stream;
+                        }
+                    }
+                }
+                moved += read;
+            }
+        }
+        if let Some(broken) = broken {
+            let own = incoming
+                .abort()
+                .map(|error| format!("{error}: {}", error.problem));
+            return Err(own.unwrap_or(broken));
+        }
+        if cut.is_some() {
+            assert!(incoming.abort().is_none(), "a cut is no failure of the receiver");
+            return Ok(moved);
+        }
+        outgoing.finish().unwrap();
+        incoming
+            .finish()
+            .map_err(|error| format!("{error}: {}", error.problem))?;
+        Ok(moved)
+    }
+
+    fn listed(&self, relative: &str) -> zhaul::model::Dataset {
+        let listing = self.target.list(&self.root).unwrap();
+        listing.get(&self.root.child(relative).unwrap()).unwrap().clone()
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        destroy(&self.root);
+    }
+}
+
+fn destroy(root: &DatasetName) {
+    // Fails where it does not exist, which is what is wanted.
+    let quiet = Command::new("zfs")
+        .args(["destroy", "-R", root.as_str()])
+        .stderr(Stdio::null())
+        .status();
+    quiet.expect("zfs can be run");
+}
+
+fn send(dataset: &DatasetName, to: &str, base: Option<(PointKind, &str)>) -> SendSpec {
+    let encryption = match property("encryption", dataset.as_str()).as_str() {
+        "off" => Encryption::Off,
+        _ => Encryption::On,
+    };
+    let base = base.map(|(kind, name)| (kind, point(name)));
+    SendSpec {
+        snapshot: snapshot(dataset, to),
+        base,
+        resume: None,
+        encryption,
+    }
+}
+
+fn point(name: &str) -> PointName {
+    PointName::new(name).unwrap()
+}
+
+fn guid(object: &str) -> Guid {
+    Guid(property("guid", object).parse().unwrap())
+}
+
+/// Fills a volume with data that does not compress.
+fn fill(volume: &DatasetName, mebibytes: u32) {
+    let seconds = std::time::Instant::now();
+    let link = format!("/dev/zvol/{volume}");
+    while !std::path::Path::new(&link).exists() {
+        assert!(seconds.elapsed().as_secs() < 20, "{link} does not appear");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let status = Command::new("dd")
+        .args([
+            "if=/dev/urandom",
+            &format!("of={link}"),
+            "bs=1M",
+            &format!("count={mebibytes}"),
+            "status=none",
+        ])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+#[test]
+fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
+    let pair = Pair::new("hosts-volume");
+    let volume = pair.scratch.child("vm-1");
+    zfs(&["create", "-V", "32m", volume.as_str()]);
+    fill(&volume, 2);
+    pair.source.snapshot(&[snapshot(&volume, "a")]).unwrap();
+    let marks = [(snapshot(&volume, "a"), bookmark(&volume, "a"))];
+    pair.source.bookmark(&marks).unwrap();
+    pair.source
+        .bookmark(&marks)
+        .expect("the same bookmark again is fine");
+    let full = send(&volume, "a", None);
+    assert!(pair.source.estimate(&full).unwrap().0 > 2 << 20);
+    pair.transfer(&full, &pair.receive("vm 1@a", true, DatasetKind::Volume), None)
+        .unwrap();
+    let copy = pair.root.child("vm 1").unwrap();
+    assert_eq!(property("readonly", copy.as_str()), "on");
+    assert_eq!(property("volmode", copy.as_str()), "none");
+
+    let refusals = pair
+        .source
+        .destroy_snapshots(&volume, &[(point("a"), guid(&format!("{volume}@a")))]);
+    assert!(refusals.unwrap().is_empty());
+    fill(&volume, 12);
+    pair.source.snapshot(&[snapshot(&volume, "b")]).unwrap();
+    let mut spec = send(&volume, "b", Some((PointKind::Bookmark, "a")));
+    let receive = pair.receive("vm 1@b", false, DatasetKind::Volume);
+    pair.transfer(&spec, &receive, Some(6 << 20)).unwrap();
+    let partial = pair.listed("vm 1");
+    let token = partial.resume_token.expect("a cut receive can be resumed");
+    let token = ResumeToken::parse(&token).unwrap();
+    let flags = SendFlags {
+        large_block: token.large_block,
+        embed: token.embed,
+        compress: token.compress,
+        raw: token.raw,
+    };
+    let received_bytes = token.received_bytes;
+    spec.resume = Some(ResumePoint {
+        object: token.object,
+        offset: token.offset,
+        received_bytes,
+        flags,
+    });
+    let moved = pair.transfer(&spec, &receive, None).unwrap();
+    assert!(moved < 12 << 20, "{moved} bytes: all of it again");
+    let copied = pair.listed("vm 1");
+    assert_eq!(
+        copied.history.newest_snapshot().unwrap().guid,
+        guid(&format!("{volume}@b"))
+    );
+    assert_eq!(
+        (copied.kind, copied.resume_token, copied.written_bytes),
+        (DatasetKind::Volume, None, 0)
+    );
+}
+
+#[test]
+fn several_receives_share_a_session_and_a_refusal_says_why() {
+    let pair = Pair::new("hosts-several");
+    let dataset = pair.scratch.create("c");
+    for name in ["1", "2", "3"] {
+        pair.source.snapshot(&[snapshot(&dataset, name)]).unwrap();
+    }
+    let of_kind = |target: &str, is_new| pair.receive(target, is_new, DatasetKind::Filesystem);
+    pair.transfer(&send(&dataset, "1", None), &of_kind("c@1", true), None)
+        .unwrap();
+    let step = send(&dataset, "2", Some((PointKind::Snapshot, "1")));
+    pair.transfer(&step, &of_kind("c@2", false), None).unwrap();
+    let copy = pair.root.child("c").unwrap();
+    assert_eq!(property("mounted", copy.as_str()), "no");
+    assert_eq!(property("canmount", copy.as_str()), "noauto");
+    assert_eq!(property("readonly", copy.as_str()), "on");
+
+    pair.transfer(&step, &of_kind("c@2", false), None)
+        .expect("what is there already is no failure");
+    let full = send(&dataset, "3", None);
+    let refused = pair.transfer(&full, &of_kind("c@3", true), None).unwrap_err();
+    assert!(
+        refused.contains("nfs8: cannot receive into") && refused.contains("exists already"),
+        "{refused}"
+    );
+    let step = send(&dataset, "3", Some((PointKind::Snapshot, "2")));
+    pair.transfer(&step, &of_kind("c@3", false), None)
+        .expect("a failure does not spoil the next");
+
+    // An own line of the target's: a clone of its snapshot goes on with the source's.
+    let mut branch = of_kind("branch@3", true);
+    branch.origin = Some(snapshot(&copy, "2"));
+    pair.transfer(&step, &branch, None).unwrap();
+    let origin = pair.listed("branch").origin.unwrap();
+    assert_eq!(origin, snapshot(&copy, "2"));
+    let refusals = pair
+        .target
+        .destroy_snapshots(&copy, &[(point("2"), guid(&format!("{copy}@2")))])
+        .unwrap();
+    assert!(matches!(refusals.first().unwrap().problem, Problem::Cloned));
+}
+
+#[test]
+fn an_encrypted_dataset_stays_encrypted_without_its_key() {
+    let pair = Pair::new("hosts-raw");
+    let dataset = pair.scratch.child("secret");
+    let key = std::env::temp_dir().join("hosts-raw.key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    let location = format!("keylocation=file://{}", key.display());
+    let options = [
+        "create",
+        "-o",
+        "encryption=on",
+        "-o",
+        "keyformat=raw",
+        "-o",
+        &location,
+    ];
+    zfs(&[&options[..], &[dataset.as_str()]].concat());
+    pair.source.snapshot(&[snapshot(&dataset, "a")]).unwrap();
+    let spec = send(&dataset, "a", None);
+    assert_eq!(spec.encryption, Encryption::On);
+    pair.transfer(
+        &spec,
+        &pair.receive("secret@a", true, DatasetKind::Filesystem),
+        None,
+    )
+    .unwrap();
+    let copied = pair.listed("secret");
+    assert_eq!(copied.encryption, Encryption::On);
+    assert_eq!(property("keystatus", copied.name.as_str()), "unavailable");
+}
+
+#[test]
+fn what_is_held_stays_and_the_others_go() {
+    let pair = Pair::new("hosts-held");
+    let dataset = pair.root.child("d").unwrap();
+    pair.target.create_container(&dataset).unwrap();
+    let mut doomed = Vec::new();
+    for name in ["1", "2", "3", "4"] {
+        zfs(&["snapshot", &format!("{dataset}@{name}")]);
+        doomed.push((point(name), guid(&format!("{dataset}@{name}"))));
+    }
+    zfs(&["hold", "keep", &format!("{dataset}@2")]);
+    doomed[2].1 = Guid(1);
+    doomed.push((point("gone"), Guid(5)));
+    let refusals = pair.target.destroy_snapshots(&dataset, &doomed).unwrap();
+    let names: Vec<_> = refusals.iter().map(|refusal| refusal.name.as_str()).collect();
+    assert_eq!(names, ["2", "3"]);
+    assert!(
+        matches!(refusals[0].problem, Problem::Held) && matches!(refusals[1].problem, Problem::Changed(_))
+    );
+    let left: Vec<_> = pair
+        .listed("d")
+        .history
+        .points()
+        .map(|p| (p.name.to_string(), p.holds))
+        .collect();
+    assert_eq!(left, [("2".to_owned(), 1), ("3".to_owned(), 0)]);
+    zfs(&["release", "keep", &format!("{dataset}@2")]);
+}
+
+#[test]
+fn renames_rollbacks_and_destroys_check_the_guid() {
+    let pair = Pair::new("hosts-guid");
+    let dataset = pair.root.child("d").unwrap();
+    pair.target.create_container(&dataset).unwrap();
+    zfs(&["snapshot", &format!("{dataset}@a")]);
+    let (own, a) = (guid(dataset.as_str()), guid(&format!("{dataset}@a")));
+    let changed = |result: Result<(), zhaul::host::HostError>| {
+        assert!(matches!(result.unwrap_err().problem, Problem::Changed(_)));
+    };
+    let (old, new) = (point("a"), point("2026-Jan"));
+    changed(pair.target.rename_snapshot(&dataset, &old, Guid(1), &new));
+    changed(pair.target.rollback(&dataset, &old, Guid(1)));
+    pair.target.rollback(&dataset, &old, a).unwrap();
+    pair.target.rename_snapshot(&dataset, &old, a, &new).unwrap();
+    let aside = pair.root.child("d.superseded-2026-01-31").unwrap();
+    changed(pair.target.rename_dataset(&dataset, Guid(1), &aside));
+    pair.target.rename_dataset(&dataset, own, &aside).unwrap();
+    changed(pair.target.destroy_dataset(&aside, own, &[]));
+    changed(pair.target.destroy_dataset(&aside, Guid(1), &[(new.clone(), a)]));
+    pair.target.destroy_dataset(&aside, own, &[(new, a)]).unwrap();
+    let listing = pair.target.list(&pair.root).unwrap();
+    assert!(!listing.has_children(&pair.root));
+}
+
+#[test]
+fn nothing_there_and_could_not_ask_are_two_answers() {
+    let pair = Pair::new("hosts-nothing");
+    let nothing = pair.target.list(&pair.root.child("not there").unwrap()).unwrap();
+    assert_eq!(nothing.datasets().count(), 0);
+    let no_pool = pair
+        .target
+        .list(&DatasetName::new("nopool/x").unwrap())
+        .unwrap_err();
+    assert!(
+        no_pool.problem.to_string().contains("no pool nopool"),
+        "{}",
+        no_pool.problem
+    );
+    let ssh = Ssh {
+        host: "offline".to_owned(),
+        user: None,
+        port: None,
+        config: None,
+    };
+    let offline = Shell::new("offline", Machine::Ssh(ssh), &pair.stop)
+        .list(&pair.root)
+        .unwrap_err();
+    assert!(
+        matches!(offline.problem, Problem::Unreachable(_)),
+        "{}",
+        offline.problem
+    );
+    let missing = pair.source.list(&[pair.scratch.child("not-there")]).unwrap_err();
+    assert!(missing.object.ends_with("not-there") && matches!(missing.problem, Problem::NotFound));
+    let local = Shell::new("here", Machine::Local, &pair.stop);
+    assert!(local.list(&pair.root).unwrap().get(&pair.root).is_some());
+}
