@@ -1,8 +1,18 @@
 //! Tests on real OpenZFS. They need `/dev/zfs`, root and the lab's pools: `cargo lab test` runs them.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
 
+mod archiving;
 mod binding;
+mod breaking;
 mod hosts;
+mod look;
+mod outcome;
+mod parting;
 mod policy;
 mod pool;
+mod world;

@@ -1,0 +1,85 @@
+//! Runs that are killed, cut, refused or alone.
+
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::look::{self, assert_same_newest};
+use crate::world::World;
+
+const GUEST: &str = "subvol-101-disk-0";
+const DAY_1: &str = "2026-01-10T03:00:00Z";
+
+fn code(child: &mut std::process::Child) -> Option<i32> {
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn a_signal_ends_a_run_with_130_and_the_next_one_finishes_it() {
+    let mut world = World::new("signalled");
+    let files = world.filesystem(GUEST, 64);
+    for signal in [Signal::INT, Signal::TERM] {
+        world.policy.transfer = "rate = \"10MiB\"".to_owned();
+        let mut run = world.start(DAY_1, &[]);
+        world.wait_for_receive();
+        thread::sleep(Duration::from_millis(500));
+        look::signal(i32::try_from(run.id()).unwrap(), signal);
+        assert_eq!(code(&mut run), Some(130));
+        world.wait_for_quiet();
+    }
+    world.policy.transfer.clear();
+    world.run("2026-01-10T05:00:00Z");
+    assert_same_newest(&files, &world.backup(GUEST));
+}
+
+#[test]
+fn a_second_run_is_turned_away_and_the_lock_dies_with_its_holder() {
+    let mut world = World::new("locked");
+    world.filesystem(GUEST, 64);
+    world.policy.transfer = "rate = \"10MiB\"".to_owned();
+    let mut first = world.start(DAY_1, &[]);
+    world.wait_for_receive();
+    let second = world.run_with(DAY_1, &[]).expect_code(4);
+    assert!(second.stderr.contains(&first.id().to_string()), "{second:?}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    world.wait_for_quiet();
+    world.policy.transfer.clear();
+    world.run("2026-01-10T04:00:00Z");
+}
+
+#[test]
+fn killed_at_any_moment_the_next_plain_run_heals() {
+    let mut world = World::new("killed");
+    let files = world.filesystem(GUEST, 16);
+    let disk = world.volume("vm-100-disk-0", 16);
+    world.policy.source = "keep-last = 2".to_owned();
+    for round in 0_u32..8 {
+        let mut run = world.start(&format!("2026-01-1{round}T03:00:00Z"), &[]);
+        thread::sleep(Duration::from_millis(u64::from(60 + round * 110)));
+        run.kill().unwrap();
+        run.wait().unwrap();
+        world.wait_for_quiet();
+        world.write(GUEST, &format!("file-{round}"), 2);
+    }
+    world.run("2026-01-20T03:00:00Z");
+    assert_same_newest(&files, &world.backup(GUEST));
+    assert_same_newest(&disk, &world.backup("vm-100-disk-0"));
+    let run = world
+        .run_with("2026-01-20T04:00:00Z", &["--no-snapshot"])
+        .expect_code(0);
+    assert_eq!(run.actions(), Vec::<String>::new());
+}
+
+#[test]
+fn a_name_too_long_for_the_target_blocks_only_its_dataset() {
+    let mut world = World::new("too-long");
+    let long = "x".repeat(150);
+    world.filesystem(&long, 1);
+    let other = world.filesystem("short", 1);
+    let root = format!("{}/{}", world.backup_root(), "y".repeat(90));
+    world.policy.backup_at = Some(("nfs8".to_owned(), root.clone()));
+    world.run_as_planned(DAY_1, &[], 3);
+    assert_same_newest(&other, &format!("{root}/short"));
+}

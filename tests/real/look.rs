@@ -1,0 +1,215 @@
+//! Looks at ZFS behind zhaul's back: points, contents and processes, through `zfs`, mounts and devices alone.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{process, thread};
+
+use crate::pool::{property, zfs};
+
+const MIB: usize = 1 << 20;
+
+/// Different for each use, so that no two writes are alike.
+static SEED: AtomicU64 = AtomicU64::new(1);
+
+pub(crate) fn exists(name: &str) -> bool {
+    let output = Command::new("zfs")
+        .args(["list", "-H", "-o", "name", name])
+        .output();
+    output.unwrap().status.success()
+}
+
+fn points(kind: &str, dataset: &str) -> Vec<(String, String)> {
+    let rows = zfs(&[
+        "list",
+        "-Hp",
+        "-d",
+        "1",
+        "-t",
+        kind,
+        "-s",
+        "createtxg",
+        "-o",
+        "name,guid",
+        dataset,
+    ]);
+    let rows = rows.lines().map(|row| {
+        let (name, guid) = row.split_once('\t').unwrap();
+        let point = name.rsplit(['@', '#']).next().unwrap();
+        (point.to_owned(), guid.to_owned())
+    });
+    rows.collect()
+}
+
+/// The snapshots of one dataset in the order in which they were made; none if it does not exist.
+pub(crate) fn snapshots(dataset: &str) -> Vec<String> {
+    if !exists(dataset) {
+        return Vec::new();
+    }
+    points("snapshot", dataset)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect()
+}
+
+fn noise(mib: u64, mut write: impl FnMut(&[u8])) {
+    // xorshift64: enough that nothing finds a pattern.
+    let mut state = SEED
+        .fetch_add(1, Ordering::Relaxed)
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        | 1;
+    let mut block = vec![0; MIB];
+    for _ in 0..mib {
+        for word in block.chunks_exact_mut(8) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            word.copy_from_slice(&state.to_ne_bytes());
+        }
+        write(&block);
+    }
+}
+
+/// Makes or replaces a file with `mib` MiB that do not compress.
+pub(crate) fn write_file(dataset: &str, file: &str, mib: u64) {
+    let path = format!("{}/{file}", property("mountpoint", dataset));
+    let mut out = fs::File::create(path).unwrap();
+    noise(mib, |block| out.write_all(block).unwrap());
+    out.sync_all().unwrap();
+}
+
+/// The device of a volume, as soon as udev has made it.
+fn device(volume: &str) -> PathBuf {
+    let path = Path::new("/dev/zvol").join(volume);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !path.exists() {
+        assert!(Instant::now() < deadline, "{} does not appear", path.display());
+        thread::sleep(Duration::from_millis(10));
+    }
+    path
+}
+
+/// Writes `mib` MiB at `from_mib` of a volume, and a text at the very front, which is what `first` finds.
+pub(crate) fn write_device(volume: &str, from_mib: u64, mib: u64, text: &str) {
+    let mut out = fs::OpenOptions::new().write(true).open(device(volume)).unwrap();
+    out.seek(SeekFrom::Start(from_mib << 20)).unwrap();
+    noise(mib, |block| out.write_all(block).unwrap());
+    out.seek(SeekFrom::Start(from_mib << 20)).unwrap();
+    out.write_all(text.as_bytes()).unwrap();
+    out.sync_all().unwrap();
+}
+
+fn digest(hash: &mut DefaultHasher, mut from: impl std::io::Read) {
+    let mut block = vec![0; MIB];
+    loop {
+        match from.read(&mut block).unwrap() {
+            0 => return,
+            count => hash.write(&block[..count]),
+        }
+    }
+}
+
+/// A digest of all that a snapshot holds: every file's name and bytes, or every byte of a volume.
+pub(crate) fn content(snapshot: &str) -> u64 {
+    let (dataset, _) = snapshot.split_once('@').unwrap();
+    let mut hash = DefaultHasher::new();
+    if property("type", dataset) == "volume" {
+        let number = SEED.fetch_add(1, Ordering::Relaxed);
+        let parent = dataset.split('/').take(2).collect::<Vec<_>>().join("/");
+        let clone = format!("{parent}/look-{}-{number}", process::id());
+        zfs(&["clone", "-o", "volmode=dev", snapshot, &clone]);
+        digest(&mut hash, fs::File::open(device(&clone)).unwrap());
+        destroy_soon(&clone);
+    } else {
+        let directory = tempfile::tempdir().unwrap();
+        let run = |program: &str, args: &[&str]| {
+            let output = Command::new(program)
+                .args(args)
+                .arg(directory.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{program} {args:?}: {output:?}");
+        };
+        run("mount", &["-t", "zfs", "-o", "ro", snapshot]);
+        let mut files = Vec::new();
+        walk(directory.path(), &mut files);
+        files.sort();
+        for file in files {
+            let name = file.strip_prefix(directory.path()).unwrap();
+            hash.write(name.as_os_str().as_encoded_bytes());
+            digest(&mut hash, fs::File::open(&file).unwrap());
+        }
+        run("umount", &[]);
+    }
+    hash.finish()
+}
+
+fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+/// udev may still have a look at a new device.
+fn destroy_soon(volume: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !Command::new("zfs")
+        .args(["destroy", volume])
+        .output()
+        .unwrap()
+        .status
+        .success()
+    {
+        assert!(Instant::now() < deadline, "{volume} stays busy");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The newest snapshot of both must be the same one with the same content.
+pub(crate) fn assert_same_newest(source: &str, copy: &str) {
+    let newest = |dataset: &str| points("snapshot", dataset).pop().expect("it has a snapshot");
+    let (here, there) = (newest(source), newest(copy));
+    assert_eq!(here.1, there.1, "{source}@{} and {copy}@{}", here.0, there.0);
+    let (here, there) = (format!("{source}@{}", here.0), format!("{copy}@{}", there.0));
+    assert_eq!(content(&here), content(&there), "{here} and {there}");
+}
+
+/// Processes whose command line `wanted` says are meant.
+pub(crate) fn processes(wanted: impl Fn(&[String]) -> bool) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap() {
+        let entry = entry.unwrap();
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let mut line = Vec::new();
+        let read =
+            fs::File::open(entry.path().join("cmdline")).and_then(|mut file| file.read_to_end(&mut line));
+        if read.is_err() {
+            continue;
+        }
+        let words = line
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned());
+        if wanted(&words.collect::<Vec<_>>()) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Sends a signal to a process of the test's own.
+pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    // It may have ended just now.
+    rustix::process::kill_process(pid, signal).ok();
+}

@@ -1,0 +1,103 @@
+//! What a run of `zhaul` came to: exit code, output, and its report.
+
+use std::fmt;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A finished run.
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "exit code {:?}\n--- stdout\n{}\n--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+/// A step of a report: what it did, where, to what end.
+#[derive(Debug, Clone)]
+pub(crate) struct Did {
+    pub(crate) action: String,
+    pub(crate) place: String,
+    pub(crate) moved_bytes: u64,
+}
+
+impl Run {
+    pub(crate) fn of(mut command: Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The steps of the plan or report, without what was estimated or came of them.
+    pub(crate) fn plain_steps(&self) -> Vec<Value> {
+        let mut steps = self.json()["steps"].as_array().unwrap().clone();
+        for step in &mut steps {
+            let step = step.as_object_mut().unwrap();
+            step.retain(|key, _| key != "estimated_bytes" && key != "result");
+        }
+        steps
+    }
+
+    /// The steps of a report.
+    pub(crate) fn did(&self) -> Vec<Did> {
+        let json = self.json();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let steps = json["steps"].as_array().unwrap().iter();
+        steps
+            .map(|step| Did {
+                action: text(&step["action"]["action"]),
+                place: step["place"]
+                    .as_str()
+                    .map_or_else(|| text(&step["place"]["target"]), str::to_owned),
+                moved_bytes: step["result"]["moved_bytes"].as_u64().unwrap_or(0),
+            })
+            .collect()
+    }
+
+    /// The kinds of the steps, in their order.
+    pub(crate) fn actions(&self) -> Vec<String> {
+        self.did().into_iter().map(|did| did.action).collect()
+    }
+
+    /// The transfers to a target.
+    pub(crate) fn sends(&self, place: &str) -> Vec<Did> {
+        let is_send = |did: &Did| did.action == "send" && did.place == place;
+        self.did().into_iter().filter(is_send).collect()
+    }
+
+    /// Bytes moved to a target, by all transfers that were completed.
+    pub(crate) fn moved(&self, place: &str) -> u64 {
+        self.sends(place).iter().map(|did| did.moved_bytes).sum()
+    }
+
+    /// Whether the report says so: one of its findings has this severity and this phrase.
+    pub(crate) fn finds(&self, severity: &str, phrase: &str) -> bool {
+        let json = self.json();
+        let findings = json["findings"].as_array().unwrap();
+        findings.iter().any(|finding| {
+            let says = |key: &str| finding[key].as_str().is_some_and(|text| text.contains(phrase));
+            finding["severity"] == severity && (says("what") || says("advice") || says("dataset"))
+        })
+    }
+}

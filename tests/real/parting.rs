@@ -1,0 +1,88 @@
+//! Where source and target have parted, and what no run may touch.
+
+use crate::look::{self, assert_same_newest, snapshots};
+use crate::pool::zfs;
+use crate::world::World;
+
+const DAY_1: &str = "2026-01-10T03:00:00Z";
+const DAY_2: &str = "2026-01-11T03:00:00Z";
+const DAY_3: &str = "2026-01-12T03:00:00Z";
+
+#[test]
+fn a_rolled_back_source_heals_its_backup() {
+    let mut world = World::new("rolled-back");
+    let files = world.filesystem("subvol-101-disk-0", 2);
+    world.run(DAY_1);
+    world.write("subvol-101-disk-0", "bad", 2);
+    world.run(DAY_2);
+    zfs(&["rollback", "-r", &format!("{files}@2026-01-10-030000")]);
+    world.write("subvol-101-disk-0", "good", 2);
+    world.run_as_planned(DAY_3, &[], 0);
+    let copy = world.backup("subvol-101-disk-0");
+    assert_eq!(snapshots(&copy), ["2026-01-10-030000", "2026-01-12-030000"]);
+    assert_same_newest(&files, &copy);
+}
+
+#[test]
+fn a_guest_made_anew_gets_a_new_line_and_the_old_one_expires() {
+    let mut world = World::new("made-anew");
+    world.policy.backup = "keep-superseded = \"30d\"".to_owned();
+    let files = world.filesystem("subvol-101-disk-0", 1);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &files]);
+    world.filesystem("subvol-101-disk-0", 1);
+    world.run_as_planned(DAY_2, &[], 0);
+    let aside = format!(
+        "{}.superseded-2026-01-11-030000",
+        world.backup("subvol-101-disk-0")
+    );
+    assert_eq!(snapshots(&aside), ["2026-01-10-030000"]);
+    assert_same_newest(&files, &world.backup("subvol-101-disk-0"));
+    world.run("2026-02-09T03:00:00Z");
+    assert!(look::exists(&aside), "not yet 30 days");
+    world.run_as_planned("2026-02-11T03:00:00Z", &[], 0);
+    assert!(!look::exists(&aside));
+}
+
+#[test]
+fn a_target_with_data_and_no_snapshot_is_refused_and_the_others_are_served() {
+    let mut world = World::new("unknown-data");
+    world.filesystem("subvol-101-disk-0", 1);
+    let other = world.filesystem("subvol-102-disk-0", 1);
+    let there = world.backup("subvol-101-disk-0");
+    zfs(&["create", "-p", &there]);
+    look::write_file(&there, "precious", 1);
+    let run = world.run_as_planned(DAY_1, &[], 3);
+    assert!(run.finds("blocked", "without a snapshot"), "{run:?}");
+    assert_eq!(snapshots(&there), Vec::<String>::new());
+    assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
+}
+
+#[test]
+fn volumes_of_a_guest_are_of_one_moment_and_what_is_opted_out_is_left() {
+    let mut world = World::new("guests");
+    for name in [
+        "vm-100-disk-0",
+        "vm-100-disk-1",
+        "vm-100-disk-2",
+        "vm-200-disk-0",
+        "vm-900-disk-0",
+    ] {
+        world.filesystem(name, 1);
+    }
+    world.set("vm-200-disk-0", "zhaul:backup=off");
+    let directory = world.directory().join("pve/qemu-server");
+    std::fs::create_dir_all(&directory).unwrap();
+    let text = "scsi0: z:vm-100-disk-0\nscsi1: z:vm-100-disk-1\nscsi2: z:vm-100-disk-2,backup=0\n";
+    std::fs::write(directory.join("100.conf"), text).unwrap();
+    let pve = world.directory().join("pve");
+    let pattern = world.guest("vm-9*");
+    world.policy.source = format!("guest-config = {pve:?}\nexclude = [{pattern:?}]");
+    world.run(DAY_1);
+    let name = "2026-01-10-030000";
+    assert_eq!(world.txg("vm-100-disk-0", name), world.txg("vm-100-disk-1", name));
+    for left in ["vm-100-disk-2", "vm-200-disk-0", "vm-900-disk-0"] {
+        assert_eq!(snapshots(&world.guest(left)), Vec::<String>::new(), "{left}");
+        assert!(!look::exists(&world.backup(left)), "{left}");
+    }
+}
