@@ -74,7 +74,6 @@ fn archive(on_divergence: ArchiveDivergence) -> TargetKind {
 
 fn policy(kind: TargetKind) -> Policy {
     Policy {
-        selected: Vec::new(),
         roots: vec![SourceRoot {
             dataset: name("rpool/data"),
             include_root: false,
