@@ -6,7 +6,6 @@
 mod guests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::thread;
 
 use crate::channel::Ssh;
@@ -105,18 +104,6 @@ pub fn inventory(
 fn answer(listed: Result<Listing, HostError>) -> Answer {
     match listed {
         Ok(listing) => Answer::Listed(listing),
-        Err(error) => Answer::CouldNotAsk(chain(&error)),
+        Err(error) => Answer::CouldNotAsk(error.chain()),
     }
-}
-
-/// The error and its causes, outermost first.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

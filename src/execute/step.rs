@@ -158,21 +158,9 @@ fn outcome(result: Result<Told, HostError>, seconds: Duration) -> Outcome {
         Err(error) => {
             let advice = advice::for_problem(&error.problem).to_owned();
             Outcome::Failed {
-                error: chain(&error),
+                error: error.chain(),
                 advice,
             }
         }
     }
-}
-
-/// An error and its causes in one line, outermost first.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

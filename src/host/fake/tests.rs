@@ -1,4 +1,4 @@
-//! The fake's transfers, crashes and tokens; its rules one by one are in `tests/agreement`, where real pools check them.
+//! The fake's transfers, crashes and tokens.
 
 use std::io::Write;
 
