@@ -52,9 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What cargo tells its build scripts.
 fn cargo(variable: &str) -> Result<String, Box<dyn Error>> {
     let value = env::var_os(variable).ok_or_else(|| format!("cargo does not set {variable}"))?;
-    Ok(value
-        .into_string()
-        .map_err(|_| format!("{variable} is not UTF-8"))?)
+    Ok(value.into_string().map_err(|_| format!("{variable} is not UTF-8"))?)
 }
 
 /// The first word of every line that is not a comment; a line without its second word, the release, is an error.
@@ -84,11 +82,7 @@ fn trampolines(arch: &str, symbols: &[(&str, String)]) -> Result<String, std::fm
     let mut text = String::from("core::arch::global_asm!(r#\"\n");
     // A slot that nobody filled leads here: an abort is better than a jump to nowhere.
     text += ".pushsection .text.zhaul_zfs_unloaded,\"ax\",@progbits\n.p2align 4\nzhaul_zfs_unloaded:\n";
-    text += if arch == "x86_64" {
-        "    jmp abort@PLT\n"
-    } else {
-        "    b abort\n"
-    };
+    text += if arch == "x86_64" { "    jmp abort@PLT\n" } else { "    b abort\n" };
     text += ".popsection\n";
     text += ".pushsection .data.zhaul_zfs_slots,\"aw\",@progbits\n.p2align 3\n";
     text +=
@@ -107,40 +101,21 @@ fn trampolines(arch: &str, symbols: &[(&str, String)]) -> Result<String, std::fm
             writeln!(text, "    jmp *zhaul_zfs_slots+{offset}(%rip)")?;
         } else {
             writeln!(text, "    adrp x16, zhaul_zfs_slots+{offset}")?;
-            writeln!(
-                text,
-                "    ldr x16, [x16, :lo12:zhaul_zfs_slots+{offset}]\n    br x16"
-            )?;
+            writeln!(text, "    ldr x16, [x16, :lo12:zhaul_zfs_slots+{offset}]\n    br x16")?;
         }
         writeln!(text, ".size {symbol},.-{symbol}\n.popsection")?;
     }
-    text += if arch == "x86_64" {
-        "\"#, options(att_syntax, raw));\n\n"
-    } else {
-        "\"#, options(raw));\n\n"
-    };
+    text += if arch == "x86_64" { "\"#, options(att_syntax, raw));\n\n" } else { "\"#, options(raw));\n\n" };
 
     let count = symbols.len();
-    writeln!(
-        text,
-        "/// Where each slot's function comes from, in the order of the slots."
-    )?;
+    writeln!(text, "/// Where each slot's function comes from, in the order of the slots.")?;
     writeln!(text, "pub(super) const SYMBOLS: [(Origin, &CStr); {count}] = [")?;
     for (origin, symbol) in symbols {
         writeln!(text, "    (Origin::{origin}, c\"{symbol}\"),")?;
     }
     writeln!(text, "];\n")?;
-    writeln!(
-        text,
-        "// SAFETY: the assembly above defines exactly {count} pointers under this name."
-    )?;
-    writeln!(
-        text,
-        "unsafe extern \"C\" {{\n    #[link_name = \"zhaul_zfs_slots\"]"
-    )?;
-    writeln!(
-        text,
-        "    pub(super) safe static SLOTS: [AtomicPtr<c_void>; {count}];\n}}"
-    )?;
+    writeln!(text, "// SAFETY: the assembly above defines exactly {count} pointers under this name.")?;
+    writeln!(text, "unsafe extern \"C\" {{\n    #[link_name = \"zhaul_zfs_slots\"]")?;
+    writeln!(text, "    pub(super) safe static SLOTS: [AtomicPtr<c_void>; {count}];\n}}")?;
     Ok(text)
 }

@@ -1,11 +1,7 @@
 //! How long planning takes and how much memory an inventory and its plan need: 2,000 datasets with 500 points each, on the
 //! source, a backup and an archive together. `cargo bench --bench plan`; the figures to hold are 1 s and 300 MiB.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a bench prints and fails by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench prints and fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -26,9 +22,7 @@ const BACKUP: u64 = 180;
 const MONTHS: u64 = 20;
 
 fn point(kind: PointKind, policy: &Policy, dataset: u64, age: u64, now: Timestamp) -> Point {
-    let at = now
-        .checked_sub(SignedDuration::from_hours(i64::try_from(age).unwrap() * 6))
-        .unwrap();
+    let at = now.checked_sub(SignedDuration::from_hours(i64::try_from(age).unwrap() * 6)).unwrap();
     Point {
         kind,
         name: policy.name_format.name(at).unwrap(),
@@ -93,32 +87,21 @@ fn main() {
     let snapshot = |id, age| point(PointKind::Snapshot, &policy, id, age, now);
     let source = listing("rpool/data", |id| {
         let bookmarks = (1..=BOOKMARKS).map(|age| point(PointKind::Bookmark, &policy, id, age, now));
-        bookmarks
-            .chain((1..=LOCAL).map(|age| snapshot(id, age)))
-            .collect()
+        bookmarks.chain((1..=LOCAL).map(|age| snapshot(id, age))).collect()
     });
     let mut targets = BTreeMap::new();
     for target in &policy.targets {
         let root = target.root.as_str();
         let answer = match target.kind {
             TargetKind::Backup(_) => listing(root, |id| (1..=BACKUP).map(|age| snapshot(id, age)).collect()),
-            TargetKind::Archive(_) => listing(root, |id| {
-                (1..=MONTHS).map(|month| snapshot(id, month * 10)).collect()
-            }),
+            TargetKind::Archive(_) => {
+                listing(root, |id| (1..=MONTHS).map(|month| snapshot(id, month * 10)).collect())
+            }
         };
         targets.insert(TargetName(target.name.0.clone()), answer);
     }
-    let inventory = Inventory {
-        source,
-        targets,
-        guests: Vec::new(),
-    };
-    let request = Request {
-        now,
-        take_snapshot: true,
-        force_archive: false,
-        guests: Vec::new(),
-    };
+    let inventory = Inventory { source, targets, guests: Vec::new() };
+    let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let started = Instant::now();
     let plan = plan(&policy, &inventory, &request).unwrap();
     let took = started.elapsed();

@@ -14,20 +14,9 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("policy", &["model"]),
     ("plan", &["policy", "model"]),
     ("host", &["channel", "stream", "zfs", "model"]),
-    (
-        "discover",
-        &["host", "channel", "stream", "zfs", "policy", "plan", "model"],
-    ),
-    (
-        "execute",
-        &["host", "channel", "stream", "zfs", "policy", "plan", "model"],
-    ),
-    (
-        "cli",
-        &[
-            "discover", "execute", "host", "channel", "stream", "zfs", "policy", "plan", "model",
-        ],
-    ),
+    ("discover", &["host", "channel", "stream", "zfs", "policy", "plan", "model"]),
+    ("execute", &["host", "channel", "stream", "zfs", "policy", "plan", "model"]),
+    ("cli", &["discover", "execute", "host", "channel", "stream", "zfs", "policy", "plan", "model"]),
 ];
 
 /// What pure code cannot do: it would have to name one of these.
@@ -81,9 +70,7 @@ fn module(path: &Path) -> Option<String> {
 /// The code without comments and without the unit tests, which may name what they like.
 fn code(text: &str) -> String {
     let product = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
-    let lines = product
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"));
+    let lines = product.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -91,9 +78,7 @@ fn code(text: &str) -> String {
 fn named_modules(code: &str) -> Vec<String> {
     let mut named = Vec::new();
     for rest in code.split("crate::").skip(1) {
-        let group = rest
-            .strip_prefix('{')
-            .map(|group| group.split('}').next().unwrap_or(group));
+        let group = rest.strip_prefix('{').map(|group| group.split('}').next().unwrap_or(group));
         let parts: Vec<&str> = group.map_or_else(|| vec![rest], |group| group.split(',').collect());
         for part in parts {
             let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -111,10 +96,7 @@ fn a_module_names_only_lower_ones() {
         let Some(own) = module(&path) else { continue };
         let allowed = LAYERS.iter().find(|(name, _)| *name == own);
         let Some((_, allowed)) = allowed else {
-            wrong.push(format!(
-                "{}: module {own} is not in the table of layers",
-                path.display()
-            ));
+            wrong.push(format!("{}: module {own} is not in the table of layers", path.display()));
             continue;
         };
         for named in named_modules(&code(&text)) {
@@ -164,10 +146,7 @@ fn unsafe_lives_in_zfs_and_printing_in_cli() {
             }
         }
         if code.contains("use crate::*") || code.contains("use super::*") {
-            wrong.push(format!(
-                "{}: a glob import hides what it depends on",
-                path.display()
-            ));
+            wrong.push(format!("{}: a glob import hides what it depends on", path.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -191,12 +170,7 @@ fn no_drawers_without_an_owner_and_no_endless_files() {
         if ["utils", "util", "helpers", "common", "misc", "manager", "core"].contains(&stem.as_str()) {
             wrong.push(format!("{}: name the thing", path.display()));
         }
-        let lines = text
-            .split("#[cfg(test)]\nmod tests {")
-            .next()
-            .unwrap_or_default()
-            .lines()
-            .count();
+        let lines = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().count();
         if lines > 450 {
             wrong.push(format!("{}: {lines} lines", path.display()));
         }
@@ -206,12 +180,6 @@ fn no_drawers_without_an_owner_and_no_endless_files() {
 
 #[test]
 fn the_checks_can_fail() {
-    assert_eq!(
-        named_modules("use crate::{plan::Step, model}; crate::host::x()"),
-        ["plan", "model", "host"]
-    );
-    assert_eq!(
-        code("a\n// crate::cli\n#[cfg(test)]\nmod tests {\ncrate::cli"),
-        "a"
-    );
+    assert_eq!(named_modules("use crate::{plan::Step, model}; crate::host::x()"), ["plan", "model", "host"]);
+    assert_eq!(code("a\n// crate::cli\n#[cfg(test)]\nmod tests {\ncrate::cli"), "a");
 }

@@ -50,10 +50,7 @@ fn dataset(at: &str, points: &str) -> Dataset {
 }
 
 fn keep_last(last: u32) -> KeepRules {
-    KeepRules {
-        last: Some(last),
-        ..KeepRules::default()
-    }
+    KeepRules { last: Some(last), ..KeepRules::default() }
 }
 
 fn backup() -> TargetKind {
@@ -66,18 +63,12 @@ fn backup() -> TargetKind {
 }
 
 fn archive(on_divergence: ArchiveDivergence) -> TargetKind {
-    TargetKind::Archive(ArchiveRules {
-        catch_up: true,
-        on_divergence,
-    })
+    TargetKind::Archive(ArchiveRules { catch_up: true, on_divergence })
 }
 
 fn policy(kind: TargetKind) -> Policy {
     Policy {
-        roots: vec![SourceRoot {
-            dataset: name("rpool/data"),
-            include_root: false,
-        }],
+        roots: vec![SourceRoot { dataset: name("rpool/data"), include_root: false }],
         selected: Vec::new(),
         exclude: Vec::new(),
         name_format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
@@ -113,24 +104,14 @@ fn plan_of(policy: &Policy, now: &str, source: &str, target: Option<Dataset>) ->
         )]),
         guests: Vec::new(),
     };
-    let now: Timestamp = format!("2026-{}-{}T00:00:00Z", &now[..2], &now[2..])
-        .parse()
-        .unwrap();
-    let request = Request {
-        now,
-        take_snapshot: true,
-        force_archive: false,
-        guests: Vec::new(),
-    };
+    let now: Timestamp = format!("2026-{}-{}T00:00:00Z", &now[..2], &now[2..]).parse().unwrap();
+    let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     plan(policy, &inventory, &request).unwrap()
 }
 
 fn short(point: &impl ToString) -> String {
     let text = point.to_string();
-    match text
-        .strip_prefix("2026-")
-        .and_then(|rest| rest.strip_suffix("-000000"))
-    {
+    match text.strip_prefix("2026-").and_then(|rest| rest.strip_suffix("-000000")) {
         Some(day) if day.len() == 5 => day.replace('-', ""),
         _ => text,
     }
@@ -155,15 +136,9 @@ fn words(plan: &Plan) -> String {
                     |base| format!("{}{}..", base.kind.separator(), short(&base.name)),
                 );
                 let (from, to) = (short(transfer.snapshot.name()), short(transfer.target.name()));
-                let renamed = if from == to {
-                    String::new()
-                } else {
-                    format!(" as {to}")
-                };
-                let origin = transfer
-                    .origin
-                    .as_ref()
-                    .map_or_else(String::new, |origin| format!(" of {origin}"));
+                let renamed = if from == to { String::new() } else { format!(" as {to}") };
+                let origin =
+                    transfer.origin.as_ref().map_or_else(String::new, |origin| format!(" of {origin}"));
                 format!("send {base}@{from}{renamed}{origin}")
             }
             Action::DestroySnapshots { snapshots, .. } => {
@@ -180,16 +155,8 @@ fn words(plan: &Plan) -> String {
             Action::DestroyDataset { dataset, .. } => format!("destroy {dataset}"),
         });
     }
-    for finding in plan
-        .findings
-        .iter()
-        .filter(|finding| finding.severity > Severity::Note)
-    {
-        words.push(format!(
-            "{:?}: {}",
-            finding.severity,
-            finding.what.split(':').next().unwrap_or_default()
-        ));
+    for finding in plan.findings.iter().filter(|finding| finding.severity > Severity::Note) {
+        words.push(format!("{:?}: {}", finding.severity, finding.what.split(':').next().unwrap_or_default()));
     }
     words.join("; ")
 }
@@ -214,48 +181,13 @@ fn a_backup_follows_its_source_by_guid() {
             "@0118 @0119",
             "send @0119..@0120",
         ),
-        (
-            "a bookmark serves as base",
-            "#0110 #0119 @0119",
-            "@0110",
-            "send #0110..@0120",
-        ),
-        (
-            "a snapshot beats its bookmark",
-            "#0110 @0110",
-            "@0110",
-            "send @0110..@0120",
-        ),
-        (
-            "gaps before the base do not matter",
-            "#0118 @0118",
-            "@0115 @0118",
-            "send @0118..@0120",
-        ),
-        (
-            "a renamed base is the same",
-            "#0118 @0118=before-upgrade",
-            "@0118",
-            "send @before-upgrade..@0120",
-        ),
-        (
-            "renamed at the target too",
-            "#0118 @0118",
-            "@0118=weekly",
-            "send @0118..@0120",
-        ),
-        (
-            "a bookmark lost is made again",
-            "@0118",
-            "@0118",
-            "mark 0118; send @0118..@0120",
-        ),
-        (
-            "a doomed snapshot is no base",
-            "#0110 @0110 #0118 @0118!d",
-            "@0110 @0118",
-            "send #0118..@0120",
-        ),
+        ("a bookmark serves as base", "#0110 #0119 @0119", "@0110", "send #0110..@0120"),
+        ("a snapshot beats its bookmark", "#0110 @0110", "@0110", "send @0110..@0120"),
+        ("gaps before the base do not matter", "#0118 @0118", "@0115 @0118", "send @0118..@0120"),
+        ("a renamed base is the same", "#0118 @0118=before-upgrade", "@0118", "send @before-upgrade..@0120"),
+        ("renamed at the target too", "#0118 @0118", "@0118=weekly", "send @0118..@0120"),
+        ("a bookmark lost is made again", "@0118", "@0118", "mark 0118; send @0118..@0120"),
+        ("a doomed snapshot is no base", "#0110 @0110 #0118 @0118!d", "@0110 @0118", "send #0118..@0120"),
     ];
     check(&policy(backup()), "0120", cases);
 }
@@ -271,18 +203,8 @@ fn intermediates_are_sent_one_by_one() {
             "@0110",
             "send #0110..@0118; send @0118..@0119; send @0119..@0120",
         ),
-        (
-            "a full one first",
-            "#0118 @0118",
-            "-",
-            "send full @0118; send @0118..@0120",
-        ),
-        (
-            "only own ones",
-            "#0118 @0118 @m=manual",
-            "@0118",
-            "send @0118..@0120",
-        ),
+        ("a full one first", "#0118 @0118", "-", "send full @0118; send @0118..@0120"),
+        ("only own ones", "#0118 @0118 @m=manual", "@0118", "send @0118..@0120"),
     ];
     check(&policy, "0120", cases);
 }
@@ -362,12 +284,7 @@ fn a_backup_that_parted_is_repaired_or_stops() {
 #[test]
 fn months_are_archived_once_in_order() {
     let cases: &[Case] = &[
-        (
-            "a new installation waits for its first 1st",
-            "#0210 @0210",
-            "-",
-            "",
-        ),
+        ("a new installation waits for its first 1st", "#0210 @0210", "-", ""),
         (
             "the month is due, its oldest snapshot is it",
             "#0131 @0131 #0201 @0201 #0202 @0202",
@@ -412,37 +329,17 @@ fn months_are_archived_once_in_order() {
         "0201",
         &[
             ("on the 1st", "#0131 @0131", "-", "send full @0201 as 2026-Feb"),
-            (
-                "on the 1st, even at the first run",
-                "",
-                "-",
-                "send full @0201 as 2026-Feb",
-            ),
+            ("on the 1st, even at the first run", "", "-", "send full @0201 as 2026-Feb"),
         ],
     );
 }
 
 #[test]
 fn without_catch_up_only_the_first_counts() {
-    let strict = policy(TargetKind::Archive(ArchiveRules {
-        catch_up: false,
-        on_divergence: ArchiveDivergence::Stop,
-    }));
-    check(
-        &strict,
-        "0202",
-        &[("the 2nd is too late", "#0131 @0131 #0201 @0201", "-", "")],
-    );
-    check(
-        &strict,
-        "0201",
-        &[(
-            "the 1st is not",
-            "#0131 @0131",
-            "-",
-            "send full @0201 as 2026-Feb",
-        )],
-    );
+    let strict =
+        policy(TargetKind::Archive(ArchiveRules { catch_up: false, on_divergence: ArchiveDivergence::Stop }));
+    check(&strict, "0202", &[("the 2nd is too late", "#0131 @0131 #0201 @0201", "-", "")]);
+    check(&strict, "0201", &[("the 1st is not", "#0131 @0131", "-", "send full @0201 as 2026-Feb")]);
 }
 
 #[test]
@@ -450,22 +347,14 @@ fn an_archive_is_never_changed() {
     let parted = |on_divergence, target: &str| {
         let mut there = dataset(COPY, target);
         there.written_bytes = 1;
-        words(&plan_of(
-            &policy(archive(on_divergence)),
-            "0210",
-            "#0101 #0120 @0120",
-            Some(there),
-        ))
+        words(&plan_of(&policy(archive(on_divergence)), "0210", "#0101 #0120 @0120", Some(there)))
     };
     for (target, branch) in [
         (
             "@0101=2026-Jan @x=2026-Jan-15",
             "aside tank/copies/vm-1.branch-2026-02-10-000000; send #0101..@0210 as 2026-Feb of tank/copies/vm-1.branch-2026-02-10-000000@2026-Jan",
         ),
-        (
-            "@y=2026-Jan",
-            "aside tank/copies/vm-1.branch-2026-02-10-000000; send full @0210 as 2026-Feb",
-        ),
+        ("@y=2026-Jan", "aside tank/copies/vm-1.branch-2026-02-10-000000; send full @0210 as 2026-Feb"),
     ] {
         assert_eq!(parted(ArchiveDivergence::Branch, target), branch);
         let stopped = parted(ArchiveDivergence::Stop, target);
@@ -478,10 +367,7 @@ fn a_forced_archive_has_the_day_in_its_name() {
     let policy = policy(archive(ArchiveDivergence::Stop));
     let forced = |target: &str| {
         let inventory = Inventory {
-            source: Answer::Listed(Listing::new([
-                dataset("rpool/data", ""),
-                dataset(SOURCE, "#0201 @0201"),
-            ])),
+            source: Answer::Listed(Listing::new([dataset("rpool/data", ""), dataset(SOURCE, "#0201 @0201")])),
             targets: BTreeMap::from([(
                 TargetName("nfs".to_owned()),
                 Answer::Listed(Listing::new([dataset("tank/copies", ""), dataset(COPY, target)])),
@@ -489,19 +375,11 @@ fn a_forced_archive_has_the_day_in_its_name() {
             guests: Vec::new(),
         };
         let now = "2026-02-10T00:00:00Z".parse().unwrap();
-        let request = Request {
-            now,
-            take_snapshot: true,
-            force_archive: true,
-            guests: Vec::new(),
-        };
+        let request = Request { now, take_snapshot: true, force_archive: true, guests: Vec::new() };
         words(&plan(&policy, &inventory, &request).unwrap())
     };
     assert_eq!(forced("@0201=2026-Feb"), "send @0201..@0210 as 2026-Feb-10");
-    assert_eq!(
-        forced("@0201=2026-Feb @z=2026-Feb-10"),
-        "send @0201..@0210 as 2026-Feb-10-2"
-    );
+    assert_eq!(forced("@0201=2026-Feb @z=2026-Feb-10"), "send @0201..@0210 as 2026-Feb-10-2");
 }
 
 #[test]
@@ -545,48 +423,24 @@ fn names_go_up_though_the_clock_goes_back() {
     };
     assert_eq!(taken("@0119"), "2026-01-20-000000");
     assert_eq!(taken("@0120"), "2026-01-20-000001", "two runs in one second");
-    assert_eq!(
-        taken("@0121"),
-        "2026-01-21-000001",
-        "the clock was put back by a day"
-    );
-    assert_eq!(
-        taken("@20360101"),
-        "2026-01-20-000000",
-        "a name of ten years ahead is a mistake"
-    );
+    assert_eq!(taken("@0121"), "2026-01-21-000001", "the clock was put back by a day");
+    assert_eq!(taken("@20360101"), "2026-01-20-000000", "a name of ten years ahead is a mistake");
 }
 
 #[test]
 fn two_sources_for_one_name_are_refused() {
     let mut policy = policy(backup());
-    policy.roots.push(SourceRoot {
-        dataset: name("tank2"),
-        include_root: false,
-    });
+    policy.roots.push(SourceRoot { dataset: name("tank2"), include_root: false });
     let inventory = Inventory {
         source: Answer::Listed(Listing::new(
-            [
-                ("rpool/data", ""),
-                (SOURCE, ""),
-                ("tank2", ""),
-                ("tank2/vm-1", ""),
-            ]
-            .map(|(at, points)| dataset(at, points)),
+            [("rpool/data", ""), (SOURCE, ""), ("tank2", ""), ("tank2/vm-1", "")]
+                .map(|(at, points)| dataset(at, points)),
         )),
         targets: BTreeMap::from([(TargetName("nfs".to_owned()), Answer::Listed(Listing::default()))]),
         guests: Vec::new(),
     };
     let now = "2026-01-20T00:00:00Z".parse().unwrap();
-    let request = Request {
-        now,
-        take_snapshot: true,
-        force_archive: false,
-        guests: Vec::new(),
-    };
+    let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let error = plan(&policy, &inventory, &request).unwrap_err().to_string();
-    assert!(
-        error.contains("rpool/data/vm-1 and tank2/vm-1") && error.contains(COPY),
-        "{error}"
-    );
+    assert!(error.contains("rpool/data/vm-1 and tank2/vm-1") && error.contains(COPY), "{error}");
 }

@@ -82,19 +82,12 @@ mod tests {
             config: Some("/etc/zhaul/ssh config".into()),
         };
         let command = ssh.command("exec true");
-        let arguments: Vec<_> = command
-            .get_args()
-            .map(|a| a.to_string_lossy().into_owned())
-            .collect();
+        let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         let end = arguments.iter().position(|a| a == "--").unwrap();
         assert_eq!(arguments[end + 1..], ["-oProxyCommand=touch", "exec true"]);
         let user = arguments.iter().position(|a| a == "-l").unwrap();
         assert_eq!(arguments[user + 1], "-v", "getopt takes it as the value of -l");
         assert_eq!(arguments[3..5], ["-F", "/etc/zhaul/ssh config"]);
-        assert!(
-            arguments[..end]
-                .windows(2)
-                .any(|pair| pair == ["-o", "BatchMode=yes"])
-        );
+        assert!(arguments[..end].windows(2).any(|pair| pair == ["-o", "BatchMode=yes"]));
     }
 }

@@ -166,10 +166,7 @@ impl LogArgs {
 
 /// `zhaul run`.
 #[derive(Debug, Clone, Default, Args)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent flags of a command line"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
 pub(super) struct RunArgs {
     /// Show the plan with sizes and reasons, and change nothing
     #[arg(short = 'n', long, visible_alias = "dryrun")]
@@ -234,8 +231,7 @@ pub(super) struct StatusArgs {
 
 fn parse_guest(text: &str) -> Result<GuestId, String> {
     let id = text.parse().ok().filter(|id| (100..=999_999_999).contains(id));
-    id.map(GuestId)
-        .ok_or_else(|| "a guest's number is between 100 and 999999999".to_owned())
+    id.map(GuestId).ok_or_else(|| "a guest's number is between 100 and 999999999".to_owned())
 }
 
 fn parse_age(text: &str) -> Result<SignedDuration, String> {
@@ -270,24 +266,11 @@ mod tests {
             let name = sub.get_name();
             let about = sub.get_about().unwrap().to_string();
             assert!(!about.ends_with('.') && !about.contains('\n'), "{name}: {about}");
-            assert!(
-                sub.clone().render_help().to_string().contains("130  interrupted"),
-                "{name}"
-            );
-            assert!(
-                sub.clone()
-                    .render_long_help()
-                    .to_string()
-                    .contains("130  interrupted"),
-                "{name}"
-            );
+            assert!(sub.clone().render_help().to_string().contains("130  interrupted"), "{name}");
+            assert!(sub.clone().render_long_help().to_string().contains("130  interrupted"), "{name}");
             for arg in sub.get_arguments().filter(|arg| !arg.is_hide_set()) {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-                assert!(
-                    !help.is_empty() && !help.ends_with('.'),
-                    "{name}: {}: {help}",
-                    arg.get_id()
-                );
+                assert!(!help.is_empty() && !help.ends_with('.'), "{name}: {}: {help}", arg.get_id());
             }
         });
     }
@@ -314,10 +297,7 @@ mod tests {
             ("zhaul run -q -v", "cannot be used with"),
             ("zhaul run --at yesterday", "2026-02-01 03:00"),
             ("zhaul status --warn-after soon", "26h"),
-            (
-                "zhaul run --at 2026-02-01 --lab-clock 2026-02-01",
-                "cannot be used with",
-            ),
+            ("zhaul run --at 2026-02-01 --lab-clock 2026-02-01", "cannot be used with"),
         ];
         for (line, expected) in cases {
             let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();

@@ -21,11 +21,9 @@ use crate::policy::{
 pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
     let text = match command {
         ConfigCommand::Example => EXAMPLE.to_owned(),
-        ConfigCommand::Check {
-            policy,
-            show_datasets: false,
-            ..
-        } => policy_text(&policy_source::load(policy)?),
+        ConfigCommand::Check { policy, show_datasets: false, .. } => {
+            policy_text(&policy_source::load(policy)?)
+        }
         ConfigCommand::Check { policy, log, .. } => {
             let session = Session::open(policy, *log, None)?;
             let (inventory, listing) = session.source_inventory()?;
@@ -38,22 +36,14 @@ pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
 
 /// Which datasets each root selects, and which patterns match nothing below any root.
 fn selection_text(policy: &Policy, inventory: &Inventory, listing: &Listing, now: Timestamp) -> String {
-    let request = Request {
-        now,
-        take_snapshot: false,
-        force_archive: false,
-        guests: Vec::new(),
-    };
+    let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
     let selected = select(policy, inventory, listing, &request);
     let mut text = String::from("Selected\n");
     for root in &policy.roots {
         let of_root: Vec<_> = selected.iter().filter(|one| one.root == root).collect();
         let _ = writeln!(text, "  {} by {}", count(of_root.len(), "dataset"), root.dataset);
         for one in of_root {
-            let guest = one
-                .guest
-                .map(|guest| format!(", guest {}", guest.id))
-                .unwrap_or_default();
+            let guest = one.guest.map(|guest| format!(", guest {}", guest.id)).unwrap_or_default();
             let _ = writeln!(text, "    {}{guest}", one.dataset.name);
         }
     }
@@ -90,11 +80,7 @@ fn policy_text(policy: &Policy) -> String {
     let _ = writeln!(text, "  {}", keep_text(&policy.keep_local));
     match policy.keep_bookmarks {
         Some(number) => {
-            let _ = writeln!(
-                text,
-                "  the newest {} without a snapshot stay",
-                count(number, "bookmark")
-            );
+            let _ = writeln!(text, "  the newest {} without a snapshot stay", count(number, "bookmark"));
         }
         None => text.push_str("  bookmarks stay for ever\n"),
     }
@@ -102,10 +88,8 @@ fn policy_text(policy: &Policy) -> String {
         text.push_str(&target_text(target));
     }
     let transfer = &policy.transfer;
-    let rate = transfer.rate.map_or_else(
-        || "unlimited".to_owned(),
-        |rate| format!("at most {rate}/s in all"),
-    );
+    let rate =
+        transfer.rate.map_or_else(|| "unlimited".to_owned(), |rate| format!("at most {rate}/s in all"));
     let _ = writeln!(
         text,
         "Transfers\n  {} at a time, {} of buffer each, {rate}\n  one that stands still for {} is given up until the \
@@ -127,11 +111,7 @@ fn target_text(target: &Target) -> String {
             format!("{user}{host} by ssh{port}")
         }
     };
-    let what = if target.intermediates {
-        "every snapshot"
-    } else {
-        "the newest snapshot"
-    };
+    let what = if target.intermediates { "every snapshot" } else { "the newest snapshot" };
     let (kind, rules) = match &target.kind {
         TargetKind::Backup(rules) => ("Backup", backup_text(rules, what)),
         TargetKind::Archive(rules) => ("Archive", archive_text(rules)),
@@ -162,11 +142,7 @@ fn backup_text(rules: &BackupRules, what: &str) -> String {
 }
 
 fn archive_text(rules: &ArchiveRules) -> String {
-    let when = if rules.catch_up {
-        "or at the first run after it"
-    } else {
-        "and only then"
-    };
+    let when = if rules.catch_up { "or at the first run after it" } else { "and only then" };
     let divergence = match rules.on_divergence {
         ArchiveDivergence::Branch => {
             "where it has parted from the source, the old line is renamed aside and kept"
@@ -219,16 +195,10 @@ mod tests {
             host.create(name, DatasetKind::Volume).unwrap();
         }
         let root = DatasetName::new("tank/vm").unwrap();
-        let flags = Flags {
-            dataset: vec![root.clone()],
-            hostname: "pve0".to_owned(),
-            ..Flags::default()
-        };
+        let flags = Flags { dataset: vec![root.clone()], hostname: "pve0".to_owned(), ..Flags::default() };
         let mut policy = Policy::from_flags(&flags).unwrap();
-        policy.exclude = vec![
-            Pattern::new("tank/vm/scratch").unwrap(),
-            Pattern::new("tank/vm/nothing-*").unwrap(),
-        ];
+        policy.exclude =
+            vec![Pattern::new("tank/vm/scratch").unwrap(), Pattern::new("tank/vm/nothing-*").unwrap()];
         let listing = SourceHost::list(&host, &[root]).unwrap();
         let inventory = Inventory {
             source: Answer::Listed(listing.clone()),

@@ -90,10 +90,7 @@ pub(super) trait OrExit<T> {
 
 impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     fn or_exit(self, code: Code) -> Result<T, Failure> {
-        self.map_err(|error| Failure {
-            code,
-            error: error.into(),
-        })
+        self.map_err(|error| Failure { code, error: error.into() })
     }
 }
 
@@ -120,18 +117,10 @@ mod tests {
 
     #[test]
     fn a_failed_step_beats_a_blocked_dataset_and_an_interrupt_beats_both() {
-        let mut report = report(
-            plan(),
-            &Outcome::Skipped {
-                why: "not needed".to_owned(),
-            },
-        );
+        let mut report = report(plan(), &Outcome::Skipped { why: "not needed".to_owned() });
         report.plan.findings = vec![finding(Severity::Blocked)];
         assert_eq!(Code::of_report(&report), Code::Blocked);
-        report.outcomes[0] = Outcome::Failed {
-            error: "no".to_owned(),
-            advice: String::new(),
-        };
+        report.outcomes[0] = Outcome::Failed { error: "no".to_owned(), advice: String::new() };
         assert_eq!(Code::of_report(&report), Code::Failed);
         report.was_interrupted = true;
         assert_eq!(Code::of_report(&report), Code::Interrupted);
@@ -139,14 +128,7 @@ mod tests {
 
     #[test]
     fn the_help_lists_every_code() {
-        for code in [
-            Code::Done,
-            Code::Failed,
-            Code::Usage,
-            Code::Blocked,
-            Code::Busy,
-            Code::Interrupted,
-        ] {
+        for code in [Code::Done, Code::Failed, Code::Usage, Code::Blocked, Code::Busy, Code::Interrupted] {
             let line = format!("\n  {:<3}  ", code.number());
             assert!(EXIT_CODES_HELP.contains(&line), "{code:?}");
         }

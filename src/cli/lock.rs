@@ -57,20 +57,14 @@ fn pid_text(pid: Option<u32>) -> String {
 impl Lock {
     /// Takes the lock at `path` at once or not at all.
     pub(super) fn take(path: &Path) -> Result<Self, LockError> {
-        let io = |cause: io::Error| LockError::Io {
-            path: path.to_owned(),
-            cause,
-        };
+        let io = |cause: io::Error| LockError::Io { path: path.to_owned(), cause };
         for _ in 0..ATTEMPTS_MAX {
             let mut file = open(path)?;
             check(path, &file)?;
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(LockError::Held {
-                        path: path.to_owned(),
-                        pid: read_pid(&mut file),
-                    });
+                    return Err(LockError::Held { path: path.to_owned(), pid: read_pid(&mut file) });
                 }
                 Err(errno) => return Err(io(errno.into())),
             }
@@ -83,10 +77,7 @@ impl Lock {
                 return Ok(Self { _file: file });
             }
         }
-        Err(LockError::Unsafe {
-            path: path.to_owned(),
-            why: "it is replaced again and again",
-        })
+        Err(LockError::Unsafe { path: path.to_owned(), why: "it is replaced again and again" })
     }
 }
 
@@ -94,29 +85,17 @@ fn open(path: &Path) -> Result<File, LockError> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => Ok(File::from(fd)),
-        Err(rustix::io::Errno::LOOP) => Err(LockError::Unsafe {
-            path: path.to_owned(),
-            why: "it is a symbolic link",
-        }),
-        Err(errno) => Err(LockError::Io {
-            path: path.to_owned(),
-            cause: errno.into(),
-        }),
+        Err(rustix::io::Errno::LOOP) => {
+            Err(LockError::Unsafe { path: path.to_owned(), why: "it is a symbolic link" })
+        }
+        Err(errno) => Err(LockError::Io { path: path.to_owned(), cause: errno.into() }),
     }
 }
 
 /// Refuses what somebody else could have planted for us to lock and overwrite.
 fn check(path: &Path, file: &File) -> Result<(), LockError> {
-    let io = |cause: io::Error| LockError::Io {
-        path: path.to_owned(),
-        cause,
-    };
-    let refuse = |why| {
-        Err(LockError::Unsafe {
-            path: path.to_owned(),
-            why,
-        })
-    };
+    let io = |cause: io::Error| LockError::Io { path: path.to_owned(), cause };
+    let refuse = |why| Err(LockError::Unsafe { path: path.to_owned(), why });
     let found = file.metadata().map_err(io)?;
     if !found.is_file() {
         return refuse("it is not a regular file");
@@ -124,10 +103,7 @@ fn check(path: &Path, file: &File) -> Result<(), LockError> {
     if found.nlink() > 1 {
         return refuse("it has more than one name (hard links)");
     }
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let directory = std::fs::metadata(parent).map_err(io)?;
     let is_world_writable = directory.mode() & 0o002 != 0;
     if is_world_writable && found.uid() != rustix::process::geteuid().as_raw() {
@@ -179,10 +155,7 @@ mod tests {
         );
         drop(first);
         drop(take_free(&path));
-        assert_eq!(
-            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
@@ -198,12 +171,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         // Another process holds it and is killed.
-        let mut holder = Command::new("flock")
-            .arg("-F")
-            .arg(&path)
-            .args(["sleep", "30"])
-            .spawn()
-            .unwrap();
+        let mut holder = Command::new("flock").arg("-F").arg(&path).args(["sleep", "30"]).spawn().unwrap();
         while Lock::take(&path).is_ok() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -220,12 +188,7 @@ mod tests {
         let path = directory.path().join("lock");
 
         symlink(&victim, &path).unwrap();
-        assert!(
-            Lock::take(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("symbolic link")
-        );
+        assert!(Lock::take(&path).unwrap_err().to_string().contains("symbolic link"));
         std::fs::remove_file(&path).unwrap();
 
         std::fs::hard_link(&victim, &path).unwrap();
@@ -233,10 +196,7 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
 
         let error = Lock::take(directory.path()).unwrap_err();
-        assert!(
-            matches!(error, LockError::Io { .. } | LockError::Unsafe { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, LockError::Io { .. } | LockError::Unsafe { .. }), "{error}");
     }
 
     #[test]
@@ -251,20 +211,12 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         drop(take_free(&path));
         std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
-        assert!(
-            Lock::take(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("somebody else")
-        );
+        assert!(Lock::take(&path).unwrap_err().to_string().contains("somebody else"));
     }
 
     #[test]
     fn a_missing_directory_is_named() {
         let error = Lock::take(Path::new("/nonexistent/zhaul.lock")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cannot open the lock file /nonexistent/zhaul.lock"
-        );
+        assert_eq!(error.to_string(), "cannot open the lock file /nonexistent/zhaul.lock");
     }
 }

@@ -15,11 +15,7 @@ pub(super) fn start(level: u8, quiet: bool, screen: MultiProgress) {
         .with_target(level > 1)
         .with_ansi(io::stderr().is_terminal() && super::output::stderr_style().is_coloured);
     // Fails only where a log was started before; that one stays.
-    let started = if level == 0 {
-        format.without_time().try_init()
-    } else {
-        format.try_init()
-    };
+    let started = if level == 0 { format.without_time().try_init() } else { format.try_init() };
     drop(started);
 }
 
@@ -65,10 +61,7 @@ mod tests {
     fn every_level_is_a_valid_filter() {
         for level in 0..=4 {
             for quiet in [false, true] {
-                assert!(
-                    EnvFilter::try_new(directives(level, quiet)).is_ok(),
-                    "{level} {quiet}"
-                );
+                assert!(EnvFilter::try_new(directives(level, quiet)).is_ok(), "{level} {quiet}");
             }
         }
     }

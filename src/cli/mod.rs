@@ -34,11 +34,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             // Help and version go to stdout and are no errors. Nobody is left to tell if printing fails.
             drop(error.print());
-            return if error.use_stderr() {
-                Code::Usage.into()
-            } else {
-                Code::Done.into()
-            };
+            return if error.use_stderr() { Code::Usage.into() } else { Code::Done.into() };
         }
     };
     match carry_out(cli.command) {

@@ -57,16 +57,12 @@ pub(super) fn stderr_is_terminal() -> bool {
 
 /// Colour for stdout, if a person reads it and `NO_COLOR` (no-color.org) is not set.
 pub(super) fn stdout_style() -> Style {
-    Style {
-        is_coloured: stdout_is_terminal() && wants_colour(),
-    }
+    Style { is_coloured: stdout_is_terminal() && wants_colour() }
 }
 
 /// Colour for stderr, likewise.
 pub(super) fn stderr_style() -> Style {
-    Style {
-        is_coloured: stderr_is_terminal() && wants_colour(),
-    }
+    Style { is_coloured: stderr_is_terminal() && wants_colour() }
 }
 
 fn wants_colour() -> bool {
@@ -86,9 +82,7 @@ mod tests {
 
     #[test]
     fn an_error_is_printed_with_each_cause_once() {
-        let error = anyhow::anyhow!("no\x1b route")
-            .context("cannot reach nfs8")
-            .context("cannot list nfs8");
+        let error = anyhow::anyhow!("no\x1b route").context("cannot reach nfs8").context("cannot list nfs8");
         assert_eq!(
             error_text(&error, Style::default()),
             "error: cannot list nfs8\n  because: cannot reach nfs8\n  because: no\\u{1b} route\n"

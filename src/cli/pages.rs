@@ -21,8 +21,6 @@ pub(super) fn completions(shell: Shell) -> Result<Code, Failure> {
 /// Writes one manual page a command into `directory`.
 pub(super) fn manual(directory: &Path) -> Result<Code, Failure> {
     let context = || format!("cannot write manual pages into {}", directory.display());
-    clap_mangen::generate_to(Cli::command(), directory)
-        .with_context(context)
-        .or_exit(Code::Failed)?;
+    clap_mangen::generate_to(Cli::command(), directory).with_context(context).or_exit(Code::Failed)?;
     Ok(Code::Done)
 }

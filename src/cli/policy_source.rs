@@ -34,9 +34,7 @@ fn load_with_default(args: &PolicyArgs, default: &Path) -> anyhow::Result<Policy
 
 /// The file named, whether it exists or not; else the usual one, if it exists.
 fn file(args: &PolicyArgs, default: &Path) -> Option<PathBuf> {
-    args.config
-        .clone()
-        .or_else(|| default.exists().then(|| default.to_owned()))
+    args.config.clone().or_else(|| default.exists().then(|| default.to_owned()))
 }
 
 fn flags(args: &PolicyArgs) -> Flags {
@@ -63,33 +61,20 @@ mod tests {
     fn without_file_and_dataset_both_remedies_are_told() {
         let error = load_with_default(&PolicyArgs::default(), Path::new("/nonexistent.toml")).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("zhaul config example > /nonexistent.toml"),
-            "{text}"
-        );
+        assert!(text.contains("zhaul config example > /nonexistent.toml"), "{text}");
         assert!(text.contains("zhaul run --dataset"), "{text}");
     }
 
     #[test]
     fn the_old_scripts_defaults_follow_the_hostname() {
-        let args = PolicyArgs {
-            datasets: vec![dataset("tank/vm")],
-            ..PolicyArgs::default()
-        };
+        let args = PolicyArgs { datasets: vec![dataset("tank/vm")], ..PolicyArgs::default() };
         let policy = load_with_default(&args, Path::new("/nonexistent.toml")).unwrap();
-        let targets: Vec<_> = policy
-            .targets
-            .iter()
-            .map(|one| format!("{}:{}", one.name, one.root))
-            .collect();
+        let targets: Vec<_> = policy.targets.iter().map(|one| format!("{}:{}", one.name, one.root)).collect();
         let hostname = flags(&args).hostname;
         assert!(!hostname.is_empty());
         assert_eq!(
             targets,
-            [
-                format!("nfs8:tank/backup/{hostname}"),
-                format!("nfs9:tank/archive/{hostname}")
-            ]
+            [format!("nfs8:tank/backup/{hostname}"), format!("nfs9:tank/archive/{hostname}")]
         );
     }
 

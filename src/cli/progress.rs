@@ -55,20 +55,9 @@ pub(super) fn screen(is_wanted: bool) -> MultiProgress {
 impl Progress {
     /// Watches the run of `plan`.
     pub(super) fn new(screen: MultiProgress, plan: &Plan, estimates: &Estimates) -> Self {
-        let transfers = plan
-            .steps
-            .iter()
-            .filter(|step| matches!(step.action, Action::Send(_)))
-            .count();
-        let state = State {
-            transfers,
-            outstanding: estimates.clone(),
-            ..State::default()
-        };
-        Self {
-            screen,
-            state: Mutex::new(state),
-        }
+        let transfers = plan.steps.iter().filter(|step| matches!(step.action, Action::Send(_))).count();
+        let state = State { transfers, outstanding: estimates.clone(), ..State::default() };
+        Self { screen, state: Mutex::new(state) }
     }
 
     /// Takes everything off the screen.
@@ -112,14 +101,7 @@ impl Observer for Progress {
         }
         let expected = state.outstanding.get(&step.id).copied();
         let label = format!("{} -> {}", dataset_label(step), step.place);
-        state.running.insert(
-            step.id,
-            Running {
-                label,
-                expected,
-                shown: None,
-            },
-        );
+        state.running.insert(step.id, Running { label, expected, shown: None });
     }
 
     fn moved(&self, step: &Step, sample: &Sample) {
@@ -145,12 +127,7 @@ impl Observer for Progress {
             Outcome::Failed { error, .. } => format!("failed: {}", escape(error)),
             Outcome::Skipped { why } => format!("skipped: {}", escape(why)),
         };
-        tracing::info!(
-            "{} ({}): {}: {what}",
-            dataset_label(step),
-            step.place,
-            step_line(step)
-        );
+        tracing::info!("{} ({}): {}: {what}", dataset_label(step), step.place, step_line(step));
         if !matches!(step.action, Action::Send(_)) {
             return;
         }
@@ -175,14 +152,10 @@ impl State {
     fn total_line(&self) -> String {
         let samples = || self.running.values().filter_map(|running| running.shown.as_ref());
         let running_bytes = samples().fold(0_u64, |sum, (_, sample)| sum.saturating_add(sample.input_bytes));
-        let rate = samples().fold(0_u64, |sum, (_, sample)| {
-            sum.saturating_add(sample.input_bytes_per_second)
-        });
+        let rate =
+            samples().fold(0_u64, |sum, (_, sample)| sum.saturating_add(sample.input_bytes_per_second));
         let moved = self.moved_bytes.saturating_add(running_bytes);
-        let outstanding = self
-            .outstanding
-            .values()
-            .fold(0_u64, |sum, bytes| sum.saturating_add(bytes.0));
+        let outstanding = self.outstanding.values().fold(0_u64, |sum, bytes| sum.saturating_add(bytes.0));
         let expected = ByteCount(self.moved_bytes.saturating_add(outstanding));
         format!(
             "total  {} of {} transfers done  {}",
@@ -197,10 +170,7 @@ impl State {
 fn transfer_line(label: &str, expected: Option<ByteCount>, sample: &Sample) -> String {
     let moved = moved_text(sample.input_bytes, expected, sample.input_bytes_per_second);
     let buffer = percent(sample.buffer_used_bytes, sample.buffer_total_bytes).unwrap_or_default();
-    format!(
-        "{label}  {moved}  limited by {}  buffer {buffer}%",
-        sample.bottleneck
-    )
+    format!("{label}  {moved}  limited by {}  buffer {buffer}%", sample.bottleneck)
 }
 
 fn moved_text(moved: u64, expected: Option<ByteCount>, bytes_per_second: u64) -> String {
@@ -313,10 +283,7 @@ mod tests {
         assert_eq!(*paper.0.lock().unwrap(), "", "nothing has moved yet");
         progress.moved(&plan.steps[2], &sample(3 << 28));
         let drawn = paper.0.lock().unwrap().clone();
-        assert!(
-            drawn.contains("rpool/data/vm-100-disk-0 -> nfs8  768 MiB of 1.50 GiB, 50%"),
-            "{drawn}"
-        );
+        assert!(drawn.contains("rpool/data/vm-100-disk-0 -> nfs8  768 MiB of 1.50 GiB, 50%"), "{drawn}");
         let total = |progress: &Progress| progress.state().total_line();
         assert_eq!(
             total(&progress),

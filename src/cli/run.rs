@@ -31,11 +31,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
 
 fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     // Until the end of the run. A dry run changes nothing, so it may look while another run is active.
-    let _lock = if args.dry_run {
-        None
-    } else {
-        Some(take_lock(session)?)
-    };
+    let _lock = if args.dry_run { None } else { Some(take_lock(session)?) };
     let inventory = session.inventory()?;
     let plan = plan(&session.policy, &inventory, &request(args, session)).map_err(explain)?;
     let estimates = estimate(&plan, &inventory);
@@ -53,14 +49,11 @@ fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
 /// How the plan is carried out. Sizes cost a walk over the source's blocks, so only a person who watches gets them.
 fn settings(policy: &Policy, is_watched: bool) -> Settings {
     let transfer = &policy.transfer;
-    let rate = transfer
-        .rate
-        .and_then(|rate| NonZeroU64::new(rate.0))
-        .map(|rate| {
-            // One limit for all transfers of a run.
-            let clock = SystemClock::new(policy.time_zone.clone());
-            Arc::new(RateLimit::new(RateSchedule::constant(rate), clock))
-        });
+    let rate = transfer.rate.and_then(|rate| NonZeroU64::new(rate.0)).map(|rate| {
+        // One limit for all transfers of a run.
+        let clock = SystemClock::new(policy.time_zone.clone());
+        Arc::new(RateLimit::new(RateSchedule::constant(rate), clock))
+    });
     Settings {
         jobs: transfer.jobs,
         pump: PumpSettings {
@@ -87,10 +80,7 @@ fn take_lock(session: &Session) -> Result<Lock, Failure> {
             LockError::Held { .. } => Code::Busy,
             LockError::Unsafe { .. } | LockError::Io { .. } => Code::Usage,
         };
-        Failure {
-            code,
-            error: error.into(),
-        }
+        Failure { code, error: error.into() }
     })
 }
 
@@ -100,42 +90,29 @@ fn explain(error: PlanError) -> Failure {
         PlanError::Collision { .. } | PlanError::Name(_) => Code::Usage,
         PlanError::Source(_) => Code::Failed,
     };
-    Failure {
-        code,
-        error: error.into(),
-    }
+    Failure { code, error: error.into() }
 }
 
 fn show_plan(args: &RunArgs, plan: &Plan, estimates: &Estimates) -> Result<Code, Failure> {
     let text = if args.json {
         format!(
             "{}\n",
-            plan_json(plan, estimates)
-                .context("cannot write the plan as JSON")
-                .or_exit(Code::Failed)?
+            plan_json(plan, estimates).context("cannot write the plan as JSON").or_exit(Code::Failed)?
         )
     } else {
         plan_text(plan, estimates, output::stdout_style())
     };
-    output::print(&text)
-        .context("cannot print the plan")
-        .or_exit(Code::Failed)?;
+    output::print(&text).context("cannot print the plan").or_exit(Code::Failed)?;
     Ok(Code::of_findings(&plan.findings))
 }
 
 fn show_report(args: &RunArgs, report: &Report, took: Duration) -> Result<Code, Failure> {
     let is_watched = output::stdout_is_terminal() && !args.log.quiet;
-    output::complain(&failures_text(
-        report,
-        told_from(is_watched, args.log.quiet),
-        output::stderr_style(),
-    ));
+    output::complain(&failures_text(report, told_from(is_watched, args.log.quiet), output::stderr_style()));
     let text = if args.json {
         format!(
             "{}\n",
-            report_json(report, took)
-                .context("cannot write the report as JSON")
-                .or_exit(Code::Failed)?
+            report_json(report, took).context("cannot write the report as JSON").or_exit(Code::Failed)?
         )
     } else if is_watched {
         report_text(report, took)

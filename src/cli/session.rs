@@ -50,23 +50,12 @@ impl Session {
         signals::watch(move || asked.request()).or_exit(Code::Failed)?;
         let (source, targets) = discover::hosts(&policy, &cancel).or_exit(Code::Failed)?;
         let source = Box::new(source);
-        Ok(Self {
-            policy,
-            now,
-            cancel,
-            is_watched,
-            screen,
-            source,
-            targets,
-        })
+        Ok(Self { policy, now, cancel, is_watched, screen, source, targets })
     }
 
     /// Asks every host what it has.
     pub(super) fn inventory(&self) -> Result<Inventory, Failure> {
-        tracing::info!(
-            "asking this machine and {} targets what they have",
-            self.targets.len()
-        );
+        tracing::info!("asking this machine and {} targets what they have", self.targets.len());
         let inventory = discover::inventory(&self.policy, &*self.source, &self.targets);
         if self.cancel.is_requested() {
             return Err(anyhow::anyhow!("interrupted; nothing was changed")).or_exit(Code::Interrupted);
@@ -76,30 +65,19 @@ impl Session {
 
     /// Asks only this machine what it has.
     pub(super) fn source_inventory(&self) -> Result<(Inventory, Listing), Failure> {
-        let roots: Vec<_> = self
-            .policy
-            .roots
-            .iter()
-            .map(|root| root.dataset.clone())
-            .collect();
+        let roots: Vec<_> = self.policy.roots.iter().map(|root| root.dataset.clone()).collect();
         let listing = self.source.list(&roots).or_exit(Code::Failed)?;
         let guests = match &self.policy.guest_config {
             Some(directory) => discover::guests(directory).or_exit(Code::Failed)?,
             None => Vec::new(),
         };
-        let inventory = Inventory {
-            source: Answer::Listed(listing.clone()),
-            targets: BTreeMap::new(),
-            guests,
-        };
+        let inventory =
+            Inventory { source: Answer::Listed(listing.clone()), targets: BTreeMap::new(), guests };
         Ok((inventory, listing))
     }
 
     /// For the executor.
     pub(super) fn hosts(&self) -> Hosts<'_> {
-        Hosts {
-            source: &*self.source,
-            targets: &self.targets,
-        }
+        Hosts { source: &*self.source, targets: &self.targets }
     }
 }

@@ -25,25 +25,21 @@ pub(super) fn watch(stop: impl Fn() + Send + 'static) -> io::Result<()> {
         signal_hook::flag::register(*signal, Arc::clone(&asked))?;
     }
     let mut arriving = Signals::new(signals)?;
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            if arriving.forever().next().is_some() {
-                tracing::warn!(
-                    "stopping; what is half done will be resumed by the next run (once more ends at once)"
-                );
-                stop();
-            }
-        })?;
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        if arriving.forever().next().is_some() {
+            tracing::warn!(
+                "stopping; what is half done will be resumed by the next run (once more ends at once)"
+            );
+            stop();
+        }
+    })?;
     Ok(())
 }
 
 /// Whether the process was started with `signal` ignored, as the `SigIgn` mask of proc(5) has it.
 fn is_ignored(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or_default();
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
     u32::try_from(signal - 1).is_ok_and(|bit| mask.checked_shr(bit).is_some_and(|rest| rest & 1 == 1))
 }
 

@@ -36,11 +36,8 @@ impl FromStr for When {
         }
         let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, ""));
         let date: Date = date.parse().map_err(|_| WhenError)?;
-        let time = if time.is_empty() {
-            Time::midnight()
-        } else {
-            time.trim().parse().map_err(|_| WhenError)?
-        };
+        let time =
+            if time.is_empty() { Time::midnight() } else { time.trim().parse().map_err(|_| WhenError)? };
         Ok(Self::Civil(date.to_datetime(time)))
     }
 }
@@ -70,11 +67,7 @@ mod tests {
         assert_eq!(resolved("2026-02-01"), "2026-01-31T23:00:00Z");
         assert_eq!(resolved("2026-02-01 03:00"), "2026-02-01T02:00:00Z");
         assert_eq!(resolved("2026-07-01T03:00:15"), "2026-07-01T01:00:15Z");
-        assert_eq!(
-            resolved("2026-03-29 02:30"),
-            "2026-03-29T01:30:00Z",
-            "an hour that does not exist"
-        );
+        assert_eq!(resolved("2026-03-29 02:30"), "2026-03-29T01:30:00Z", "an hour that does not exist");
     }
 
     #[test]
@@ -85,15 +78,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in [
-            "",
-            "tomorrow",
-            "2026-13-01",
-            "2026-02-30",
-            "03:00",
-            "2026-02-01 25:00",
-            "2026-02-01[UTC]",
-        ] {
+        for text in
+            ["", "tomorrow", "2026-13-01", "2026-02-30", "03:00", "2026-02-01 25:00", "2026-02-01[UTC]"]
+        {
             assert!(text.parse::<When>().is_err(), "{text}");
         }
     }

@@ -24,10 +24,7 @@ pub struct GuestError {
 
 impl GuestError {
     fn new(path: &Path, cause: io::Error) -> Self {
-        Self {
-            path: path.display().to_string(),
-            cause,
-        }
+        Self { path: path.display().to_string(), cause }
     }
 }
 
@@ -67,10 +64,7 @@ fn files(directory: &Path) -> Result<Vec<(GuestId, PathBuf)>, GuestError> {
         if path.extension() != Some(OsStr::new("conf")) {
             continue;
         }
-        let id = path
-            .file_stem()
-            .and_then(OsStr::to_str)
-            .and_then(|stem| stem.parse().ok());
+        let id = path.file_stem().and_then(OsStr::to_str).and_then(|stem| stem.parse().ok());
         if let Some(id) = id {
             files.push((GuestId(id), path));
         }
@@ -81,9 +75,7 @@ fn files(directory: &Path) -> Result<Vec<(GuestId, PathBuf)>, GuestError> {
 fn read(path: &Path) -> io::Result<String> {
     use io::Read as _;
     let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(FILE_BYTES_MAX)
-        .read_to_end(&mut bytes)?;
+    fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
@@ -100,10 +92,7 @@ fn parse(id: GuestId, kind: Kind, text: &str) -> Guest {
     let mut snapshots = Vec::new();
     let mut section = Section::Current;
     for line in text.lines() {
-        let name = line
-            .trim_end()
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'));
+        let name = line.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         if let Some(name) = name {
             section = match PointName::new(name) {
                 Ok(name) if name.as_str() != "PENDING" && !name.as_str().starts_with("special:") => {
@@ -161,16 +150,11 @@ fn disk(kind: Kind, key: &str, value: &str) -> Option<Disk> {
     }
     let mut options = value.trim().split(',');
     let first = options.next().unwrap_or_default();
-    let location = first
-        .strip_prefix("file=")
-        .or(first.strip_prefix("volume="))
-        .unwrap_or(first);
+    let location = first.strip_prefix("file=").or(first.strip_prefix("volume=")).unwrap_or(first);
     let (_storage, volume) = location.split_once(':')?;
     // A linked clone names its template first: `base-100-disk-0/vm-101-disk-0`; `iso/x.iso` is no disk.
     let name = volume.rsplit('/').next().unwrap_or_default();
-    let is_volume = ["vm-", "base-", "subvol-", "basevol-"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix));
+    let is_volume = ["vm-", "base-", "subvol-", "basevol-"].iter().any(|prefix| name.starts_with(prefix));
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let options: Vec<&str> = options.map(str::trim).collect();
     if !is_volume || !name.chars().all(allowed) || options.contains(&"media=cdrom") {
@@ -183,10 +167,7 @@ fn disk(kind: Kind, key: &str, value: &str) -> Option<Disk> {
         (Kind::Container, _) => true,
         (Kind::Machine, _) => !says(["backup=0", "backup=no", "backup=off", "backup=false"]),
     };
-    Some(Disk {
-        volume: name.to_owned(),
-        is_backed_up,
-    })
+    Some(Disk { volume: name.to_owned(), is_backed_up })
 }
 
 #[cfg(test)]
@@ -230,11 +211,7 @@ mod tests {
         let (all, excluded) = volumes(&guest);
         let disks = [0, 1, 2, 3, 4, 5].map(|n| format!("vm-100-disk-{n}"));
         assert_eq!(all, disks);
-        assert_eq!(
-            excluded,
-            ["vm-100-disk-2"],
-            "what the snapshot said then does not count"
-        );
+        assert_eq!(excluded, ["vm-100-disk-2"], "what the snapshot said then does not count");
         assert_eq!(guest.snapshots, [PointName::new("before-upgrade").unwrap()]);
     }
 
@@ -247,10 +224,7 @@ mod tests {
             scsi0: local-zfs:vm-101-disk-9\n";
         let guest = parse(GuestId(101), Kind::Container, text);
         let (all, excluded) = volumes(&guest);
-        assert_eq!(
-            all,
-            ["subvol-101-disk-0", "subvol-101-disk-1", "subvol-101-disk-2"]
-        );
+        assert_eq!(all, ["subvol-101-disk-0", "subvol-101-disk-1", "subvol-101-disk-2"]);
         assert_eq!(excluded, ["subvol-101-disk-2"]);
     }
 
@@ -277,17 +251,8 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let found = guests(directory.path()).unwrap();
-        let ids: Vec<_> = found
-            .iter()
-            .map(|guest| (guest.id.0, guest.volumes.join(" ")))
-            .collect();
-        assert_eq!(
-            ids,
-            [
-                (100, "subvol-100-disk-0".to_owned()),
-                (200, "vm-200-disk-0".to_owned())
-            ]
-        );
+        let ids: Vec<_> = found.iter().map(|guest| (guest.id.0, guest.volumes.join(" "))).collect();
+        assert_eq!(ids, [(100, "subvol-100-disk-0".to_owned()), (200, "vm-200-disk-0".to_owned())]);
         fs::create_dir(directory.path().join("lxc/5.conf")).unwrap();
         let error = guests(directory.path()).unwrap_err();
         assert!(error.to_string().contains("lxc/5.conf"), "{error}");

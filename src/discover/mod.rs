@@ -25,12 +25,7 @@ pub fn hosts(policy: &Policy, stop: &Cancel) -> Result<(Local, Targets), LoadErr
     let shell = |name: &TargetName, address: &Address| {
         let machine = match address {
             Address::Local => Machine::Local,
-            Address::Ssh {
-                host,
-                user,
-                port,
-                config,
-            } => Machine::Ssh(Ssh {
+            Address::Ssh { host, user, port, config } => Machine::Ssh(Ssh {
                 host: host.clone(),
                 user: user.clone(),
                 port: *port,
@@ -40,11 +35,7 @@ pub fn hosts(policy: &Policy, stop: &Cancel) -> Result<(Local, Targets), LoadErr
         let shell: Box<dyn TargetHost> = Box::new(Shell::new(&name.0, machine, stop));
         (name.clone(), shell)
     };
-    let targets = policy
-        .targets
-        .iter()
-        .map(|target| shell(&target.name, &target.address))
-        .collect();
+    let targets = policy.targets.iter().map(|target| shell(&target.name, &target.address)).collect();
     Ok((Local::new(stop)?, targets))
 }
 
@@ -61,12 +52,7 @@ pub fn inventory(
     };
     // A root inside another one is listed with it.
     let mut roots: Vec<DatasetName> = Vec::new();
-    for root in policy
-        .roots
-        .iter()
-        .map(|root| &root.dataset)
-        .collect::<BTreeSet<_>>()
-    {
+    for root in policy.roots.iter().map(|root| &root.dataset).collect::<BTreeSet<_>>() {
         if !roots.iter().any(|above| root.is_within(above)) {
             roots.push(root.clone());
         }
@@ -76,9 +62,7 @@ pub fn inventory(
             .targets
             .iter()
             .map(|target| {
-                let asked = targets
-                    .get(&target.name)
-                    .map(|host| scope.spawn(|| host.list(&target.root)));
+                let asked = targets.get(&target.name).map(|host| scope.spawn(|| host.list(&target.root)));
                 (target.name.clone(), asked)
             })
             .collect();
@@ -93,11 +77,7 @@ pub fn inventory(
             };
             (name, answer)
         });
-        Inventory {
-            source,
-            targets: targets.collect(),
-            guests,
-        }
+        Inventory { source, targets: targets.collect(), guests }
     }))
 }
 

@@ -32,9 +32,7 @@ pub struct Hosts<'a> {
 
 impl std::fmt::Debug for Hosts<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hosts")
-            .field("targets", &self.targets.keys())
-            .finish_non_exhaustive()
+        f.debug_struct("Hosts").field("targets", &self.targets.keys()).finish_non_exhaustive()
     }
 }
 
@@ -58,12 +56,7 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Report {
-    let work = step::Work {
-        hosts,
-        settings,
-        observer,
-        cancel,
-    };
+    let work = step::Work { hosts, settings, observer, cancel };
     let outcomes = schedule::run(
         &plan.steps,
         settings.jobs,
@@ -72,9 +65,5 @@ pub fn run(
             observer.ended(step, outcome);
         },
     );
-    Report {
-        plan,
-        outcomes,
-        was_interrupted: cancel.is_requested(),
-    }
+    Report { plan, outcomes, was_interrupted: cancel.is_requested() }
 }

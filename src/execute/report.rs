@@ -58,8 +58,7 @@ impl Report {
 
     /// The steps that failed.
     pub fn failures(&self) -> impl Iterator<Item = (&Step, &Outcome)> {
-        self.steps()
-            .filter(|(_, outcome)| matches!(outcome, Outcome::Failed { .. }))
+        self.steps().filter(|(_, outcome)| matches!(outcome, Outcome::Failed { .. }))
     }
 
     /// The worst thing that the plan found.

@@ -35,15 +35,8 @@ pub(super) fn run(
             }
         }
     }
-    let ready = (0..steps.len())
-        .filter(|index| waits_for.get(*index) == Some(&0))
-        .collect();
-    let state = Mutex::new(State {
-        outcomes: vec![None; steps.len()],
-        waits_for,
-        ready,
-        open: steps.len(),
-    });
+    let ready = (0..steps.len()).filter(|index| waits_for.get(*index) == Some(&0)).collect();
+    let state = Mutex::new(State { outcomes: vec![None; steps.len()], waits_for, ready, open: steps.len() });
     let changed = Condvar::new();
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1).min(steps.len()) {
@@ -58,14 +51,8 @@ pub(super) fn run(
         }
     });
     let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let skipped = || Outcome::Skipped {
-        why: "the plan is not in order".to_owned(),
-    };
-    state
-        .outcomes
-        .into_iter()
-        .map(|outcome| outcome.unwrap_or_else(skipped))
-        .collect()
+    let skipped = || Outcome::Skipped { why: "the plan is not in order".to_owned() };
+    state.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(skipped)).collect()
 }
 
 /// Waits for a step that can run. Gives it with its outcome, if that is clear without trying; `None` when all have ended.
@@ -98,9 +85,7 @@ fn refuse(step: &Step, outcomes: &[Option<Outcome>]) -> Option<Outcome> {
 fn guarded(work: &(impl Fn(&Step) -> Outcome + Sync), step: &Step) -> Outcome {
     catch_unwind(AssertUnwindSafe(|| work(step))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
         Outcome::Failed {
             error: format!("internal error: {text}"),
             advice: "this is a bug in zhaul: please report it with this message".to_owned(),
@@ -149,18 +134,11 @@ mod tests {
     }
 
     fn done() -> Outcome {
-        Outcome::Done {
-            moved_bytes: ByteCount(0),
-            seconds: Duration::ZERO,
-            remarks: Vec::new(),
-        }
+        Outcome::Done { moved_bytes: ByteCount(0), seconds: Duration::ZERO, remarks: Vec::new() }
     }
 
     fn failed() -> Outcome {
-        Outcome::Failed {
-            error: "no".to_owned(),
-            advice: String::new(),
-        }
+        Outcome::Failed { error: "no".to_owned(), advice: String::new() }
     }
 
     #[test]
@@ -198,11 +176,7 @@ mod tests {
     fn a_panic_fails_its_own_step_only() {
         let steps = [step(0, &[], &[]), step(1, &[], &[])];
         let work = |step: &Step| {
-            if step.id.0 == 0 {
-                panic!("boom {}", step.id.0)
-            } else {
-                done()
-            }
+            if step.id.0 == 0 { panic!("boom {}", step.id.0) } else { done() }
         };
         let outcomes = run(&steps, 2, work, |_, _| {});
         assert!(matches!(&outcomes[0], Outcome::Failed { error, .. } if error.contains("boom 0")));

@@ -27,9 +27,7 @@ impl Work<'_> {
     /// Runs `step` and tells what became of it.
     pub(super) fn run(&self, step: &Step) -> Outcome {
         if self.cancel.is_requested() {
-            return Outcome::Skipped {
-                why: "the run was stopped".to_owned(),
-            };
+            return Outcome::Skipped { why: "the run was stopped".to_owned() };
         }
         let started = Instant::now();
         let result = match &step.place {
@@ -83,19 +81,12 @@ impl Work<'_> {
             }
             Action::Rollback { dataset, to, guid } => target.rollback(dataset, to, *guid).map(done),
             Action::RenameDataset { from, guid, to } => target.rename_dataset(from, *guid, to).map(done),
-            Action::RenameSnapshot {
-                dataset,
-                from,
-                guid,
-                to,
-            } => target.rename_snapshot(dataset, from, *guid, to).map(done),
-            Action::DestroyDataset {
-                dataset,
-                guid,
-                snapshots,
-            } => target
-                .destroy_dataset(dataset, *guid, &named(snapshots))
-                .map(done),
+            Action::RenameSnapshot { dataset, from, guid, to } => {
+                target.rename_snapshot(dataset, from, *guid, to).map(done)
+            }
+            Action::DestroyDataset { dataset, guid, snapshots } => {
+                target.destroy_dataset(dataset, *guid, &named(snapshots)).map(done)
+            }
             Action::Snapshot { .. } | Action::Bookmark { .. } | Action::DestroyBookmarks { .. } => {
                 Err(misplaced(step, "a target never does this".to_owned()))
             }
@@ -110,10 +101,7 @@ fn pair(step: &Step, new: &NewBookmark) -> Result<(SnapshotName, crate::model::B
 }
 
 fn named(doomed: &[Doomed]) -> Vec<(PointName, Guid)> {
-    doomed
-        .iter()
-        .map(|point| (point.name.clone(), point.guid))
-        .collect()
+    doomed.iter().map(|point| (point.name.clone(), point.guid)).collect()
 }
 
 /// What was left standing is told; it is a failure only where ZFS gave no reason that time or a person will mend.
@@ -135,10 +123,7 @@ fn told(step: &Step, refusals: Vec<Refusal>) -> Result<Told, HostError> {
             | Problem::Other(_) => return Err(HostError::new(&step.place, "destroy", name, problem)),
         }
     }
-    Ok(Told {
-        moved_bytes: ByteCount(0),
-        remarks,
-    })
+    Ok(Told { moved_bytes: ByteCount(0), remarks })
 }
 
 fn misplaced(step: &Step, why: String) -> HostError {
@@ -147,20 +132,13 @@ fn misplaced(step: &Step, why: String) -> HostError {
 
 fn outcome(result: Result<Told, HostError>, seconds: Duration) -> Outcome {
     match result {
-        Ok(Told { moved_bytes, remarks }) => Outcome::Done {
-            moved_bytes,
-            seconds,
-            remarks,
-        },
-        Err(error) if matches!(error.problem, Problem::Cancelled) => Outcome::Skipped {
-            why: "the run was stopped".to_owned(),
-        },
+        Ok(Told { moved_bytes, remarks }) => Outcome::Done { moved_bytes, seconds, remarks },
+        Err(error) if matches!(error.problem, Problem::Cancelled) => {
+            Outcome::Skipped { why: "the run was stopped".to_owned() }
+        }
         Err(error) => {
             let advice = advice::for_problem(&error.problem).to_owned();
-            Outcome::Failed {
-                error: error.chain(),
-                advice,
-            }
+            Outcome::Failed { error: error.chain(), advice }
         }
     }
 }

@@ -26,16 +26,9 @@ pub(super) fn run(
 ) -> Result<Told, HostError> {
     let source = work.hosts.source;
     let send = send_spec(transfer);
-    let expected = work
-        .settings
-        .expects_sizes
-        .then(|| source.estimate(&send).ok())
-        .flatten();
+    let expected = work.settings.expects_sizes.then(|| source.estimate(&send).ok()).flatten();
     work.observer.started(step, expected);
-    let cancel = work
-        .cancel
-        .child()
-        .map_err(|error| failed(transfer, Problem::Other(error.to_string())))?;
+    let cancel = work.cancel.child().map_err(|error| failed(transfer, Problem::Other(error.to_string())))?;
     let mut incoming = target.receive(&receive_spec(transfer))?;
     let mut outgoing = match source.send(&send) {
         Ok(outgoing) => outgoing,
@@ -46,10 +39,7 @@ pub(super) fn run(
     };
     let pumped = pump(work, step, outgoing.as_mut(), incoming.as_mut(), cancel);
     let report = settle(transfer, pumped, outgoing, incoming)?;
-    Ok(Told {
-        moved_bytes: ByteCount(report.input_bytes),
-        remarks: Vec::new(),
-    })
+    Ok(Told { moved_bytes: ByteCount(report.input_bytes), remarks: Vec::new() })
 }
 
 fn send_spec(transfer: &Transfer) -> SendSpec {
@@ -149,12 +139,9 @@ fn settle(
             end(transfer, incoming, outgoing, Problem::Stalled(limit.as_secs()))
         }
         PumpError::Setup(cause) => end(transfer, incoming, outgoing, Problem::Other(cause.to_string())),
-        PumpError::Crashed(stage) => end(
-            transfer,
-            incoming,
-            outgoing,
-            Problem::Other(format!("internal error in stage {stage}")),
-        ),
+        PumpError::Crashed(stage) => {
+            end(transfer, incoming, outgoing, Problem::Other(format!("internal error in stage {stage}")))
+        }
     }
 }
 

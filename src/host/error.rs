@@ -38,12 +38,7 @@ impl HostError {
         object: impl fmt::Display,
         problem: Problem,
     ) -> Self {
-        Self {
-            host: host.to_string(),
-            operation,
-            object: object.to_string(),
-            problem,
-        }
+        Self { host: host.to_string(), operation, object: object.to_string(), problem }
     }
 }
 

@@ -31,11 +31,7 @@ pub(super) struct Lines<S> {
 
 impl<S: Source> Lines<S> {
     pub(super) fn new(source: S) -> Self {
-        Self {
-            source,
-            buffer: Vec::new(),
-            start: 0,
-        }
+        Self { source, buffer: Vec::new(), start: 0 }
     }
 
     /// The next line; waits at most `limit` for each piece of it. A line that is too long is an error.
@@ -47,10 +43,7 @@ impl<S: Source> Lines<S> {
                 break searched + found;
             }
             if self.buffer.len() - self.start > LINE_BYTES_MAX {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "a line is longer than 32 KiB",
-                ));
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line is longer than 32 KiB"));
             }
             self.buffer.drain(..self.start);
             self.start = 0;
@@ -71,9 +64,7 @@ impl<S: Source> Lines<S> {
     fn fill(&mut self, limit: Duration) -> io::Result<Option<usize>> {
         let filled = self.buffer.len();
         self.buffer.resize(filled + READ_BYTES, 0);
-        let read = self
-            .source
-            .read_within(self.buffer.get_mut(filled..).unwrap_or_default(), Some(limit));
+        let read = self.source.read_within(self.buffer.get_mut(filled..).unwrap_or_default(), Some(limit));
         let more = read.as_ref().ok().copied().flatten().unwrap_or(0);
         self.buffer.truncate(filled + more);
         read
@@ -123,9 +114,7 @@ mod tests {
     #[test]
     fn a_line_without_end_is_refused() {
         let long: &'static [u8] = vec![b'x'; 40 << 10].leak();
-        let error = Lines::new(Pieces(vec![Some(long)]))
-            .next(Duration::ZERO)
-            .unwrap_err();
+        let error = Lines::new(Pieces(vec![Some(long)])).next(Duration::ZERO).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

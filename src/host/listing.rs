@@ -36,9 +36,7 @@ impl ListingReader {
     pub(super) fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
         self.row_count += 1;
         if self.row_count > ROWS_MAX {
-            return Err(Problem::Protocol(format!(
-                "zfs list printed more than {ROWS_MAX} lines"
-            )));
+            return Err(Problem::Protocol(format!("zfs list printed more than {ROWS_MAX} lines")));
         }
         self.read(line).map_err(|why| {
             let start = line.get(..line.len().min(120)).unwrap_or_default();
@@ -64,9 +62,8 @@ impl ListingReader {
         let line = str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
         let columns: Vec<&str> = line.split('\t').collect();
         let count = columns.len();
-        let row: [&str; COLUMN_COUNT] = columns
-            .try_into()
-            .map_err(|_| format!("it has {count} columns instead of {COLUMN_COUNT}"))?;
+        let row: [&str; COLUMN_COUNT] =
+            columns.try_into().map_err(|_| format!("it has {count} columns instead of {COLUMN_COUNT}"))?;
         match row[1] {
             "snapshot" => self.point(PointKind::Snapshot, &row),
             "bookmark" => self.point(PointKind::Bookmark, &row),
@@ -77,19 +74,7 @@ impl ListingReader {
     }
 
     fn point(&mut self, kind: PointKind, row: &[&str; COLUMN_COUNT]) -> Result<(), String> {
-        let [
-            name,
-            _,
-            guid,
-            createtxg,
-            used,
-            written,
-            _,
-            userrefs,
-            clones,
-            defer_destroy,
-            ..,
-        ] = *row;
+        let [name, _, guid, createtxg, used, written, _, userrefs, clones, defer_destroy, ..] = *row;
         let (dataset, point_name) = name
             .split_once(kind.separator())
             .ok_or_else(|| format!("{name:?} is not the name of a point"))?;
@@ -120,49 +105,23 @@ impl ListingReader {
     }
 
     fn dataset(&mut self, kind: DatasetKind, row: &[&str; COLUMN_COUNT]) -> Result<(), String> {
-        let [
-            name,
-            _,
-            guid,
-            _,
-            _,
-            written,
-            referenced,
-            _,
-            _,
-            _,
-            encryption,
-            token,
-            origin,
-            opt_out,
-        ] = *row;
+        let [name, _, guid, _, _, written, referenced, _, _, _, encryption, token, origin, opt_out] = *row;
         let Ok(name) = DatasetName::new(name) else {
             tracing::warn!("{name:?} is passed over: its name is not one that zhaul takes");
             return Ok(());
         };
-        if !token
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        {
+        if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return Err("receive_resume_token is not a token".to_owned());
         }
         self.datasets.push(Dataset {
             name,
             guid: Guid(number(guid, "guid")?),
             kind,
-            encryption: if matches!(encryption, "off" | "-") {
-                Encryption::Off
-            } else {
-                Encryption::On
-            },
+            encryption: if matches!(encryption, "off" | "-") { Encryption::Off } else { Encryption::On },
             referenced_bytes: number_or_none(referenced, "referenced")?,
             written_bytes: number_or_none(written, "written")?,
             resume_token: (token != "-").then(|| token.to_owned()),
-            origin: if origin == "-" {
-                None
-            } else {
-                SnapshotName::parse(origin).ok()
-            },
+            origin: if origin == "-" { None } else { SnapshotName::parse(origin).ok() },
             is_opted_out: opt_out == "off",
             history: History::default(),
         });
@@ -224,10 +183,7 @@ mod tests {
         let snapshot = points[1];
         assert_eq!((snapshot.guid, snapshot.name.as_str()), (Guid(u64::MAX), "a b"));
         assert_eq!((snapshot.used_bytes, snapshot.written_bytes), (5, 6));
-        assert_eq!(
-            (snapshot.holds, snapshot.clones, snapshot.is_doomed),
-            (2, 1, true)
-        );
+        assert_eq!((snapshot.holds, snapshot.clones, snapshot.is_doomed), (2, 1, true));
     }
 
     #[test]
@@ -245,27 +201,12 @@ mod tests {
         let bad: [(&[u8], &str); 8] = [
             (b"", "1 columns"),
             (b"tank", "1 columns"),
-            (
-                b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-\t-",
-                "15 columns",
-            ),
-            (
-                b"tank\tfilesystem\t-7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-",
-                "guid is \"-7\"",
-            ),
-            (
-                b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\tx;y\t-\t-",
-                "not a token",
-            ),
+            (b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-\t-", "15 columns"),
+            (b"tank\tfilesystem\t-7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-", "guid is \"-7\""),
+            (b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\tx;y\t-\t-", "not a token"),
             (b"tank\tpool\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-", "not a type"),
-            (
-                b"ta\x1b[2Jnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-",
-                "control character",
-            ),
-            (
-                b"ta\xffnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-",
-                "not UTF-8",
-            ),
+            (b"ta\x1b[2Jnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-", "control character"),
+            (b"ta\xffnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-", "not UTF-8"),
         ];
         for (line, why) in bad {
             let error = read(&[VOLUME, line]).unwrap_err();

@@ -31,10 +31,7 @@ impl Local {
     /// Loads the ZFS libraries; says what is missing where that fails. `stop` ends every wait.
     pub fn new(stop: &Cancel) -> Result<Self, LoadError> {
         let program = ZfsProgram::new(HOST.to_owned(), Machine::Local, Limits::default(), stop);
-        Ok(Self {
-            library: Library::load()?,
-            program,
-        })
+        Ok(Self { library: Library::load()?, program })
     }
 
     /// The points of `dataset` that are what the plan says, and the refusals for the others.
@@ -53,10 +50,7 @@ impl Local {
                     // One that is gone needs nothing.
                     None => {}
                     Some(None) => confirmed.push(name.clone()),
-                    Some(Some(problem)) => refusals.push(Refusal {
-                        name: name.clone(),
-                        problem,
-                    }),
+                    Some(Some(problem)) => refusals.push(Refusal { name: name.clone(), problem }),
                 }
             }
         }
@@ -76,9 +70,7 @@ impl Local {
         for (dataset, pairs) in by_dataset {
             for some in pairs.chunks(NAMES_MAX) {
                 let snapshots: Vec<_> = some.iter().map(|(snapshot, _)| snapshot.name()).collect();
-                let snapshots = self
-                    .program
-                    .identities(dataset, PointKind::Snapshot, &snapshots)?;
+                let snapshots = self.program.identities(dataset, PointKind::Snapshot, &snapshots)?;
                 let names: Vec<_> = some.iter().map(|(_, bookmark)| bookmark.name()).collect();
                 let existing = self.program.identities(dataset, PointKind::Bookmark, &names)?;
                 for (snapshot, bookmark) in some {
@@ -111,16 +103,11 @@ impl SourceHost for Local {
     }
 
     fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {
-        self.library
-            .snapshot(snapshots, &BTreeMap::new())
-            .map_err(|error| of_zfs("snapshot", &error))
+        self.library.snapshot(snapshots, &BTreeMap::new()).map_err(|error| of_zfs("snapshot", &error))
     }
 
     fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError> {
-        let pairs: Vec<_> = bookmarks
-            .iter()
-            .map(|(of, name)| (name.clone(), of.clone()))
-            .collect();
+        let pairs: Vec<_> = bookmarks.iter().map(|(of, name)| (name.clone(), of.clone())).collect();
         let error = match self.library.bookmark(&pairs) {
             Ok(()) => return Ok(()),
             Err(error) if is_exists(&error) => error,
@@ -129,9 +116,7 @@ impl SourceHost for Local {
         let missing = self
             .missing_bookmarks(bookmarks)
             .map_err(|problem| self.program.error("bookmark", error.object(), problem))?;
-        self.library
-            .bookmark(&missing)
-            .map_err(|error| of_zfs("bookmark", &error))
+        self.library.bookmark(&missing).map_err(|error| of_zfs("bookmark", &error))
     }
 
     fn destroy_snapshots(
@@ -140,9 +125,7 @@ impl SourceHost for Local {
         snapshots: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, HostError> {
         let failed = |problem| self.program.error("destroy snapshots of", dataset, problem);
-        let (names, mut refusals) = self
-            .confirm(dataset, PointKind::Snapshot, snapshots)
-            .map_err(failed)?;
+        let (names, mut refusals) = self.confirm(dataset, PointKind::Snapshot, snapshots).map_err(failed)?;
         let mut doomed = HashMap::new();
         for name in names {
             let full = SnapshotName::new(dataset.clone(), name)
@@ -163,10 +146,11 @@ impl SourceHost for Local {
             if refused.is_empty() {
                 return Err(of_zfs("destroy", &error));
             }
-            refusals.extend(refused.into_iter().map(|(full, cause)| Refusal {
-                name: full.name().clone(),
-                problem: of_cause(cause),
-            }));
+            refusals.extend(
+                refused
+                    .into_iter()
+                    .map(|(full, cause)| Refusal { name: full.name().clone(), problem: of_cause(cause) }),
+            );
         }
         Ok(refusals)
     }
@@ -177,41 +161,26 @@ impl SourceHost for Local {
         bookmarks: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, HostError> {
         let failed = |problem| self.program.error("destroy bookmarks of", dataset, problem);
-        let (names, refusals) = self
-            .confirm(dataset, PointKind::Bookmark, bookmarks)
-            .map_err(failed)?;
-        let full: Result<Vec<_>, _> = names
-            .into_iter()
-            .map(|name| BookmarkName::new(dataset.clone(), name))
-            .collect();
+        let (names, refusals) = self.confirm(dataset, PointKind::Bookmark, bookmarks).map_err(failed)?;
+        let full: Result<Vec<_>, _> =
+            names.into_iter().map(|name| BookmarkName::new(dataset.clone(), name)).collect();
         let full = full.map_err(|e| failed(Problem::Other(e.to_string())))?;
-        self.library
-            .destroy_bookmarks(&full)
-            .map_err(|error| of_zfs("destroy", &error))?;
+        self.library.destroy_bookmarks(&full).map_err(|error| of_zfs("destroy", &error))?;
         Ok(refusals)
     }
 
     fn estimate(&self, spec: &SendSpec) -> Result<ByteCount, HostError> {
         let bytes = request(spec).and_then(|request| {
-            self.library
-                .estimate_send(&request)
-                .map_err(|error| of_zfs("estimate the size of", &error))
+            self.library.estimate_send(&request).map_err(|error| of_zfs("estimate the size of", &error))
         })?;
         Ok(ByteCount(bytes))
     }
 
     fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError> {
         // No holds: the kernel itself keeps the snapshot and a base snapshot while it sends.
-        let stream = self
-            .library
-            .send(&request(spec)?, None)
-            .map_err(|error| of_zfs("send", &error))?;
+        let stream = self.library.send(&request(spec)?, None).map_err(|error| of_zfs("send", &error))?;
         let (reader, task) = stream.split();
-        Ok(Box::new(LocalOutgoing {
-            reader,
-            task,
-            snapshot: spec.snapshot.clone(),
-        }))
+        Ok(Box::new(LocalOutgoing { reader, task, snapshot: spec.snapshot.clone() }))
     }
 }
 
@@ -226,12 +195,9 @@ impl Outgoing for LocalOutgoing {
     fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
         match FdSource::new(&self.reader, cancel) {
             Ok(source) => Ok(Box::new(source)),
-            Err(error) => Err(HostError::new(
-                HOST,
-                "send",
-                &self.snapshot,
-                Problem::Other(error.to_string()),
-            )),
+            Err(error) => {
+                Err(HostError::new(HOST, "send", &self.snapshot, Problem::Other(error.to_string())))
+            }
         }
     }
 
@@ -247,12 +213,7 @@ fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
     let is_raw = spec.encryption == Encryption::On;
     let flags = match &spec.resume {
         Some(resume) => resume.flags,
-        None => SendFlags {
-            large_block: true,
-            embed: true,
-            compress: true,
-            raw: is_raw,
-        },
+        None => SendFlags { large_block: true, embed: true, compress: true, raw: is_raw },
     };
     let refuse = |problem| HostError::new(HOST, "send", &spec.snapshot, problem);
     if flags.raw != is_raw {
@@ -267,12 +228,7 @@ fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
         Some((PointKind::Snapshot, name)) => Some(SendBase::Snapshot(dataset.snapshot(name).map_err(long)?)),
         Some((PointKind::Bookmark, name)) => Some(SendBase::Bookmark(dataset.bookmark(name).map_err(long)?)),
     };
-    Ok(SendRequest {
-        snapshot: spec.snapshot.clone(),
-        base,
-        flags,
-        resume: spec.resume.clone(),
-    })
+    Ok(SendRequest { snapshot: spec.snapshot.clone(), base, flags, resume: spec.resume.clone() })
 }
 
 /// Why the point that was found may not be destroyed.

@@ -9,11 +9,7 @@ use crate::stream::{self, Cancel};
 const OPERATION: &str = "receive into";
 
 /// What a cut of the stream looks like from the other end: no account of its own.
-const ECHOES: [&str; 3] = [
-    "incomplete stream",
-    "failed to read from stream",
-    "without a word",
-];
+const ECHOES: [&str; 3] = ["incomplete stream", "failed to read from stream", "without a word"];
 
 /// `zfs receive` at the other end, reading from a session's input.
 #[derive(Debug)]
@@ -32,11 +28,7 @@ impl<'a> ShellIncoming<'a> {
             Ok(session)
         });
         let session = started.map_err(|problem| program.error(OPERATION, &spec.snapshot, problem))?;
-        Ok(Self {
-            program,
-            session,
-            snapshot: spec.snapshot.clone(),
-        })
+        Ok(Self { program, session, snapshot: spec.snapshot.clone() })
     }
 }
 
@@ -105,21 +97,10 @@ mod tests {
             kind: DatasetKind::Volume,
         };
         let volume = arguments(&spec).join("|");
-        assert_eq!(
-            volume,
-            "receive|-s|-u|-o|origin=tank/old@b|-o|readonly=on|-o|volmode=none|tank/vm 1@a"
-        );
+        assert_eq!(volume, "receive|-s|-u|-o|origin=tank/old@b|-o|readonly=on|-o|volmode=none|tank/vm 1@a");
         spec.kind = DatasetKind::Filesystem;
-        assert!(
-            arguments(&spec)
-                .join(" ")
-                .contains("-o canmount=noauto -x mountpoint tank")
-        );
+        assert!(arguments(&spec).join(" ").contains("-o canmount=noauto -x mountpoint tank"));
         (spec.creates_dataset, spec.origin) = (false, None);
-        assert_eq!(
-            arguments(&spec).join(" "),
-            "receive -s -u tank/vm 1@a",
-            "the copy keeps what it has"
-        );
+        assert_eq!(arguments(&spec).join(" "), "receive -s -u tank/vm 1@a", "the copy keeps what it has");
     }
 }

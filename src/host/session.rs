@@ -72,14 +72,9 @@ impl Session {
         let key = random_key().map_err(|e| Problem::Other(format!("cannot read /dev/urandom: {e}")))?;
         let program = command.get_program().to_string_lossy().into_owned();
         // A group of its own: Ctrl-C on the terminal reaches zhaul alone, which then ends things in order.
-        command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .map_err(|e| Problem::Other(format!("cannot start {program}: {e}")))?;
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            command.spawn().map_err(|e| Problem::Other(format!("cannot start {program}: {e}")))?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(input), Some(output), Some(errors)) = pipes else {
             return Err(Problem::Other(format!("{program} was started without pipes")));
@@ -168,9 +163,7 @@ impl Session {
         let mut request = format!("{} {} {mode}\n", self.key, arguments.len());
         for argument in arguments {
             if argument.contains(['\n', '\0']) {
-                return Err(Problem::Other(format!(
-                    "{argument:?} cannot be an argument of zfs"
-                )));
+                return Err(Problem::Other(format!("{argument:?} cannot be an argument of zfs")));
             }
             request.push_str(argument);
             request.push('\n');
@@ -204,10 +197,7 @@ impl Session {
             }
         };
         let record = self.next_record(limit)?;
-        Ok(Answer {
-            status,
-            errors: record.text,
-        })
+        Ok(Answer { status, errors: record.text })
     }
 
     fn next_record(&mut self, limit: Duration) -> Result<Record, Problem> {
@@ -246,11 +236,7 @@ impl Session {
     fn lost_saying(&mut self, text: String) -> Problem {
         self.input = None;
         let status = wait(&mut self.child, self.limits.farewell);
-        let said = if text.is_empty() {
-            "without a word".to_owned()
-        } else {
-            format!("and said: {text}")
-        };
+        let said = if text.is_empty() { "without a word".to_owned() } else { format!("and said: {text}") };
         match status.map(|status| status.code()) {
             Some(Some(255)) if self.is_remote && !text.is_empty() => Problem::Unreachable(text),
             Some(Some(255)) if self.is_remote => Problem::Unreachable("ssh ended without a word".to_owned()),
@@ -268,9 +254,7 @@ impl Drop for Session {
             return;
         }
         // The whole group: the worker's `zfs` as well, if it is on this machine.
-        let group = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let group = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
         for signal in [rustix::process::Signal::TERM, rustix::process::Signal::KILL] {
             if let Some(group) = group {
                 // Fails only where it has just ended.
@@ -293,11 +277,7 @@ pub(super) fn trailer(line: &[u8], key: &str) -> Option<i32> {
 /// Text from the other end, on one line and with nothing that a terminal would obey.
 pub(super) fn printable(text: &[u8]) -> String {
     let mut printable = String::new();
-    for line in String::from_utf8_lossy(text)
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
+    for line in String::from_utf8_lossy(text).lines().map(str::trim).filter(|line| !line.is_empty()) {
         if !printable.is_empty() {
             printable.push_str("; ");
         }

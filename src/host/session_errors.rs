@@ -43,10 +43,7 @@ pub(super) fn read_errors(mut errors: impl Read, key: &str, records: &Sender<Rec
             }
             line.clear();
             if is_end {
-                let record = Record {
-                    text: printable(&text),
-                    is_complete: true,
-                };
+                let record = Record { text: printable(&text), is_complete: true };
                 text.clear();
                 if records.send(record).is_err() {
                     return;
@@ -56,10 +53,7 @@ pub(super) fn read_errors(mut errors: impl Read, key: &str, records: &Sender<Rec
     }
     text.extend_from_slice(&line);
     // Nobody listens where the session is being dropped.
-    drop(records.send(Record {
-        text: printable(&text),
-        is_complete: false,
-    }));
+    drop(records.send(Record { text: printable(&text), is_complete: false }));
 }
 
 #[cfg(test)]
@@ -72,10 +66,7 @@ mod tests {
         let (sender, receiver) = unbounded();
         read_errors(input, "abc", &sender);
         drop(sender);
-        receiver
-            .iter()
-            .map(|record| (record.text, record.is_complete))
-            .collect()
+        receiver.iter().map(|record| (record.text, record.is_complete)).collect()
     }
 
     #[test]
@@ -88,10 +79,7 @@ mod tests {
             ("cannot open 'x':; dataset does not exist", true),
             ("bye", false),
         ];
-        assert_eq!(
-            records(input),
-            expected.map(|(text, is_complete)| (text.to_owned(), is_complete))
-        );
+        assert_eq!(records(input), expected.map(|(text, is_complete)| (text.to_owned(), is_complete)));
     }
 
     #[test]
@@ -103,10 +91,6 @@ mod tests {
         assert_eq!(records.len(), 2);
         let (text, is_complete) = &records[0];
         assert!(is_complete);
-        assert!(
-            text.starts_with("\\u{1b}[2J\u{fffd}") && text.len() < 20 << 10,
-            "{}",
-            text.len()
-        );
+        assert!(text.starts_with("\\u{1b}[2J\u{fffd}") && text.len() < 20 << 10, "{}", text.len());
     }
 }

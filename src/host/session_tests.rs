@@ -29,11 +29,7 @@ impl Fake {
             answer: Duration::from_secs(20),
             farewell: Duration::from_secs(5),
         };
-        Self {
-            directory,
-            limits,
-            stop: Cancel::new().unwrap(),
-        }
+        Self { directory, limits, stop: Cancel::new().unwrap() }
     }
 
     fn in_path(&self, command: &mut Command) {
@@ -76,27 +72,12 @@ const ECHO: &str = r#"for a in "$@"; do printf '[%s]\n' "$a"; done; echo "words:
 fn arguments_arrive_as_they_are() {
     let fake = Fake::new(ECHO);
     let mut session = fake.open();
-    let odd = [
-        "list",
-        "tank/vm 1",
-        "",
-        "$(touch pwned)",
-        "`touch pwned`",
-        "a;touch pwned",
-        "'\"\\n*",
-        "-o",
-        "é",
-    ];
+    let odd =
+        ["list", "tank/vm 1", "", "$(touch pwned)", "`touch pwned`", "a;touch pwned", "'\"\\n*", "-o", "é"];
     for _ in 0..3 {
         let (answer, lines) = run(&mut session, &odd).unwrap();
         assert_eq!(lines, odd.map(|argument| format!("[{argument}]")));
-        assert_eq!(
-            answer,
-            Answer {
-                status: 3,
-                errors: "words: 9".to_owned()
-            }
-        );
+        assert_eq!(answer, Answer { status: 3, errors: "words: 9".to_owned() });
     }
     assert_eq!(fake.file("pwned"), None);
     assert!(session.is_usable());
@@ -109,13 +90,7 @@ fn output_without_a_last_newline_does_not_hide_the_end() {
     let fake = Fake::new("printf 'one\\ntwo'; printf 'no end' >&2");
     let (answer, lines) = run(&mut fake.open(), &["list"]).unwrap();
     assert_eq!(lines, ["one", "two"]);
-    assert_eq!(
-        answer,
-        Answer {
-            status: 0,
-            errors: "no end".to_owned()
-        }
-    );
+    assert_eq!(answer, Answer { status: 0, errors: "no end".to_owned() });
 }
 
 #[test]
@@ -151,13 +126,7 @@ fn after_a_failed_receive_the_stream_is_not_taken_for_requests() {
     }
     assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
     let answer = session.cut_receive().unwrap();
-    assert_eq!(
-        answer,
-        Answer {
-            status: 1,
-            errors: "out of space".to_owned()
-        }
-    );
+    assert_eq!(answer, Answer { status: 1, errors: "out of space".to_owned() });
     assert_eq!(fake.file("pwned"), None);
     assert!(!session.is_usable());
 }
@@ -173,10 +142,7 @@ fn a_receive_that_reads_too_little_ends_the_session() {
     assert!(wrote.is_ok());
     assert_eq!(session.end_receive().unwrap().status, 0);
     let error = run(&mut session, &["list"]).unwrap_err();
-    assert!(
-        matches!(&error, Problem::Protocol(text) if text.contains("exit status 7")),
-        "{error}"
-    );
+    assert!(matches!(&error, Problem::Protocol(text) if text.contains("exit status 7")), "{error}");
     assert_eq!(fake.file("pwned"), None);
 }
 
@@ -187,35 +153,19 @@ fn a_cut_receive_tells_what_it_has_to_say() {
     session.start_receive(&["receive", "x"]).unwrap();
     session.stream(&fake.stop).unwrap().write_all(b"half").unwrap();
     let answer = session.cut_receive().unwrap();
-    assert_eq!(
-        answer,
-        Answer {
-            status: 1,
-            errors: "incomplete stream".to_owned()
-        }
-    );
+    assert_eq!(answer, Answer { status: 1, errors: "incomplete stream".to_owned() });
     assert_eq!(fake.file("received").unwrap(), "half");
 }
 
 #[test]
 fn noise_of_the_login_shell_is_named() {
     let fake = Fake::new(ECHO);
-    let error = fake
-        .log_in("echo 'Welcome to \x1b[1mnfs8'; exec sleep 100")
-        .unwrap_err();
+    let error = fake.log_in("echo 'Welcome to \x1b[1mnfs8'; exec sleep 100").unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("unexpected output from remote: \"Welcome to"),
-        "{text}"
-    );
+    assert!(text.contains("unexpected output from remote: \"Welcome to"), "{text}");
     assert!(!text.contains('\x1b'), "{text}");
-    let error = fake
-        .log_in("echo banner >&2; echo 'no route to host' >&2; exit 255")
-        .unwrap_err();
-    assert!(
-        matches!(&error, Problem::Unreachable(text) if text == "banner; no route to host"),
-        "{error}"
-    );
+    let error = fake.log_in("echo banner >&2; echo 'no route to host' >&2; exit 255").unwrap_err();
+    assert!(matches!(&error, Problem::Unreachable(text) if text == "banner; no route to host"), "{error}");
     let error = fake.log_in("echo 'exec: not found' >&2; exit 127").unwrap_err();
     assert!(
         matches!(&error, Problem::Protocol(text) if text.contains("127") && text.contains("exec: not found"))
@@ -226,14 +176,9 @@ fn noise_of_the_login_shell_is_named() {
 fn a_banner_on_standard_error_is_no_noise() {
     let fake = Fake::new(ECHO);
     let script = worker::remote_command();
-    let mut session = fake
-        .log_in(&format!("echo 'All use is monitored' >&2; {script}"))
-        .unwrap();
+    let mut session = fake.log_in(&format!("echo 'All use is monitored' >&2; {script}")).unwrap();
     let (answer, lines) = run(&mut session, &["list"]).unwrap();
-    assert_eq!(
-        (lines, answer.errors),
-        (vec!["[list]".to_owned()], "words: 1".to_owned())
-    );
+    assert_eq!((lines, answer.errors), (vec!["[list]".to_owned()], "words: 1".to_owned()));
 }
 
 #[test]
@@ -243,10 +188,7 @@ fn a_silent_login_is_given_up() {
     let started = Instant::now();
     let error = fake.log_in("exec sleep 100").unwrap_err();
     assert!(matches!(error, Problem::Unreachable(_)), "{error}");
-    assert!(
-        started.elapsed() < Duration::from_secs(10),
-        "the child was ended as well"
-    );
+    assert!(started.elapsed() < Duration::from_secs(10), "the child was ended as well");
 }
 
 #[test]
@@ -264,9 +206,7 @@ fn a_worker_that_dies_is_no_success() {
     let fake = Fake::new("echo tank; echo 'killed by me' >&2; kill -9 $PPID; sleep 0.2");
     let mut session = fake.open();
     let error = run(&mut session, &["list"]).unwrap_err();
-    let Problem::Protocol(text) = &error else {
-        panic!("{error}")
-    };
+    let Problem::Protocol(text) = &error else { panic!("{error}") };
     assert!(text.contains("signal") && text.contains("killed by me"), "{text}");
     assert!(!session.is_usable());
 }

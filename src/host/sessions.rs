@@ -33,12 +33,7 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        Self {
-            machine,
-            idle: Mutex::new(Vec::new()),
-            limits,
-            stop: stop.clone(),
-        }
+        Self { machine, idle: Mutex::new(Vec::new()), limits, stop: stop.clone() }
     }
 
     /// An idle session, or a new one. One that died while it was idle is replaced.
@@ -56,10 +51,7 @@ impl Sessions {
 
     /// Keeps a session whose last answer was complete.
     pub(super) fn give_back(&self, session: Session) {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(session);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
     }
 
     /// Runs one `zfs` and hands each line of its output to `take`.
@@ -101,11 +93,7 @@ impl Sessions {
 
 /// Whether sshd hung up before the login.
 fn is_dropped(text: &str) -> bool {
-    [
-        "kex_exchange_identification",
-        "Connection closed by",
-        "Connection reset by",
-    ]
-    .iter()
-    .any(|phrase| text.contains(phrase))
+    ["kex_exchange_identification", "Connection closed by", "Connection reset by"]
+        .iter()
+        .any(|phrase| text.contains(phrase))
 }

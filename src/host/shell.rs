@@ -21,9 +21,7 @@ impl Shell {
     }
 
     pub(super) fn with_limits(host: String, machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        Self {
-            program: ZfsProgram::new(host, machine, limits, stop),
-        }
+        Self { program: ZfsProgram::new(host, machine, limits, stop) }
     }
 
     fn try_create(&self, dataset: &DatasetName) -> Result<(), Problem> {
@@ -54,14 +52,12 @@ impl Shell {
     }
 
     fn try_abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), Problem> {
-        let rows = self
-            .program
-            .rows(&["-o", "receive_resume_token", dataset.as_str()])?;
+        let rows = self.program.rows(&["-o", "receive_resume_token", dataset.as_str()])?;
         match rows.first().and_then(|row| row.first()) {
             Some(found) if found == token => self.program.run(&["receive", "-A", dataset.as_str()]),
-            Some(found) if found != "-" => Err(Problem::Changed(
-                "another receive was broken off there".to_owned(),
-            )),
+            Some(found) if found != "-" => {
+                Err(Problem::Changed("another receive was broken off there".to_owned()))
+            }
             // Gone already, with the dataset if it held nothing else.
             Some(_) | None => Ok(()),
         }
@@ -88,10 +84,7 @@ impl Shell {
                     continue;
                 }
             };
-            refusals.push(Refusal {
-                name: name.clone(),
-                problem,
-            });
+            refusals.push(Refusal { name: name.clone(), problem });
         }
         if doomed.is_empty() {
             return Ok(());
@@ -109,10 +102,7 @@ impl Shell {
         for name in doomed {
             match self.program.run(&["destroy", &format!("{dataset}@{name}")]) {
                 Ok(()) | Err(Problem::NotFound) => {}
-                Err(problem) => refusals.push(Refusal {
-                    name: name.clone(),
-                    problem,
-                }),
+                Err(problem) => refusals.push(Refusal { name: name.clone(), problem }),
             }
         }
         Ok(())
@@ -125,10 +115,8 @@ impl Shell {
         snapshots: &[(PointName, Guid)],
     ) -> Result<(), Problem> {
         let types = "filesystem,volume,snapshot,bookmark";
-        let listed = self
-            .program
-            .list(std::slice::from_ref(dataset), types)
-            .map_err(|failure| failure.problem)?;
+        let listed =
+            self.program.list(std::slice::from_ref(dataset), types).map_err(|failure| failure.problem)?;
         let found = listed.listing.get(dataset).ok_or(Problem::NotFound)?;
         if found.guid != guid {
             return Err(other_guid(guid, found.guid));
@@ -140,22 +128,14 @@ impl Shell {
             .points()
             .find(|point| point.kind == PointKind::Bookmark || !is_known(&point.name, point.guid));
         if let Some(new) = new {
-            let text = format!(
-                "it has {}{}, which the plan does not know",
-                new.kind.separator(),
-                new.name
-            );
+            let text = format!("it has {}{}, which the plan does not know", new.kind.separator(), new.name);
             return Err(Problem::Changed(text));
         }
         if listed.row_count != 1 + found.history.len() {
             return Err(Problem::Changed("it has children".to_owned()));
         }
         if let Some(pinned) = found.history.points().find(|point| point.is_pinned()) {
-            return Err(if pinned.holds > 0 {
-                Problem::Held
-            } else {
-                Problem::Cloned
-            });
+            return Err(if pinned.holds > 0 { Problem::Held } else { Problem::Cloned });
         }
         let mut refusals = Vec::new();
         for some in snapshots.chunks(NAMES_MAX) {
@@ -170,10 +150,7 @@ impl Shell {
 
 impl TargetHost for Shell {
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
-        let failure = match self
-            .program
-            .list(std::slice::from_ref(root), "filesystem,volume,snapshot")
-        {
+        let failure = match self.program.list(std::slice::from_ref(root), "filesystem,volume,snapshot") {
             Ok(listed) => return Ok(listed.listing),
             Err(failure) => failure,
         };
@@ -190,15 +167,12 @@ impl TargetHost for Shell {
     }
 
     fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError> {
-        self.try_create(dataset)
-            .map_err(|problem| self.program.error("create", dataset, problem))
+        self.try_create(dataset).map_err(|problem| self.program.error("create", dataset, problem))
     }
 
     fn abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), HostError> {
-        self.try_abort_receive(dataset, token).map_err(|problem| {
-            self.program
-                .error("drop the partial receive of", dataset, problem)
-        })
+        self.try_abort_receive(dataset, token)
+            .map_err(|problem| self.program.error("drop the partial receive of", dataset, problem))
     }
 
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {

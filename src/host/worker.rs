@@ -11,10 +11,7 @@ pub(super) const HELLO: &str = "zhaul-worker 1";
 
 /// The script on one line, without comments.
 static LINE: LazyLock<String> = LazyLock::new(|| {
-    let lines = SCRIPT
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = SCRIPT.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.collect::<Vec<_>>().join(" ")
 });
 

@@ -38,10 +38,7 @@ pub(super) struct ZfsProgram {
 
 impl ZfsProgram {
     pub(super) fn new(host: String, machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        Self {
-            host,
-            sessions: Sessions::new(machine, limits, stop),
-        }
+        Self { host, sessions: Sessions::new(machine, limits, stop) }
     }
 
     /// An error on this machine.
@@ -52,11 +49,7 @@ impl ZfsProgram {
     /// Runs `zfs`, which has nothing to print.
     pub(super) fn run(&self, arguments: &[&str]) -> Result<(), Problem> {
         let answer = self.sessions.run(arguments, &mut |_| Ok(()))?;
-        if answer.status == 0 {
-            Ok(())
-        } else {
-            Err(zfs_words::problem(answer))
-        }
+        if answer.status == 0 { Ok(()) } else { Err(zfs_words::problem(answer)) }
     }
 
     /// Runs `zfs list -Hp` for what may partly not exist; rows of columns.
@@ -64,23 +57,14 @@ impl ZfsProgram {
         let mut rows = Vec::new();
         let arguments = [&["list", "-Hp"], arguments].concat();
         let answer = self.sessions.run(&arguments, &mut |line| {
-            rows.push(
-                String::from_utf8_lossy(line)
-                    .split('\t')
-                    .map(str::to_owned)
-                    .collect(),
-            );
+            rows.push(String::from_utf8_lossy(line).split('\t').map(str::to_owned).collect());
             Ok(())
         })?;
         if answer.status == 0 || !rows.is_empty() {
             return Ok(rows);
         }
         let problem = zfs_words::problem(answer);
-        if matches!(problem, Problem::NotFound) {
-            Ok(rows)
-        } else {
-            Err(problem)
-        }
+        if matches!(problem, Problem::NotFound) { Ok(rows) } else { Err(problem) }
     }
 
     /// Everything at and below `roots`. [`Failure::missing`] is set where one of them does not exist.
@@ -94,16 +78,10 @@ impl ZfsProgram {
             reader.take(line)
         })?;
         if answer.status == 0 {
-            return Ok(Listed {
-                listing: reader.finish(),
-                row_count,
-            });
+            return Ok(Listed { listing: reader.finish(), row_count });
         }
         let missing = missing_root(&answer, roots);
-        Err(Failure {
-            missing,
-            problem: zfs_words::problem(answer),
-        })
+        Err(Failure { missing, problem: zfs_words::problem(answer) })
     }
 
     /// Whether the pool of `dataset` is there.
@@ -128,10 +106,8 @@ impl ZfsProgram {
         kind: PointKind,
         names: &[&PointName],
     ) -> Result<HashMap<PointName, Identity>, Problem> {
-        let full: Vec<String> = names
-            .iter()
-            .map(|name| format!("{dataset}{}{name}", kind.separator()))
-            .collect();
+        let full: Vec<String> =
+            names.iter().map(|name| format!("{dataset}{}{name}", kind.separator())).collect();
         let mut arguments = vec!["-t", "snapshot,bookmark", "-o", "name,guid,userrefs,numclones"];
         arguments.extend(full.iter().map(String::as_str));
         let mut identities = HashMap::new();
@@ -161,21 +137,13 @@ impl ZfsProgram {
     ) -> Result<(), Problem> {
         let found = self.identities(dataset, PointKind::Snapshot, &[name])?;
         let found = found.get(name).ok_or(Problem::NotFound)?;
-        if found.guid == guid {
-            Ok(())
-        } else {
-            Err(other_guid(guid, found.guid))
-        }
+        if found.guid == guid { Ok(()) } else { Err(other_guid(guid, found.guid)) }
     }
 
     /// Refuses unless the dataset of this name has this GUID.
     pub(super) fn check_dataset(&self, dataset: &DatasetName, guid: Guid) -> Result<(), Problem> {
         let found = self.dataset_guid(dataset)?;
-        if found == guid {
-            Ok(())
-        } else {
-            Err(other_guid(guid, found))
-        }
+        if found == guid { Ok(()) } else { Err(other_guid(guid, found)) }
     }
 
     /// A session for a receive.
@@ -199,10 +167,7 @@ pub(super) struct Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self {
-            missing: None,
-            problem,
-        }
+        Self { missing: None, problem }
     }
 }
 
@@ -212,9 +177,7 @@ fn missing_root(answer: &Answer, roots: &[DatasetName]) -> Option<DatasetName> {
         let sentence = format!("cannot open '{root}': dataset does not exist");
         answer.errors.split("; ").any(|said| said == sentence)
     };
-    (answer.status == 1)
-        .then(|| roots.iter().find(is_missing).cloned())
-        .flatten()
+    (answer.status == 1).then(|| roots.iter().find(is_missing).cloned()).flatten()
 }
 
 pub(super) fn other_guid(planned: Guid, found: Guid) -> Problem {
@@ -222,8 +185,7 @@ pub(super) fn other_guid(planned: Guid, found: Guid) -> Problem {
 }
 
 fn number(text: &str) -> Result<u64, Problem> {
-    text.parse()
-        .map_err(|_| Problem::Protocol(format!("{text:?} is not a number")))
+    text.parse().map_err(|_| Problem::Protocol(format!("{text:?} is not a number")))
 }
 
 fn number_or_none(text: &str) -> Result<u64, Problem> {

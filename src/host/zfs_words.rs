@@ -79,18 +79,12 @@ mod tests {
     use super::*;
 
     fn said(text: &str) -> Problem {
-        problem(Answer {
-            status: 1,
-            errors: text.to_owned(),
-        })
+        problem(Answer { status: 1, errors: text.to_owned() })
     }
 
     #[test]
     fn known_sentences_become_kinds() {
-        assert!(matches!(
-            said("cannot open 'tank/a': dataset does not exist"),
-            Problem::NotFound
-        ));
+        assert!(matches!(said("cannot open 'tank/a': dataset does not exist"), Problem::NotFound));
         let held =
             "cannot destroy snapshot tank/a@b: it's being held. Run 'zfs holds -r tank/a@b' to see holders.";
         assert!(matches!(said(held), Problem::Held));
@@ -105,14 +99,8 @@ mod tests {
         let exists = "cannot receive new filesystem stream: destination 'tank/a' exists; \
                       must specify -F to overwrite it";
         assert!(matches!(said(exists), Problem::Exists));
-        assert!(matches!(
-            said("cannot destroy 'tank/a': dataset is busy"),
-            Problem::Busy(_)
-        ));
-        assert!(matches!(
-            said("cannot create 'tank/a': permission denied"),
-            Problem::Denied(_)
-        ));
+        assert!(matches!(said("cannot destroy 'tank/a': dataset is busy"), Problem::Busy(_)));
+        assert!(matches!(said("cannot create 'tank/a': permission denied"), Problem::Denied(_)));
     }
 
     #[test]
@@ -125,15 +113,9 @@ mod tests {
             said.to_string(),
             "cannot receive: checksum mismatch or incomplete stream.; Partially received snapshot is saved."
         );
-        let silent = problem(Answer {
-            status: 2,
-            errors: String::new(),
-        });
+        let silent = problem(Answer { status: 2, errors: String::new() });
         assert_eq!(silent.to_string(), "zfs ended with exit status 2 without a word");
-        let missing = problem(Answer {
-            status: 127,
-            errors: "sh: 1: zfs: not found".to_owned(),
-        });
+        let missing = problem(Answer { status: 127, errors: "sh: 1: zfs: not found".to_owned() });
         assert!(missing.to_string().contains("PATH"), "{missing}");
     }
 }

@@ -47,15 +47,12 @@ impl History {
 
     /// The point that `guid` identifies, a snapshot rather than a bookmark where both exist.
     pub fn find(&self, guid: Guid) -> Option<&Point> {
-        self.find_snapshot(guid)
-            .or_else(|| self.bookmarks().find(|point| point.guid == guid))
+        self.find_snapshot(guid).or_else(|| self.bookmarks().find(|point| point.guid == guid))
     }
 
     /// The point of this kind and name.
     pub fn named(&self, kind: PointKind, name: &PointName) -> Option<&Point> {
-        self.0
-            .iter()
-            .find(|point| point.kind == kind && point.name == *name)
+        self.0.iter().find(|point| point.kind == kind && point.name == *name)
     }
 
     /// Whether the dataset has neither snapshots nor bookmarks.

@@ -61,12 +61,7 @@ pub struct Listing(BTreeMap<DatasetName, Dataset>);
 impl Listing {
     /// Collects datasets by name.
     pub fn new(datasets: impl IntoIterator<Item = Dataset>) -> Self {
-        Self(
-            datasets
-                .into_iter()
-                .map(|dataset| (dataset.name.clone(), dataset))
-                .collect(),
-        )
+        Self(datasets.into_iter().map(|dataset| (dataset.name.clone(), dataset)).collect())
     }
 
     /// The dataset of this name.
@@ -88,9 +83,7 @@ impl Listing {
     pub fn starting_with(&self, prefix: String) -> impl Iterator<Item = &Dataset> {
         let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
         let range = self.0.range::<str, _>(from);
-        range
-            .take_while(move |(name, _)| name.as_str().starts_with(&prefix))
-            .map(|(_, dataset)| dataset)
+        range.take_while(move |(name, _)| name.as_str().starts_with(&prefix)).map(|(_, dataset)| dataset)
     }
 
     /// Whether any dataset lies below `root`.

@@ -8,9 +8,8 @@ use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
 /// English in every locale: a name must not depend on who runs the backup.
-const NAMES: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const NAMES: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// One month of one year; prints as the archive names it, `2026-Jan`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -23,10 +22,7 @@ impl Month {
     /// The month in which `at` falls in time zone `zone`.
     pub fn of(at: Timestamp, zone: &TimeZone) -> Self {
         let date = zone.to_datetime(at).date();
-        Self {
-            year: date.year(),
-            month: date.month(),
-        }
+        Self { year: date.year(), month: date.month() }
     }
 
     /// Reads `2026-Jan`, exactly as it prints.
@@ -36,10 +32,7 @@ impl Month {
             return None;
         }
         let month = NAMES.iter().position(|known| *known == name)?;
-        Some(Self {
-            year: year.parse().ok()?,
-            month: i8::try_from(month + 1).ok()?,
-        })
+        Some(Self { year: year.parse().ok()?, month: i8::try_from(month + 1).ok()? })
     }
 
     /// Reads a forced archive's name, `2026-Jan-15`.
@@ -55,23 +48,16 @@ impl Month {
     #[must_use]
     pub fn next(self) -> Self {
         if self.month == 12 {
-            Self {
-                year: self.year + 1,
-                month: 1,
-            }
+            Self { year: self.year + 1, month: 1 }
         } else {
-            Self {
-                month: self.month + 1,
-                ..self
-            }
+            Self { month: self.month + 1, ..self }
         }
     }
 
     /// The first instant of the month in `zone`.
     pub fn start(self, zone: &TimeZone) -> Timestamp {
         let first = Date::new(self.year, self.month, 1).unwrap_or(Date::MAX);
-        zone.to_timestamp(first.to_datetime(jiff::civil::Time::midnight()))
-            .unwrap_or(Timestamp::MAX)
+        zone.to_timestamp(first.to_datetime(jiff::civil::Time::midnight())).unwrap_or(Timestamp::MAX)
     }
 
     /// Whether `at` falls into this month in `zone`.
@@ -82,10 +68,7 @@ impl Month {
 
 impl fmt::Display for Month {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = usize::try_from(self.month - 1)
-            .ok()
-            .and_then(|i| NAMES.get(i))
-            .unwrap_or(&"???");
+        let name = usize::try_from(self.month - 1).ok().and_then(|i| NAMES.get(i)).unwrap_or(&"???");
         write!(f, "{:04}-{name}", self.year)
     }
 }
@@ -105,14 +88,7 @@ mod tests {
         for month in ["2026-Jan", "1999-Dec"] {
             assert_eq!(Month::parse(month).unwrap().to_string(), month);
         }
-        for other in [
-            "2026-jan",
-            "2026-Oca",
-            "26-Jan",
-            "2026-Jan-01",
-            "2026-",
-            "+026-Jan",
-        ] {
+        for other in ["2026-jan", "2026-Oca", "26-Jan", "2026-Jan-01", "2026-", "+026-Jan"] {
             assert_eq!(Month::parse(other), None, "{other}");
         }
         assert_eq!(
@@ -129,10 +105,7 @@ mod tests {
         assert_eq!(Month::of(at, &TimeZone::UTC).to_string(), "2026-Jan");
         let berlin = TimeZone::fixed(jiff::tz::offset(1));
         assert_eq!(Month::of(at, &berlin).to_string(), "2026-Feb");
-        assert_eq!(
-            Month::parse("2026-Feb").unwrap().start(&berlin),
-            "2026-01-31T23:00:00Z".parse().unwrap()
-        );
+        assert_eq!(Month::parse("2026-Feb").unwrap().start(&berlin), "2026-01-31T23:00:00Z".parse().unwrap());
         assert_eq!(Month::parse("2026-Dec").unwrap().next().to_string(), "2027-Jan");
     }
 }

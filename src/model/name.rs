@@ -52,11 +52,7 @@ pub struct DatasetName(Box<str>);
 impl DatasetName {
     /// Checks `text` against ZFS's grammar.
     pub fn new(text: &str) -> Result<Self, NameError> {
-        let err = |why| NameError {
-            name: text.to_owned(),
-            kind: "dataset",
-            why,
-        };
+        let err = |why| NameError { name: text.to_owned(), kind: "dataset", why };
         if text.len() > NAME_BYTES_MAX {
             return Err(err("it is longer than 255 bytes"));
         }

@@ -59,10 +59,7 @@ impl NameFormat {
 
     /// Checks `format` and takes it apart.
     pub fn new(format: &str) -> Result<Self, FormatError> {
-        let error = |why: String| FormatError {
-            format: format.to_owned(),
-            why,
-        };
+        let error = |why: String| FormatError { format: format.to_owned(), why };
         let mut parts: Vec<Part> = Vec::new();
         let mut chars = format.chars();
         while let Some(c) = chars.next() {
@@ -83,19 +80,12 @@ impl NameFormat {
         }
         for (letter, field) in FIELDS {
             if !parts.contains(&Part::Field(field)) {
-                return Err(error(format!(
-                    "%{letter} is missing, so names would not be unique"
-                )));
+                return Err(error(format!("%{letter} is missing, so names would not be unique")));
             }
         }
-        let format = Self {
-            text: format.to_owned(),
-            parts,
-        };
-        PointName::new(&format.write(Timestamp::UNIX_EPOCH)).map_err(|cause| FormatError {
-            format: format.text.clone(),
-            why: cause.to_string(),
-        })?;
+        let format = Self { text: format.to_owned(), parts };
+        PointName::new(&format.write(Timestamp::UNIX_EPOCH))
+            .map_err(|cause| FormatError { format: format.text.clone(), why: cause.to_string() })?;
         Ok(format)
     }
 
@@ -127,10 +117,7 @@ impl NameFormat {
     pub fn time(&self, name: &PointName) -> Option<Timestamp> {
         let (time, rest) = self.read(name.as_str())?;
         let is_guid = |digits: &str| {
-            digits.len() == 6
-                && digits
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+            digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         };
         (rest.is_empty() || rest.strip_prefix('-').is_some_and(is_guid)).then_some(time)
     }
@@ -205,14 +192,8 @@ mod tests {
         let ours = format(NameFormat::DEFAULT);
         let at: Timestamp = "2026-01-31T01:02:03.9Z".parse().unwrap();
         assert_eq!(ours.name(at).unwrap().as_str(), "2026-01-31-010203");
-        assert_eq!(
-            time(&ours, "2026-01-31-010203").as_deref(),
-            Some("2026-01-31T01:02:03Z")
-        );
-        assert_eq!(
-            time(&ours, "2026-01-31-010203-0a1b2c").as_deref(),
-            Some("2026-01-31T01:02:03Z")
-        );
+        assert_eq!(time(&ours, "2026-01-31-010203").as_deref(), Some("2026-01-31T01:02:03Z"));
+        assert_eq!(time(&ours, "2026-01-31-010203-0a1b2c").as_deref(), Some("2026-01-31T01:02:03Z"));
         assert_eq!(
             time(&format("z_%Y%m%dT%H%M%S.x"), "z_20260131T010203.x").as_deref(),
             Some("2026-01-31T01:02:03Z")

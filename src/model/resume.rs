@@ -26,10 +26,7 @@ const TOKEN_BYTES_MAX: usize = 1 << 20;
 
 /// What a resume token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four independent flags of the stream"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent flags of the stream")]
 pub struct ResumeToken {
     /// The full name that the snapshot had at its source when the stream began.
     pub to_name: String,
@@ -164,11 +161,7 @@ fn unwrap(text: &str) -> Result<(Vec<u8>, usize, Sums), Error> {
     if announced != little && announced != big {
         return Err(Error::Checksum);
     }
-    let sums = Sums {
-        announced,
-        little,
-        big,
-    };
+    let sums = Sums { announced, little, big };
     Ok((data, length, sums))
 }
 
@@ -178,10 +171,7 @@ fn decode_hex(digits: &str) -> Option<Vec<u8>> {
     if !rest.is_empty() {
         return None;
     }
-    pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect()
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
 
 /// What has been read so far.

@@ -17,10 +17,7 @@ pub struct ResumePoint {
 
 /// The flags of `lzc_send` that shape a stream (`-L`, `-e`, `-c`, `-w`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four independent flags of the kernel interface"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent flags of the kernel interface")]
 pub struct SendFlags {
     /// Blocks larger than 128 KiB as they are.
     pub large_block: bool,

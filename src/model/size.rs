@@ -24,20 +24,13 @@ impl FromStr for ByteCount {
 
     /// Takes `512`, `64K`, `64KiB`, `1.5GiB`; the letters K, M, G, T, P are powers of 1024 in any case.
     fn from_str(text: &str) -> Result<Self, SizeError> {
-        let error = || SizeError {
-            text: text.to_owned(),
-        };
+        let error = || SizeError { text: text.to_owned() };
         let trimmed = text.trim();
-        let digits = trimmed
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(trimmed.len());
+        let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
         let (number, unit) = trimmed.split_at(digits);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let unit = unit.trim().to_ascii_lowercase();
-        let unit = unit
-            .strip_suffix("ib")
-            .or(unit.strip_suffix('b'))
-            .unwrap_or(&unit);
+        let unit = unit.strip_suffix("ib").or(unit.strip_suffix('b')).unwrap_or(&unit);
         let power = match unit {
             "" => 0,
             "k" => 1,
@@ -52,15 +45,10 @@ impl FromStr for ByteCount {
         }
         let scale = 1024_u64.pow(power);
         let whole: u64 = whole.parse().map_err(|_| error())?;
-        let thousandths: u64 = if fraction.is_empty() {
-            0
-        } else {
-            format!("{fraction:0<3}").parse().map_err(|_| error())?
-        };
+        let thousandths: u64 =
+            if fraction.is_empty() { 0 } else { format!("{fraction:0<3}").parse().map_err(|_| error())? };
         // The two products are exact: scale is at most 2^50, thousandths below 1000.
-        let bytes = whole
-            .checked_mul(scale)
-            .and_then(|b| b.checked_add(thousandths * scale / 1000));
+        let bytes = whole.checked_mul(scale).and_then(|b| b.checked_add(thousandths * scale / 1000));
         bytes.map(Self).ok_or_else(error)
     }
 }

@@ -36,22 +36,12 @@ pub(super) fn plan(
 ) {
     let mut archived = renames(builder, policy, lane);
     if let Some((to, resume)) = lane.settle_partial(builder) {
-        let reason = format!(
-            "goes on with a receive that broke off after {} bytes",
-            resume.received_bytes
-        );
-        let month = policy
-            .name_format
-            .time(&to.name)
-            .map(|time| Month::of(time, &policy.time_zone));
+        let reason = format!("goes on with a receive that broke off after {} bytes", resume.received_bytes);
+        let month = policy.name_format.time(&to.name).map(|time| Month::of(time, &policy.time_zone));
         match name_for(lane, policy, to, month.filter(|month| !archived.contains(month))) {
             Ok(name) => {
                 archived.extend(month);
-                let how = How {
-                    resume: Some(resume),
-                    origin: None,
-                    reason,
-                };
+                let how = How { resume: Some(resume), origin: None, reason };
                 lane.send(builder, containers, Outbound::Taken(to), &name, how);
             }
             Err(error) => lane.block(builder, error.to_string(), "rename the source's snapshot"),
@@ -73,17 +63,7 @@ pub(super) fn plan(
         if lane.is_blocked {
             return;
         }
-        lane.send(
-            builder,
-            containers,
-            what,
-            &name,
-            How {
-                resume: None,
-                origin: origin.take(),
-                reason,
-            },
-        );
+        lane.send(builder, containers, what, &name, How { resume: None, origin: origin.take(), reason });
     }
 }
 
@@ -91,9 +71,8 @@ pub(super) fn plan(
 fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTreeSet<Month> {
     let lines = lane.asides.iter().copied().chain(lane.there);
     let snapshots = lines.flat_map(|line| line.history.snapshots());
-    let mut archived: BTreeSet<Month> = snapshots
-        .filter_map(|point| Month::parse(point.name.as_str()))
-        .collect();
+    let mut archived: BTreeSet<Month> =
+        snapshots.filter_map(|point| Month::parse(point.name.as_str())).collect();
     let Some(there) = lane.there else { return archived };
     let arrived: Vec<(&Point, Timestamp)> = there
         .history
@@ -113,16 +92,7 @@ fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTree
                 let reason = "it was received, but not renamed";
                 let (dataset, from, guid) = (lane.name.clone(), point.name.clone(), point.guid);
                 lane.renamed.push(to.clone());
-                lane.step(
-                    builder,
-                    Action::RenameSnapshot {
-                        dataset,
-                        from,
-                        guid,
-                        to,
-                    },
-                    reason,
-                );
+                lane.step(builder, Action::RenameSnapshot { dataset, from, guid, to }, reason);
             }
             Err(error) => lane.block(builder, error.to_string(), "rename it by hand"),
         }
@@ -171,38 +141,25 @@ fn due<'a>(
     let mut newest: Option<&Point> = None;
     for month in months_due(policy, rules, request.now, lane, archived) {
         let in_month = |point: &&Point| {
-            policy
-                .name_format
-                .time(&point.name)
-                .is_some_and(|time| month.contains(time, zone))
+            policy.name_format.time(&point.name).is_some_and(|time| month.contains(time, zone))
         };
         let is_after = |point: &&Point| {
             lane.is_newer_than_head(point) && newest.is_none_or(|newest| point.createtxg > newest.createtxg)
         };
         let candidate = lane.dataset().history.snapshots().filter(is_after).find(in_month);
         newest = candidate.or(newest);
-        let pending = lane
-            .source
-            .pending
-            .as_ref()
-            .filter(|_| month.contains(lane.source.time, zone));
+        let pending = lane.source.pending.as_ref().filter(|_| month.contains(lane.source.time, zone));
         let what = candidate.map(Outbound::Taken).or(pending.map(Outbound::Pending));
         let name = PointName::new(&month.to_string());
         match (what, name) {
             (Some(what), Ok(name)) if !lane.is_taken(&name) => {
-                due.push(Due {
-                    what,
-                    name,
-                    reason: format!("{month} is due"),
-                });
+                due.push(Due { what, name, reason: format!("{month} is due") });
             }
             _ => lost.push(month),
         }
     }
     report_lost(builder, lane, &lost, Month::of(request.now, zone));
-    let has_pending = due
-        .last()
-        .is_some_and(|due| matches!(due.what, Outbound::Pending(_)));
+    let has_pending = due.last().is_some_and(|due| matches!(due.what, Outbound::Pending(_)));
     if request.force_archive && !has_pending {
         due.extend(forced(policy, lane, newest));
     }
@@ -216,18 +173,10 @@ fn forced<'a>(policy: &Policy, lane: &Lane<'a>, newest_due: Option<&Point>) -> O
         own.filter(|point| lane.is_newer_than_head(point) && Some(point.guid) != newest_due.map(|p| p.guid));
     let mut taken =
         taken.filter_map(|point| Some((Outbound::Taken(point), policy.name_format.time(&point.name)?)));
-    let pending = lane
-        .source
-        .pending
-        .as_ref()
-        .map(|name| (Outbound::Pending(name), lane.source.time));
+    let pending = lane.source.pending.as_ref().map(|name| (Outbound::Pending(name), lane.source.time));
     let (what, time) = pending.or_else(|| taken.next())?;
     let name = day_name(lane, time, &policy.time_zone).ok()?;
-    Some(Due {
-        what,
-        name,
-        reason: "asked for by --archive".to_owned(),
-    })
+    Some(Due { what, name, reason: "asked for by --archive".to_owned() })
 }
 
 /// The months that the archive should have and has not, oldest first.
@@ -241,26 +190,14 @@ fn months_due(
     let zone = &policy.time_zone;
     let current = Month::of(now, zone);
     if zone.to_datetime(now).day() == 1 && !rules.catch_up {
-        return if archived.contains(&current) {
-            Vec::new()
-        } else {
-            vec![current]
-        };
+        return if archived.contains(&current) { Vec::new() } else { vec![current] };
     }
     if !rules.catch_up {
         return Vec::new();
     }
     // The policy was alive at its oldest own point, and at the oldest month that it archived.
-    let own = lane
-        .dataset()
-        .history
-        .points()
-        .find_map(|point| policy.name_format.time(&point.name));
-    let alive = own
-        .map(|time| Month::of(time, zone))
-        .into_iter()
-        .chain(archived.first().copied())
-        .min();
+    let own = lane.dataset().history.points().find_map(|point| policy.name_format.time(&point.name));
+    let alive = own.map(|time| Month::of(time, zone)).into_iter().chain(archived.first().copied()).min();
     let first = match alive {
         Some(month) if own.is_some_and(|time| time <= month.start(zone)) => month,
         Some(month) => month.next(),
@@ -290,11 +227,8 @@ fn report_lost(builder: &mut Builder, lane: &Lane<'_>, months: &[Month], current
         "cannot be archived any more: {which}: the source has no own snapshot of then that the archive lacks"
     );
     // An old gap will never close: it is told, but not every night by mail.
-    let severity = if months.iter().any(|month| month.next() >= current) {
-        Severity::Warning
-    } else {
-        Severity::Note
-    };
+    let severity =
+        if months.iter().any(|month| month.next() >= current) { Severity::Warning } else { Severity::Note };
     builder.find(severity, Some(&lane.dataset().name), lane.place.clone(), what, "");
 }
 
@@ -323,10 +257,7 @@ fn settle_line(
         None => "the source knows none of its snapshots".to_owned(),
     };
     if rules.on_divergence == ArchiveDivergence::Stop {
-        let what = format!(
-            "{} has parted from the source: {why}; an archive is never changed",
-            lane.name
-        );
+        let what = format!("{} has parted from the source: {why}; an archive is never changed", lane.name);
         let advice = "set on-divergence = \"branch\", or rename it aside by hand";
         lane.block(builder, what, advice);
         return None;

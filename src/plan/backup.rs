@@ -18,21 +18,8 @@ pub(super) fn plan(
 ) {
     if let Some((to, resume)) = lane.settle_partial(builder) {
         let what = Outbound::Taken(to);
-        let reason = format!(
-            "goes on with a receive that broke off after {} bytes",
-            resume.received_bytes
-        );
-        send(
-            builder,
-            lane,
-            containers,
-            what,
-            How {
-                resume: Some(resume),
-                origin: None,
-                reason,
-            },
-        );
+        let reason = format!("goes on with a receive that broke off after {} bytes", resume.received_bytes);
+        send(builder, lane, containers, what, How { resume: Some(resume), origin: None, reason });
     }
     if lane.is_blocked {
         return;
@@ -46,16 +33,7 @@ pub(super) fn plan(
             return;
         }
         let reason = reason(lane);
-        send(
-            builder,
-            lane,
-            containers,
-            what,
-            How {
-                reason,
-                ..How::default()
-            },
-        );
+        send(builder, lane, containers, what, How { reason, ..How::default() });
     }
 }
 
@@ -102,11 +80,7 @@ fn settle_line(
             }
             OnNoBase::Stop => {
                 let what = format!("{} has snapshots, but the source knows none of them", lane.name);
-                lane.block(
-                    builder,
-                    what,
-                    "rename it aside, or set on-no-base = \"supersede\"",
-                );
+                lane.block(builder, what, "rename it aside, or set on-no-base = \"supersede\"");
             }
         };
     }
@@ -121,14 +95,9 @@ fn settle_line(
 
 /// A target dataset without snapshots that no receive of ours left there is never written to.
 pub(super) fn refuse_unknown_data(builder: &mut Builder, lane: &mut Lane<'_>) {
-    let what = format!(
-        "{} exists there without a snapshot, so nothing tells whose data it holds",
-        lane.name
-    );
-    let advice = format!(
-        "rename or destroy {} on {}; the next run then sends everything",
-        lane.name, lane.place
-    );
+    let what = format!("{} exists there without a snapshot, so nothing tells whose data it holds", lane.name);
+    let advice =
+        format!("rename or destroy {} on {}; the next run then sends everything", lane.name, lane.place);
     lane.block(builder, what, advice);
 }
 
@@ -142,10 +111,7 @@ fn settle_divergence(
 ) {
     let Some(base) = lane.target_base() else { return };
     let list = |points: &mut dyn Iterator<Item = &Point>| {
-        points
-            .map(|point| format!("@{}", point.name))
-            .collect::<Vec<_>>()
-            .join(", ")
+        points.map(|point| format!("@{}", point.name)).collect::<Vec<_>>().join(", ")
     };
     let all = list(&mut unknown.iter());
     let what = format!(
@@ -153,11 +119,7 @@ fn settle_divergence(
         lane.name, base.name
     );
     if rules.on_divergence == BackupDivergence::Stop {
-        return lane.block(
-            builder,
-            what,
-            "remove them by hand, or set on-divergence = \"remove\"",
-        );
+        return lane.block(builder, what, "remove them by hand, or set on-divergence = \"remove\"");
     }
     let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !is_a_guests(lane, point);
     let foreign = list(&mut unknown.iter().filter(|point| !is_ours(point)));
@@ -179,10 +141,7 @@ fn settle_divergence(
             format!("{pinned} is held or cloned: release it (zfs holds, zfs list -o clones)"),
         );
     }
-    let why = format!(
-        "the source has left this line after @{} (a rollback, most likely)",
-        base.name
-    );
+    let why = format!("the source has left this line after @{} (a rollback, most likely)", base.name);
     let doom = |point: &Point| Doomed {
         name: point.name.clone(),
         guid: point.guid,
@@ -196,38 +155,24 @@ fn settle_divergence(
     let (to, guid) = (base.name.clone(), base.guid);
     lane.removed.extend(unknown.iter().map(|point| point.guid));
     lane.step(builder, action, why.clone());
-    let action = Action::Rollback {
-        dataset: lane.name.clone(),
-        to,
-        guid,
-    };
+    let action = Action::Rollback { dataset: lane.name.clone(), to, guid };
     lane.step(builder, action, "an increment is only received onto its base");
 }
 
 /// Whether a guest's config lists a snapshot of this name: then it is Proxmox VE's.
 pub(super) fn is_a_guests(lane: &Lane<'_>, point: &Point) -> bool {
-    lane.source
-        .selected
-        .guest
-        .is_some_and(|guest| guest.snapshots.contains(&point.name))
+    lane.source.selected.guest.is_some_and(|guest| guest.snapshots.contains(&point.name))
 }
 
 /// What is newer than the target's head: the newest own snapshot, or all of them in their order.
 fn outbound<'a>(policy: &Policy, lane: &Lane<'a>) -> Vec<Outbound<'a>> {
     let pending = lane.source.pending.as_ref().map(Outbound::Pending);
     let history = &lane.dataset().history;
-    let mut own = history
-        .snapshots()
-        .filter(|point| policy.name_format.is_own(&point.name));
+    let mut own = history.snapshots().filter(|point| policy.name_format.is_own(&point.name));
     if lane.intermediates {
-        let newer = own
-            .filter(|point| lane.is_newer_than_head(point))
-            .map(Outbound::Taken);
+        let newer = own.filter(|point| lane.is_newer_than_head(point)).map(Outbound::Taken);
         return newer.chain(pending).collect();
     }
-    let newest = own
-        .next_back()
-        .filter(|point| lane.is_newer_than_head(point))
-        .map(Outbound::Taken);
+    let newest = own.next_back().filter(|point| lane.is_newer_than_head(point)).map(Outbound::Taken);
     pending.or(newest).into_iter().collect()
 }

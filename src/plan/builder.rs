@@ -21,22 +21,13 @@ pub(super) struct Order {
 impl Order {
     /// Needs these steps, as far as there are any.
     pub(super) fn needs(steps: impl IntoIterator<Item = StepId>) -> Self {
-        Self {
-            needs: steps.into_iter().collect(),
-            after: Vec::new(),
-        }
+        Self { needs: steps.into_iter().collect(), after: Vec::new() }
     }
 }
 
 impl Builder {
     pub(super) fn new(at: jiff::Timestamp) -> Self {
-        Self {
-            plan: Plan {
-                at,
-                steps: Vec::new(),
-                findings: Vec::new(),
-            },
-        }
+        Self { plan: Plan { at, steps: Vec::new(), findings: Vec::new() } }
     }
 
     /// The moment that the plan is made for.
@@ -58,15 +49,7 @@ impl Builder {
         needs.sort_unstable();
         needs.dedup();
         let reason = reason.into();
-        self.plan.steps.push(Step {
-            id,
-            dataset: dataset.cloned(),
-            place,
-            action,
-            reason,
-            needs,
-            after,
-        });
+        self.plan.steps.push(Step { id, dataset: dataset.cloned(), place, action, reason, needs, after });
         id
     }
 
@@ -80,13 +63,7 @@ impl Builder {
         advice: impl Into<String>,
     ) {
         let (what, advice) = (what.into(), advice.into());
-        self.plan.findings.push(Finding {
-            severity,
-            dataset: dataset.cloned(),
-            place,
-            what,
-            advice,
-        });
+        self.plan.findings.push(Finding { severity, dataset: dataset.cloned(), place, what, advice });
     }
 
     pub(super) fn finish(self) -> Plan {

@@ -38,11 +38,7 @@ fn stream_bytes(transfer: &Transfer, dataset: &Dataset) -> Option<u64> {
             });
             let written = between.fold(0_u64, |sum, point| sum.saturating_add(point.written_bytes));
             // A snapshot that this run takes has what was written since the newest one.
-            let fresh = if transfer.guid.is_none() {
-                dataset.written_bytes
-            } else {
-                0
-            };
+            let fresh = if transfer.guid.is_none() { dataset.written_bytes } else { 0 };
             written.saturating_add(fresh)
         }
     };
@@ -99,11 +95,7 @@ mod tests {
         Transfer {
             snapshot: snapshot.clone(),
             guid: end.map(Guid),
-            base: base.map(|guid| Base {
-                kind: PointKind::Snapshot,
-                name,
-                guid: Guid(guid),
-            }),
+            base: base.map(|guid| Base { kind: PointKind::Snapshot, name, guid: Guid(guid) }),
             resume: None,
             target: snapshot,
             origin: None,
@@ -125,29 +117,15 @@ mod tests {
             (Some(5), Some(4), None),
         ];
         for (base, end, expected) in cases {
-            assert_eq!(
-                stream_bytes(&transfer(base, end), &dataset()),
-                expected,
-                "{base:?} to {end:?}"
-            );
+            assert_eq!(stream_bytes(&transfer(base, end), &dataset()), expected, "{base:?} to {end:?}");
         }
     }
 
     #[test]
     fn what_the_target_has_already_is_not_sent_again() {
-        let flags = SendFlags {
-            large_block: true,
-            embed: true,
-            compress: true,
-            raw: false,
-        };
+        let flags = SendFlags { large_block: true, embed: true, compress: true, raw: false };
         let mut resumed = transfer(Some(2), Some(4));
-        resumed.resume = Some(ResumePoint {
-            object: 1,
-            offset: 0,
-            received_bytes: 60,
-            flags,
-        });
+        resumed.resume = Some(ResumePoint { object: 1, offset: 0, received_bytes: 60, flags });
         assert_eq!(stream_bytes(&resumed, &dataset()), Some(10));
     }
 }

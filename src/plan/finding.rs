@@ -42,10 +42,6 @@ impl fmt::Display for Finding {
             Some(dataset) => write!(f, "{dataset} ({}): {}", self.place, self.what)?,
             None => write!(f, "{}: {}", self.place, self.what)?,
         }
-        if self.advice.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "; {}", self.advice)
-        }
+        if self.advice.is_empty() { Ok(()) } else { write!(f, "; {}", self.advice) }
     }
 }

@@ -101,9 +101,7 @@ impl<'a> Lane<'a> {
             source,
             there,
             has_children: listing.has_children(name),
-            asides: listing
-                .starting_with(format!("{name}{}", superseded::ARCHIVE))
-                .collect(),
+            asides: listing.starting_with(format!("{name}{}", superseded::ARCHIVE)).collect(),
             intermediates: target.intermediates,
             line,
             received: Vec::new(),
@@ -166,20 +164,13 @@ impl<'a> Lane<'a> {
         advice: impl Into<String>,
     ) {
         self.is_blocked = true;
-        builder.find(
-            Severity::Blocked,
-            Some(&self.dataset().name),
-            self.place.clone(),
-            what,
-            advice,
-        );
+        builder.find(Severity::Blocked, Some(&self.dataset().name), self.place.clone(), what, advice);
     }
 
     /// The target begins anew: the name is free, and nothing is in common.
     pub(super) fn start_anew(&mut self) {
         if let Some(there) = self.there {
-            self.removed
-                .extend(there.history.points().map(|point| point.guid));
+            self.removed.extend(there.history.points().map(|point| point.guid));
         }
         self.head = Head::Absent;
     }
@@ -195,10 +186,7 @@ impl<'a> Lane<'a> {
     /// Whether a snapshot of this name will be on the target.
     pub(super) fn is_taken(&self, name: &PointName) -> bool {
         let listed = self.there.is_some_and(|there| {
-            there
-                .history
-                .snapshots()
-                .any(|point| point.name == *name && !self.removed.contains(&point.guid))
+            there.history.snapshots().any(|point| point.name == *name && !self.removed.contains(&point.guid))
         });
         listed || self.renamed.contains(name) || self.received.iter().any(|(received, _)| received == name)
     }
@@ -229,26 +217,13 @@ impl<'a> Lane<'a> {
         };
         if drop {
             let token = there.resume_token.clone().unwrap_or_default();
-            let action = Action::AbortReceive {
-                dataset: self.name.clone(),
-                token,
-            };
-            self.step(
-                builder,
-                action,
-                format!("the receive that broke off cannot be resumed: {why}"),
-            );
+            let action = Action::AbortReceive { dataset: self.name.clone(), token };
+            self.step(builder, action, format!("the receive that broke off cannot be resumed: {why}"));
             self.dropped = self.last;
         } else {
-            let what = format!(
-                "{} holds a receive that broke off and is not of this policy: {why}",
-                self.name
-            );
-            self.block(
-                builder,
-                what,
-                format!("if nobody needs it: zfs receive -A {}", self.name),
-            );
+            let what =
+                format!("{} holds a receive that broke off and is not of this policy: {why}", self.name);
+            self.block(builder, what, format!("if nobody needs it: zfs receive -A {}", self.name));
         }
         None
     }
@@ -263,10 +238,7 @@ impl<'a> Lane<'a> {
         how: How,
     ) {
         let dataset = self.dataset();
-        let names = dataset
-            .name
-            .snapshot(what.name())
-            .and_then(|from| Ok((from, self.name.snapshot(name)?)));
+        let names = dataset.name.snapshot(what.name()).and_then(|from| Ok((from, self.name.snapshot(name)?)));
         let (snapshot, target) = match names {
             Ok(names) => names,
             Err(error) => return self.block(builder, error.to_string(), "shorten the target's dataset"),
@@ -287,11 +259,9 @@ impl<'a> Lane<'a> {
         }
         let base = match self.head {
             Head::Absent => None,
-            Head::At(Outbound::Taken(point)) => Some(Base {
-                kind: point.kind,
-                name: point.name.clone(),
-                guid: point.guid,
-            }),
+            Head::At(Outbound::Taken(point)) => {
+                Some(Base { kind: point.kind, name: point.name.clone(), guid: point.guid })
+            }
             Head::At(Outbound::Pending(_)) => return,
         };
         let transfer = Transfer {
@@ -306,13 +276,8 @@ impl<'a> Lane<'a> {
             encryption: dataset.encryption,
         };
         let place = self.place.clone();
-        let id = builder.step(
-            Some(&dataset.name),
-            place,
-            Action::Send(transfer),
-            how.reason,
-            Order::needs(needs),
-        );
+        let id =
+            builder.step(Some(&dataset.name), place, Action::Send(transfer), how.reason, Order::needs(needs));
         if creates_dataset {
             containers.made(&self.name, id);
         }
@@ -332,10 +297,8 @@ impl<'a> Lane<'a> {
                 "{} was received unencrypted, but its source is encrypted and is only sent raw",
                 self.name
             );
-            let advice = format!(
-                "rename {} aside on {}; the next run starts a raw line",
-                self.name, self.place
-            );
+            let advice =
+                format!("rename {} aside on {}; the next run starts a raw line", self.name, self.place);
             self.block(builder, what, advice);
         }
     }
@@ -370,8 +333,7 @@ pub(super) struct Lanes {
 impl Lanes {
     pub(super) fn add(&mut self, lane: Lane<'_>) {
         self.common.extend(lane.target_base().map(|point| point.guid));
-        self.common
-            .extend(lane.received.last().and_then(|(_, what)| what.guid()));
+        self.common.extend(lane.received.last().and_then(|(_, what)| what.guid()));
         self.resumable.extend(lane.resumable);
         self.sends.extend(lane.sends);
     }
@@ -390,13 +352,7 @@ pub(super) struct Containers<'a> {
 impl<'a> Containers<'a> {
     pub(super) fn new(target: &Target, listing: &'a Listing, copies: &'a BTreeSet<&'a DatasetName>) -> Self {
         let place = Place::Target(target.name.clone());
-        Self {
-            place,
-            root: target.root.clone(),
-            listing,
-            copies,
-            made: BTreeMap::new(),
-        }
+        Self { place, root: target.root.clone(), listing, copies, made: BTreeMap::new() }
     }
 
     fn made(&mut self, name: &DatasetName, step: StepId) {
@@ -419,14 +375,9 @@ impl<'a> Containers<'a> {
             return Err(parent);
         }
         // Above the target's root nothing was listed; the step itself makes what is missing there.
-        let needs = if parent.below(&self.root).is_some() {
-            self.parent_of(builder, &parent)?
-        } else {
-            Vec::new()
-        };
-        let action = Action::CreateContainer {
-            dataset: parent.clone(),
-        };
+        let needs =
+            if parent.below(&self.root).is_some() { self.parent_of(builder, &parent)? } else { Vec::new() };
+        let action = Action::CreateContainer { dataset: parent.clone() };
         let reason = "an empty unmounted container for what is received below it";
         let step = builder.step(None, self.place.clone(), action, reason, Order::needs(needs));
         self.made.insert(parent, step);

@@ -49,21 +49,12 @@ impl<'a> Line<'a> {
         for point in target.snapshots().rev() {
             if let Some(known) = source.find(point.guid) {
                 unknown.reverse();
-                return Self {
-                    common: Some(Common {
-                        source: known,
-                        target: point,
-                    }),
-                    unknown,
-                };
+                return Self { common: Some(Common { source: known, target: point }), unknown };
             }
             unknown.push(point);
         }
         unknown.reverse();
-        Self {
-            common: None,
-            unknown,
-        }
+        Self { common: None, unknown }
     }
 
     /// Whether an increment from the base would be received although the target has newer snapshots: nothing was

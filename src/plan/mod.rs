@@ -110,24 +110,11 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let mut taken = taken.remove(&selected.dataset.name).unwrap_or_default();
         snapshot::plan_missing_bookmarks(&mut builder, &policy.name_format, &selected, &mut taken);
         let pending = taken.snapshot.map(|_| name.clone());
-        sources.push(Source {
-            selected,
-            taken,
-            pending,
-            time,
-        });
+        sources.push(Source { selected, taken, pending, time });
     }
     let mut lanes: Vec<Lanes> = sources.iter().map(|_| Lanes::default()).collect();
     for target in &policy.targets {
-        plan_target(
-            &mut builder,
-            policy,
-            inventory,
-            request,
-            target,
-            &sources,
-            &mut lanes,
-        )?;
+        plan_target(&mut builder, policy, inventory, request, target, &sources, &mut lanes)?;
     }
     for (source, lanes) in sources.iter().zip(&lanes) {
         retain::plan_source(&mut builder, policy, source, lanes);
@@ -157,10 +144,8 @@ fn plan_target<'a>(
         }
     };
     let names = map_names(builder, target, listing, sources);
-    let mapped = sources
-        .iter()
-        .zip(&names)
-        .filter_map(|(s, name)| Some((&s.selected.dataset.name, name.as_ref()?)));
+    let mapped =
+        sources.iter().zip(&names).filter_map(|(s, name)| Some((&s.selected.dataset.name, name.as_ref()?)));
     select::check_collisions(target, mapped)?;
     let targets: BTreeSet<&DatasetName> = names.iter().flatten().collect();
     let mut containers = lane::Containers::new(target, listing, &targets);
@@ -190,13 +175,7 @@ fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut 
     }
     let what = format!("could not be asked what it has, so nothing is sent to it: {why}");
     let advice = "the next run makes up for it once the host answers";
-    builder.find(
-        Severity::Failed,
-        None,
-        Place::Target(target.name.clone()),
-        what,
-        advice,
-    );
+    builder.find(Severity::Failed, None, Place::Target(target.name.clone()), what, advice);
 }
 
 /// What each source is called on the target; `None` where it cannot be called anything.
@@ -210,10 +189,7 @@ fn map_names(
     for source in sources {
         let name = target_name(&source.selected, target, listing);
         let longest =
-            source
-                .pending
-                .as_ref()
-                .or(source.selected.dataset.history.newest_snapshot().map(|p| &p.name));
+            source.pending.as_ref().or(source.selected.dataset.history.newest_snapshot().map(|p| &p.name));
         let checked = name.and_then(|name| match longest {
             Some(point) => name.snapshot(point).map(|_| name),
             None => Ok(name),

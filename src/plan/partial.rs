@@ -42,29 +42,17 @@ pub(super) fn judge<'a>(source: &'a Dataset, index: &GuidIndex<'a>, target: &Dat
     let token = match ResumeToken::parse(text) {
         Ok(token) => token,
         Err(error) => {
-            return Partial::Foreign {
-                why: format!("its resume token cannot be read: {error}"),
-            };
+            return Partial::Foreign { why: format!("its resume token cannot be read: {error}") };
         }
     };
     let is_of_source = SnapshotName::parse(&token.to_name).is_ok_and(|name| *name.dataset() == source.name);
     let Some(to) = index.find(token.to_guid) else {
-        let why = format!(
-            "the snapshot it would make ({}) is gone from the source",
-            token.to_name
-        );
-        return if is_of_source {
-            Partial::Stale { why }
-        } else {
-            Partial::Foreign { why }
-        };
+        let why = format!("the snapshot it would make ({}) is gone from the source", token.to_name);
+        return if is_of_source { Partial::Stale { why } } else { Partial::Foreign { why } };
     };
     if to.kind == PointKind::Bookmark {
         return Partial::Stale {
-            why: format!(
-                "of the snapshot it would make ({}) only a bookmark is left",
-                to.name
-            ),
+            why: format!("of the snapshot it would make ({}) only a bookmark is left", to.name),
         };
     }
     let base = match token.from_guid {
@@ -72,9 +60,7 @@ pub(super) fn judge<'a>(source: &'a Dataset, index: &GuidIndex<'a>, target: &Dat
         Some(guid) => match index.find(guid) {
             Some(base) => Some(base),
             None => {
-                return Partial::Stale {
-                    why: format!("its base (GUID {guid}) is gone from the source"),
-                };
+                return Partial::Stale { why: format!("its base (GUID {guid}) is gone from the source") };
             }
         },
     };

@@ -22,33 +22,21 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
     let history = &source.selected.dataset.history;
     let guest = source.selected.guest;
     let mut candidates: Vec<Candidate<'_>> = source.pending.iter().map(|_| (source.time, None)).collect();
-    let own = history
-        .snapshots()
-        .rev()
-        .filter(|point| guest.is_none_or(|g| !g.snapshots.contains(&point.name)));
+    let own =
+        history.snapshots().rev().filter(|point| guest.is_none_or(|g| !g.snapshots.contains(&point.name)));
     candidates.extend(own.filter_map(|point| Some((policy.name_format.time(&point.name)?, Some(point)))));
     // Every own snapshot has a bookmark by then, or its making has failed and this step is skipped: a base is safe.
     let judged = judge(&policy.keep_local, policy, builder.at(), candidates);
     let taken = &source.taken;
-    let needs = taken
-        .snapshot
-        .into_iter()
-        .chain(taken.bookmark)
-        .chain(taken.healed);
-    let order = Order {
-        needs: needs.collect(),
-        after: lanes.sends.clone(),
-    };
+    let needs = taken.snapshot.into_iter().chain(taken.bookmark).chain(taken.healed);
+    let order = Order { needs: needs.collect(), after: lanes.sends.clone() };
     let spared = |point: &Point| lanes.resumable.contains(&point.guid);
     let (doomed, pinned) = split(judged, spared);
     let dataset = &source.selected.dataset.name;
     report_pinned(builder, Some(dataset), &Place::Source, &pinned);
     if !doomed.is_empty() {
         let reason = format!("no keep rule of the source wants {}", count(doomed.len()));
-        let action = Action::DestroySnapshots {
-            dataset: dataset.clone(),
-            snapshots: doomed,
-        };
+        let action = Action::DestroySnapshots { dataset: dataset.clone(), snapshots: doomed };
         builder.step(Some(dataset), Place::Source, action, reason, order.clone());
     }
     plan_bookmarks(builder, policy, source, lanes, order);
@@ -62,29 +50,16 @@ fn plan_bookmarks(builder: &mut Builder, policy: &Policy, source: &Source<'_>, l
     }
     let history = &source.selected.dataset.history;
     let alive: BTreeSet<Guid> = history.snapshots().map(|point| point.guid).collect();
-    let alone = history
-        .bookmarks()
-        .rev()
-        .filter(|point| !alive.contains(&point.guid));
-    let own = alone
-        .filter(|point| policy.name_format.is_own(&point.name))
-        .skip(keep);
+    let alone = history.bookmarks().rev().filter(|point| !alive.contains(&point.guid));
+    let own = alone.filter(|point| policy.name_format.is_own(&point.name)).skip(keep);
     let bookmarks: Vec<Doomed> = own
         .filter(|point| !lanes.common.contains(&point.guid) && !lanes.resumable.contains(&point.guid))
-        .map(|point| {
-            doom(
-                point,
-                format!("older than the newest {keep} and no target needs it"),
-            )
-        })
+        .map(|point| doom(point, format!("older than the newest {keep} and no target needs it")))
         .collect();
     if !bookmarks.is_empty() {
         let dataset = &source.selected.dataset.name;
         let reason = format!("bookmarks.keep is {keep}");
-        let action = Action::DestroyBookmarks {
-            dataset: dataset.clone(),
-            bookmarks,
-        };
+        let action = Action::DestroyBookmarks { dataset: dataset.clone(), bookmarks };
         builder.step(Some(dataset), Place::Source, action, reason, order);
     }
 }
@@ -96,14 +71,9 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     };
     let format = &policy.name_format;
     let received = lane.received.iter().rev();
-    let mut candidates: Vec<Candidate<'_>> = received
-        .filter_map(|(name, _)| Some((format.time(name)?, None)))
-        .collect();
-    let own = there
-        .history
-        .snapshots()
-        .rev()
-        .filter(|point| !lane.removed.contains(&point.guid));
+    let mut candidates: Vec<Candidate<'_>> =
+        received.filter_map(|(name, _)| Some((format.time(name)?, None))).collect();
+    let own = there.history.snapshots().rev().filter(|point| !lane.removed.contains(&point.guid));
     let own = own.filter(|point| !is_a_guests(lane, point));
     candidates.extend(own.filter_map(|point| Some((format.time(&point.name)?, Some(point)))));
     let judged = judge(&rules.keep, policy, builder.at(), candidates);
@@ -113,20 +83,13 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     report_pinned(builder, Some(&lane.dataset().name), &lane.place, &pinned);
     if !doomed.is_empty() {
         let reason = format!("no keep rule of the backup wants {}", count(doomed.len()));
-        let action = Action::DestroySnapshots {
-            dataset: lane.name.clone(),
-            snapshots: doomed,
-        };
+        let action = Action::DestroySnapshots { dataset: lane.name.clone(), snapshots: doomed };
         lane.step(builder, action, reason);
     }
 }
 
 fn count(snapshots: usize) -> String {
-    if snapshots == 1 {
-        "it".to_owned()
-    } else {
-        "them".to_owned()
-    }
+    if snapshots == 1 { "it".to_owned() } else { "them".to_owned() }
 }
 
 /// The candidates (newest first) that no rule keeps; the newest is always kept.
@@ -144,38 +107,23 @@ fn judge<'a>(
     candidates.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
     let times: Vec<Timestamp> = candidates.iter().map(|(time, _)| *time).collect();
     let kept = rules.select(&times, &policy.time_zone, now);
-    let unkept = candidates
-        .iter()
-        .zip(kept)
-        .filter(|(_, keep)| keep.is_none())
-        .map(|(candidate, _)| *candidate);
-    unkept
-        .filter(|candidate| Some(*candidate) != newest)
-        .filter_map(|(_, point)| point)
-        .collect()
+    let unkept =
+        candidates.iter().zip(kept).filter(|(_, keep)| keep.is_none()).map(|(candidate, _)| *candidate);
+    unkept.filter(|candidate| Some(*candidate) != newest).filter_map(|(_, point)| point).collect()
 }
 
 /// Parts what nobody needs from what ZFS would not let go.
 fn split(unkept: Vec<&Point>, is_needed: impl Fn(&Point) -> bool) -> (Vec<Doomed>, Vec<&Point>) {
-    let (pinned, free): (Vec<&Point>, Vec<&Point>) = unkept
-        .into_iter()
-        .filter(|point| !is_needed(point))
-        .partition(|point| point.is_pinned());
-    let mut doomed: Vec<Doomed> = free
-        .into_iter()
-        .map(|point| doom(point, "no keep rule wants it".to_owned()))
-        .collect();
+    let (pinned, free): (Vec<&Point>, Vec<&Point>) =
+        unkept.into_iter().filter(|point| !is_needed(point)).partition(|point| point.is_pinned());
+    let mut doomed: Vec<Doomed> =
+        free.into_iter().map(|point| doom(point, "no keep rule wants it".to_owned())).collect();
     doomed.reverse();
     (doomed, pinned)
 }
 
 fn doom(point: &Point, why: String) -> Doomed {
-    Doomed {
-        name: point.name.clone(),
-        guid: point.guid,
-        why,
-        used_bytes: point.used_bytes,
-    }
+    Doomed { name: point.name.clone(), guid: point.guid, why, used_bytes: point.used_bytes }
 }
 
 fn report_pinned(builder: &mut Builder, dataset: Option<&DatasetName>, place: &Place, pinned: &[&Point]) {

@@ -36,10 +36,7 @@ pub fn select<'a>(
     let mut selected = Vec::new();
     for root in &policy.roots {
         let has_children = source.has_children(&root.dataset);
-        for dataset in source
-            .datasets()
-            .filter(|dataset| dataset.name.is_within(&root.dataset))
-        {
+        for dataset in source.datasets().filter(|dataset| dataset.name.is_within(&root.dataset)) {
             let is_root = dataset.name == root.dataset;
             let guest = guests.get(dataset.name.last()).copied();
             let is_wanted = (!is_root || !has_children || root.include_root)
@@ -50,12 +47,7 @@ pub fn select<'a>(
                 && (request.guests.is_empty()
                     || guest.is_some_and(|guest| request.guests.contains(&guest.id)));
             if is_wanted {
-                selected.push(Selected {
-                    dataset,
-                    root,
-                    is_lone_root: is_root && !has_children,
-                    guest,
-                });
+                selected.push(Selected { dataset, root, is_lone_root: is_root && !has_children, guest });
             }
         }
     }
@@ -76,21 +68,10 @@ pub fn target_name(
         None if !selected.is_lone_root => Ok(target.root.clone()),
         None => {
             let adopted = listing.get(&target.root).is_some_and(|root| {
-                let known: Vec<Guid> = selected
-                    .dataset
-                    .history
-                    .points()
-                    .map(|point| point.guid)
-                    .collect();
-                root.history
-                    .snapshots()
-                    .any(|snapshot| known.contains(&snapshot.guid))
+                let known: Vec<Guid> = selected.dataset.history.points().map(|point| point.guid).collect();
+                root.history.snapshots().any(|snapshot| known.contains(&snapshot.guid))
             });
-            if adopted {
-                Ok(target.root.clone())
-            } else {
-                target.root.child(selected.dataset.name.last())
-            }
+            if adopted { Ok(target.root.clone()) } else { target.root.child(selected.dataset.name.last()) }
         }
     }
 }

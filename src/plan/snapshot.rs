@@ -35,18 +35,12 @@ pub(super) fn run_time(format: &NameFormat, inventory: &Inventory, now: Timestam
         for dataset in listing.datasets() {
             // Names go up with createtxg but for clock steps, so the last few of each history are enough.
             let newest = dataset.history.points().rev().take(8);
-            names.extend(
-                newest
-                    .filter_map(|point| format.time(&point.name))
-                    .filter(|time| *time >= now),
-            );
+            names.extend(newest.filter_map(|point| format.time(&point.name)).filter(|time| *time >= now));
         }
     }
     let second = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
     match names.iter().rfind(|time| **time <= latest_followed) {
-        Some(newest) => second(*newest)
-            .saturating_add(SignedDuration::from_secs(1))
-            .unwrap_or(now),
+        Some(newest) => second(*newest).saturating_add(SignedDuration::from_secs(1)).unwrap_or(now),
         None => second(now),
     }
 }
@@ -66,21 +60,11 @@ pub(super) fn plan_snapshots(
             (Ok(snapshot), Ok(bookmark)) => {
                 let group = groups.entry(key).or_default();
                 group.snapshots.push(snapshot);
-                group.bookmarks.push(NewBookmark {
-                    bookmark,
-                    of: name.clone(),
-                    guid: None,
-                });
+                group.bookmarks.push(NewBookmark { bookmark, of: name.clone(), guid: None });
             }
             (Err(error), _) | (_, Err(error)) => {
                 let advice = "give the dataset a shorter name";
-                builder.find(
-                    Severity::Blocked,
-                    Some(dataset),
-                    Place::Source,
-                    error.to_string(),
-                    advice,
-                );
+                builder.find(Severity::Blocked, Some(dataset), Place::Source, error.to_string(), advice);
             }
         }
     }
@@ -107,10 +91,7 @@ struct Group {
 
 fn plan_group(builder: &mut Builder, group: Group, reason: String, taken: &mut BTreeMap<DatasetName, Taken>) {
     let Group { snapshots, bookmarks } = group;
-    let members: Vec<DatasetName> = snapshots
-        .iter()
-        .map(|snapshot| snapshot.dataset().clone())
-        .collect();
+    let members: Vec<DatasetName> = snapshots.iter().map(|snapshot| snapshot.dataset().clone()).collect();
     let dataset = match members.as_slice() {
         [only] => Some(only),
         _ => None,
@@ -121,11 +102,7 @@ fn plan_group(builder: &mut Builder, group: Group, reason: String, taken: &mut B
     let reason = "so that the base of the next increment outlives the snapshot";
     let bookmark = builder.step(dataset, Place::Source, action, reason, Order::needs([snapshot]));
     for member in members {
-        let of_member = Taken {
-            snapshot: Some(snapshot),
-            bookmark: Some(bookmark),
-            healed: None,
-        };
+        let of_member = Taken { snapshot: Some(snapshot), bookmark: Some(bookmark), healed: None };
         taken.insert(member, of_member);
     }
 }
@@ -140,9 +117,8 @@ pub(super) fn plan_missing_bookmarks(
     let history = &one.dataset.history;
     let marked: BTreeSet<Guid> = history.bookmarks().map(|point| point.guid).collect();
     let mut bookmarks = Vec::new();
-    for snapshot in history
-        .snapshots()
-        .filter(|point| !marked.contains(&point.guid) && format.is_own(&point.name))
+    for snapshot in
+        history.snapshots().filter(|point| !marked.contains(&point.guid) && format.is_own(&point.name))
     {
         let name = match history.named(PointKind::Bookmark, &snapshot.name) {
             None => Ok(snapshot.name.clone()),
@@ -170,10 +146,8 @@ pub(super) fn plan_missing_bookmarks(
         }
     }
     if !bookmarks.is_empty() {
-        let reason = format!(
-            "{} own snapshots have no bookmark (a crash, or the guest has moved)",
-            bookmarks.len()
-        );
+        let reason =
+            format!("{} own snapshots have no bookmark (a crash, or the guest has moved)", bookmarks.len());
         let action = Action::Bookmark { bookmarks };
         let order = Order::default();
         taken.healed = Some(builder.step(Some(&one.dataset.name), Place::Source, action, reason, order));

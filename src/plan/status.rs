@@ -112,12 +112,7 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
         Answer::Listed(listing) => listing,
         Answer::CouldNotAsk(why) => return Err(why.clone()),
     };
-    let request = Request {
-        now,
-        take_snapshot: false,
-        force_archive: false,
-        guests: Vec::new(),
-    };
+    let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
     let selected = select(policy, inventory, source, &request);
     let one = |selected: &Selected<'_>| {
         let dataset = selected.dataset;
@@ -129,15 +124,8 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
         });
         DatasetStatus {
             dataset: dataset.name.clone(),
-            newest_snapshot: dataset
-                .history
-                .snapshots()
-                .rev()
-                .find_map(|point| format.time(&point.name)),
-            alive_since: dataset
-                .history
-                .points()
-                .find_map(|point| format.time(&point.name)),
+            newest_snapshot: dataset.history.snapshots().rev().find_map(|point| format.time(&point.name)),
+            alive_since: dataset.history.points().find_map(|point| format.time(&point.name)),
             copies: copies.collect(),
         }
     };
@@ -162,11 +150,7 @@ fn copy_state(policy: &Policy, inventory: &Inventory, target: &Target, selected:
     if there.history.newest_snapshot().is_none() {
         return CopyState::Nothing { is_partial };
     }
-    let common = there
-        .history
-        .snapshots()
-        .rev()
-        .find_map(|copy| selected.dataset.history.find(copy.guid));
+    let common = there.history.snapshots().rev().find_map(|copy| selected.dataset.history.find(copy.guid));
     let is_newer = |txg| common.is_none_or(|common| txg > common.createtxg);
     let source_snapshots = selected.dataset.history.snapshots();
     let newer =
@@ -203,18 +187,10 @@ pub fn judge(
         let mut complain = |target: Option<&CopyStatus>, found: Option<(Level, String)>| {
             if let Some((level, what)) = found {
                 let (dataset, target) = (status.dataset.clone(), target.map(|copy| copy.target.clone()));
-                complaints.push(Complaint {
-                    level,
-                    dataset,
-                    target,
-                    what,
-                });
+                complaints.push(Complaint { level, dataset, target, what });
             }
         };
-        complain(
-            None,
-            judge_age("snapshot", status.newest_snapshot, now, thresholds),
-        );
+        complain(None, judge_age("snapshot", status.newest_snapshot, now, thresholds));
         for copy in &status.copies {
             let found = match &copy.state {
                 CopyState::CouldNotAsk { why } => {
@@ -271,10 +247,7 @@ fn judge_archive(
     match newest {
         Some(newest) if newest >= current => None,
         Some(newest) if newest.next() >= current => {
-            let late = (
-                Level::Warning,
-                format!("{current} is not archived yet; the newest is {newest}"),
-            );
+            let late = (Level::Warning, format!("{current} is not archived yet; the newest is {newest}"));
             (!is_in_grace).then_some(late)
         }
         Some(newest) => Some((Level::Critical, format!("the newest archive is {newest}"))),

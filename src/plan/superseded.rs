@@ -28,23 +28,13 @@ pub(super) fn plan_aside(
     why: &str,
 ) -> Option<DatasetName> {
     if lane.has_children {
-        let what = format!(
-            "{} has to make way ({why}), but other datasets lie below it",
-            lane.name
-        );
-        lane.block(
-            builder,
-            what,
-            format!("rename {} aside by hand, and its children back", lane.name),
-        );
+        let what = format!("{} has to make way ({why}), but other datasets lie below it", lane.name);
+        lane.block(builder, what, format!("rename {} aside by hand, and its children back", lane.name));
         return None;
     }
     let date = date_format().and_then(|format| format.name(lane.source.time).ok());
     let aside = date.and_then(|date| DatasetName::new(&format!("{}{infix}{date}", lane.name)).ok());
-    let longest = there
-        .history
-        .snapshots()
-        .max_by_key(|point| point.name.as_str().len());
+    let longest = there.history.snapshots().max_by_key(|point| point.name.as_str().len());
     let fits = |name: &DatasetName| longest.is_none_or(|point| name.snapshot(&point.name).is_ok());
     let Some(aside) = aside.filter(fits) else {
         lane.block(
@@ -54,11 +44,7 @@ pub(super) fn plan_aside(
         );
         return None;
     };
-    let action = Action::RenameDataset {
-        from: lane.name.clone(),
-        guid: there.guid,
-        to: aside.clone(),
-    };
+    let action = Action::RenameDataset { from: lane.name.clone(), guid: there.guid, to: aside.clone() };
     lane.step(builder, action, why);
     lane.start_anew();
     Some(aside)
@@ -90,26 +76,15 @@ pub(super) fn plan_expiry(
             continue;
         }
         let place = Place::Target(target.name.clone());
-        let has_successor = listing
-            .get(&line)
-            .is_some_and(|new| new.history.newest_snapshot().is_some());
-        let is_all_ours = old
-            .history
-            .points()
-            .all(|point| policy.name_format.is_own(&point.name));
+        let has_successor = listing.get(&line).is_some_and(|new| new.history.newest_snapshot().is_some());
+        let is_all_ours = old.history.points().all(|point| policy.name_format.is_own(&point.name));
         let is_free = old.history.points().all(|point| !point.is_pinned()) && old.resume_token.is_none();
         if !has_successor || !is_all_ours || !is_free || listing.has_children(&old.name) {
             let what = format!(
                 "{} has expired, but stays: it has no complete successor, or something in it is held, cloned or not ours",
                 old.name
             );
-            builder.find(
-                Severity::Note,
-                None,
-                place,
-                what,
-                "destroy it by hand if nobody needs it",
-            );
+            builder.find(Severity::Note, None, place, what, "destroy it by hand if nobody needs it");
             continue;
         }
         let why = format!("superseded since {since}");
@@ -120,17 +95,7 @@ pub(super) fn plan_expiry(
             used_bytes: point.used_bytes,
         };
         let snapshots = old.history.snapshots().map(doom).collect();
-        let action = Action::DestroyDataset {
-            dataset: old.name.clone(),
-            guid: old.guid,
-            snapshots,
-        };
-        builder.step(
-            None,
-            place,
-            action,
-            format!("{why}, longer than keep-superseded"),
-            Order::default(),
-        );
+        let action = Action::DestroyDataset { dataset: old.name.clone(), guid: old.guid, snapshots };
+        builder.step(None, place, action, format!("{why}, longer than keep-superseded"), Order::default());
     }
 }

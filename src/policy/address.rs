@@ -47,12 +47,7 @@ impl Address {
         if let Some(user) = user {
             check_user(user)?;
         }
-        Ok(Self::Ssh {
-            host: host.to_owned(),
-            user: user.map(str::to_owned),
-            port: None,
-            config: None,
-        })
+        Ok(Self::Ssh { host: host.to_owned(), user: user.map(str::to_owned), port: None, config: None })
     }
 
     /// The machine's name, for people: `local` for this one.
@@ -92,10 +87,8 @@ fn check_host(text: &str, host: &str) -> Result<(), AddressFault> {
     if host.contains(':') {
         // Only a literal IPv6 address, with its zone if it has one.
         let (address, zone) = host.split_once('%').unwrap_or((host, "eth0"));
-        let is_zone = !zone.is_empty()
-            && zone
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let is_zone =
+            !zone.is_empty() && zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         if address.parse::<Ipv6Addr>().is_ok() && is_zone {
             return Ok(());
         }
@@ -132,11 +125,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local => f.write_str("local"),
-            Self::Ssh {
-                host,
-                user: Some(user),
-                ..
-            } => write!(f, "{user}@{host}"),
+            Self::Ssh { host, user: Some(user), .. } => write!(f, "{user}@{host}"),
             Self::Ssh { host, user: None, .. } => f.write_str(host),
         }
     }

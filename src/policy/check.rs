@@ -61,11 +61,7 @@ impl Checker<'_> {
         }
         if let Some(path) = &section.guest_config {
             let is_off = path.get_ref().is_empty();
-            policy.guest_config = if is_off {
-                None
-            } else {
-                Some(self.path("guest-config", path)?)
-            };
+            policy.guest_config = if is_off { None } else { Some(self.path("guest-config", path)?) };
         }
         if let Some(path) = &file.lock {
             policy.lock = self.path("lock", path)?;
@@ -92,10 +88,7 @@ impl Checker<'_> {
             return Err(self.error("datasets", &datasets.span(), "the list is empty", NO_DATASETS));
         }
         let root = |name: &Spanned<String>| {
-            Ok(SourceRoot {
-                dataset: self.dataset("datasets", name)?,
-                include_root: source.include_root,
-            })
+            Ok(SourceRoot { dataset: self.dataset("datasets", name)?, include_root: source.include_root })
         };
         datasets.get_ref().iter().map(root).collect()
     }
@@ -155,10 +148,7 @@ impl Checker<'_> {
     fn backup(&self, section: &Spanned<BackupSection>) -> Checked<Target> {
         let written = section.get_ref();
         let default = BackupRules::default();
-        let on_divergence = [
-            ("remove", BackupDivergence::Remove),
-            ("stop", BackupDivergence::Stop),
-        ];
+        let on_divergence = [("remove", BackupDivergence::Remove), ("stop", BackupDivergence::Stop)];
         let on_no_base = [("supersede", OnNoBase::Supersede), ("stop", OnNoBase::Stop)];
         let rules = BackupRules {
             keep: self.keep(&written.keep())?,
@@ -180,25 +170,15 @@ impl Checker<'_> {
                 Some(text) => Some(self.duration("keep-superseded", text, "90d")?),
             },
         };
-        let target = self.target(
-            "[[backup]]",
-            &section.span(),
-            &written.place(),
-            TargetKind::Backup(rules),
-        )?;
-        Ok(Target {
-            intermediates: written.intermediates,
-            ..target
-        })
+        let target =
+            self.target("[[backup]]", &section.span(), &written.place(), TargetKind::Backup(rules))?;
+        Ok(Target { intermediates: written.intermediates, ..target })
     }
 
     fn archive(&self, section: &Spanned<ArchiveSection>) -> Checked<Target> {
         let written = section.get_ref();
         let default = ArchiveRules::default();
-        let on_divergence = [
-            ("branch", ArchiveDivergence::Branch),
-            ("stop", ArchiveDivergence::Stop),
-        ];
+        let on_divergence = [("branch", ArchiveDivergence::Branch), ("stop", ArchiveDivergence::Stop)];
         let rules = ArchiveRules {
             catch_up: written.catch_up.unwrap_or(default.catch_up),
             on_divergence: self.word(
@@ -208,12 +188,7 @@ impl Checker<'_> {
                 default.on_divergence,
             )?,
         };
-        self.target(
-            "[[archive]]",
-            &section.span(),
-            &written.place(),
-            TargetKind::Archive(rules),
-        )
+        self.target("[[archive]]", &section.span(), &written.place(), TargetKind::Archive(rules))
     }
 
     fn target(
@@ -246,32 +221,20 @@ impl Checker<'_> {
             Some(name) => self.target_name(name)?,
             None => TargetName(address.host().to_owned()),
         };
-        Ok(Target {
-            name,
-            address,
-            root: self.dataset("dataset", dataset)?,
-            intermediates: false,
-            kind,
-        })
+        Ok(Target { name, address, root: self.dataset("dataset", dataset)?, intermediates: false, kind })
     }
 
     fn ssh_settings(&self, address: Address, written: &PlaceSection<'_>) -> Checked<Address> {
         let useless = |key, at: &Range<usize>| {
-            self.error(
-                key,
-                at,
-                "this machine is not reached through ssh",
-                "remove the line",
-            )
+            self.error(key, at, "this machine is not reached through ssh", "remove the line")
         };
         match (address, written.port, written.ssh_config) {
             (Address::Local, Some(port), _) => Err(useless("port", &port.span())),
             (Address::Local, None, Some(config)) => Err(useless("ssh-config", &config.span())),
             (Address::Local, None, None) => Ok(Address::Local),
             (Address::Ssh { host, user, .. }, port, config) => {
-                let port = port
-                    .as_ref()
-                    .map(|port| self.number("port", port, &(1..=65_535), "ssh's own is 22"));
+                let port =
+                    port.as_ref().map(|port| self.number("port", port, &(1..=65_535), "ssh's own is 22"));
                 let config = config.as_ref().map(|path| self.path("ssh-config", path));
                 Ok(Address::Ssh {
                     host,
@@ -313,14 +276,8 @@ const NO_DATASETS: &str =
 fn locate(file: &PolicyFile, part: Part) -> Option<(&'static str, Range<usize>)> {
     let source = file.source.as_ref()?.get_ref();
     let place = |index: usize| {
-        let backups = file
-            .backup
-            .iter()
-            .map(|backup| (backup.get_ref().place(), backup.span()));
-        let archives = file
-            .archive
-            .iter()
-            .map(|archive| (archive.get_ref().place(), archive.span()));
+        let backups = file.backup.iter().map(|backup| (backup.get_ref().place(), backup.span()));
+        let archives = file.archive.iter().map(|archive| (archive.get_ref().place(), archive.span()));
         backups.chain(archives).nth(index)
     };
     match part {

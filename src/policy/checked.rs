@@ -60,12 +60,7 @@ pub struct TransferSettings {
 
 impl Default for TransferSettings {
     fn default() -> Self {
-        Self {
-            jobs: 2,
-            buffer: ByteCount(256 << 20),
-            rate: None,
-            stall_limit: SignedDuration::from_mins(10),
-        }
+        Self { jobs: 2, buffer: ByteCount(256 << 20), rate: None, stall_limit: SignedDuration::from_mins(10) }
     }
 }
 

@@ -36,13 +36,8 @@ mod tests {
 
     #[test]
     fn durations_have_one_number_and_one_unit() {
-        for (text, seconds) in [
-            ("1s", 1),
-            ("10min", 600),
-            ("2 h", 7200),
-            ("90d", 7_776_000),
-            ("1w", 604_800),
-        ] {
+        for (text, seconds) in [("1s", 1), ("10min", 600), ("2 h", 7200), ("90d", 7_776_000), ("1w", 604_800)]
+        {
             assert_eq!(parse(text), Ok(SignedDuration::from_secs(seconds)), "{text}");
         }
         for (bad, why) in [

@@ -12,10 +12,6 @@ pub struct PolicyError {
 impl PolicyError {
     /// `place` is `FILE:LINE: KEY` or a flag.
     pub(super) fn new(place: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            place: place.into(),
-            what: what.into(),
-            fix: fix.into(),
-        }
+        Self { place: place.into(), what: what.into(), fix: fix.into() }
     }
 }

@@ -121,26 +121,17 @@ impl Role {
             .cloned()
             .collect();
         if !known.is_empty() {
-            return Ok(known
-                .into_iter()
-                .map(|target| with_user(target, &address))
-                .collect());
+            return Ok(known.into_iter().map(|target| with_user(target, &address)).collect());
         }
         match targets {
             [] => Ok(vec![self.make(host, dataset, hostname)?]),
-            [only] => Ok(vec![Target {
-                name: TargetName(address.host().to_owned()),
-                address,
-                ..only.clone()
-            }]),
+            [only] => {
+                Ok(vec![Target { name: TargetName(address.host().to_owned()), address, ..only.clone() }])
+            }
             several => {
                 let names = list(several.iter().map(|target| target.name.0.as_str()));
                 let what = format!("{host:?} is none of the policy's targets of this kind");
-                Err(PolicyError::new(
-                    self.host_flag,
-                    what,
-                    format!("name one of {names}"),
-                ))
+                Err(PolicyError::new(self.host_flag, what, format!("name one of {names}")))
             }
         }
     }
@@ -149,17 +140,9 @@ impl Role {
 /// The login name of the flag goes before that of the file.
 fn with_user(target: Target, flag: &Address) -> Target {
     let address = match (target.address, flag) {
-        (
-            Address::Ssh {
-                host, port, config, ..
-            },
-            Address::Ssh { user: Some(user), .. },
-        ) => Address::Ssh {
-            host,
-            user: Some(user.clone()),
-            port,
-            config,
-        },
+        (Address::Ssh { host, port, config, .. }, Address::Ssh { user: Some(user), .. }) => {
+            Address::Ssh { host, user: Some(user.clone()), port, config }
+        }
         (address, _) => address,
     };
     Target { address, ..target }
@@ -179,10 +162,7 @@ impl Policy {
                 "say what to back up, for example --dataset rpool/data, or write a file: `zhaul config example` shows one",
             ));
         }
-        let root = |dataset: &DatasetName| SourceRoot {
-            dataset: dataset.clone(),
-            include_root: false,
-        };
+        let root = |dataset: &DatasetName| SourceRoot { dataset: dataset.clone(), include_root: false };
         let name_format = NameFormat::new(NameFormat::DEFAULT)
             .map_err(|e| PolicyError::new("name", e.to_string(), "set name in a policy file"))?;
         let policy = Self::with_defaults(flags.dataset.iter().map(root).collect(), name_format);
@@ -207,15 +187,8 @@ impl Policy {
                 return Err(PolicyError::new("--dataset", what, fix));
             }
             if let Some(pattern) = policy.exclude.iter().find(|pattern| pattern.matches(dataset)) {
-                let what = format!(
-                    "the policy leaves {dataset} out by its pattern {:?}",
-                    pattern.as_str()
-                );
-                return Err(PolicyError::new(
-                    "--dataset",
-                    what,
-                    "change exclude in the policy file",
-                ));
+                let what = format!("the policy leaves {dataset} out by its pattern {:?}", pattern.as_str());
+                return Err(PolicyError::new("--dataset", what, "change exclude in the policy file"));
             }
         }
         policy.selected.clone_from(&flags.dataset);
@@ -224,10 +197,7 @@ impl Policy {
 
     fn with_targets(mut self, flags: &Flags) -> Result<Self, PolicyError> {
         let places = |targets: &[Target]| -> Vec<(String, DatasetName)> {
-            targets
-                .iter()
-                .map(|target| (target.address.host().to_owned(), target.root.clone()))
-                .collect()
+            targets.iter().map(|target| (target.address.host().to_owned(), target.root.clone())).collect()
         };
         let before = places(&self.targets);
         let targets = std::mem::take(&mut self.targets);

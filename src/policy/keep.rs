@@ -68,10 +68,7 @@ enum Mark {
 impl KeepRules {
     /// Only the newest `count`.
     pub fn last(count: u32) -> Self {
-        Self {
-            last: Some(count),
-            ..Self::default()
-        }
+        Self { last: Some(count), ..Self::default() }
     }
 
     /// Whether no rule is set, so that nothing may be pruned.
@@ -99,10 +96,7 @@ impl KeepRules {
         }
         let mut order: Vec<usize> = (0..times.len()).collect();
         order.sort_by_key(|place| times.get(*place).map(|time| Reverse(*time)));
-        let sorted: Vec<Timestamp> = order
-            .iter()
-            .filter_map(|place| times.get(*place).copied())
-            .collect();
+        let sorted: Vec<Timestamp> = order.iter().filter_map(|place| times.get(*place).copied()).collect();
         let mut selected = vec![None; times.len()];
         for (place, keep) in order.into_iter().zip(self.select_sorted(&sorted, zone, now)) {
             if let Some(slot) = selected.get_mut(place) {
@@ -121,18 +115,12 @@ impl KeepRules {
         let mut marks = vec![Mark::Open; past.len()];
         let last = self.last.unwrap_or(0);
         for (mark, nth) in marks.iter_mut().zip(1..=last) {
-            *mark = Mark::Kept(Keep {
-                rule: "last",
-                nth,
-                of: last,
-            });
+            *mark = Mark::Kept(Keep { rule: "last", nth, of: last });
         }
         let mut calendar = Calendar::new(zone);
         for (rule, period, count) in self.calendar_rules() {
             if count > 0 {
-                mark_periods(&mut marks, past, rule, count, |time| {
-                    calendar.number(period, time)
-                });
+                mark_periods(&mut marks, past, rule, count, |time| calendar.number(period, time));
             }
         }
         let past = marks.into_iter().map(|mark| match mark {
@@ -161,11 +149,7 @@ fn mark_periods(
     while let Some(newest) = times.first() {
         let period = number(*newest);
         // `>=`: where a clock was set back across midnight, a period once left is not entered again.
-        let members = 1 + times
-            .iter()
-            .skip(1)
-            .take_while(|time| number(**time) >= period)
-            .count();
+        let members = 1 + times.iter().skip(1).take_while(|time| number(**time) >= period).count();
         let (group, older) = rest.split_at_mut(members);
         let is_covered = group.iter().any(|mark| matches!(mark, Mark::Kept(_)));
         let mut open = group.iter_mut().filter(|mark| **mark == Mark::Open);

@@ -20,12 +20,7 @@ pub struct Pattern(String);
 impl Pattern {
     /// Checks `text`: the characters of dataset names, `*` and `?`.
     pub fn new(text: &str) -> Result<Self, PatternError> {
-        let error = |why| {
-            Err(PatternError {
-                pattern: text.to_owned(),
-                why,
-            })
-        };
+        let error = |why| Err(PatternError { pattern: text.to_owned(), why });
         if text.len() > 255 {
             return error("it is longer than 255 bytes");
         }
@@ -120,9 +115,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, name: &str) -> bool {
-        Pattern::new(pattern)
-            .unwrap()
-            .matches(&DatasetName::new(name).unwrap())
+        Pattern::new(pattern).unwrap().matches(&DatasetName::new(name).unwrap())
     }
 
     #[test]

@@ -37,11 +37,7 @@ struct Stretch {
 }
 
 impl Stretch {
-    const EMPTY: Self = Self {
-        from: 0,
-        to: 0,
-        value: 0,
-    };
+    const EMPTY: Self = Self { from: 0, to: 0, value: 0 };
 
     fn find(&self, at: i64) -> Option<i64> {
         (self.from..self.to).contains(&at).then_some(self.value)
@@ -50,11 +46,7 @@ impl Stretch {
 
 impl<'a> Calendar<'a> {
     pub(super) fn new(zone: &'a TimeZone) -> Self {
-        Self {
-            zone,
-            offset: Stretch::EMPTY,
-            month: Stretch::EMPTY,
-        }
+        Self { zone, offset: Stretch::EMPTY, month: Stretch::EMPTY }
     }
 
     /// The number of the period of this kind that `at` falls in.
@@ -77,9 +69,7 @@ impl<'a> Calendar<'a> {
             return second + offset;
         }
         // `preceding` is strict, so ask from just after `at`: a transition at `at` itself is in force.
-        let after = at
-            .checked_add(SignedDuration::from_secs(1))
-            .unwrap_or(Timestamp::MAX);
+        let after = at.checked_add(SignedDuration::from_secs(1)).unwrap_or(Timestamp::MAX);
         let from = self.zone.preceding(after).find(|t| t.timestamp() <= at);
         let to = self.zone.following(at).next();
         self.offset = Stretch {
@@ -114,11 +104,7 @@ mod tests {
 
     #[test]
     fn remembered_stretches_agree_with_jiff() {
-        let zones = [
-            "UTC0",
-            "CET-1CEST,M3.5.0,M10.5.0/3",
-            "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0",
-        ];
+        let zones = ["UTC0", "CET-1CEST,M3.5.0,M10.5.0/3", "<+1030>-10:30<+11>-11,M10.1.0,M4.1.0"];
         for zone in zones.map(|zone| TimeZone::posix(zone).unwrap()) {
             let mut calendar = Calendar::new(&zone);
             let mut at: Timestamp = "2024-12-20T00:00:00.5Z".parse().unwrap();
@@ -128,22 +114,12 @@ mod tests {
                 let (date, week) = (local.date(), local.date().iso_week_date());
                 let day = i64::from(date.since(jiff::civil::date(1970, 1, 1)).unwrap().get_days());
                 assert_eq!(calendar.number(Period::Day, at), day, "{local}");
-                assert_eq!(
-                    calendar.number(Period::Hour, at),
-                    day * 24 + i64::from(local.hour())
-                );
+                assert_eq!(calendar.number(Period::Hour, at), day * 24 + i64::from(local.hour()));
                 assert_eq!(calendar.number(Period::Year, at), i64::from(local.year()));
-                assert_eq!(
-                    calendar.number(Period::Month, at) % 12,
-                    i64::from(local.month()) - 1,
-                    "{local}"
-                );
+                assert_eq!(calendar.number(Period::Month, at) % 12, i64::from(local.month()) - 1, "{local}");
                 let monday = week.first_of_week().unwrap().date();
                 let monday = zone.to_timestamp(monday.at(0, 30, 0, 0)).unwrap();
-                assert_eq!(
-                    calendar.number(Period::IsoWeek, at),
-                    calendar.number(Period::IsoWeek, monday)
-                );
+                assert_eq!(calendar.number(Period::IsoWeek, at), calendar.number(Period::IsoWeek, monday));
             }
         }
     }

@@ -30,16 +30,9 @@ pub(super) fn check(roots: &[SourceRoot], exclude: &[Pattern], targets: &[Target
     check_roots(roots)?;
     for (place, pattern) in exclude.iter().enumerate() {
         if let Some(root) = roots.iter().find(|root| pattern.matches(&root.dataset)) {
-            let what = format!(
-                "{pattern:?} leaves out the whole of {}",
-                root.dataset,
-                pattern = pattern.as_str()
-            );
-            return clash(
-                Part::Exclude(place),
-                what,
-                "make it name what lies below, or remove the root",
-            );
+            let what =
+                format!("{pattern:?} leaves out the whole of {}", root.dataset, pattern = pattern.as_str());
+            return clash(Part::Exclude(place), what, "make it name what lies below, or remove the root");
         }
     }
     check_target_names(targets)?;
@@ -53,19 +46,12 @@ pub(super) fn check(roots: &[SourceRoot], exclude: &[Pattern], targets: &[Target
 fn check_roots(roots: &[SourceRoot]) -> Result<(), Clash> {
     for (place, root) in roots.iter().enumerate() {
         let others = roots.get(..place).unwrap_or_default();
-        let Some(other) = others
-            .iter()
-            .find(|other| is_nested(&root.dataset, &other.dataset))
-        else {
+        let Some(other) = others.iter().find(|other| is_nested(&root.dataset, &other.dataset)) else {
             continue;
         };
         let (a, b) = (&root.dataset, &other.dataset);
         if a == b {
-            return clash(
-                Part::Root(place),
-                format!("{a} is listed twice"),
-                "remove one of them",
-            );
+            return clash(Part::Root(place), format!("{a} is listed twice"), "remove one of them");
         }
         let (inner, outer) = if a.is_within(b) { (a, b) } else { (b, a) };
         return clash(
@@ -104,11 +90,7 @@ fn check_against_roots(place: usize, target: &Target, roots: &[SourceRoot]) -> R
     } else {
         format!("the source {source} lies within {copies}, where its own copies would go")
     };
-    clash(
-        Part::TargetRoot(place),
-        what,
-        "let the copies go to a dataset apart from the sources",
-    )
+    clash(Part::TargetRoot(place), what, "let the copies go to a dataset apart from the sources")
 }
 
 fn check_against_targets(place: usize, target: &Target, others: &[Target]) -> Result<(), Clash> {
@@ -125,11 +107,7 @@ fn check_against_targets(place: usize, target: &Target, others: &[Target]) -> Re
         other.root,
         other.name
     );
-    clash(
-        Part::TargetRoot(place),
-        what,
-        "give each target a dataset of its own, neither below the other",
-    )
+    clash(Part::TargetRoot(place), what, "give each target a dataset of its own, neither below the other")
 }
 
 fn is_nested(a: &DatasetName, b: &DatasetName) -> bool {

@@ -91,9 +91,6 @@ impl Default for BackupRules {
 
 impl Default for ArchiveRules {
     fn default() -> Self {
-        Self {
-            catch_up: true,
-            on_divergence: ArchiveDivergence::Stop,
-        }
+        Self { catch_up: true, on_divergence: ArchiveDivergence::Stop }
     }
 }

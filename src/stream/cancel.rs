@@ -45,10 +45,7 @@ impl From<Cancelled> for io::Error {
 impl Cancelled {
     /// Whether `error` only says that somebody cancelled.
     pub fn is_in(error: &io::Error) -> bool {
-        error
-            .get_ref()
-            .and_then(|inner| inner.downcast_ref::<Self>())
-            .is_some()
+        error.get_ref().and_then(|inner| inner.downcast_ref::<Self>()).is_some()
     }
 }
 
@@ -56,14 +53,8 @@ impl Cancel {
     /// A new root. Fails when the process has no descriptor left (eventfd(2)).
     pub fn new() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let inner = Inner {
-            requested: AtomicBool::new(false),
-            wake,
-            children: Mutex::new(Vec::new()),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { requested: AtomicBool::new(false), wake, children: Mutex::new(Vec::new()) };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// A cancel that follows this one, and can be requested alone. Fails as [`Cancel::new`] does.
@@ -93,11 +84,7 @@ impl Cancel {
 
     /// `Err` when somebody asked to stop: for use with `?` between two pieces of work.
     pub fn check(&self) -> Result<(), Cancelled> {
-        if self.is_requested() {
-            Err(Cancelled)
-        } else {
-            Ok(())
-        }
+        if self.is_requested() { Err(Cancelled) } else { Ok(()) }
     }
 
     /// Sleeps for `duration`, or returns `Err` as soon as somebody asks to stop.
@@ -130,10 +117,8 @@ impl Cancel {
         loop {
             self.check()?;
             let left = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
-            let mut waited = [
-                PollFd::from_borrowed_fd(fd.as_fd(), events),
-                PollFd::new(&self.inner.wake, PollFlags::IN),
-            ];
+            let mut waited =
+                [PollFd::from_borrowed_fd(fd.as_fd(), events), PollFd::new(&self.inner.wake, PollFlags::IN)];
             match poll(&mut waited, left.as_ref()) {
                 Ok(0) => return Ok(None),
                 Ok(_) if !waited[0].revents().is_empty() => return Ok(Some(waited[0].revents())),
@@ -185,10 +170,7 @@ mod tests {
         assert!(one.is_requested() && !two.is_requested() && !run.is_requested());
         run.request();
         assert!(two.is_requested());
-        assert!(
-            run.child().unwrap().is_requested(),
-            "a child born late is stopped as well"
-        );
+        assert!(run.child().unwrap().is_requested(), "a child born late is stopped as well");
     }
 
     #[test]

@@ -101,10 +101,7 @@ pub struct FdSource<F: AsFd> {
 impl<F: AsFd> FdSource<F> {
     /// Takes over `fd`. Fails if the descriptor's flags cannot be changed (fcntl(2)).
     pub fn new(fd: F, stop: &Cancel) -> io::Result<Self> {
-        Ok(Self {
-            fd: Nonblocking::new(fd)?,
-            stop: stop.clone(),
-        })
+        Ok(Self { fd: Nonblocking::new(fd)?, stop: stop.clone() })
     }
 }
 
@@ -116,11 +113,7 @@ impl<F: AsFd + Send> Source for FdSource<F> {
                 Ok(read) => return Ok(Some(read)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    if self
-                        .stop
-                        .wait_for(self.fd.as_fd(), PollFlags::IN, limit)?
-                        .is_none()
-                    {
+                    if self.stop.wait_for(self.fd.as_fd(), PollFlags::IN, limit)?.is_none() {
                         return Ok(None);
                     }
                 }
@@ -147,10 +140,7 @@ pub struct FdTarget<F: AsFd> {
 impl<F: AsFd> FdTarget<F> {
     /// Takes over `fd`. Fails if the descriptor's flags cannot be changed (fcntl(2)).
     pub fn new(fd: F, stop: &Cancel) -> io::Result<Self> {
-        Ok(Self {
-            fd: Nonblocking::new(fd)?,
-            stop: stop.clone(),
-        })
+        Ok(Self { fd: Nonblocking::new(fd)?, stop: stop.clone() })
     }
 }
 
@@ -172,9 +162,7 @@ impl<F: AsFd + Send> Target for FdTarget<F> {
 
     fn is_gone(&self) -> bool {
         // With no events asked for, poll reports only error and hang-up.
-        let seen = self
-            .stop
-            .wait_for(self.fd.as_fd(), PollFlags::empty(), Some(Duration::ZERO));
+        let seen = self.stop.wait_for(self.fd.as_fd(), PollFlags::empty(), Some(Duration::ZERO));
         matches!(seen, Ok(Some(flags)) if flags.intersects(PollFlags::ERR | PollFlags::HUP))
     }
 }
@@ -252,9 +240,7 @@ mod tests {
         target.write_all(b"abc").unwrap();
         let mut buffer = [0; 8];
         assert_eq!(source.read(&mut buffer).unwrap(), 3);
-        let nothing = source
-            .read_within(&mut buffer, Some(Duration::from_millis(5)))
-            .unwrap();
+        let nothing = source.read_within(&mut buffer, Some(Duration::from_millis(5))).unwrap();
         assert_eq!(nothing, None, "an open but silent pipe is not an end");
         assert!(!target.is_gone());
         drop(target);
@@ -286,10 +272,7 @@ mod tests {
         let mut target = FdTarget::new(write_end, &stop).unwrap();
         drop(read_end);
         assert!(target.is_gone());
-        assert_eq!(
-            target.write_some(b"x").unwrap_err().kind(),
-            io::ErrorKind::BrokenPipe
-        );
+        assert_eq!(target.write_some(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -30,13 +30,7 @@ pub enum Doing {
     WaitRate,
 }
 
-const DOINGS: [Doing; 5] = [
-    Doing::Idle,
-    Doing::WaitInput,
-    Doing::Work,
-    Doing::WaitOutput,
-    Doing::WaitRate,
-];
+const DOINGS: [Doing; 5] = [Doing::Idle, Doing::WaitInput, Doing::Work, Doing::WaitOutput, Doing::WaitRate];
 
 impl Doing {
     fn index(self) -> u8 {
@@ -94,12 +88,7 @@ pub struct StageClock {
 impl StageClock {
     fn new(started: Instant) -> Self {
         let nanos = std::array::from_fn(|_| AtomicU64::new(0));
-        Self {
-            started,
-            doing: AtomicU8::new(Doing::Idle.index()),
-            since_nanos: AtomicU64::new(0),
-            nanos,
-        }
+        Self { started, doing: AtomicU8::new(Doing::Idle.index()), since_nanos: AtomicU64::new(0), nanos }
     }
 
     /// From now on the thread is doing this. Only the thread that owns the stage may say so.
@@ -173,20 +162,11 @@ pub struct Places {
 
 impl Places {
     /// Source and target on this machine.
-    pub const LOCAL: Self = Self {
-        input: Bottleneck::SourceRead,
-        output: Bottleneck::TargetReceive,
-    };
+    pub const LOCAL: Self = Self { input: Bottleneck::SourceRead, output: Bottleneck::TargetReceive };
     /// The sending end of a network transfer.
-    pub const SENDING: Self = Self {
-        input: Bottleneck::SourceRead,
-        output: Bottleneck::Network,
-    };
+    pub const SENDING: Self = Self { input: Bottleneck::SourceRead, output: Bottleneck::Network };
     /// The receiving end of a network transfer.
-    pub const RECEIVING: Self = Self {
-        input: Bottleneck::Network,
-        output: Bottleneck::TargetReceive,
-    };
+    pub const RECEIVING: Self = Self { input: Bottleneck::Network, output: Bottleneck::TargetReceive };
 }
 
 /// Everything one transfer measures. Shared by its threads and by whoever watches.
@@ -230,22 +210,19 @@ impl Meters {
 
     /// `bytes` came in.
     pub fn count_input(&self, bytes: usize) {
-        self.input_bytes
-            .fetch_add(super::as_u64(bytes), Ordering::Relaxed);
+        self.input_bytes.fetch_add(super::as_u64(bytes), Ordering::Relaxed);
         self.note_life();
     }
 
     /// `bytes` went out.
     pub fn count_output(&self, bytes: usize) {
-        self.output_bytes
-            .fetch_add(super::as_u64(bytes), Ordering::Relaxed);
+        self.output_bytes.fetch_add(super::as_u64(bytes), Ordering::Relaxed);
         self.note_life();
     }
 
     /// The transfer is alive although no byte moved: a heartbeat came from the other end.
     pub fn note_life(&self) {
-        self.life_nanos
-            .store(nanos_since(self.started), Ordering::Relaxed);
+        self.life_nanos.store(nanos_since(self.started), Ordering::Relaxed);
     }
 
     /// What the other end says it waits for: it can tell the network from the pool behind it, this end cannot.
@@ -273,11 +250,7 @@ impl Meters {
 
     /// The place that this end waits for right now, if it waits for one.
     pub fn waiting_for(&self) -> Bottleneck {
-        if self.writer.doing() == Doing::WaitOutput {
-            self.places.output
-        } else {
-            self.places.input
-        }
+        if self.writer.doing() == Doing::WaitOutput { self.places.output } else { self.places.input }
     }
 
     pub(super) fn set_buffer_bytes(&self, bytes: u64) {
@@ -285,10 +258,7 @@ impl Meters {
     }
 
     pub(super) fn reading(&self) -> Reading {
-        let workers = self
-            .workers
-            .iter()
-            .fold(StageTimes::default(), |sum, one| sum.plus(&one.times()));
+        let workers = self.workers.iter().fold(StageTimes::default(), |sum, one| sum.plus(&one.times()));
         Reading {
             at: self.started.elapsed(),
             input_bytes: self.input_bytes(),
@@ -446,36 +416,11 @@ mod tests {
         type Times = &'static [(Doing, u64)];
         let cases: [(&str, Times, Times, Times); 5] = [
             // named             reader               two workers added up           writer
-            (
-                "source read",
-                &[(WaitInput, 900)],
-                &[(WaitInput, 1800)],
-                &[(WaitInput, 950), (Work, 10)],
-            ),
-            (
-                "compress",
-                &[(WaitOutput, 800)],
-                &[(Work, 1900)],
-                &[(WaitInput, 900)],
-            ),
-            (
-                "network",
-                &[(WaitOutput, 800)],
-                &[(WaitOutput, 1500)],
-                &[(WaitOutput, 950)],
-            ),
-            (
-                "rate limit",
-                &[(WaitOutput, 800)],
-                &[(WaitOutput, 1500)],
-                &[(WaitRate, 950)],
-            ),
-            (
-                "network",
-                &[(WaitInput, 500)],
-                &[(Work, 700)],
-                &[(WaitOutput, 600)],
-            ),
+            ("source read", &[(WaitInput, 900)], &[(WaitInput, 1800)], &[(WaitInput, 950), (Work, 10)]),
+            ("compress", &[(WaitOutput, 800)], &[(Work, 1900)], &[(WaitInput, 900)]),
+            ("network", &[(WaitOutput, 800)], &[(WaitOutput, 1500)], &[(WaitOutput, 950)]),
+            ("rate limit", &[(WaitOutput, 800)], &[(WaitOutput, 1500)], &[(WaitRate, 950)]),
+            ("network", &[(WaitInput, 500)], &[(Work, 700)], &[(WaitOutput, 600)]),
         ];
         for (named, reader, workers, writer) in cases {
             let spent = Reading {
@@ -484,22 +429,14 @@ mod tests {
                 writer: times(writer),
                 ..Reading::default()
             };
-            assert_eq!(
-                Meters::new(Places::SENDING, 2)
-                    .decide_bottleneck(&spent)
-                    .to_string(),
-                named
-            );
+            assert_eq!(Meters::new(Places::SENDING, 2).decide_bottleneck(&spent).to_string(), named);
         }
     }
 
     #[test]
     fn the_other_end_tells_network_and_target_apart() {
         let meters = Meters::new(Places::SENDING, 0);
-        let spent = Reading {
-            writer: times(&[(Doing::WaitOutput, 100)]),
-            ..Reading::default()
-        };
+        let spent = Reading { writer: times(&[(Doing::WaitOutput, 100)]), ..Reading::default() };
         assert_eq!(meters.decide_bottleneck(&spent), Bottleneck::Network);
         meters.note_peer(Bottleneck::TargetReceive);
         assert_eq!(meters.decide_bottleneck(&spent), Bottleneck::TargetReceive);
@@ -523,10 +460,7 @@ mod tests {
         let mut rate = smooth_rate(0, 20_000, tick, true);
         assert_eq!(rate, 100_000);
         rate = smooth_rate(rate, 0, tick, false);
-        assert!(
-            (90_000..100_000).contains(&rate),
-            "one empty interval is not a stop: {rate}"
-        );
+        assert!((90_000..100_000).contains(&rate), "one empty interval is not a stop: {rate}");
         for _ in 0..100 {
             rate = smooth_rate(rate, 0, tick, false);
         }

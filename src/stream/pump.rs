@@ -69,17 +69,14 @@ impl Pump {
     /// the first error. Both must watch [`Pump::stop`] wherever they block.
     pub fn run(&self, source: impl Source, target: impl Target) -> Result<PumpReport, PumpError> {
         let buffer_bytes = self.settings.buffer_bytes;
-        self.meters
-            .set_buffer_bytes(super::as_u64(chunk_count(buffer_bytes) * CHUNK_BYTES));
+        self.meters.set_buffer_bytes(super::as_u64(chunk_count(buffer_bytes) * CHUNK_BYTES));
         let (filler, drainer) = ring(buffer_bytes, &self.meters.gauge);
         let stages = Stages::new(&self.meters, &self.stop);
         let (running, over) = Stages::running();
         std::thread::scope(|scope| {
             // Each stage owns its end of the ring: an end that is dropped is how the other learns of it.
             let reader_running = running.clone();
-            stages.start(scope, "read", reader_running, move || {
-                read_stage(source, filler, &self.meters)
-            });
+            stages.start(scope, "read", reader_running, move || read_stage(source, filler, &self.meters));
             stages.start(scope, "write", running, move || self.write_stage(target, drainer));
             stages.watch(&over, self.samples.as_ref(), self.settings.stall_limit);
         });
@@ -142,10 +139,7 @@ fn fill(
 ) -> Result<bool, PumpError> {
     while !chunk.is_full() {
         let limit = if chunk.is_empty() { None } else { Some(LINGER) };
-        match source
-            .read_within(chunk.spare(), limit)
-            .map_err(PumpError::source)?
-        {
+        match source.read_within(chunk.spare(), limit).map_err(PumpError::source)? {
             Some(0) => return Ok(true),
             Some(bytes) => {
                 chunk.advance(bytes);

@@ -19,11 +19,7 @@ const MIB: usize = 1 << 20;
 
 fn pump(buffer_bytes: u64) -> Pump {
     Pump {
-        settings: PumpSettings {
-            buffer_bytes,
-            rate: None,
-            stall_limit: None,
-        },
+        settings: PumpSettings { buffer_bytes, rate: None, stall_limit: None },
         meters: Meters::new(Places::LOCAL, 0),
         stop: Cancel::new().unwrap(),
         samples: None,
@@ -44,10 +40,7 @@ impl Read for Pattern {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Pieces of odd sizes, as a send stream has them.
         let left = usize::try_from(self.end - self.at).unwrap();
-        let piece = buffer
-            .len()
-            .min(left)
-            .min(1 + usize::try_from(self.at % 90_001).unwrap());
+        let piece = buffer.len().min(left).min(1 + usize::try_from(self.at % 90_001).unwrap());
         for byte in &mut buffer[..piece] {
             *byte = pattern_byte(self.at);
             self.at += 1;
@@ -78,10 +71,7 @@ impl Write for Checked {
 
 fn feed(write_end: OwnedFd, bytes: usize) -> thread::JoinHandle<io::Result<u64>> {
     thread::spawn(move || {
-        let mut pattern = Pattern {
-            at: 0,
-            end: u64::try_from(bytes).unwrap(),
-        };
+        let mut pattern = Pattern { at: 0, end: u64::try_from(bytes).unwrap() };
         io::copy(&mut pattern, &mut std::fs::File::from(write_end))
     })
 }
@@ -118,11 +108,7 @@ fn a_stalled_target_fills_the_buffer_and_not_more() {
         thread::sleep(Duration::from_millis(10));
     }
     thread::sleep(Duration::from_millis(100));
-    assert_eq!(
-        meters.gauge.allocated_chunks(),
-        5,
-        "all of the buffer is used, and nothing else"
-    );
+    assert_eq!(meters.gauge.allocated_chunks(), 5, "all of the buffer is used, and nothing else");
     assert!(meters.input_bytes() <= (5 * MIB).try_into().unwrap());
     assert!(meters.gauge.used_bytes() <= 5 << 20);
     stop.request();
@@ -194,9 +180,7 @@ fn a_stage_that_crashes_is_an_error_of_this_transfer_only() {
             panic!("a test");
         }
     }
-    let error = pump(0)
-        .run(Plain(Pattern { at: 0, end: 10 << 20 }), Crashing)
-        .unwrap_err();
+    let error = pump(0).run(Plain(Pattern { at: 0, end: 10 << 20 }), Crashing).unwrap_err();
     assert!(matches!(error, PumpError::Crashed("write")), "{error:?}");
 }
 
@@ -208,16 +192,7 @@ fn a_stall_names_the_side_that_was_waited_for() {
     let mut waiting_for_source = pump(4 << 20);
     waiting_for_source.settings.stall_limit = Some(limit);
     let error = waiting_for_source.run_fds(silent, target).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            PumpError::Stalled {
-                waited_for: Bottleneck::SourceRead,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, PumpError::Stalled { waited_for: Bottleneck::SourceRead, .. }), "{error:?}");
 
     let (source, feed_end) = pipe(MIB).unwrap();
     let (_drain_end, target) = pipe(4096).unwrap();
@@ -225,16 +200,7 @@ fn a_stall_names_the_side_that_was_waited_for() {
     let mut waiting_for_target = pump(4 << 20);
     waiting_for_target.settings.stall_limit = Some(limit);
     let error = waiting_for_target.run_fds(source, target).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            PumpError::Stalled {
-                waited_for: Bottleneck::TargetReceive,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, PumpError::Stalled { waited_for: Bottleneck::TargetReceive, .. }), "{error:?}");
     assert!(feeder.join().unwrap().is_err());
 }
 
@@ -263,10 +229,7 @@ fn the_rate_limit_holds_between_real_pipes_and_is_named() {
     let (sender, receiver) = samples();
     let mut pump = pump(8 << 20);
     let schedule = RateSchedule::constant(rate.try_into().unwrap());
-    pump.settings.rate = Some(Arc::new(RateLimit::new(
-        schedule,
-        SystemClock::new(TimeZone::UTC),
-    )));
+    pump.settings.rate = Some(Arc::new(RateLimit::new(schedule, SystemClock::new(TimeZone::UTC))));
     pump.samples = Some(sender);
     let stop = pump.stop.clone();
     let drainer = thread::spawn(move || io::copy(&mut std::fs::File::from(drain_end), &mut io::sink()));
@@ -286,17 +249,12 @@ fn the_rate_limit_holds_between_real_pipes_and_is_named() {
         "{got} bytes in {:?}, expected {expected}",
         sample.elapsed
     );
-    assert_eq!(
-        sample.buffer_used_bytes, sample.buffer_total_bytes,
-        "behind a limit the buffer is full"
-    );
+    assert_eq!(sample.buffer_used_bytes, sample.buffer_total_bytes, "behind a limit the buffer is full");
 }
 
 #[test]
 fn the_screen_learns_who_is_slow() {
-    let (source, mut feed_end) = pipe(MIB)
-        .map(|(read, write)| (read, std::fs::File::from(write)))
-        .unwrap();
+    let (source, mut feed_end) = pipe(MIB).map(|(read, write)| (read, std::fs::File::from(write))).unwrap();
     let (drain_end, target) = pipe(MIB).unwrap();
     let (sender, receiver) = samples();
     let mut pump = pump(8 << 20);
@@ -316,12 +274,6 @@ fn the_screen_learns_who_is_slow() {
     assert!(slow_target.buffer_used_bytes > slow_target.buffer_total_bytes / 2);
     io::copy(&mut drain, &mut io::sink()).unwrap();
     feeder.join().unwrap().unwrap();
-    assert_eq!(
-        runner.join().unwrap().unwrap().input_bytes,
-        u64::try_from(30 * MIB + 30_000).unwrap()
-    );
-    assert_eq!(
-        receiver.try_recv().unwrap().output_bytes,
-        u64::try_from(30 * MIB + 30_000).unwrap()
-    );
+    assert_eq!(runner.join().unwrap().unwrap().input_bytes, u64::try_from(30 * MIB + 30_000).unwrap());
+    assert_eq!(receiver.try_recv().unwrap().output_bytes, u64::try_from(30 * MIB + 30_000).unwrap());
 }

@@ -56,10 +56,7 @@ pub struct RateSchedule {
 impl RateSchedule {
     /// The same limit at any time.
     pub fn constant(bytes_per_second: NonZeroU64) -> Self {
-        Self {
-            windows: Vec::new(),
-            otherwise: Some(bytes_per_second),
-        }
+        Self { windows: Vec::new(), otherwise: Some(bytes_per_second) }
     }
 
     /// The limit at a local time of day; `None` is unlimited.
@@ -89,10 +86,7 @@ pub struct SystemClock {
 impl SystemClock {
     /// A clock whose time of day is that of `zone`.
     pub fn new(zone: TimeZone) -> Self {
-        Self {
-            started: Instant::now(),
-            zone,
-        }
+        Self { started: Instant::now(), zone }
     }
 }
 
@@ -122,11 +116,7 @@ pub struct RateLimit {
 impl RateLimit {
     /// A limit that follows `schedule` by `clock`.
     pub fn new(schedule: RateSchedule, clock: impl Clock + 'static) -> Self {
-        Self {
-            schedule,
-            clock: Box::new(clock),
-            used_until: Mutex::new(Duration::ZERO),
-        }
+        Self { schedule, clock: Box::new(clock), used_until: Mutex::new(Duration::ZERO) }
     }
 
     /// Waits until some of `wanted_bytes` may be sent and says how many: at least one, at most as many as take
@@ -177,11 +167,7 @@ mod tests {
 
     impl FakeClock {
         fn new(late: Duration) -> Self {
-            Self {
-                now: Arc::default(),
-                midnight_at: Duration::ZERO,
-                late,
-            }
+            Self { now: Arc::default(), midnight_at: Duration::ZERO, late }
         }
     }
 
@@ -217,49 +203,30 @@ mod tests {
     }
 
     fn bytes_between(grants: &[(Duration, usize)], from: Duration, to: Duration) -> f64 {
-        let bytes: usize = grants
-            .iter()
-            .filter(|(at, _)| (from..to).contains(at))
-            .map(|(_, bytes)| bytes)
-            .sum();
+        let bytes: usize =
+            grants.iter().filter(|(at, _)| (from..to).contains(at)).map(|(_, bytes)| bytes).sum();
         f64::from(u32::try_from(bytes).unwrap())
     }
 
     #[test]
     fn it_is_exact_over_ten_seconds_and_smooth_within_each() {
-        for (bytes_per_second, late_micros) in [
-            (10_u32, 0),
-            (1_000, 100),
-            (300_000, 60),
-            (12_500_000, 100),
-            (125_000_000, 1000),
-        ] {
+        for (bytes_per_second, late_micros) in
+            [(10_u32, 0), (1_000, 100), (300_000, 60), (12_500_000, 100), (125_000_000, 1000)]
+        {
             let clock = FakeClock::new(Duration::from_micros(late_micros));
-            let limit = RateLimit::new(
-                RateSchedule::constant(rate(bytes_per_second.into())),
-                clock.clone(),
-            );
+            let limit = RateLimit::new(RateSchedule::constant(rate(bytes_per_second.into())), clock.clone());
             let grants = grants(&limit, &clock, Duration::from_secs(12));
             let expected = f64::from(bytes_per_second);
             let ten = bytes_between(&grants, Duration::from_secs(1), Duration::from_secs(11)) / 10.0;
-            assert!(
-                (ten / expected - 1.0).abs() < 0.02,
-                "{bytes_per_second}: {ten} in ten seconds"
-            );
+            assert!((ten / expected - 1.0).abs() < 0.02, "{bytes_per_second}: {ten} in ten seconds");
             if bytes_per_second >= 1_000 {
                 for start_millis in (0..10_000).step_by(50) {
                     let from = Duration::from_millis(start_millis);
                     let one = bytes_between(&grants, from, from + Duration::from_secs(1));
-                    assert!(
-                        (one / expected - 1.0).abs() < 0.1,
-                        "{bytes_per_second}: {one} from {from:?}"
-                    );
+                    assert!((one / expected - 1.0).abs() < 0.1, "{bytes_per_second}: {one} from {from:?}");
                 }
                 for pair in grants.windows(2) {
-                    assert!(
-                        pair[1].0 <= pair[0].0 + Duration::from_millis(100),
-                        "a gap in {pair:?}"
-                    );
+                    assert!(pair[1].0 <= pair[0].0 + Duration::from_millis(100), "a gap in {pair:?}");
                 }
             }
         }
@@ -275,10 +242,7 @@ mod tests {
         let from = clock.now();
         let grants = grants(&limit, &clock, from + Duration::from_secs(2));
         let first = bytes_between(&grants, from, from + Duration::from_secs(1));
-        assert!(
-            first < 1_100_000.0,
-            "{first} in the second after a minute of nothing"
-        );
+        assert!(first < 1_100_000.0, "{first} in the second after a minute of nothing");
     }
 
     #[test]
@@ -286,21 +250,9 @@ mod tests {
         let at = |text: &str| text.parse::<Time>().unwrap();
         let schedule = RateSchedule {
             windows: vec![
-                RateWindow {
-                    from: at("12:00"),
-                    to: at("13:00"),
-                    bytes_per_second: None,
-                },
-                RateWindow {
-                    from: at("08:00"),
-                    to: at("18:00"),
-                    bytes_per_second: Some(rate(10)),
-                },
-                RateWindow {
-                    from: at("22:00"),
-                    to: at("06:00"),
-                    bytes_per_second: Some(rate(99)),
-                },
+                RateWindow { from: at("12:00"), to: at("13:00"), bytes_per_second: None },
+                RateWindow { from: at("08:00"), to: at("18:00"), bytes_per_second: Some(rate(10)) },
+                RateWindow { from: at("22:00"), to: at("06:00"), bytes_per_second: Some(rate(99)) },
             ],
             otherwise: Some(rate(50)),
         };
@@ -315,11 +267,7 @@ mod tests {
             ("06:00", Some(50)),
         ];
         for (time, expected) in cases {
-            assert_eq!(
-                schedule.rate_at(at(time)).map(NonZeroU64::get),
-                expected,
-                "at {time}"
-            );
+            assert_eq!(schedule.rate_at(at(time)).map(NonZeroU64::get), expected, "at {time}");
         }
     }
 
@@ -348,10 +296,8 @@ mod tests {
 
     #[test]
     fn transfers_share_one_limit() {
-        let limit = Arc::new(RateLimit::new(
-            RateSchedule::constant(rate(400_000)),
-            SystemClock::new(TimeZone::UTC),
-        ));
+        let limit =
+            Arc::new(RateLimit::new(RateSchedule::constant(rate(400_000)), SystemClock::new(TimeZone::UTC)));
         let stop = Cancel::new().unwrap();
         let until = Instant::now() + Duration::from_millis(500);
         let threads: Vec<_> = (0..4)
@@ -370,10 +316,7 @@ mod tests {
         let total: usize = each.iter().sum();
         // 0.5 s at the rate, and at most the slices asked for at the end.
         assert!((180_000..260_000).contains(&total), "{each:?}");
-        assert!(
-            each.iter().all(|bytes| *bytes > total / 8),
-            "nobody starves: {each:?}"
-        );
+        assert!(each.iter().all(|bytes| *bytes > total / 8), "nobody starves: {each:?}");
     }
 
     #[test]

@@ -27,10 +27,7 @@ pub struct Chunk {
 
 impl Chunk {
     fn new() -> Self {
-        Self {
-            buffer: BytesMut::zeroed(CHUNK_BYTES),
-            filled_bytes: 0,
-        }
+        Self { buffer: BytesMut::zeroed(CHUNK_BYTES), filled_bytes: 0 }
     }
 
     /// The bytes in use.
@@ -89,17 +86,8 @@ pub fn ring(buffer_bytes: u64, gauge: &Arc<Gauge>) -> (Filler, Drainer) {
     let capacity_chunks = chunk_count(buffer_bytes);
     let (full_in, full_out) = bounded(capacity_chunks);
     let (free_in, free_out) = bounded(capacity_chunks);
-    let filler = Filler {
-        free: free_out,
-        full: full_in,
-        capacity_chunks,
-        gauge: Arc::clone(gauge),
-    };
-    let drainer = Drainer {
-        full: full_out,
-        free: free_in,
-        gauge: Arc::clone(gauge),
-    };
+    let filler = Filler { free: free_out, full: full_in, capacity_chunks, gauge: Arc::clone(gauge) };
+    let drainer = Drainer { full: full_out, free: free_in, gauge: Arc::clone(gauge) };
     (filler, drainer)
 }
 
@@ -197,9 +185,7 @@ mod tests {
         let (filler, drainer) = ring(4 << 20, &gauge);
         for _ in 0..50 {
             put(&filler, 10);
-            let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else {
-                panic!("a chunk was passed")
-            };
+            let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else { panic!("a chunk was passed") };
             drainer.recycle(chunk);
         }
         assert_eq!(gauge.allocated_chunks(), 1, "a drained ring recycles one chunk");
@@ -210,9 +196,7 @@ mod tests {
         let waiting = std::thread::spawn(move || filler.take().is_some());
         std::thread::sleep(Duration::from_millis(20));
         assert!(!waiting.is_finished(), "a fifth chunk has to be waited for");
-        let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else {
-            panic!("the ring is full")
-        };
+        let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else { panic!("the ring is full") };
         drainer.recycle(chunk);
         assert!(waiting.join().unwrap());
         assert_eq!(gauge.allocated_chunks(), 4);
@@ -224,10 +208,7 @@ mod tests {
         let (filler, drainer) = ring(0, &gauge);
         put(&filler, 1);
         drop(filler);
-        assert!(
-            matches!(drainer.next(Duration::ZERO), Drained::Chunk(_)),
-            "what was passed still arrives"
-        );
+        assert!(matches!(drainer.next(Duration::ZERO), Drained::Chunk(_)), "what was passed still arrives");
         assert!(matches!(drainer.next(Duration::ZERO), Drained::End));
         let (filler, drainer) = ring(0, &gauge);
         drop(drainer);

@@ -52,20 +52,12 @@ pub enum PumpError {
 impl PumpError {
     /// An error of the reading side, unless it only says that somebody cancelled.
     pub(super) fn source(error: io::Error) -> Self {
-        if Cancelled::is_in(&error) {
-            Self::Cancelled
-        } else {
-            Self::Source(error)
-        }
+        if Cancelled::is_in(&error) { Self::Cancelled } else { Self::Source(error) }
     }
 
     /// An error of the writing side, unless it only says that somebody cancelled.
     pub(super) fn target(error: io::Error) -> Self {
-        if Cancelled::is_in(&error) {
-            Self::Cancelled
-        } else {
-            Self::Target(error)
-        }
+        if Cancelled::is_in(&error) { Self::Cancelled } else { Self::Target(error) }
     }
 }
 
@@ -109,12 +101,7 @@ pub(super) type Running = Sender<()>;
 impl<'a> Stages<'a> {
     /// `stop` is requested by the first failure: it must be this transfer's own.
     pub(super) fn new(meters: &'a Meters, stop: &'a Cancel) -> Self {
-        Self {
-            meters,
-            stop,
-            first_error: Mutex::new(None),
-            started: Instant::now(),
-        }
+        Self { meters, stop, first_error: Mutex::new(None), started: Instant::now() }
     }
 
     /// The channel by which [`Stages::watch`] learns that all stages are gone.
@@ -139,20 +126,14 @@ impl<'a> Stages<'a> {
                 Err(_) => self.fail(PumpError::Crashed(name)),
             }
         };
-        if let Err(error) = Builder::new()
-            .name(format!("zhaul-{name}"))
-            .spawn_scoped(scope, body)
-        {
+        if let Err(error) = Builder::new().name(format!("zhaul-{name}")).spawn_scoped(scope, body) {
             self.fail(PumpError::Setup(error));
         }
     }
 
     /// Notes an error, if it is the first, and stops all stages.
     pub(super) fn fail(&self, error: PumpError) {
-        self.first_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
+        self.first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         self.stop.request();
     }
 
@@ -177,10 +158,7 @@ impl<'a> Stages<'a> {
                 && !is_throttled
                 && self.meters.silence() > limit
             {
-                self.fail(PumpError::Stalled {
-                    waited_for: self.meters.waiting_for(),
-                    limit,
-                });
+                self.fail(PumpError::Stalled { waited_for: self.meters.waiting_for(), limit });
             }
         }
         offer(screen, &mut sampler, self.meters);
@@ -188,11 +166,7 @@ impl<'a> Stages<'a> {
 
     /// The outcome, once all stages have ended.
     pub(super) fn finish(self) -> Result<PumpReport, PumpError> {
-        if let Some(error) = self
-            .first_error
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
-        {
+        if let Some(error) = self.first_error.into_inner().unwrap_or_else(PoisonError::into_inner) {
             return Err(error);
         }
         let (reader, writer) = (self.meters.reader.times(), self.meters.writer.times());

@@ -66,13 +66,7 @@ pub struct Entry {
 impl Error {
     /// A call on one object, or one that failed as a whole.
     pub(super) fn new(operation: Operation, object: impl fmt::Display, cause: Cause) -> Self {
-        Self {
-            operation,
-            object: object.to_string(),
-            cause,
-            entries: Vec::new(),
-            unlisted_count: 0,
-        }
+        Self { operation, object: object.to_string(), cause, entries: Vec::new(), unlisted_count: 0 }
     }
 
     /// A call on many objects, with the kernel's list of what failed; `None` if that list is empty.
@@ -88,13 +82,7 @@ impl Error {
             0 => first.name.clone(),
             others => format!("{} and {others} more", first.name),
         };
-        Some(Self {
-            operation,
-            object,
-            cause,
-            entries,
-            unlisted_count,
-        })
+        Some(Self { operation, object, cause, entries, unlisted_count })
     }
 
     /// What was tried.
@@ -206,10 +194,7 @@ pub enum Cause {
 impl Cause {
     /// Reads an errno in the light of what was tried: the kernel reuses numbers.
     pub(super) fn from_errno(operation: Operation, errno: i32) -> Self {
-        let is_destroy = matches!(
-            operation,
-            Operation::DestroySnapshots | Operation::DestroyBookmarks
-        );
+        let is_destroy = matches!(operation, Operation::DestroySnapshots | Operation::DestroyBookmarks);
         let is_send = matches!(operation, Operation::Send | Operation::EstimateSend);
         match errno {
             libc::EBUSY => Self::Busy,
@@ -245,10 +230,7 @@ impl Cause {
 
     /// Whether the same call may well work in a moment.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Busy | Self::Interrupted | Self::PoolSuspended | Self::NoSpace
-        )
+        matches!(self, Self::Busy | Self::Interrupted | Self::PoolSuspended | Self::NoSpace)
     }
 }
 
@@ -263,22 +245,10 @@ const ZFS_ERRORS: [(&str, &str); 29] = [
     ("ZFS_ERR_NO_CHECKPOINT", "the pool has no checkpoint"),
     ("ZFS_ERR_DEVRM_IN_PROGRESS", "a device is being removed"),
     ("ZFS_ERR_VDEV_TOO_BIG", "a device is too big"),
-    (
-        "ZFS_ERR_IOC_CMD_UNAVAIL",
-        "the kernel module is too old for this call",
-    ),
-    (
-        "ZFS_ERR_IOC_ARG_UNAVAIL",
-        "the kernel module is too old for an argument of this call",
-    ),
-    (
-        "ZFS_ERR_IOC_ARG_REQUIRED",
-        "the kernel module wants an argument that this call lacks",
-    ),
-    (
-        "ZFS_ERR_IOC_ARG_BADTYPE",
-        "the kernel module wants another type of argument",
-    ),
+    ("ZFS_ERR_IOC_CMD_UNAVAIL", "the kernel module is too old for this call"),
+    ("ZFS_ERR_IOC_ARG_UNAVAIL", "the kernel module is too old for an argument of this call"),
+    ("ZFS_ERR_IOC_ARG_REQUIRED", "the kernel module wants an argument that this call lacks"),
+    ("ZFS_ERR_IOC_ARG_BADTYPE", "the kernel module wants another type of argument"),
     ("ZFS_ERR_WRONG_PARENT", "a volume cannot be a parent"),
     (
         "ZFS_ERR_FROM_IVSET_GUID_MISSING",
@@ -288,50 +258,27 @@ const ZFS_ERRORS: [(&str, &str); 29] = [
         "ZFS_ERR_FROM_IVSET_GUID_MISMATCH",
         "the base's IV set differs: one side's point was once sent without raw",
     ),
-    (
-        "ZFS_ERR_SPILL_BLOCK_FLAG_MISSING",
-        "the stream lacks the spill block flag",
-    ),
-    (
-        "ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE",
-        "the stream has a feature that this OpenZFS does not know",
-    ),
+    ("ZFS_ERR_SPILL_BLOCK_FLAG_MISSING", "the stream lacks the spill block flag"),
+    ("ZFS_ERR_UNKNOWN_SEND_STREAM_FEATURE", "the stream has a feature that this OpenZFS does not know"),
     ("ZFS_ERR_EXPORT_IN_PROGRESS", "the pool is being exported"),
-    (
-        "ZFS_ERR_BOOKMARK_SOURCE_NOT_ANCESTOR",
-        "the base is not an ancestor",
-    ),
+    ("ZFS_ERR_BOOKMARK_SOURCE_NOT_ANCESTOR", "the base is not an ancestor"),
     ("ZFS_ERR_STREAM_TRUNCATED", "the stream ended early"),
-    (
-        "ZFS_ERR_STREAM_LARGE_BLOCK_MISMATCH",
-        "large blocks were on before and are off now, or the reverse",
-    ),
+    ("ZFS_ERR_STREAM_LARGE_BLOCK_MISMATCH", "large blocks were on before and are off now, or the reverse"),
     ("ZFS_ERR_RESILVER_IN_PROGRESS", "the pool is resilvering"),
     ("ZFS_ERR_REBUILD_IN_PROGRESS", "the pool is rebuilding"),
     ("ZFS_ERR_BADPROP", "a property has a wrong value"),
     ("ZFS_ERR_VDEV_NOTSUP", "the kind of device does not support this"),
     ("ZFS_ERR_NOT_USER_NAMESPACE", "not a user namespace"),
-    (
-        "ZFS_ERR_RESUME_EXISTS",
-        "the target holds a receive that was interrupted; resume or abort it",
-    ),
-    (
-        "ZFS_ERR_CRYPTO_NOTSUP",
-        "the target's encryption does not support this",
-    ),
+    ("ZFS_ERR_RESUME_EXISTS", "the target holds a receive that was interrupted; resume or abort it"),
+    ("ZFS_ERR_CRYPTO_NOTSUP", "the target's encryption does not support this"),
     ("ZFS_ERR_RAIDZ_EXPAND_IN_PROGRESS", "a raidz is being expanded"),
     ("ZFS_ERR_ASHIFT_MISMATCH", "a device has another ashift"),
-    (
-        "ZFS_ERR_STREAM_LARGE_MICROZAP",
-        "the stream has large microzaps and the pool lacks the feature",
-    ),
+    ("ZFS_ERR_STREAM_LARGE_MICROZAP", "the stream has large microzaps and the pool lacks the feature"),
     ("ZFS_ERR_TOO_MANY_SITOUTS", "too many devices sit out"),
 ];
 
 fn zfs_error_words(errno: i32) -> String {
-    let known = usize::try_from(errno - ZFS_ERR_FIRST)
-        .ok()
-        .and_then(|i| ZFS_ERRORS.get(i));
+    let known = usize::try_from(errno - ZFS_ERR_FIRST).ok().and_then(|i| ZFS_ERRORS.get(i));
     match known {
         Some((name, words)) => format!("{words} ({name})"),
         None => format!("ZFS error {errno}, unknown to this version of zhaul"),
@@ -357,28 +304,17 @@ mod tests {
     fn zfs_errors_have_their_names() {
         let text = |errno| Cause::from_errno(Operation::Send, errno).to_string();
         assert!(text(1024).contains("ZFS_ERR_CHECKPOINT_EXISTS"), "{}", text(1024));
-        assert!(
-            text(1034).contains("ZFS_ERR_FROM_IVSET_GUID_MISSING"),
-            "{}",
-            text(1034)
-        );
+        assert!(text(1034).contains("ZFS_ERR_FROM_IVSET_GUID_MISSING"), "{}", text(1034));
         assert!(text(1047).contains("ZFS_ERR_RESUME_EXISTS"), "{}", text(1047));
         assert!(text(1052).contains("ZFS_ERR_TOO_MANY_SITOUTS"), "{}", text(1052));
         assert!(text(1053).contains("1053"), "{}", text(1053));
         assert_eq!(Cause::from_errno(Operation::Send, 1039), Cause::NotAncestor);
-        assert!(
-            text(libc::ENODEV).contains("No such device"),
-            "{}",
-            text(libc::ENODEV)
-        );
+        assert!(text(libc::ENODEV).contains("No such device"), "{}", text(libc::ENODEV));
     }
 
     #[test]
     fn many_entries_name_the_first_and_count_the_rest() {
-        let entry = |name: &str, cause| Entry {
-            name: name.to_owned(),
-            cause,
-        };
+        let entry = |name: &str, cause| Entry { name: name.to_owned(), cause };
         let entries = vec![entry("p/b@1", Cause::Cloned), entry("p/a@1", Cause::Busy)];
         let error = Error::of_entries(Operation::DestroySnapshots, entries, 0).unwrap();
         assert_eq!(error.to_string(), "cannot destroy snapshot p/a@1 and 1 more");

@@ -40,20 +40,12 @@ impl Library {
         let fail = |cause| Error::new(Operation::Hold, object(), cause);
         let refused = |e: std::io::Error| fail(Cause::from_io(Operation::Hold, &e));
 
-        let device = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/zfs")
-            .map_err(refused)?;
+        let device = File::options().read(true).write(true).open("/dev/zfs").map_err(refused)?;
         if snapshots.is_empty() {
             return Ok(Holds { _device: device });
         }
         // Unlike any other of this or another run's, since two holds of one tag on one snapshot collide.
-        let tag = format!(
-            "zhaul-{}-{}",
-            process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let tag = format!("zhaul-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let mut list = NvList::new(self.loaded()).map_err(refused)?;
         for snapshot in snapshots {
             list.add_text(&snapshot.to_string(), &tag).map_err(refused)?;

@@ -114,10 +114,7 @@ impl Loaded {
             // SAFETY: `handle` is a live handle that dlopen gave; the name is a C string.
             let address = unsafe { libc::dlsym(handle, symbol.as_ptr()) };
             if address.is_null() {
-                return Err(LoadError::NoSymbol {
-                    library: text(soname),
-                    symbol: text(symbol),
-                });
+                return Err(LoadError::NoSymbol { library: text(soname), symbol: text(symbol) });
             }
             slot.store(address, Ordering::Release);
         }
@@ -145,11 +142,7 @@ fn open(soname: &'static CStr) -> Result<*mut c_void, LoadError> {
     } else {
         "libnvpair3linux"
     };
-    Err(LoadError::NoLibrary {
-        library: text(soname),
-        package,
-        detail: LoaderMessage(detail),
-    })
+    Err(LoadError::NoLibrary { library: text(soname), package, detail: LoaderMessage(detail) })
 }
 
 fn text(name: &'static CStr) -> &'static str {

@@ -68,10 +68,7 @@ impl NvList {
 
     /// What is in it.
     pub(super) fn view(&self) -> View<'_> {
-        View {
-            list: self.0,
-            owner: PhantomData,
-        }
+        View { list: self.0, owner: PhantomData }
     }
 }
 
@@ -98,46 +95,30 @@ pub(super) enum Value<'a> {
 impl<'a> Value<'a> {
     /// The error number.
     pub(super) fn int32(self) -> Option<i32> {
-        if let Self::Int32(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Self::Int32(value) = self { Some(value) } else { None }
     }
 
     /// The number.
     pub(super) fn uint64(self) -> Option<u64> {
-        if let Self::Uint64(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Self::Uint64(value) = self { Some(value) } else { None }
     }
 
     /// The list inside.
     pub(super) fn list(self) -> Option<View<'a>> {
-        if let Self::List(value) = self {
-            Some(value)
-        } else {
-            None
-        }
+        if let Self::List(value) = self { Some(value) } else { None }
     }
 }
 
 impl<'a> View<'a> {
     /// Every name with its value, in the list's order.
     pub(super) fn iter(self) -> Iter<'a> {
-        Iter {
-            view: self,
-            at: ptr::null_mut(),
-        }
+        Iter { view: self, at: ptr::null_mut() }
     }
 
     /// The value of this name.
     pub(super) fn get(self, name: &str) -> Option<Value<'a>> {
         let name = name.as_bytes();
-        self.iter()
-            .find_map(|(key, value)| (key.to_bytes() == name).then_some(value))
+        self.iter().find_map(|(key, value)| (key.to_bytes() == name).then_some(value))
     }
 }
 
@@ -209,11 +190,7 @@ unsafe fn read<T>(
 }
 
 fn check(errno: c_int) -> io::Result<()> {
-    if errno == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(errno))
-    }
+    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
 }
 
 /// Fails on a NUL inside; names that the model has checked have none.
@@ -232,10 +209,7 @@ mod tests {
             Ok(loaded) => Some(loaded),
             Err(error) => {
                 assert!(matches!(error, LoadError::NoLibrary { .. }), "{error:?}");
-                assert!(
-                    error.to_string().contains("apt install zfsutils-linux"),
-                    "{error}"
-                );
+                assert!(error.to_string().contains("apt install zfsutils-linux"), "{error}");
                 None
             }
         }

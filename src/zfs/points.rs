@@ -39,14 +39,10 @@ impl Library {
         if bookmarks.is_empty() {
             return Ok(());
         }
-        let requests: Vec<_> = bookmarks
-            .iter()
-            .map(|(bookmark, of)| BookmarkRequest::new(path(of), path(bookmark)))
-            .collect();
+        let requests: Vec<_> =
+            bookmarks.iter().map(|(bookmark, of)| BookmarkRequest::new(path(of), path(bookmark))).collect();
         let names: Vec<_> = bookmarks.iter().map(|(bookmark, _)| bookmark).collect();
-        self.lzc()
-            .bookmark(&requests)
-            .map_err(|e| error(Operation::Bookmark, &names, e))
+        self.lzc().bookmark(&requests).map_err(|e| error(Operation::Bookmark, &names, e))
     }
 
     /// Destroys all `snapshots`, which must be in one pool, or none: the error's entries name those that have holds

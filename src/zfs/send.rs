@@ -94,10 +94,7 @@ impl Names {
             Some(SendBase::Snapshot(name)) => Some(c_string(&name.to_string())?),
             Some(SendBase::Bookmark(name)) => Some(c_string(&name.to_string())?),
         };
-        Ok(Self {
-            snapshot: c_string(&request.snapshot.to_string())?,
-            base,
-        })
+        Ok(Self { snapshot: c_string(&request.snapshot.to_string())?, base })
     }
 
     /// Null where there is no base. Valid as long as `self`.
@@ -122,10 +119,7 @@ impl Library {
         }
         let (report, result) = mpsc::channel();
         let flags = request.kernel_flags();
-        let start = request
-            .resume
-            .as_ref()
-            .map_or((0, 0), |at| (at.object, at.offset));
+        let start = request.resume.as_ref().map_or((0, 0), |at| (at.object, at.offset));
         thread::Builder::new()
             .name("zfs-send".to_owned())
             .spawn(move || {
@@ -143,11 +137,7 @@ impl Library {
                 drop(report);
             })
             .map_err(refused)?;
-        let task = SendTask {
-            snapshot: request.snapshot.clone(),
-            result,
-            is_joined: false,
-        };
+        let task = SendTask { snapshot: request.snapshot.clone(), result, is_joined: false };
         Ok(SendStream { reader, task })
     }
 
@@ -177,11 +167,7 @@ impl Library {
                 )
             },
         };
-        if errno == 0 {
-            Ok(bytes)
-        } else {
-            Err(fail(Cause::from_errno(Operation::EstimateSend, errno)))
-        }
+        if errno == 0 { Ok(bytes) } else { Err(fail(Cause::from_errno(Operation::EstimateSend, errno))) }
     }
 }
 

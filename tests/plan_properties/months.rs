@@ -80,11 +80,8 @@ enum Op {
 
 fn ops() -> impl Strategy<Value = Op> {
     let volume = || 0..VOLUMES.len();
-    let moment = prop_oneof![
-        Just(Moment::Before),
-        Just(Moment::After),
-        (0..4_u64).prop_map(Moment::AfterBlocks)
-    ];
+    let moment =
+        prop_oneof![Just(Moment::Before), Just(Moment::After), (0..4_u64).prop_map(Moment::AfterBlocks)];
     prop_oneof![
         8 => (volume(), 1..5_usize).prop_map(|(volume, blocks)| Op::Write { volume, blocks }),
         2 => volume().prop_map(|volume| Op::UserSnapshot { volume }),
@@ -120,23 +117,16 @@ fn meddle(world: &mut World, op: &Op, number: usize) {
     let newest_there = |world: &World, volume: usize| {
         let name = format!("{BACKUP_ROOT}/{}", VOLUMES[volume]);
         let all = world.backup.datasets(&name);
-        all.first()
-            .and_then(|there| Some(format!("{name}@{}", there.history.newest_snapshot()?.name)))
+        all.first().and_then(|there| Some(format!("{name}@{}", there.history.newest_snapshot()?.name)))
     };
     let host = |world: &World, is_backup: bool| {
-        if is_backup {
-            world.backup.clone()
-        } else {
-            world.archive.clone()
-        }
+        if is_backup { world.backup.clone() } else { world.archive.clone() }
     };
     match op {
         Op::Write { volume, blocks } => drop(world.source.write(&here(*volume), *blocks)),
-        Op::UserSnapshot { volume } => drop(
-            world
-                .source
-                .take(&[&format!("{}@manual-{number}", here(*volume))]),
-        ),
+        Op::UserSnapshot { volume } => {
+            drop(world.source.take(&[&format!("{}@manual-{number}", here(*volume))]))
+        }
         Op::Rollback { volume, back } => {
             if let Some(name) = snapshot_back(world, *volume, *back) {
                 world.source.roll_back_past_newer(&name).ok();
@@ -144,10 +134,7 @@ fn meddle(world: &mut World, op: &Op, number: usize) {
         }
         Op::RenameSnapshot { volume, back } => {
             if let Some(name) = snapshot_back(world, *volume, *back) {
-                world
-                    .source
-                    .rename(&name, &format!("{}@kept-{number}", here(*volume)))
-                    .ok();
+                world.source.rename(&name, &format!("{}@kept-{number}", here(*volume))).ok();
             }
         }
         Op::DestroySnapshot { volume, back } => {
@@ -212,11 +199,7 @@ fn run(world: &mut World) {
 
 /// The plan; `None` where the program had died before it could make one.
 fn world_plan(world: &World) -> Option<zhaul::plan::Plan> {
-    if world.universe.has_crashed() {
-        None
-    } else {
-        Some(world.plan(true))
-    }
+    if world.universe.has_crashed() { None } else { Some(world.plan(true)) }
 }
 
 fn live(ops: &[Op], intermediates: bool) {
@@ -248,11 +231,7 @@ fn heal(world: &mut World) {
     if is_left_without_its_rollback(&report) {
         return;
     }
-    assert!(
-        is_good(&report),
-        "a step failed: {:#?}",
-        report.failures().collect::<Vec<_>>()
-    );
+    assert!(is_good(&report), "a step failed: {:#?}", report.failures().collect::<Vec<_>>());
     for volume in VOLUMES {
         check_caught_up(world, volume, &report.plan);
     }
@@ -288,12 +267,7 @@ proptest! {
 fn a_crash_at_any_step_is_healed_by_the_next_run() {
     for intermediates in [false, true] {
         for changes in 0..16 {
-            for moment in [
-                Moment::Before,
-                Moment::After,
-                Moment::AfterBlocks(0),
-                Moment::AfterBlocks(2),
-            ] {
+            for moment in [Moment::Before, Moment::After, Moment::AfterBlocks(0), Moment::AfterBlocks(2)] {
                 let busy = |hours| {
                     [
                         Op::Write { volume: 0, blocks: 3 },

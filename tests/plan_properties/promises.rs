@@ -20,15 +20,9 @@ const HOSTS: [(&str, &str); 3] = [("pve0", "rpool"), ("nfs8", "tank"), ("nfs9", 
 impl Before {
     pub(crate) fn of(world: &World) -> Self {
         let hosts = HOSTS.map(|(host, pool)| (host, world.host(host).datasets(pool)));
-        let archived = world
-            .archive
-            .contents("tank")
-            .into_iter()
-            .map(|(_, _, guid, content)| (guid, content));
-        Self {
-            hosts: hosts.into_iter().collect(),
-            archived: archived.collect(),
-        }
+        let archived =
+            world.archive.contents("tank").into_iter().map(|(_, _, guid, content)| (guid, content));
+        Self { hosts: hosts.into_iter().collect(), archived: archived.collect() }
     }
 }
 
@@ -55,9 +49,7 @@ fn check_plan(world: &World, before: &Before, plan: &Plan) {
         assert!(!(on_archive && destroys), "it destroys on the archive: {step:?}");
     }
     for (step, transfer) in first_sends(plan) {
-        let Place::Target(target) = &step.place else {
-            panic!("a transfer to {:?}", step.place)
-        };
+        let Place::Target(target) = &step.place else { panic!("a transfer to {:?}", step.place) };
         check_first_send(world, before, &target.0, transfer);
     }
 }
@@ -107,16 +99,8 @@ fn find<'a>(datasets: &'a [Dataset], name: &DatasetName) -> Option<&'a Dataset> 
 
 /// The newest target snapshot that the source knows.
 pub(crate) fn common(source: &History, target: &History) -> Option<Guid> {
-    let known = |guid: Guid| {
-        source
-            .points()
-            .any(|point| point.guid == guid && !point.is_doomed)
-    };
-    target
-        .snapshots()
-        .rev()
-        .map(|point| point.guid)
-        .find(|guid| known(*guid))
+    let known = |guid: Guid| source.points().any(|point| point.guid == guid && !point.is_doomed);
+    target.snapshots().rev().map(|point| point.guid).find(|guid| known(*guid))
 }
 
 /// Only own snapshots go, and never a held or cloned one; datasets go only where they were superseded.
@@ -128,22 +112,13 @@ fn check_destroyed(world: &World, before: &Before) {
                 let was_superseded = host == "nfs8" && was.name.as_str().contains(".superseded-");
                 let was_begun = host != "pve0" && was.history.is_empty() && was.resume_token.is_some();
                 let may_go = (was_superseded || was_begun)
-                    && was
-                        .history
-                        .points()
-                        .all(|point| world.is_own(&point.name) && !point.is_pinned());
+                    && was.history.points().all(|point| world.is_own(&point.name) && !point.is_pinned());
                 assert!(may_go, "{host}: {} is gone", was.name);
                 continue;
             };
-            for point in was
-                .history
-                .points()
-                .filter(|point| point.kind == PointKind::Snapshot)
-            {
-                let stays = is
-                    .history
-                    .points()
-                    .any(|other| other.guid == point.guid && other.kind == point.kind);
+            for point in was.history.points().filter(|point| point.kind == PointKind::Snapshot) {
+                let stays =
+                    is.history.points().any(|other| other.guid == point.guid && other.kind == point.kind);
                 let may_go = host != "nfs9" && world.is_own(&point.name) && !is_held(point, was);
                 assert!(stays || may_go, "{host}: {}@{} is gone", was.name, point.name);
             }
@@ -168,10 +143,7 @@ fn check_archive(world: &World, before: &Before) {
         now.entry(guid).or_default().push(content);
     }
     for (guid, content) in &before.archived {
-        assert!(
-            now.get(guid).is_some_and(|all| all.contains(content)),
-            "the archive has lost GUID {guid}"
-        );
+        assert!(now.get(guid).is_some_and(|all| all.contains(content)), "the archive has lost GUID {guid}");
     }
 }
 
@@ -198,16 +170,13 @@ fn check_bases(world: &World, before: &Before) {
         };
         for (target, root, host) in world.targets() {
             let name = dataset(root).child(relative).unwrap();
-            let there_was = find(&before.hosts[target], &name)
-                .map(|there| there.history.clone())
-                .unwrap_or_default();
+            let there_was =
+                find(&before.hosts[target], &name).map(|there| there.history.clone()).unwrap_or_default();
             let Some(base) = common(&was.history, &there_was) else {
                 continue;
             };
             let listed = host.datasets("tank");
-            let line = listed
-                .iter()
-                .filter(|there| there.name.as_str().starts_with(name.as_str()));
+            let line = listed.iter().filter(|there| there.name.as_str().starts_with(name.as_str()));
             let newest = line
                 .filter_map(|there| common(&is.history, &there.history))
                 .filter_map(|guid| Some(is.history.find(guid)?.createtxg));
@@ -233,15 +202,8 @@ pub(crate) fn check_good_run(world: &World, before: &Before, run: &Report) {
         check_caught_up(world, &relative, &run.plan);
     }
     for (target, _, host) in world.targets() {
-        for one in host
-            .datasets("tank")
-            .iter()
-            .filter(|one| one.history.newest_snapshot().is_some())
-        {
-            let is_received = one
-                .history
-                .snapshots()
-                .any(|point| world.truth.contains_key(&point.guid));
+        for one in host.datasets("tank").iter().filter(|one| one.history.newest_snapshot().is_some()) {
+            let is_received = one.history.snapshots().any(|point| world.truth.contains_key(&point.guid));
             assert!(
                 !is_received || host.is_safe_copy(one.name.as_str()),
                 "{target}: {} is not a safe copy",
@@ -253,37 +215,24 @@ pub(crate) fn check_good_run(world: &World, before: &Before, run: &Report) {
 
 /// Whether the plan goes on with a receive that broke off.
 pub(crate) fn has_resumed(plan: &Plan) -> bool {
-    plan.steps
-        .iter()
-        .any(|step| matches!(&step.action, Action::Send(transfer) if transfer.resume.is_some()))
+    plan.steps.iter().any(|step| matches!(&step.action, Action::Send(transfer) if transfer.resume.is_some()))
 }
 
 /// Right after a good run there is nothing to do.
 pub(crate) fn check_nothing_left(world: &World) {
     let plan = world.plan(false);
-    assert!(
-        plan.steps.is_empty(),
-        "something is left to do: {:#?}",
-        plan.steps
-    );
+    assert!(plan.steps.is_empty(), "something is left to do: {:#?}", plan.steps);
 }
 
 /// The source has exactly the own snapshots that its rule keeps, and those that could not be destroyed.
 fn check_kept(world: &World, before: &Before) {
-    let Some(keep) = world
-        .policy
-        .keep_local
-        .last
-        .and_then(|last| usize::try_from(last).ok())
-    else {
+    let Some(keep) = world.policy.keep_local.last.and_then(|last| usize::try_from(last).ok()) else {
         return;
     };
     for is in world.source.datasets(ROOT) {
         let was = find(&before.hosts["pve0"], &is.name);
         let earlier = was.into_iter().flat_map(|was| was.history.points());
-        let all = earlier
-            .chain(is.history.points())
-            .filter(|point| point.kind == PointKind::Snapshot);
+        let all = earlier.chain(is.history.points()).filter(|point| point.kind == PointKind::Snapshot);
         let mut own: Vec<&Point> = all.filter(|point| world.is_own(&point.name)).collect();
         own.sort_by_key(|point| (world.policy.name_format.time(&point.name), point.createtxg));
         own.dedup_by_key(|point| point.guid);
@@ -321,10 +270,5 @@ pub(crate) fn check_caught_up(world: &World, relative: &str, plan: &Plan) {
     let copy = dataset(crate::world::BACKUP_ROOT).child(relative).unwrap();
     let there = world.backup.datasets(copy.as_str());
     let arrived = find(&there, &copy).is_some_and(|there| there.history.find_snapshot(newest.guid).is_some());
-    assert!(
-        arrived || is_excused,
-        "{copy} has not got @{}: {:#?}",
-        newest.name,
-        plan.findings
-    );
+    assert!(arrived || is_excused, "{copy} has not got @{}: {:#?}", newest.name, plan.findings);
 }

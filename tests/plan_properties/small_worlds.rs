@@ -28,13 +28,8 @@ enum AtSource {
     Held,
 }
 
-const AT_SOURCE: [AtSource; 5] = [
-    AtSource::Nothing,
-    AtSource::Snapshot,
-    AtSource::Bookmark,
-    AtSource::Both,
-    AtSource::Held,
-];
+const AT_SOURCE: [AtSource; 5] =
+    [AtSource::Nothing, AtSource::Snapshot, AtSource::Bookmark, AtSource::Both, AtSource::Held];
 
 /// What else there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +54,8 @@ const POINTS: [&str; 3] = ["2026-01-10-010000", "2026-01-11-010000", "2026-01-12
 /// Everything that can be left of a point; of the first one with a hold too, but the same at both targets.
 fn all_left(is_first: bool) -> Vec<Left> {
     let places = [(false, false), (true, true), (true, false), (false, true)];
-    let (at_source, places) = if is_first {
-        (&AT_SOURCE[..], &places[..2])
-    } else {
-        (&AT_SOURCE[..4], &places[..])
-    };
+    let (at_source, places) =
+        if is_first { (&AT_SOURCE[..], &places[..2]) } else { (&AT_SOURCE[..4], &places[..]) };
     let each = |at_source: &AtSource| {
         let at_source = *at_source;
         places.iter().map(move |(at_backup, at_archive)| Left {
@@ -85,15 +77,9 @@ fn build(points: [Left; 3], twist: Twist) -> Option<World> {
     for (index, name) in POINTS.iter().enumerate() {
         world.source.write(&here, 2).unwrap();
         world.source.take(&[&format!("{here}@{name}")]).unwrap();
-        world
-            .source
-            .bookmark_as(&format!("{here}@{name}"), &format!("{here}#{name}"))
-            .unwrap();
+        world.source.bookmark_as(&format!("{here}@{name}"), &format!("{here}#{name}")).unwrap();
         world.remember();
-        for (host, is_wanted) in [
-            ("nfs8", points[index].at_backup),
-            ("nfs9", points[index].at_archive),
-        ] {
+        for (host, is_wanted) in [("nfs8", points[index].at_backup), ("nfs9", points[index].at_archive)] {
             let cut = twist == Twist::Token && index == last && host == "nfs8";
             world.host(host).cut_streams_after(cut.then_some(1));
             if is_wanted {
@@ -117,23 +103,16 @@ fn build(points: [Left; 3], twist: Twist) -> Option<World> {
     }
     match twist {
         Twist::None => {}
-        Twist::ForeignName => world
-            .source
-            .rename(&format!("{here}@{}", POINTS[1]), &format!("{here}@manual"))
-            .ok()?,
+        Twist::ForeignName => {
+            world.source.rename(&format!("{here}@{}", POINTS[1]), &format!("{here}@manual")).ok()?
+        }
         Twist::RenamedThere => {
             world
                 .backup
-                .rename(
-                    &format!("{backup}@{}", POINTS[1]),
-                    &format!("{backup}@2026-01-10-010001"),
-                )
+                .rename(&format!("{backup}@{}", POINTS[1]), &format!("{backup}@2026-01-10-010001"))
                 .ok()?;
         }
-        Twist::UnknownOwn => world
-            .backup
-            .take(&[&format!("{backup}@2026-01-12-020000")])
-            .ok()?,
+        Twist::UnknownOwn => world.backup.take(&[&format!("{backup}@2026-01-12-020000")]).ok()?,
         Twist::UnknownForeign => world.backup.take(&[&format!("{backup}@manual")]).ok()?,
         Twist::Token => {
             let begun = world.backup.datasets(&backup);
@@ -154,16 +133,12 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
     let here = dataset(&format!("{ROOT}/v"));
     let listed = world.source.datasets(here.as_str());
     let there = world.host(host).datasets(root.as_str());
-    let base = there
-        .first()
-        .and_then(|there| crate::promises::common(&listed[0].history, &there.history));
-    let base = base
-        .and_then(|guid| listed[0].history.find(guid))
-        .map(|point| zhaul::plan::Base {
-            kind: point.kind,
-            name: point.name.clone(),
-            guid: point.guid,
-        });
+    let base = there.first().and_then(|there| crate::promises::common(&listed[0].history, &there.history));
+    let base = base.and_then(|guid| listed[0].history.find(guid)).map(|point| zhaul::plan::Base {
+        kind: point.kind,
+        name: point.name.clone(),
+        guid: point.guid,
+    });
     let point = zhaul::model::PointName::new(name).unwrap();
     let parent = root.parent().unwrap();
     zhaul::host::TargetHost::create_container(world.host(host), &parent).unwrap();
@@ -187,11 +162,7 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
         needs: Vec::new(),
         after: Vec::new(),
     };
-    let plan = zhaul::plan::Plan {
-        at: world.now,
-        steps: vec![step],
-        findings: Vec::new(),
-    };
+    let plan = zhaul::plan::Plan { at: world.now, steps: vec![step], findings: Vec::new() };
     world.carry_out(plan);
 }
 
@@ -203,11 +174,7 @@ fn check(points: [Left; 3], twist: Twist) -> bool {
     let report = world.run();
     check_always(&world, &before, &report);
     let is_touched = matches!(twist, Twist::UnknownForeign | Twist::Written);
-    assert!(
-        is_touched || is_good(&report),
-        "a step failed: {:#?}",
-        report.failures().collect::<Vec<_>>()
-    );
+    assert!(is_touched || is_good(&report), "a step failed: {:#?}", report.failures().collect::<Vec<_>>());
     if is_good(&report) && report.worst_finding() < Some(zhaul::plan::Severity::Blocked) {
         check_good_run(&world, &before, &report);
     } else if is_good(&report) {

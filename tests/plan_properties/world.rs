@@ -37,9 +37,7 @@ pub(crate) struct World {
 /// Whether every step was done.
 pub(crate) fn is_good(report: &Report) -> bool {
     report.failures().next().is_none()
-        && report
-            .steps()
-            .all(|(_, outcome)| matches!(outcome, Outcome::Done { .. }))
+        && report.steps().all(|(_, outcome)| matches!(outcome, Outcome::Done { .. }))
 }
 
 pub(crate) fn dataset(text: &str) -> DatasetName {
@@ -58,25 +56,16 @@ fn target(name: &str, root: &str, intermediates: bool, kind: TargetKind) -> Targ
 
 /// The policy of these tests: `keep` snapshots stay at the source, twice as many at the backup.
 pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDivergence) -> Policy {
-    let last = |count| KeepRules {
-        last: Some(count),
-        ..KeepRules::default()
-    };
+    let last = |count| KeepRules { last: Some(count), ..KeepRules::default() };
     let backup = BackupRules {
         keep: last(2 * keep),
         on_divergence: BackupDivergence::Remove,
         on_no_base: OnNoBase::Supersede,
         keep_superseded: Some(SignedDuration::from_hours(24 * 90)),
     };
-    let archive = ArchiveRules {
-        catch_up: true,
-        on_divergence,
-    };
+    let archive = ArchiveRules { catch_up: true, on_divergence };
     Policy {
-        roots: vec![SourceRoot {
-            dataset: dataset(ROOT),
-            include_root: false,
-        }],
+        roots: vec![SourceRoot { dataset: dataset(ROOT), include_root: false }],
         exclude: Vec::new(),
         selected: Vec::new(),
         name_format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
@@ -110,22 +99,11 @@ impl World {
         backup.create("tank", DatasetKind::Filesystem).unwrap();
         archive.create("tank", DatasetKind::Filesystem).unwrap();
         let now = "2026-01-15T01:00:00Z".parse().unwrap();
-        Self {
-            universe,
-            source,
-            backup,
-            archive,
-            policy,
-            now,
-            truth: BTreeMap::new(),
-        }
+        Self { universe, source, backup, archive, policy, now, truth: BTreeMap::new() }
     }
 
     pub(crate) fn targets(&self) -> [(&'static str, &'static str, &FakeHost); 2] {
-        [
-            ("nfs8", BACKUP_ROOT, &self.backup),
-            ("nfs9", ARCHIVE_ROOT, &self.archive),
-        ]
+        [("nfs8", BACKUP_ROOT, &self.backup), ("nfs9", ARCHIVE_ROOT, &self.archive)]
     }
 
     pub(crate) fn host(&self, name: &str) -> &FakeHost {
@@ -142,33 +120,16 @@ impl World {
             Ok(listing) => Answer::Listed(listing),
             Err(error) => Answer::CouldNotAsk(error.to_string()),
         };
-        let roots: Vec<DatasetName> = self
-            .policy
-            .roots
-            .iter()
-            .map(|root| root.dataset.clone())
-            .collect();
+        let roots: Vec<DatasetName> = self.policy.roots.iter().map(|root| root.dataset.clone()).collect();
         let source = answer(SourceHost::list(&self.source, &roots));
         let each = self.policy.targets.iter().map(|target| {
-            (
-                target.name.clone(),
-                answer(TargetHost::list(self.host(&target.name.0), &target.root)),
-            )
+            (target.name.clone(), answer(TargetHost::list(self.host(&target.name.0), &target.root)))
         });
-        Inventory {
-            source,
-            targets: each.collect(),
-            guests: Vec::new(),
-        }
+        Inventory { source, targets: each.collect(), guests: Vec::new() }
     }
 
     pub(crate) fn plan(&self, take_snapshot: bool) -> Plan {
-        self.plan_with(&Request {
-            now: self.now,
-            take_snapshot,
-            force_archive: false,
-            guests: Vec::new(),
-        })
+        self.plan_with(&Request { now: self.now, take_snapshot, force_archive: false, guests: Vec::new() })
     }
 
     pub(crate) fn plan_with(&self, request: &Request) -> Plan {
@@ -189,25 +150,11 @@ impl World {
 
     pub(crate) fn carry_out(&self, plan: Plan) -> Report {
         let boxed = |host: &FakeHost| -> Box<dyn TargetHost> { Box::new(host.clone()) };
-        let targets = self
-            .policy
-            .targets
-            .iter()
-            .map(|target| (target.name.clone(), boxed(self.host(&target.name.0))));
-        let hosts = Hosts {
-            source: &self.source,
-            targets: &targets.collect(),
-        };
-        let pump = PumpSettings {
-            buffer_bytes: 1 << 20,
-            rate: None,
-            stall_limit: None,
-        };
-        let settings = Settings {
-            jobs: 1,
-            pump,
-            expects_sizes: false,
-        };
+        let targets =
+            self.policy.targets.iter().map(|target| (target.name.clone(), boxed(self.host(&target.name.0))));
+        let hosts = Hosts { source: &self.source, targets: &targets.collect() };
+        let pump = PumpSettings { buffer_bytes: 1 << 20, rate: None, stall_limit: None };
+        let settings = Settings { jobs: 1, pump, expects_sizes: false };
         execute::run(plan, hosts, &settings, &Silent, &Cancel::new().unwrap())
     }
 
@@ -226,10 +173,7 @@ impl World {
     pub(crate) fn sources(&self) -> Vec<String> {
         let root = dataset(ROOT);
         let all = self.source.datasets(ROOT);
-        all.iter()
-            .filter_map(|one| one.name.below(&root))
-            .map(str::to_owned)
-            .collect()
+        all.iter().filter_map(|one| one.name.below(&root)).map(str::to_owned).collect()
     }
 
     pub(crate) fn is_own(&self, name: &zhaul::model::PointName) -> bool {

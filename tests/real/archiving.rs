@@ -12,11 +12,7 @@ fn each_month_is_archived_once_and_a_missed_first_is_caught_up() {
     let files = world.filesystem(GUEST, 1);
     let archive = world.archive(GUEST);
     world.run("2026-01-10T03:00:00Z");
-    assert_eq!(
-        snapshots(&archive),
-        Vec::<String>::new(),
-        "a new policy waits for its first 1st"
-    );
+    assert_eq!(snapshots(&archive), Vec::<String>::new(), "a new policy waits for its first 1st");
     world.run_as_planned("2026-02-01T03:00:00Z", &[], 0);
     world.run("2026-02-02T03:00:00Z");
     assert_eq!(snapshots(&archive), ["2026-Feb"]);
@@ -35,16 +31,11 @@ fn months_that_the_archive_was_away_are_caught_up_oldest_first() {
     world.run("2026-01-10T03:00:00Z");
     world.policy.archive_host = Some("offline".to_owned());
     for month in ["02", "03", "04"] {
-        world
-            .run_with(&format!("2026-{month}-01T03:00:00Z"), &[])
-            .expect_code(1);
+        world.run_with(&format!("2026-{month}-01T03:00:00Z"), &[]).expect_code(1);
     }
     world.policy.archive_host = None;
     world.run_as_planned("2026-04-20T03:00:00Z", &[], 0);
-    assert_eq!(
-        snapshots(&world.archive(GUEST)),
-        ["2026-Feb", "2026-Mar", "2026-Apr"]
-    );
+    assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Feb", "2026-Mar", "2026-Apr"]);
 }
 
 #[test]
@@ -54,11 +45,7 @@ fn a_snapshot_that_arrived_under_its_sources_name_is_only_renamed() {
     let archive = world.archive(GUEST);
     world.run("2026-01-10T03:00:00Z");
     world.run("2026-02-01T03:00:00Z");
-    zfs(&[
-        "rename",
-        &format!("{archive}@2026-Feb"),
-        &format!("{archive}@2026-02-01-030000"),
-    ]);
+    zfs(&["rename", &format!("{archive}@2026-Feb"), &format!("{archive}@2026-02-01-030000")]);
     let run = world.run_as_planned("2026-02-02T03:00:00Z", &[], 0);
     assert_eq!(snapshots(&archive), ["2026-Feb"]);
     assert_eq!(run.moved("archive"), 0);
@@ -68,10 +55,8 @@ fn a_snapshot_that_arrived_under_its_sources_name_is_only_renamed() {
 fn archive_by_force_has_a_name_of_its_own_each_time_in_every_locale() {
     let world = World::archive_only("forced");
     world.filesystem(GUEST, 1);
-    for (clock, locale) in [
-        ("2026-01-10T03:00:00Z", "tr_TR.UTF-8"),
-        ("2026-01-10T04:00:00Z", "de_DE.UTF-8"),
-    ] {
+    for (clock, locale) in [("2026-01-10T03:00:00Z", "tr_TR.UTF-8"), ("2026-01-10T04:00:00Z", "de_DE.UTF-8")]
+    {
         let mut command = world.command(clock, &["--archive"]);
         command.env("LC_ALL", locale).env("LANG", locale);
         crate::outcome::Run::of(command).expect_code(0);
@@ -95,10 +80,7 @@ fn an_archive_that_has_parted_stops_or_branches_and_keeps_all() {
     assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar"]);
     world.policy.archive = "on-divergence = \"branch\"".to_owned();
     world.run_as_planned("2026-04-02T03:00:00Z", &[], 0);
-    assert_eq!(
-        snapshots(&format!("{archive}.branch-2026-04-02-030000")),
-        ["2026-Feb", "2026-Mar"]
-    );
+    assert_eq!(snapshots(&format!("{archive}.branch-2026-04-02-030000")), ["2026-Feb", "2026-Mar"]);
     assert_eq!(snapshots(&archive).last().unwrap(), "2026-Apr");
     assert_same_newest_month(&files, &archive);
 }
@@ -106,8 +88,5 @@ fn an_archive_that_has_parted_stops_or_branches_and_keeps_all() {
 /// The archive's April is the source's first snapshot of April.
 fn assert_same_newest_month(files: &str, archive: &str) {
     let guid = |name: String| crate::pool::property("guid", &name);
-    assert_eq!(
-        guid(format!("{files}@2026-04-01-030000")),
-        guid(format!("{archive}@2026-Apr"))
-    );
+    assert_eq!(guid(format!("{files}@2026-04-01-030000")), guid(format!("{archive}@2026-Apr")));
 }

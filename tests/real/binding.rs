@@ -18,26 +18,14 @@ fn library() -> &'static Library {
 }
 
 /// As zhaul sends: `-L -c -e`.
-const FLAGS: SendFlags = SendFlags {
-    large_block: true,
-    embed: true,
-    compress: true,
-    raw: false,
-};
+const FLAGS: SendFlags = SendFlags { large_block: true, embed: true, compress: true, raw: false };
 
 fn full(dataset: &DatasetName, name: &str) -> SendRequest {
-    SendRequest {
-        snapshot: snapshot(dataset, name),
-        base: None,
-        flags: FLAGS,
-        resume: None,
-    }
+    SendRequest { snapshot: snapshot(dataset, name), base: None, flags: FLAGS, resume: None }
 }
 
 fn take(dataset: &DatasetName, name: &str) {
-    library()
-        .snapshot(&[snapshot(dataset, name)], &BTreeMap::new())
-        .unwrap();
+    library().snapshot(&[snapshot(dataset, name)], &BTreeMap::new()).unwrap();
 }
 
 /// Writes `mib` MiB that do not compress, different for each `seed`, and waits until they are on disk.
@@ -82,14 +70,9 @@ fn transfer(request: &SendRequest, target: &DatasetName) -> u64 {
 
 /// Every file of a snapshot, in order of the names.
 fn content(dataset: &DatasetName, name: &str) -> Vec<(OsString, Vec<u8>)> {
-    let root = format!(
-        "{}/.zfs/snapshot/{name}",
-        property("mountpoint", dataset.as_str())
-    );
+    let root = format!("{}/.zfs/snapshot/{name}", property("mountpoint", dataset.as_str()));
     let entries = fs::read_dir(root).unwrap().map(Result::unwrap);
-    let mut files: Vec<_> = entries
-        .map(|e| (e.file_name(), fs::read(e.path()).unwrap()))
-        .collect();
+    let mut files: Vec<_> = entries.map(|e| (e.file_name(), fs::read(e.path()).unwrap())).collect();
     files.sort();
     files
 }
@@ -102,10 +85,7 @@ fn snapshots_of_one_call_share_a_transaction_group() {
     let properties = BTreeMap::from([("zhaul:config".to_owned(), "name: a b\nö".to_owned())]);
     library().snapshot(&names, &properties).unwrap();
 
-    let txgs: Vec<_> = names
-        .iter()
-        .map(|n| property("createtxg", &n.to_string()))
-        .collect();
+    let txgs: Vec<_> = names.iter().map(|n| property("createtxg", &n.to_string())).collect();
     assert!(txgs.iter().all(|txg| *txg == txgs[0]), "{txgs:?}");
     let kept = property("zhaul:config", &names[4].to_string());
     assert_eq!(kept, "name: a b\nö");
@@ -126,9 +106,7 @@ fn bookmarks_keep_guid_and_txg() {
     let dataset = scratch.dataset();
     for name in ["first", "second"] {
         take(dataset, name);
-        library()
-            .bookmark(&[(bookmark(dataset, name), snapshot(dataset, name))])
-            .unwrap();
+        library().bookmark(&[(bookmark(dataset, name), snapshot(dataset, name))]).unwrap();
     }
     let listed = library().bookmarks(dataset).unwrap();
     assert_eq!(listed.len(), 2);
@@ -144,12 +122,8 @@ fn bookmarks_keep_guid_and_txg() {
     let error = library().bookmark(&again).unwrap_err();
     assert_eq!(*error.cause(), Cause::Exists, "{error:?}");
 
-    library()
-        .destroy_bookmarks(&[bookmark(dataset, "first")])
-        .unwrap();
-    library()
-        .destroy_bookmarks(&[bookmark(dataset, "first")])
-        .unwrap();
+    library().destroy_bookmarks(&[bookmark(dataset, "first")]).unwrap();
+    library().destroy_bookmarks(&[bookmark(dataset, "first")]).unwrap();
     assert_eq!(library().bookmarks(dataset).unwrap().len(), 1);
     let error = library().bookmarks(&scratch.child("absent")).unwrap_err();
     assert_eq!(*error.cause(), Cause::NotFound, "{error:?}");
@@ -163,51 +137,31 @@ fn full_and_incremental_streams_are_received() {
     take(&source, "1");
     let bytes = transfer(&full(&source, "1"), &target);
     let estimate = library().estimate_send(&full(&source, "1")).unwrap();
-    assert!(
-        bytes.abs_diff(estimate) < bytes / 10,
-        "{bytes} sent, {estimate} estimated"
-    );
+    assert!(bytes.abs_diff(estimate) < bytes / 10, "{bytes} sent, {estimate} estimated");
 
     fill(&source, "b", 2, 2);
     take(&source, "2");
     let base = Some(SendBase::Snapshot(snapshot(&source, "1")));
-    let request = SendRequest {
-        base,
-        ..full(&source, "2")
-    };
+    let request = SendRequest { base, ..full(&source, "2") };
     let bytes = transfer(&request, &target);
     assert!((2 << 20..3 << 20).contains(&bytes), "{bytes}");
 
     // From a bookmark alone: the snapshot is gone.
-    library()
-        .bookmark(&[(bookmark(&source, "2"), snapshot(&source, "2"))])
-        .unwrap();
+    library().bookmark(&[(bookmark(&source, "2"), snapshot(&source, "2"))]).unwrap();
     library().destroy_snapshots(&[snapshot(&source, "2")]).unwrap();
     fill(&source, "c", 1, 3);
     take(&source, "3");
     let base = Some(SendBase::Bookmark(bookmark(&source, "2")));
-    let request = SendRequest {
-        base,
-        ..full(&source, "3")
-    };
+    let request = SendRequest { base, ..full(&source, "3") };
     let estimate = library().estimate_send(&request).unwrap();
     let bytes = transfer(&request, &target);
-    assert!(
-        bytes.abs_diff(estimate) < bytes / 5,
-        "{bytes} sent, {estimate} estimated"
-    );
+    assert!(bytes.abs_diff(estimate) < bytes / 5, "{bytes} sent, {estimate} estimated");
     for name in ["1", "3"] {
         let (ours, theirs) = (snapshot(&source, name), snapshot(&target, name));
-        assert_eq!(
-            property("guid", &ours.to_string()),
-            property("guid", &theirs.to_string())
-        );
+        assert_eq!(property("guid", &ours.to_string()), property("guid", &theirs.to_string()));
     }
     zfs(&["mount", target.as_str()]);
-    assert!(
-        content(&source, "3") == content(&target, "3"),
-        "the content differs"
-    );
+    assert!(content(&source, "3") == content(&target, "3"), "the content differs");
 }
 
 #[test]
@@ -216,10 +170,7 @@ fn a_base_that_is_no_ancestor_is_said_to_be_none() {
     let (one, two) = (scratch.create("one"), scratch.create("two"));
     take(&one, "1");
     take(&two, "2");
-    let request = |base| SendRequest {
-        base: Some(SendBase::Snapshot(base)),
-        ..full(&two, "2")
-    };
+    let request = |base| SendRequest { base: Some(SendBase::Snapshot(base)), ..full(&two, "2") };
     let outcome = |request: &SendRequest| {
         let mut stream = library().send(request, None).unwrap();
         io::copy(&mut stream, &mut io::sink()).unwrap();
@@ -229,9 +180,7 @@ fn a_base_that_is_no_ancestor_is_said_to_be_none() {
     assert_eq!(*error.cause(), Cause::NotAncestor, "{error:?}");
     let error = outcome(&request(snapshot(&two, "absent")));
     assert_eq!(*error.cause(), Cause::NotFound, "{error:?}");
-    let error = library()
-        .estimate_send(&request(snapshot(&one, "1")))
-        .unwrap_err();
+    let error = library().estimate_send(&request(snapshot(&one, "1"))).unwrap_err();
     assert_eq!(*error.cause(), Cause::NotAncestor, "{error:?}");
 }
 
@@ -282,10 +231,7 @@ fn a_killed_process_leaves_no_hold() {
         .unwrap();
     let start = Instant::now();
     while library().holds(&held).unwrap().is_empty() {
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "the child took no hold"
-        );
+        assert!(start.elapsed() < Duration::from_secs(30), "the child took no hold");
         std::thread::sleep(Duration::from_millis(20));
     }
     child.kill().unwrap();
@@ -305,10 +251,7 @@ fn a_hold_ends_with_its_value() {
     let error = library().destroy_snapshots(&held[..1]).unwrap_err();
     assert_eq!(*error.cause(), Cause::Busy, "{error:?}");
     let tags = library().holds(&held[0]).unwrap();
-    assert!(
-        tags.keys().all(|tag| tag.starts_with("zhaul-")) && tags.len() == 1,
-        "{tags:?}"
-    );
+    assert!(tags.keys().all(|tag| tag.starts_with("zhaul-")) && tags.len() == 1, "{tags:?}");
 
     drop(holds);
     wait_until_free(&held[0]);
@@ -324,28 +267,16 @@ fn a_failing_batch_names_exactly_the_held_and_the_cloned() {
     let dataset = scratch.create("source");
     let names: Vec<_> = (0..6).map(|i| snapshot(&dataset, &i.to_string())).collect();
     for name in &names {
-        library()
-            .snapshot(std::slice::from_ref(name), &BTreeMap::new())
-            .unwrap();
+        library().snapshot(std::slice::from_ref(name), &BTreeMap::new()).unwrap();
     }
     zfs(&["hold", "mine", &names[2].to_string()]);
     zfs(&["clone", &names[4].to_string(), scratch.child("clone").as_str()]);
 
     let error = library().destroy_snapshots(&names).unwrap_err();
-    let entries: Vec<_> = error
-        .entries()
-        .iter()
-        .map(|e| (e.name.clone(), e.cause.clone()))
-        .collect();
-    let expected = [
-        (names[2].to_string(), Cause::Busy),
-        (names[4].to_string(), Cause::Cloned),
-    ];
+    let entries: Vec<_> = error.entries().iter().map(|e| (e.name.clone(), e.cause.clone())).collect();
+    let expected = [(names[2].to_string(), Cause::Busy), (names[4].to_string(), Cause::Cloned)];
     assert_eq!(entries, expected);
-    assert!(
-        names.iter().all(|name| library().exists(&name.to_string())),
-        "all or none"
-    );
+    assert!(names.iter().all(|name| library().exists(&name.to_string())), "all or none");
 
     let rest: Vec<_> = [0, 1, 3, 5].map(|i| names[i].clone()).into();
     library().destroy_snapshots(&rest).unwrap();
@@ -378,13 +309,9 @@ fn dropped_streams_leave_nothing_behind() {
     let dataset = scratch.dataset();
     fill(dataset, "a", 8, 5);
     take(dataset, "1");
-    let mut streams: Vec<SendStream> = (0..8)
-        .map(|_| library().send(&full(dataset, "1"), None).unwrap())
-        .collect();
-    for (stream, length) in streams
-        .iter_mut()
-        .zip([1, 100, 4096, 70_000, 1 << 20, 3 << 20, 0, 9])
-    {
+    let mut streams: Vec<SendStream> =
+        (0..8).map(|_| library().send(&full(dataset, "1"), None).unwrap()).collect();
+    for (stream, length) in streams.iter_mut().zip([1, 100, 4096, 70_000, 1 << 20, 3 << 20, 0, 9]) {
         stream.read_exact(&mut vec![0; length]).unwrap();
     }
     drop(streams);
@@ -460,10 +387,7 @@ fn a_stream_that_broke_off_is_resumed() {
     assert_eq!(token.to_name, snapshot(&source, "1").to_string());
     assert_eq!(token.to_guid.0.to_string(), property("guid", &token.to_name));
     assert_eq!(token.from_guid, None);
-    assert!(
-        token.large_block && token.compress && token.embed && !token.raw,
-        "{token:?}"
-    );
+    assert!(token.large_block && token.compress && token.embed && !token.raw, "{token:?}");
     assert!(token.received_bytes > 20 << 20, "{token:?}");
 
     let resume = Some(ResumePoint {
@@ -472,17 +396,11 @@ fn a_stream_that_broke_off_is_resumed() {
         received_bytes: token.received_bytes,
         flags: FLAGS,
     });
-    let request = SendRequest {
-        resume,
-        ..full(&source, "1")
-    };
+    let request = SendRequest { resume, ..full(&source, "1") };
     let estimate = library().estimate_send(&request).unwrap();
     let bytes = transfer(&request, &target);
     assert!(bytes < 26 << 20, "{bytes}: only the rest is sent");
     println!("rest: {bytes} bytes, estimated {estimate}; token {text}");
     zfs(&["mount", target.as_str()]);
-    assert!(
-        content(&source, "1") == content(&target, "1"),
-        "the content differs"
-    );
+    assert!(content(&source, "1") == content(&target, "1"), "the content differs");
 }

@@ -66,9 +66,7 @@ fn killed_at_any_moment_the_next_plain_run_heals() {
     world.run("2026-01-20T03:00:00Z");
     assert_same_newest(&files, &world.backup(GUEST));
     assert_same_newest(&disk, &world.backup("vm-100-disk-0"));
-    let run = world
-        .run_with("2026-01-20T04:00:00Z", &["--no-snapshot"])
-        .expect_code(0);
+    let run = world.run_with("2026-01-20T04:00:00Z", &["--no-snapshot"]).expect_code(0);
     assert_eq!(run.actions(), Vec::<String>::new());
 }
 

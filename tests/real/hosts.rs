@@ -24,18 +24,10 @@ struct Pair {
 impl Pair {
     fn new(name: &str) -> Self {
         let pool = std::env::var_os("ZHAUL_LAB_POOL_NFS8").expect("run this with `cargo lab test`");
-        let root = DatasetName::new(pool.to_str().unwrap())
-            .unwrap()
-            .child(name)
-            .unwrap();
+        let root = DatasetName::new(pool.to_str().unwrap()).unwrap().child(name).unwrap();
         destroy(&root);
         let stop = Cancel::new().unwrap();
-        let ssh = Ssh {
-            host: "nfs8".to_owned(),
-            user: None,
-            port: None,
-            config: None,
-        };
+        let ssh = Ssh { host: "nfs8".to_owned(), user: None, port: None, config: None };
         let pair = Self {
             source: Local::new(&stop).unwrap(),
             target: Shell::new("nfs8", Machine::Ssh(ssh), &stop),
@@ -49,12 +41,7 @@ impl Pair {
 
     fn receive(&self, target: &str, creates_dataset: bool, kind: DatasetKind) -> ReceiveSpec {
         let snapshot = SnapshotName::parse(&format!("{}/{target}", self.root)).unwrap();
-        ReceiveSpec {
-            snapshot,
-            origin: None,
-            creates_dataset,
-            kind,
-        }
+        ReceiveSpec { snapshot, origin: None, creates_dataset, kind }
     }
 
     /// Moves one stream; after `cut` bytes, where given, it breaks off.
@@ -85,9 +72,7 @@ impl Pair {
             }
         }
         if let Some(broken) = broken {
-            let own = incoming
-                .abort()
-                .map(|error| format!("{error}: {}", error.problem));
+            let own = incoming.abort().map(|error| format!("{error}: {}", error.problem));
             return Err(own.unwrap_or(broken));
         }
         if cut.is_some() {
@@ -95,9 +80,7 @@ impl Pair {
             return Ok(moved);
         }
         outgoing.finish().unwrap();
-        incoming
-            .finish()
-            .map_err(|error| format!("{error}: {}", error.problem))?;
+        incoming.finish().map_err(|error| format!("{error}: {}", error.problem))?;
         Ok(moved)
     }
 
@@ -115,10 +98,7 @@ impl Drop for Pair {
 
 fn destroy(root: &DatasetName) {
     // Fails where it does not exist, which is what is wanted.
-    let quiet = Command::new("zfs")
-        .args(["destroy", "-R", root.as_str()])
-        .stderr(Stdio::null())
-        .status();
+    let quiet = Command::new("zfs").args(["destroy", "-R", root.as_str()]).stderr(Stdio::null()).status();
     quiet.expect("zfs can be run");
 }
 
@@ -128,12 +108,7 @@ fn send(dataset: &DatasetName, to: &str, base: Option<(PointKind, &str)>) -> Sen
         _ => Encryption::On,
     };
     let base = base.map(|(kind, name)| (kind, point(name)));
-    SendSpec {
-        snapshot: snapshot(dataset, to),
-        base,
-        resume: None,
-        encryption,
-    }
+    SendSpec { snapshot: snapshot(dataset, to), base, resume: None, encryption }
 }
 
 fn point(name: &str) -> PointName {
@@ -173,20 +148,15 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
     pair.source.snapshot(&[snapshot(&volume, "a")]).unwrap();
     let marks = [(snapshot(&volume, "a"), bookmark(&volume, "a"))];
     pair.source.bookmark(&marks).unwrap();
-    pair.source
-        .bookmark(&marks)
-        .expect("the same bookmark again is fine");
+    pair.source.bookmark(&marks).expect("the same bookmark again is fine");
     let full = send(&volume, "a", None);
     assert!(pair.source.estimate(&full).unwrap().0 > 2 << 20);
-    pair.transfer(&full, &pair.receive("vm 1@a", true, DatasetKind::Volume), None)
-        .unwrap();
+    pair.transfer(&full, &pair.receive("vm 1@a", true, DatasetKind::Volume), None).unwrap();
     let copy = pair.root.child("vm 1").unwrap();
     assert_eq!(property("readonly", copy.as_str()), "on");
     assert_eq!(property("volmode", copy.as_str()), "none");
 
-    let refusals = pair
-        .source
-        .destroy_snapshots(&volume, &[(point("a"), guid(&format!("{volume}@a")))]);
+    let refusals = pair.source.destroy_snapshots(&volume, &[(point("a"), guid(&format!("{volume}@a")))]);
     assert!(refusals.unwrap().is_empty());
     fill(&volume, 12);
     pair.source.snapshot(&[snapshot(&volume, "b")]).unwrap();
@@ -203,23 +173,12 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
         raw: token.raw,
     };
     let received_bytes = token.received_bytes;
-    spec.resume = Some(ResumePoint {
-        object: token.object,
-        offset: token.offset,
-        received_bytes,
-        flags,
-    });
+    spec.resume = Some(ResumePoint { object: token.object, offset: token.offset, received_bytes, flags });
     let moved = pair.transfer(&spec, &receive, None).unwrap();
     assert!(moved < 12 << 20, "{moved} bytes: all of it again");
     let copied = pair.listed("vm 1");
-    assert_eq!(
-        copied.history.newest_snapshot().unwrap().guid,
-        guid(&format!("{volume}@b"))
-    );
-    assert_eq!(
-        (copied.kind, copied.resume_token, copied.written_bytes),
-        (DatasetKind::Volume, None, 0)
-    );
+    assert_eq!(copied.history.newest_snapshot().unwrap().guid, guid(&format!("{volume}@b")));
+    assert_eq!((copied.kind, copied.resume_token, copied.written_bytes), (DatasetKind::Volume, None, 0));
 }
 
 #[test]
@@ -230,8 +189,7 @@ fn several_receives_share_a_session_and_a_refusal_says_why() {
         pair.source.snapshot(&[snapshot(&dataset, name)]).unwrap();
     }
     let of_kind = |target: &str, is_new| pair.receive(target, is_new, DatasetKind::Filesystem);
-    pair.transfer(&send(&dataset, "1", None), &of_kind("c@1", true), None)
-        .unwrap();
+    pair.transfer(&send(&dataset, "1", None), &of_kind("c@1", true), None).unwrap();
     let step = send(&dataset, "2", Some((PointKind::Snapshot, "1")));
     pair.transfer(&step, &of_kind("c@2", false), None).unwrap();
     let copy = pair.root.child("c").unwrap();
@@ -239,17 +197,12 @@ fn several_receives_share_a_session_and_a_refusal_says_why() {
     assert_eq!(property("canmount", copy.as_str()), "noauto");
     assert_eq!(property("readonly", copy.as_str()), "on");
 
-    pair.transfer(&step, &of_kind("c@2", false), None)
-        .expect("what is there already is no failure");
+    pair.transfer(&step, &of_kind("c@2", false), None).expect("what is there already is no failure");
     let full = send(&dataset, "3", None);
     let refused = pair.transfer(&full, &of_kind("c@3", true), None).unwrap_err();
-    assert!(
-        refused.contains("nfs8: cannot receive into") && refused.contains("exists already"),
-        "{refused}"
-    );
+    assert!(refused.contains("nfs8: cannot receive into") && refused.contains("exists already"), "{refused}");
     let step = send(&dataset, "3", Some((PointKind::Snapshot, "2")));
-    pair.transfer(&step, &of_kind("c@3", false), None)
-        .expect("a failure does not spoil the next");
+    pair.transfer(&step, &of_kind("c@3", false), None).expect("a failure does not spoil the next");
 
     // An own line of the target's: a clone of its snapshot goes on with the source's.
     let mut branch = of_kind("branch@3", true);
@@ -257,10 +210,7 @@ fn several_receives_share_a_session_and_a_refusal_says_why() {
     pair.transfer(&step, &branch, None).unwrap();
     let origin = pair.listed("branch").origin.unwrap();
     assert_eq!(origin, snapshot(&copy, "2"));
-    let refusals = pair
-        .target
-        .destroy_snapshots(&copy, &[(point("2"), guid(&format!("{copy}@2")))])
-        .unwrap();
+    let refusals = pair.target.destroy_snapshots(&copy, &[(point("2"), guid(&format!("{copy}@2")))]).unwrap();
     assert!(matches!(refusals.first().unwrap().problem, Problem::Cloned));
 }
 
@@ -271,25 +221,12 @@ fn an_encrypted_dataset_stays_encrypted_without_its_key() {
     let key = std::env::temp_dir().join("hosts-raw.key");
     std::fs::write(&key, [7; 32]).unwrap();
     let location = format!("keylocation=file://{}", key.display());
-    let options = [
-        "create",
-        "-o",
-        "encryption=on",
-        "-o",
-        "keyformat=raw",
-        "-o",
-        &location,
-    ];
+    let options = ["create", "-o", "encryption=on", "-o", "keyformat=raw", "-o", &location];
     zfs(&[&options[..], &[dataset.as_str()]].concat());
     pair.source.snapshot(&[snapshot(&dataset, "a")]).unwrap();
     let spec = send(&dataset, "a", None);
     assert_eq!(spec.encryption, Encryption::On);
-    pair.transfer(
-        &spec,
-        &pair.receive("secret@a", true, DatasetKind::Filesystem),
-        None,
-    )
-    .unwrap();
+    pair.transfer(&spec, &pair.receive("secret@a", true, DatasetKind::Filesystem), None).unwrap();
     let copied = pair.listed("secret");
     assert_eq!(copied.encryption, Encryption::On);
     assert_eq!(property("keystatus", copied.name.as_str()), "unavailable");
@@ -314,12 +251,7 @@ fn what_is_held_stays_and_the_others_go() {
     assert!(
         matches!(refusals[0].problem, Problem::Held) && matches!(refusals[1].problem, Problem::Changed(_))
     );
-    let left: Vec<_> = pair
-        .listed("d")
-        .history
-        .points()
-        .map(|p| (p.name.to_string(), p.holds))
-        .collect();
+    let left: Vec<_> = pair.listed("d").history.points().map(|p| (p.name.to_string(), p.holds)).collect();
     assert_eq!(left, [("2".to_owned(), 1), ("3".to_owned(), 0)]);
     zfs(&["release", "keep", &format!("{dataset}@2")]);
 }
@@ -354,29 +286,11 @@ fn nothing_there_and_could_not_ask_are_two_answers() {
     let pair = Pair::new("hosts-nothing");
     let nothing = pair.target.list(&pair.root.child("not there").unwrap()).unwrap();
     assert_eq!(nothing.datasets().count(), 0);
-    let no_pool = pair
-        .target
-        .list(&DatasetName::new("nopool/x").unwrap())
-        .unwrap_err();
-    assert!(
-        no_pool.problem.to_string().contains("no pool nopool"),
-        "{}",
-        no_pool.problem
-    );
-    let ssh = Ssh {
-        host: "offline".to_owned(),
-        user: None,
-        port: None,
-        config: None,
-    };
-    let offline = Shell::new("offline", Machine::Ssh(ssh), &pair.stop)
-        .list(&pair.root)
-        .unwrap_err();
-    assert!(
-        matches!(offline.problem, Problem::Unreachable(_)),
-        "{}",
-        offline.problem
-    );
+    let no_pool = pair.target.list(&DatasetName::new("nopool/x").unwrap()).unwrap_err();
+    assert!(no_pool.problem.to_string().contains("no pool nopool"), "{}", no_pool.problem);
+    let ssh = Ssh { host: "offline".to_owned(), user: None, port: None, config: None };
+    let offline = Shell::new("offline", Machine::Ssh(ssh), &pair.stop).list(&pair.root).unwrap_err();
+    assert!(matches!(offline.problem, Problem::Unreachable(_)), "{}", offline.problem);
     let missing = pair.source.list(&[pair.scratch.child("not-there")]).unwrap_err();
     assert!(missing.object.ends_with("not-there") && matches!(missing.problem, Problem::NotFound));
     let local = Shell::new("here", Machine::Local, &pair.stop);

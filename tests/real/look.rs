@@ -17,26 +17,12 @@ const MIB: usize = 1 << 20;
 static SEED: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) fn exists(name: &str) -> bool {
-    let output = Command::new("zfs")
-        .args(["list", "-H", "-o", "name", name])
-        .output();
+    let output = Command::new("zfs").args(["list", "-H", "-o", "name", name]).output();
     output.unwrap().status.success()
 }
 
 fn points(kind: &str, dataset: &str) -> Vec<(String, String)> {
-    let rows = zfs(&[
-        "list",
-        "-Hp",
-        "-d",
-        "1",
-        "-t",
-        kind,
-        "-s",
-        "createtxg",
-        "-o",
-        "name,guid",
-        dataset,
-    ]);
+    let rows = zfs(&["list", "-Hp", "-d", "1", "-t", kind, "-s", "createtxg", "-o", "name,guid", dataset]);
     let rows = rows.lines().map(|row| {
         let (name, guid) = row.split_once('\t').unwrap();
         let point = name.rsplit(['@', '#']).next().unwrap();
@@ -50,18 +36,12 @@ pub(crate) fn snapshots(dataset: &str) -> Vec<String> {
     if !exists(dataset) {
         return Vec::new();
     }
-    points("snapshot", dataset)
-        .into_iter()
-        .map(|(name, _)| name)
-        .collect()
+    points("snapshot", dataset).into_iter().map(|(name, _)| name).collect()
 }
 
 fn noise(mib: u64, mut write: impl FnMut(&[u8])) {
     // xorshift64: enough that nothing finds a pattern.
-    let mut state = SEED
-        .fetch_add(1, Ordering::Relaxed)
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        | 1;
+    let mut state = SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut block = vec![0; MIB];
     for _ in 0..mib {
         for word in block.chunks_exact_mut(8) {
@@ -127,11 +107,7 @@ pub(crate) fn content(snapshot: &str) -> u64 {
     } else {
         let directory = tempfile::tempdir().unwrap();
         let run = |program: &str, args: &[&str]| {
-            let output = Command::new(program)
-                .args(args)
-                .arg(directory.path())
-                .output()
-                .unwrap();
+            let output = Command::new(program).args(args).arg(directory.path()).output().unwrap();
             assert!(output.status.success(), "{program} {args:?}: {output:?}");
         };
         run("mount", &["-t", "zfs", "-o", "ro", snapshot]);
@@ -162,13 +138,7 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
 /// udev may still have a look at a new device.
 fn destroy_soon(volume: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !Command::new("zfs")
-        .args(["destroy", volume])
-        .output()
-        .unwrap()
-        .status
-        .success()
-    {
+    while !Command::new("zfs").args(["destroy", volume]).output().unwrap().status.success() {
         assert!(Instant::now() < deadline, "{volume} stays busy");
         thread::sleep(Duration::from_millis(20));
     }
@@ -197,9 +167,7 @@ pub(crate) fn processes(wanted: impl Fn(&[String]) -> bool) -> Vec<i32> {
         if read.is_err() {
             continue;
         }
-        let words = line
-            .split(|byte| *byte == 0)
-            .map(|word| String::from_utf8_lossy(word).into_owned());
+        let words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
         if wanted(&words.collect::<Vec<_>>()) {
             found.push(pid);
         }

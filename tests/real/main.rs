@@ -1,10 +1,6 @@
 //! Tests on real OpenZFS. They need `/dev/zfs`, root and the lab's pools: `cargo lab test` runs them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that cannot go on has failed"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod archiving;
 mod binding;

@@ -14,11 +14,7 @@ pub(crate) struct Run {
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "exit code {:?}\n--- stdout\n{}\n--- stderr\n{}",
-            self.code, self.stdout, self.stderr
-        )
+        write!(f, "exit code {:?}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.stdout, self.stderr)
     }
 }
 
@@ -67,9 +63,7 @@ impl Run {
         steps
             .map(|step| Did {
                 action: text(&step["action"]["action"]),
-                place: step["place"]
-                    .as_str()
-                    .map_or_else(|| text(&step["place"]["target"]), str::to_owned),
+                place: step["place"].as_str().map_or_else(|| text(&step["place"]["target"]), str::to_owned),
                 moved_bytes: step["result"]["moved_bytes"].as_u64().unwrap_or(0),
             })
             .collect()

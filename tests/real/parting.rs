@@ -32,10 +32,7 @@ fn a_guest_made_anew_gets_a_new_line_and_the_old_one_expires() {
     zfs(&["destroy", "-r", &files]);
     world.filesystem("subvol-101-disk-0", 1);
     world.run_as_planned(DAY_2, &[], 0);
-    let aside = format!(
-        "{}.superseded-2026-01-11-030000",
-        world.backup("subvol-101-disk-0")
-    );
+    let aside = format!("{}.superseded-2026-01-11-030000", world.backup("subvol-101-disk-0"));
     assert_eq!(snapshots(&aside), ["2026-01-10-030000"]);
     assert_same_newest(&files, &world.backup("subvol-101-disk-0"));
     world.run("2026-02-09T03:00:00Z");
@@ -61,13 +58,7 @@ fn a_target_with_data_and_no_snapshot_is_refused_and_the_others_are_served() {
 #[test]
 fn volumes_of_a_guest_are_of_one_moment_and_what_is_opted_out_is_left() {
     let mut world = World::new("guests");
-    for name in [
-        "vm-100-disk-0",
-        "vm-100-disk-1",
-        "vm-100-disk-2",
-        "vm-200-disk-0",
-        "vm-900-disk-0",
-    ] {
+    for name in ["vm-100-disk-0", "vm-100-disk-1", "vm-100-disk-2", "vm-200-disk-0", "vm-900-disk-0"] {
         world.filesystem(name, 1);
     }
     world.set("vm-200-disk-0", "zhaul:backup=off");

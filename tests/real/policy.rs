@@ -3,10 +3,7 @@
 use std::process::{Command, Output};
 
 fn pool(host: &str) -> String {
-    std::env::var_os(format!("ZHAUL_LAB_POOL_{host}"))
-        .unwrap()
-        .into_string()
-        .unwrap()
+    std::env::var_os(format!("ZHAUL_LAB_POOL_{host}")).unwrap().into_string().unwrap()
 }
 
 fn zfs(arguments: &[&str]) -> String {
@@ -17,19 +14,7 @@ fn zfs(arguments: &[&str]) -> String {
 }
 
 fn names(dataset: &str, kind: &str) -> Vec<String> {
-    let listed = zfs(&[
-        "list",
-        "-H",
-        "-t",
-        kind,
-        "-o",
-        "name",
-        "-s",
-        "createtxg",
-        "-d",
-        "1",
-        dataset,
-    ]);
+    let listed = zfs(&["list", "-H", "-t", kind, "-o", "name", "-s", "createtxg", "-d", "1", dataset]);
     let short = |line: &str| line.rsplit(['@', '#']).next().unwrap().to_owned();
     listed.lines().map(short).collect()
 }
@@ -64,11 +49,7 @@ impl World {
 
     fn run(&self, at: &str, more: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zhaul"));
-        command
-            .arg("run")
-            .arg("--config")
-            .arg(self.config.path())
-            .args(["--lab-clock", at]);
+        command.arg("run").arg("--config").arg(self.config.path()).args(["--lab-clock", at]);
         command.args(more).output().unwrap()
     }
 
@@ -76,10 +57,7 @@ impl World {
         let output = self.run(at, &[]);
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(0), "{at}: {told}");
-        assert!(
-            output.stdout.is_empty() && told.is_empty(),
-            "silent under cron, but: {told}"
-        );
+        assert!(output.stdout.is_empty() && told.is_empty(), "silent under cron, but: {told}");
     }
 
     fn copy(&self, target: usize) -> String {
@@ -98,31 +76,17 @@ impl Drop for World {
 #[test]
 fn months_of_runs_rotate_backup_and_keep_the_archive() {
     let world = World::new("months");
-    for at in [
-        "2026-01-30T01:00:00Z",
-        "2026-01-31T01:00:00Z",
-        "2026-02-01T01:00:00Z",
-        "2026-02-02T01:00:00Z",
-    ] {
+    for at in ["2026-01-30T01:00:00Z", "2026-01-31T01:00:00Z", "2026-02-01T01:00:00Z", "2026-02-02T01:00:00Z"]
+    {
         world.run_well(at);
     }
-    assert_eq!(
-        names(&world.copy(0), "snapshot"),
-        ["2026-02-01-010000", "2026-02-02-010000"]
-    );
-    assert_eq!(
-        names(&world.copy(0), "bookmark").len(),
-        4,
-        "a bookmark outlives its snapshot"
-    );
+    assert_eq!(names(&world.copy(0), "snapshot"), ["2026-02-01-010000", "2026-02-02-010000"]);
+    assert_eq!(names(&world.copy(0), "bookmark").len(), 4, "a bookmark outlives its snapshot");
     let kept = ["2026-01-31-010000", "2026-02-01-010000", "2026-02-02-010000"];
     assert_eq!(names(&world.copy(1), "snapshot"), kept);
     assert_eq!(names(&world.copy(2), "snapshot"), ["2026-Feb"]);
     let again = world.run("2026-02-02T02:00:00Z", &["--no-snapshot", "--json"]);
-    assert!(
-        String::from_utf8_lossy(&again.stdout).contains("\"steps\":[]"),
-        "nothing is left to do"
-    );
+    assert!(String::from_utf8_lossy(&again.stdout).contains("\"steps\":[]"), "nothing is left to do");
     let safe = zfs(&["get", "-H", "-o", "value", "readonly,volmode", &world.copy(1)]);
     assert_eq!(safe.split_whitespace().collect::<Vec<_>>(), ["on", "none"]);
 }
@@ -135,19 +99,12 @@ fn an_outage_is_resumed_from_a_bookmark() {
     let output = world.run("2026-05-20T01:00:00Z", &[]);
     assert_eq!(output.status.code(), Some(0));
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        told.contains("2026-Mar to 2026-Apr"),
-        "the months without a snapshot are told as lost: {told}"
-    );
+    assert!(told.contains("2026-Mar to 2026-Apr"), "the months without a snapshot are told as lost: {told}");
     let guid = |snapshot: &str| zfs(&["get", "-H", "-o", "value", "guid", snapshot]);
     let newest = "2026-05-20-010000";
     let ours = guid(&format!("{}@{newest}", world.copy(0)));
     assert_eq!(guid(&format!("{}@{newest}", world.copy(1))), ours);
-    assert_eq!(
-        names(&world.copy(1), "snapshot").len(),
-        2,
-        "an increment, not a second full line"
-    );
+    assert_eq!(names(&world.copy(1), "snapshot").len(), 2, "an increment, not a second full line");
 }
 
 #[test]
@@ -163,18 +120,9 @@ fn foreign_and_held_snapshots_stay() {
         world.run_well(&format!("2026-02-0{day}T01:00:00Z"));
     }
     let left = names(&volume, "snapshot");
-    let expected = [
-        "manual",
-        "vzdump",
-        "__replicate_100-0_1700000000__",
-        "2026-02-02-010000",
-    ];
+    let expected = ["manual", "vzdump", "__replicate_100-0_1700000000__", "2026-02-02-010000"];
     assert_eq!(left[..4], expected);
-    assert_eq!(
-        left[4..],
-        ["2026-02-07-010000", "2026-02-08-010000"],
-        "keep-last is exact"
-    );
+    assert_eq!(left[4..], ["2026-02-07-010000", "2026-02-08-010000"], "keep-last is exact");
     zfs(&["release", "keep", &format!("{volume}@2026-02-02-010000")]);
 }
 
@@ -197,8 +145,5 @@ fn a_dry_run_changes_nothing() {
     let output = world.run("2026-02-02T01:00:00Z", &["--dry-run"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("2026-02-02-010000"));
-    assert_eq!(
-        zfs(&["list", "-H", "-t", "all", "-o", "name", "-r", &world.roots[0]]),
-        before
-    );
+    assert_eq!(zfs(&["list", "-H", "-t", "all", "-o", "name", "-r", &world.roots[0]]), before);
 }

@@ -14,10 +14,7 @@ impl Scratch {
     pub(crate) fn new(name: &str) -> Self {
         let pool = env::var_os("ZHAUL_LAB_POOL_PVE0")
             .expect("ZHAUL_LAB_POOL_PVE0 names the lab's source pool; run this with `cargo lab test`");
-        let dataset = DatasetName::new(pool.to_str().unwrap())
-            .unwrap()
-            .child(name)
-            .unwrap();
+        let dataset = DatasetName::new(pool.to_str().unwrap()).unwrap().child(name).unwrap();
         let scratch = Self(dataset);
         scratch.destroy();
         zfs(&["create", scratch.0.as_str()]);
@@ -43,10 +40,8 @@ impl Scratch {
 
     fn destroy(&self) {
         // Fails where it does not exist, which is what is wanted.
-        let quiet = Command::new("zfs")
-            .args(["destroy", "-r", self.0.as_str()])
-            .stderr(Stdio::null())
-            .status();
+        let quiet =
+            Command::new("zfs").args(["destroy", "-r", self.0.as_str()]).stderr(Stdio::null()).status();
         quiet.expect("zfs can be run");
     }
 }

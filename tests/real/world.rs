@@ -45,11 +45,9 @@ pub(crate) struct World {
 
 fn pool(host: &str) -> String {
     let variable = format!("ZHAUL_LAB_POOL_{host}");
-    env::var_os(&variable)
-        .and_then(|value| value.into_string().ok())
-        .unwrap_or_else(|| {
-            panic!("{variable} is not set: these tests need the lab's hosts; run them with `cargo lab test`")
-        })
+    env::var_os(&variable).and_then(|value| value.into_string().ok()).unwrap_or_else(|| {
+        panic!("{variable} is not set: these tests need the lab's hosts; run them with `cargo lab test`")
+    })
 }
 
 impl World {
@@ -59,10 +57,7 @@ impl World {
         let world = Self {
             name: name.to_owned(),
             directory: tempfile::tempdir().unwrap(),
-            policy: PolicyText {
-                has_backup: true,
-                ..PolicyText::default()
-            },
+            policy: PolicyText { has_backup: true, ..PolicyText::default() },
             archived: BTreeSet::new(),
             bases,
         };
@@ -150,17 +145,10 @@ impl World {
 
     fn config_text(&self) -> String {
         let policy = &self.policy;
-        let datasets = if policy.datasets.is_empty() {
-            vec![self.source()]
-        } else {
-            policy.datasets.clone()
-        };
+        let datasets = if policy.datasets.is_empty() { vec![self.source()] } else { policy.datasets.clone() };
         let mut text = format!("lock = \"{}\"\n", self.lock().display());
         let mut unless = |section: &str, key: &str, line: String| {
-            if !section
-                .lines()
-                .any(|written| written.trim_start().starts_with(key))
-            {
+            if !section.lines().any(|written| written.trim_start().starts_with(key)) {
                 text.push_str(&line);
             }
         };
@@ -221,11 +209,7 @@ impl World {
         assert_eq!(before, self.state(), "a dry run changes nothing");
         assert!(!self.lock().exists(), "a dry run takes no lock");
         let run = self.run_with(clock, more).expect_code(code);
-        assert_eq!(
-            dry.plain_steps(),
-            run.plain_steps(),
-            "planned {dry:?}\n did {run:?}"
-        );
+        assert_eq!(dry.plain_steps(), run.plain_steps(), "planned {dry:?}\n did {run:?}");
         assert_eq!(dry.json()["findings"], run.json()["findings"]);
         run
     }
@@ -244,15 +228,8 @@ impl World {
         let mut text = String::new();
         for base in &self.bases {
             if look::exists(base) {
-                let rows = zfs(&[
-                    "list",
-                    "-rHp",
-                    "-t",
-                    "filesystem,volume,snapshot,bookmark",
-                    "-o",
-                    columns,
-                    base,
-                ]);
+                let rows =
+                    zfs(&["list", "-rHp", "-t", "filesystem,volume,snapshot,bookmark", "-o", columns, base]);
                 text.push_str(&rows);
                 text.push('\n');
             }
@@ -274,11 +251,7 @@ impl World {
 
     /// Processes of the target that receive into this world.
     pub(crate) fn receivers(&self) -> Vec<i32> {
-        let is_ours = |word: &String| {
-            self.bases
-                .iter()
-                .any(|base| word.starts_with(&format!("{base}/")))
-        };
+        let is_ours = |word: &String| self.bases.iter().any(|base| word.starts_with(&format!("{base}/")));
         look::processes(|words| words.iter().any(|word| word == "receive") && words.iter().any(is_ours))
     }
 
@@ -316,10 +289,7 @@ impl World {
             }
             let deadline = Instant::now() + Duration::from_secs(20);
             loop {
-                let output = Command::new("zfs")
-                    .args(["destroy", "-R", base])
-                    .output()
-                    .unwrap();
+                let output = Command::new("zfs").args(["destroy", "-R", base]).output().unwrap();
                 if output.status.success() {
                     break;
                 }
@@ -340,9 +310,7 @@ impl World {
 
     /// The transaction group of a snapshot.
     pub(crate) fn txg(&self, name: &str, snapshot: &str) -> u64 {
-        property("createtxg", &format!("{}@{snapshot}", self.guest(name)))
-            .parse()
-            .unwrap()
+        property("createtxg", &format!("{}@{snapshot}", self.guest(name))).parse().unwrap()
     }
 }
 

@@ -48,26 +48,14 @@ fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
 }
 
 fn doomed(name: &str, used_bytes: u64) -> Doomed {
-    Doomed {
-        name: point(name),
-        guid: Guid(used_bytes),
-        why: "no rule keeps it".to_owned(),
-        used_bytes,
-    }
+    Doomed { name: point(name), guid: Guid(used_bytes), why: "no rule keeps it".to_owned(), used_bytes }
 }
 
 fn actions() -> Vec<(Place, Action, &'static str)> {
     let disk = "rpool/data/vm-100-disk-0";
-    let base = Base {
-        kind: PointKind::Bookmark,
-        name: point("2026-01-31-030000"),
-        guid: Guid(7),
-    };
-    let bookmark = NewBookmark {
-        bookmark: dataset(disk).bookmark(&point(NAME)).unwrap(),
-        of: point(NAME),
-        guid: None,
-    };
+    let base = Base { kind: PointKind::Bookmark, name: point("2026-01-31-030000"), guid: Guid(7) };
+    let bookmark =
+        NewBookmark { bookmark: dataset(disk).bookmark(&point(NAME)).unwrap(), of: point(NAME), guid: None };
     let rename = Action::RenameSnapshot {
         dataset: dataset("tank/archive/pve0/vm-100-disk-0"),
         from: point(NAME),
@@ -76,10 +64,7 @@ fn actions() -> Vec<(Place, Action, &'static str)> {
     };
     let destroy = Action::DestroySnapshots {
         dataset: dataset(disk),
-        snapshots: vec![
-            doomed("2026-01-01-030000", 1 << 20),
-            doomed("2026-01-02-030000", 2 << 20),
-        ],
+        snapshots: vec![doomed("2026-01-01-030000", 1 << 20), doomed("2026-01-02-030000", 2 << 20)],
     };
     vec![
         (
@@ -89,13 +74,7 @@ fn actions() -> Vec<(Place, Action, &'static str)> {
             },
             "guest 100",
         ),
-        (
-            Place::Source,
-            Action::Bookmark {
-                bookmarks: vec![bookmark],
-            },
-            "a base that outlives the snapshot",
-        ),
+        (Place::Source, Action::Bookmark { bookmarks: vec![bookmark] }, "a base that outlives the snapshot"),
         (
             target("nfs8"),
             transfer("tank/backup/pve0/vm-100-disk-0", Some(base)),
@@ -158,11 +137,7 @@ pub(in crate::cli) fn estimates() -> Estimates {
 /// A report in which every step has this outcome.
 pub(in crate::cli) fn report(plan: Plan, outcome: &Outcome) -> Report {
     let outcomes = plan.steps.iter().map(|_| outcome.clone()).collect();
-    Report {
-        plan,
-        outcomes,
-        was_interrupted: false,
-    }
+    Report { plan, outcomes, was_interrupted: false }
 }
 
 pub(in crate::cli) fn done(moved_bytes: u64) -> Outcome {
@@ -181,10 +156,7 @@ pub(in crate::cli) fn targets() -> Vec<Target> {
         on_no_base: OnNoBase::Supersede,
         keep_superseded: None,
     };
-    let archive = ArchiveRules {
-        catch_up: true,
-        on_divergence: ArchiveDivergence::Stop,
-    };
+    let archive = ArchiveRules { catch_up: true, on_divergence: ArchiveDivergence::Stop };
     let target = |name: &str, kind| Target {
         name: TargetName(name.to_owned()),
         address: Address::Local,
@@ -192,8 +164,5 @@ pub(in crate::cli) fn targets() -> Vec<Target> {
         intermediates: false,
         kind,
     };
-    vec![
-        target("nfs8", TargetKind::Backup(backup)),
-        target("nfs9", TargetKind::Archive(archive)),
-    ]
+    vec![target("nfs8", TargetKind::Backup(backup)), target("nfs9", TargetKind::Archive(archive))]
 }

@@ -53,11 +53,7 @@ struct StepObject<'a> {
 
 /// The plan of a dry run.
 pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_json::Result<String> {
-    let step = |step| StepObject {
-        step,
-        estimated_bytes: estimates.get(&step.id).copied(),
-        result: None,
-    };
+    let step = |step| StepObject { step, estimated_bytes: estimates.get(&step.id).copied(), result: None };
     serde_json::to_string(&Object {
         r#type: "plan",
         version: VERSION,
@@ -73,11 +69,7 @@ pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_jso
 
 /// The report of a run. The summary counts what was done.
 pub(in crate::cli) fn report_json(report: &Report, took: Duration) -> serde_json::Result<String> {
-    let step = |(step, outcome)| StepObject {
-        step,
-        estimated_bytes: None,
-        result: Some(outcome),
-    };
+    let step = |(step, outcome)| StepObject { step, estimated_bytes: None, result: Some(outcome) };
     let done = |(step, outcome)| matches!(outcome, &Outcome::Done { .. }).then_some(step);
     let moved = report.steps().filter_map(|(step, outcome)| match outcome {
         Outcome::Done { moved_bytes, .. } => Some((step.id, *moved_bytes)),
@@ -145,9 +137,7 @@ mod tests {
         assert_eq!(ran["summary"]["bytes"], 10);
         for object in [&mut planned, &mut ran] {
             for step in object["steps"].as_array_mut().unwrap() {
-                step.as_object_mut()
-                    .unwrap()
-                    .retain(|key, _| key != "estimated_bytes" && key != "result");
+                step.as_object_mut().unwrap().retain(|key, _| key != "estimated_bytes" && key != "result");
             }
         }
         assert_eq!(planned["steps"], ran["steps"]);

@@ -19,12 +19,8 @@ pub(in crate::cli) fn plan_text(plan: &Plan, estimates: &Estimates, style: Style
     for step in &plan.steps {
         groups.entry(step.dataset.as_ref()).or_default().push(step);
     }
-    let width = plan
-        .steps
-        .iter()
-        .map(|step| step.place.to_string().chars().count())
-        .max()
-        .unwrap_or_default();
+    let width =
+        plan.steps.iter().map(|step| step.place.to_string().chars().count()).max().unwrap_or_default();
     for (dataset, steps) in groups {
         let heading = dataset.map_or_else(|| "several datasets".to_owned(), ToString::to_string);
         let _ = writeln!(text, "{}", style.bold(&heading));
@@ -45,9 +41,7 @@ fn write_step(text: &mut String, step: &Step, estimates: &Estimates, width: usiz
             None => ", of unknown size".to_owned(),
         }
     } else {
-        freed_bytes(step)
-            .map(|bytes| format!(", frees at least {bytes}"))
-            .unwrap_or_default()
+        freed_bytes(step).map(|bytes| format!(", frees at least {bytes}")).unwrap_or_default()
     };
     let place = step.place.to_string();
     let _ = writeln!(text, "  {place:<width$}  {}{size}", step_line(step));
@@ -96,17 +90,9 @@ fn summary_line(plan: &Plan, estimates: &Estimates) -> String {
     let mut parts = summary.local_parts();
     parts.extend(summary.expected_transfers());
     parts.extend(summary.closing_parts());
-    let planned = if parts.is_empty() {
-        "nothing to do".to_owned()
-    } else {
-        parts.join(", ")
-    };
+    let planned = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
     let findings = findings_summary(&plan.findings);
-    let findings = if findings.is_empty() {
-        findings
-    } else {
-        format!("; {findings}")
-    };
+    let findings = if findings.is_empty() { findings } else { format!("; {findings}") };
     format!("Plan for {}: {planned}{findings}", plan.at)
 }
 
@@ -150,11 +136,7 @@ Plan for 2026-02-01T03:00:00Z: 2 snapshots, 2 transfers of about 1.50 GiB and 1 
 
     #[test]
     fn an_empty_plan_says_so() {
-        let plan = Plan {
-            steps: Vec::new(),
-            findings: Vec::new(),
-            ..plan()
-        };
+        let plan = Plan { steps: Vec::new(), findings: Vec::new(), ..plan() };
         assert_eq!(
             plan_text(&plan, &Estimates::new(), Style::default()),
             "Plan for 2026-02-01T03:00:00Z: nothing to do\n"

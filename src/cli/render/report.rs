@@ -18,13 +18,7 @@ pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Styl
     for (step, outcome) in report.steps() {
         if let Outcome::Failed { error, advice } = outcome {
             let label = style.red("failed");
-            let _ = writeln!(
-                text,
-                "{label}: {} ({}): {}",
-                dataset_label(step),
-                step.place,
-                step_line(step)
-            );
+            let _ = writeln!(text, "{label}: {} ({}): {}", dataset_label(step), step.place, step_line(step));
             for line in error.lines() {
                 let _ = writeln!(text, "  {}", escape(line));
             }
@@ -33,21 +27,13 @@ pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Styl
             }
         }
     }
-    let mut findings: Vec<_> = report
-        .plan
-        .findings
-        .iter()
-        .filter(|finding| finding.severity >= from)
-        .collect();
+    let mut findings: Vec<_> =
+        report.plan.findings.iter().filter(|finding| finding.severity >= from).collect();
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     for finding in findings {
         text.push_str(&finding_text(finding, style));
     }
-    let skipped = report
-        .outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome, Outcome::Skipped { .. }))
-        .count();
+    let skipped = report.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Skipped { .. })).count();
     if report.was_interrupted {
         let _ = writeln!(
             text,
@@ -56,11 +42,7 @@ pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Styl
             count(skipped, "step")
         );
     } else if skipped > 0 {
-        let _ = writeln!(
-            text,
-            "{} skipped, since a step they need had failed",
-            count(skipped, "step")
-        );
+        let _ = writeln!(text, "{} skipped, since a step they need had failed", count(skipped, "step"));
     }
     text
 }
@@ -90,27 +72,11 @@ pub(in crate::cli) fn report_text(report: &Report, took: Duration) -> String {
     } else {
         "Done"
     };
-    let what = if parts.is_empty() {
-        "nothing to do".to_owned()
-    } else {
-        parts.join(", ")
-    };
+    let what = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
     let findings = findings_summary(&report.plan.findings);
-    let findings = if findings.is_empty() {
-        findings
-    } else {
-        format!("; {findings}")
-    };
-    let steps = if failed > 0 {
-        format!("; {} failed", count(failed, "step"))
-    } else {
-        String::new()
-    };
-    let _ = writeln!(
-        text,
-        "{ending} in {}: {what}{steps}{findings}",
-        duration_text(took)
-    );
+    let findings = if findings.is_empty() { findings } else { format!("; {findings}") };
+    let steps = if failed > 0 { format!("; {} failed", count(failed, "step")) } else { String::new() };
+    let _ = writeln!(text, "{ending} in {}: {what}{steps}{findings}", duration_text(took));
     text
 }
 
@@ -131,11 +97,8 @@ fn remarks(report: &Report) -> Vec<String> {
     for (step, outcome) in report.steps() {
         if let Outcome::Done { remarks, .. } = outcome {
             let label = dataset_label(step);
-            lines.extend(
-                remarks
-                    .iter()
-                    .map(|remark| format!("{label} ({}): {}", step.place, escape(remark))),
-            );
+            lines
+                .extend(remarks.iter().map(|remark| format!("{label} ({}): {}", step.place, escape(remark))));
         }
     }
     lines
@@ -169,15 +132,9 @@ mod tests {
         let mut report = clean();
         report.plan.findings = vec![finding(Severity::Note)];
         assert_eq!(failures_text(&report, Severity::Warning, Style::default()), "");
-        assert_eq!(
-            failures_text(&report, Severity::Note, Style::default()),
-            "note: nfs9: found\n"
-        );
+        assert_eq!(failures_text(&report, Severity::Note, Style::default()), "note: nfs9: found\n");
         report.plan.findings.push(finding(Severity::Warning));
-        assert_eq!(
-            failures_text(&report, Severity::Warning, Style::default()),
-            "warning: nfs9: found\n"
-        );
+        assert_eq!(failures_text(&report, Severity::Warning, Style::default()), "warning: nfs9: found\n");
     }
 
     #[test]
@@ -189,9 +146,7 @@ mod tests {
                     .to_owned(),
             advice: "free space on nfs9".to_owned(),
         };
-        report.outcomes[4] = Outcome::Skipped {
-            why: "step 3 failed".to_owned(),
-        };
+        report.outcomes[4] = Outcome::Skipped { why: "step 3 failed".to_owned() };
         let expected = "\
 failed: rpool/data/vm-100-disk-0 (nfs9): send @2026-02-01-030000 in full into tank/archive/pve0/vm-100-disk-0
   nfs9: cannot receive into tank/archive/pve0/vm-100-disk-0
@@ -199,10 +154,7 @@ failed: rpool/data/vm-100-disk-0 (nfs9): send @2026-02-01-030000 in full into ta
   next: free space on nfs9
 1 step skipped, since a step they need had failed
 ";
-        assert_eq!(
-            failures_text(&report, Severity::Warning, Style::default()),
-            expected
-        );
+        assert_eq!(failures_text(&report, Severity::Warning, Style::default()), expected);
         assert_eq!(
             report_text(&report, Duration::from_millis(1_200)),
             "Ended with failures in 1.2 s: 2 snapshots, 1 transfer to nfs8 (1.50 GiB), \
@@ -212,22 +164,14 @@ failed: rpool/data/vm-100-disk-0 (nfs9): send @2026-02-01-030000 in full into ta
 
     #[test]
     fn an_interrupted_run_says_that_the_next_one_goes_on() {
-        let mut report = report(
-            plan(),
-            &Outcome::Skipped {
-                why: "stopped".to_owned(),
-            },
-        );
+        let mut report = report(plan(), &Outcome::Skipped { why: "stopped".to_owned() });
         report.was_interrupted = true;
         report.plan.findings.clear();
         assert_eq!(
             failures_text(&report, Severity::Warning, Style::default()),
             "interrupted: 6 steps not done; the next run goes on from here\n"
         );
-        assert_eq!(
-            report_text(&report, Duration::ZERO),
-            "Interrupted in 0.0 s: nothing to do\n"
-        );
+        assert_eq!(report_text(&report, Duration::ZERO), "Interrupted in 0.0 s: nothing to do\n");
     }
 
     #[test]

@@ -11,10 +11,7 @@ pub(in crate::cli) fn step_line(step: &Step) -> String {
     match &step.action {
         Action::Snapshot { snapshots } => match snapshots.as_slice() {
             [one] => format!("snapshot @{}", one.name()),
-            several => format!(
-                "snapshot {} in one transaction group",
-                count(several.len(), "dataset")
-            ),
+            several => format!("snapshot {} in one transaction group", count(several.len(), "dataset")),
         },
         Action::Bookmark { bookmarks } => match bookmarks.as_slice() {
             [one] => format!("bookmark {}", bookmark_text(one)),
@@ -33,34 +30,21 @@ pub(in crate::cli) fn step_line(step: &Step) -> String {
         },
         Action::Rollback { dataset, to, .. } => format!("roll {dataset} back to @{to}"),
         Action::RenameDataset { from, to, .. } => format!("rename {from} to {to}"),
-        Action::RenameSnapshot {
-            dataset, from, to, ..
-        } => format!("rename {dataset}@{from} to @{to}"),
-        Action::DestroyDataset {
-            dataset, snapshots, ..
-        } => {
-            format!(
-                "destroy {dataset} with its {}",
-                count(snapshots.len(), "snapshot")
-            )
+        Action::RenameSnapshot { dataset, from, to, .. } => format!("rename {dataset}@{from} to @{to}"),
+        Action::DestroyDataset { dataset, snapshots, .. } => {
+            format!("destroy {dataset} with its {}", count(snapshots.len(), "snapshot"))
         }
     }
 }
 
 /// Whom the step serves: its dataset, or what its several datasets are.
 pub(in crate::cli) fn dataset_label(step: &Step) -> String {
-    step.dataset
-        .as_ref()
-        .map_or_else(|| "several datasets".to_owned(), ToString::to_string)
+    step.dataset.as_ref().map_or_else(|| "several datasets".to_owned(), ToString::to_string)
 }
 
 fn transfer_text(transfer: &Transfer) -> String {
     let snapshot = transfer.snapshot.name();
-    let verb = if transfer.resume.is_some() {
-        "resume"
-    } else {
-        "send"
-    };
+    let verb = if transfer.resume.is_some() { "resume" } else { "send" };
     let mut text = match &transfer.base {
         Some(Base { kind, name, .. }) => format!("{verb} {}{name} -> @{snapshot}", kind.separator()),
         None => format!("{verb} @{snapshot} in full"),
@@ -90,10 +74,9 @@ pub(super) fn detail_lines(step: &Step) -> Vec<String> {
         Action::Snapshot { snapshots } if snapshots.len() > 1 => {
             snapshots.iter().map(ToString::to_string).collect()
         }
-        Action::Bookmark { bookmarks } if bookmarks.len() > 1 => bookmarks
-            .iter()
-            .map(|new| format!("{}{}", new.bookmark.dataset(), bookmark_text(new)))
-            .collect(),
+        Action::Bookmark { bookmarks } if bookmarks.len() > 1 => {
+            bookmarks.iter().map(|new| format!("{}{}", new.bookmark.dataset(), bookmark_text(new))).collect()
+        }
         Action::DestroySnapshots { snapshots, .. } | Action::DestroyDataset { snapshots, .. } => {
             doomed_lines('@', snapshots)
         }
@@ -111,11 +94,7 @@ pub(super) fn detail_lines(step: &Step) -> Vec<String> {
 
 fn doomed_lines(separator: char, doomed: &[Doomed]) -> Vec<String> {
     let width = |name: &PointName| name.as_str().chars().count();
-    let widest = doomed
-        .iter()
-        .map(|one| width(&one.name))
-        .max()
-        .unwrap_or_default();
+    let widest = doomed.iter().map(|one| width(&one.name)).max().unwrap_or_default();
     let line = |one: &Doomed| {
         let name = format!("{separator}{:<widest$}", one.name.as_str());
         let size = if separator == '@' {
@@ -132,9 +111,7 @@ fn doomed_lines(separator: char, doomed: &[Doomed]) -> Vec<String> {
 pub(super) fn freed_bytes(step: &Step) -> Option<ByteCount> {
     match &step.action {
         Action::DestroySnapshots { snapshots, .. } | Action::DestroyDataset { snapshots, .. } => {
-            let sum = snapshots
-                .iter()
-                .fold(0_u64, |sum, one| sum.saturating_add(one.used_bytes));
+            let sum = snapshots.iter().fold(0_u64, |sum, one| sum.saturating_add(one.used_bytes));
             Some(ByteCount(sum))
         }
         Action::Snapshot { .. }

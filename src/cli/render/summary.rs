@@ -89,10 +89,7 @@ impl Summary {
             ));
         }
         if self.destroyed_bookmarks > 0 {
-            parts.push(format!(
-                "{} destroyed",
-                count(self.destroyed_bookmarks, "bookmark")
-            ));
+            parts.push(format!("{} destroyed", count(self.destroyed_bookmarks, "bookmark")));
         }
         if self.other_steps > 0 {
             parts.push(count(self.other_steps, "other step"));
@@ -110,22 +107,14 @@ impl Summary {
         Some(match (known, self.transfers_of_unknown_size) {
             (0, _) => format!("{transfers} of unknown size"),
             (_, 0) => format!("{transfers} of about {}", self.bytes),
-            (_, unknown) => format!(
-                "{transfers} of about {} and {unknown} of unknown size",
-                self.bytes
-            ),
+            (_, unknown) => format!("{transfers} of about {} and {unknown} of unknown size", self.bytes),
         })
     }
 }
 
 /// `1 failed, 2 blocked, 3 warnings`; empty where there is nothing to worry about.
 pub(super) fn findings_summary(findings: &[Finding]) -> String {
-    let number = |severity| {
-        findings
-            .iter()
-            .filter(|finding| finding.severity == severity)
-            .count()
-    };
+    let number = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let mut parts = Vec::new();
     for (severity, word) in [(Severity::Failed, "failed"), (Severity::Blocked, "blocked")] {
         if number(severity) > 0 {

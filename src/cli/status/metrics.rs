@@ -16,26 +16,10 @@ pub(super) fn text(status: &Status) -> String {
     let is_listed = i64::from(status.source_error.is_none());
     let known = |state: &CopyState| Some(i64::from(!state.is_unknown()));
     [
-        metric(
-            "status_timestamp_seconds",
-            "When these metrics were made.",
-            single(status.at.as_second()),
-        ),
-        metric(
-            "status_level",
-            "Worst level: 0 OK, 1 warning, 2 critical.",
-            single(level),
-        ),
-        metric(
-            "source_listed",
-            "Whether the source could be listed.",
-            single(is_listed),
-        ),
-        metric(
-            "snapshot_timestamp_seconds",
-            "When the newest own snapshot was taken.",
-            snapshots(status),
-        ),
+        metric("status_timestamp_seconds", "When these metrics were made.", single(status.at.as_second())),
+        metric("status_level", "Worst level: 0 OK, 1 warning, 2 critical.", single(level)),
+        metric("source_listed", "Whether the source could be listed.", single(is_listed)),
+        metric("snapshot_timestamp_seconds", "When the newest own snapshot was taken.", snapshots(status)),
         metric(
             "target_listed",
             "Whether the target could be asked about the dataset.",
@@ -46,11 +30,7 @@ pub(super) fn text(status: &Status) -> String {
             "When the newest copied snapshot was taken.",
             copies(status, newest),
         ),
-        metric(
-            "copy_behind_snapshots",
-            "Own snapshots newer than the newest copy.",
-            copies(status, behind),
-        ),
+        metric("copy_behind_snapshots", "Own snapshots newer than the newest copy.", copies(status, behind)),
     ]
     .concat()
 }
@@ -70,10 +50,7 @@ fn snapshots(status: &Status) -> Vec<Sample> {
     let mut samples = Vec::new();
     for dataset in &status.datasets {
         if let Some(newest) = dataset.newest_snapshot {
-            samples.push((
-                labels(&[("dataset", dataset.dataset.as_str())]),
-                newest.as_second(),
-            ));
+            samples.push((labels(&[("dataset", dataset.dataset.as_str())]), newest.as_second()));
         }
     }
     samples
@@ -85,11 +62,8 @@ fn copies(status: &Status, value: impl Fn(&CopyState) -> Option<i64>) -> Vec<Sam
         for copy in &dataset.copies {
             if let Some(value) = value(&copy.state) {
                 let kind = if copy.is_archive { "archive" } else { "backup" };
-                let known = [
-                    ("dataset", dataset.dataset.as_str()),
-                    ("target", &copy.target.0),
-                    ("kind", kind),
-                ];
+                let known =
+                    [("dataset", dataset.dataset.as_str()), ("target", &copy.target.0), ("kind", kind)];
                 samples.push((labels(&known), value));
             }
         }
@@ -112,12 +86,7 @@ fn behind(state: &CopyState) -> Option<i64> {
 }
 
 fn labels(pairs: &[(&str, &str)]) -> String {
-    let escaped = |value: &str| {
-        value
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-            .replace('\n', "\\n")
-    };
+    let escaped = |value: &str| value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let pair = |(key, value): &(&str, &str)| format!("{key}=\"{}\"", escaped(value));
     format!("{{{}}}", pairs.iter().map(pair).collect::<Vec<_>>().join(","))
 }

@@ -75,25 +75,14 @@ fn show(args: &StatusArgs) -> Result<Code, Failure> {
         table::text(&status, &session.policy.targets, output::stdout_style())
     };
     output::print(&text).or_exit(Code::Failed)?;
-    Ok(if args.check {
-        nagios::code(status.level)
-    } else {
-        code(&status)
-    })
+    Ok(if args.check { nagios::code(status.level) } else { code(&status) })
 }
 
 /// A target that could not be asked is a failed host, as in a run.
 fn code(status: &Status) -> Code {
-    let has_unknown = status
-        .datasets
-        .iter()
-        .flat_map(|dataset| &dataset.copies)
-        .any(|copy| copy.state.is_unknown());
-    if status.source_error.is_some() || has_unknown {
-        Code::Failed
-    } else {
-        Code::Done
-    }
+    let has_unknown =
+        status.datasets.iter().flat_map(|dataset| &dataset.copies).any(|copy| copy.state.is_unknown());
+    if status.source_error.is_some() || has_unknown { Code::Failed } else { Code::Done }
 }
 
 fn status_of(
@@ -106,13 +95,7 @@ fn status_of(
         Ok(datasets) => {
             let complaints = judge(&datasets, at, zone, thresholds);
             let level = complaints.iter().map(|one| one.level).max().unwrap_or(Level::Ok);
-            Status {
-                at,
-                level,
-                datasets,
-                complaints,
-                source_error: None,
-            }
+            Status { at, level, datasets, complaints, source_error: None }
         }
         Err(why) => Status {
             at,

@@ -14,10 +14,7 @@ use crate::policy::{Target, TargetKind};
 pub(super) fn text(status: &Status, targets: &[Target], style: Style) -> String {
     let mut rows = vec![heading(targets)];
     for dataset in &status.datasets {
-        let mut row = vec![
-            dataset.dataset.to_string(),
-            age(dataset.newest_snapshot, status.at),
-        ];
+        let mut row = vec![dataset.dataset.to_string(), age(dataset.newest_snapshot, status.at)];
         row.extend(dataset.copies.iter().map(|copy| cell(copy, status.at)));
         rows.push(row);
     }
@@ -49,34 +46,18 @@ fn cell(copy: &CopyStatus, now: Timestamp) -> String {
     let (mut cell, is_partial) = match &copy.state {
         CopyState::CouldNotAsk { .. } => ("?".to_owned(), false),
         CopyState::Nothing { is_partial } => ("none".to_owned(), *is_partial),
-        CopyState::Copied {
-            newest_month,
-            is_partial,
-            ..
-        } if copy.is_archive => (
-            newest_month.map_or_else(|| "no month".to_owned(), |month| month.to_string()),
-            *is_partial,
-        ),
-        CopyState::Copied {
-            newest_common: None,
-            is_partial,
-            ..
-        } => ("nothing in common".to_owned(), *is_partial),
-        CopyState::Copied {
-            newest_common,
-            behind: 0,
-            is_partial,
-            ..
-        } => (age(*newest_common, now), *is_partial),
-        CopyState::Copied {
-            newest_common,
-            behind,
-            is_partial,
-            ..
-        } => (
-            format!("{}, {behind} behind", age(*newest_common, now)),
-            *is_partial,
-        ),
+        CopyState::Copied { newest_month, is_partial, .. } if copy.is_archive => {
+            (newest_month.map_or_else(|| "no month".to_owned(), |month| month.to_string()), *is_partial)
+        }
+        CopyState::Copied { newest_common: None, is_partial, .. } => {
+            ("nothing in common".to_owned(), *is_partial)
+        }
+        CopyState::Copied { newest_common, behind: 0, is_partial, .. } => {
+            (age(*newest_common, now), *is_partial)
+        }
+        CopyState::Copied { newest_common, behind, is_partial, .. } => {
+            (format!("{}, {behind} behind", age(*newest_common, now)), *is_partial)
+        }
     };
     if is_partial {
         cell.push_str(", partial");
@@ -97,30 +78,14 @@ fn aligned(rows: &[Vec<String>], style: Style) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
     let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            cells(column)
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or_default()
-        })
+        .map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or_default())
         .collect();
     let mut text = String::new();
     for (number, row) in rows.iter().enumerate() {
-        let padded = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, &width)| format!("{cell:<width$}"));
+        let padded = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
         let line = padded.collect::<Vec<_>>().join("  ");
         let line = line.trim_end();
-        let _ = writeln!(
-            text,
-            "{}",
-            if number == 0 {
-                style.bold(line)
-            } else {
-                line.to_owned()
-            }
-        );
+        let _ = writeln!(text, "{}", if number == 0 { style.bold(line) } else { line.to_owned() });
     }
     text
 }
@@ -132,16 +97,8 @@ pub(super) fn complaint_line(complaint: &Complaint, style: Style) -> String {
         Level::Warning => style.yellow("warning"),
         Level::Ok => "ok".to_owned(),
     };
-    let target = complaint
-        .target
-        .as_ref()
-        .map(|target| format!(" ({target})"))
-        .unwrap_or_default();
-    format!(
-        "{label}: {}{target}: {}",
-        complaint.dataset,
-        escape(&complaint.what)
-    )
+    let target = complaint.target.as_ref().map(|target| format!(" ({target})")).unwrap_or_default();
+    format!("{label}: {}{target}: {}", complaint.dataset, escape(&complaint.what))
 }
 
 /// `12 datasets: 1 critical, 2 warnings`.
@@ -160,11 +117,7 @@ pub(super) fn summary(status: &Status) -> String {
     if parts.is_empty() {
         parts.push("all is well".to_owned());
     }
-    format!(
-        "{}: {}",
-        count(status.datasets.len(), "dataset"),
-        parts.join(", ")
-    )
+    format!("{}: {}", count(status.datasets.len(), "dataset"), parts.join(", "))
 }
 
 /// How many complaints have this level.

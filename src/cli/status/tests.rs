@@ -52,12 +52,7 @@ fn example() -> Status {
         dataset_status("rpool/data/vm-100-disk-0", well, archived),
         dataset_status("rpool/data/vm-101", late, CopyState::CouldNotAsk { why }),
     ];
-    status_of(
-        Ok(datasets),
-        time("2026-02-10T05:00:00Z"),
-        &TimeZone::UTC,
-        thresholds(),
-    )
+    status_of(Ok(datasets), time("2026-02-10T05:00:00Z"), &TimeZone::UTC, thresholds())
 }
 
 #[test]
@@ -72,10 +67,8 @@ critical: rpool/data/vm-101 (nfs9): could not be asked: no \"route\"\\nto | host
 
 2 datasets: 1 critical, 1 warning
 ";
-    let expected = expected.replace(
-        "                                nfs9",
-        "                               nfs9",
-    );
+    let expected =
+        expected.replace("                                nfs9", "                               nfs9");
     let expected = expected.replace("ago                       2026", "ago                      2026");
     assert_eq!(table::text(&example(), &targets(), Style::default()), expected);
     assert_eq!(code(&example()), Code::Failed);
@@ -95,21 +88,13 @@ fn nagios_gets_one_line_with_the_worst_first() {
 
 #[test]
 fn a_source_that_cannot_be_listed_is_critical() {
-    let status = status_of(
-        Err("no pools".to_owned()),
-        Timestamp::UNIX_EPOCH,
-        &TimeZone::UTC,
-        thresholds(),
-    );
+    let status = status_of(Err("no pools".to_owned()), Timestamp::UNIX_EPOCH, &TimeZone::UTC, thresholds());
     assert_eq!(
         nagios::line(&status),
         "ZHAUL CRITICAL - the source cannot be listed: no pools | datasets=0 warnings=0 criticals=0\n"
     );
     assert!(metrics::text(&status).contains("zhaul_source_listed 0\n"));
-    assert_eq!(
-        table::text(&status, &targets(), Style::default()),
-        "the source cannot be listed: no pools\n"
-    );
+    assert_eq!(table::text(&status, &targets(), Style::default()), "the source cannot be listed: no pools\n");
     assert_eq!(code(&status), Code::Failed);
 }
 

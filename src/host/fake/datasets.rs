@@ -83,9 +83,7 @@ impl Machine {
                 None => to.clone(),
             };
             for snapshot in &node.snapshots {
-                renamed
-                    .snapshot(&snapshot.name)
-                    .map_err(|error| unnameable(&error))?;
+                renamed.snapshot(&snapshot.name).map_err(|error| unnameable(&error))?;
             }
             moved.push((name.clone(), renamed));
         }

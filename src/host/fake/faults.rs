@@ -125,10 +125,7 @@ impl Universe {
         if inner.is_crashed {
             return Err(crashed());
         }
-        let mut passage = Passage {
-            dies_after: false,
-            dies_after_blocks: None,
-        };
+        let mut passage = Passage { dies_after: false, dies_after_blocks: None };
         if !is_change {
             return Ok(passage);
         }

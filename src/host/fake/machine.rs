@@ -78,18 +78,11 @@ impl Node {
 
 /// The flags that every stream of ours has; raw where encrypted.
 pub(super) fn send_flags(is_raw: bool) -> SendFlags {
-    SendFlags {
-        large_block: true,
-        embed: true,
-        compress: true,
-        raw: is_raw,
-    }
+    SendFlags { large_block: true, embed: true, compress: true, raw: is_raw }
 }
 
 pub(super) fn bytes_of(blocks: usize) -> u64 {
-    u64::try_from(blocks)
-        .unwrap_or(u64::MAX)
-        .saturating_mul(BLOCK_BYTES)
+    u64::try_from(blocks).unwrap_or(u64::MAX).saturating_mul(BLOCK_BYTES)
 }
 
 /// Which blocks `after` has and `before` has not. A head only grows, and shrinks only back to a snapshot, so what came
@@ -108,12 +101,7 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(universe: Universe) -> Self {
-        Self {
-            universe,
-            datasets: BTreeMap::new(),
-            txgs: BTreeMap::new(),
-            last_object: 0,
-        }
+        Self { universe, datasets: BTreeMap::new(), txgs: BTreeMap::new(), last_object: 0 }
     }
 
     pub(super) fn node(&self, dataset: &DatasetName) -> Result<&Node, Problem> {
@@ -125,9 +113,7 @@ impl Machine {
     }
 
     pub(super) fn snapshot(&self, name: &SnapshotName) -> Result<&Snapshot, Problem> {
-        self.node(name.dataset())?
-            .snapshot(name.name())
-            .ok_or(Problem::NotFound)
+        self.node(name.dataset())?.snapshot(name.name()).ok_or(Problem::NotFound)
     }
 
     /// Commits a transaction group of `pool` and returns its number.
@@ -161,10 +147,7 @@ impl Machine {
     pub(super) fn clones_of(&self, object: ObjectId) -> u32 {
         let depends = |node: &&Node| {
             node.origin == Some(object)
-                || node
-                    .partial
-                    .as_ref()
-                    .is_some_and(|partial| partial.pins == Some(object))
+                || node.partial.as_ref().is_some_and(|partial| partial.pins == Some(object))
         };
         u32::try_from(self.datasets.values().filter(depends).count()).unwrap_or(u32::MAX)
     }
@@ -194,9 +177,7 @@ impl Machine {
     /// Every dataset within `root` as `zfs list` would show it, with bookmarks where they are asked for.
     pub(super) fn list(&self, root: &DatasetName, with_bookmarks: bool) -> Vec<Dataset> {
         let within = self.datasets.iter().filter(|(name, _)| name.is_within(root));
-        within
-            .map(|(name, node)| self.show(name, node, with_bookmarks))
-            .collect()
+        within.map(|(name, node)| self.show(name, node, with_bookmarks)).collect()
     }
 
     fn show(&self, name: &DatasetName, node: &Node, with_bookmarks: bool) -> Dataset {

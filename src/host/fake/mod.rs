@@ -110,12 +110,7 @@ impl FakeHost {
         object: &dyn fmt::Display,
         is_change: bool,
     ) -> Result<Passage, Problem> {
-        let call = Call {
-            host: self.name.clone(),
-            verb,
-            object: object.to_string(),
-            is_change,
-        };
+        let call = Call { host: self.name.clone(), verb, object: object.to_string(), is_change };
         let passage = self.universe.pass(call)?;
         let mut weather = self.weather();
         if weather.is_unreachable {

@@ -16,20 +16,12 @@ pub fn history_with(text: &str, name: impl Fn(&str) -> String) -> Result<History
     let mut points: Vec<Point> = Vec::new();
     for word in text.split_whitespace() {
         let (body, marks) = word.split_once('!').unwrap_or((word, ""));
-        let (identity, given) = body
-            .split_once('=')
-            .map_or((body, None), |(identity, name)| (identity, Some(name)));
-        let kind = if identity.starts_with('#') {
-            PointKind::Bookmark
-        } else {
-            PointKind::Snapshot
-        };
+        let (identity, given) =
+            body.split_once('=').map_or((body, None), |(identity, name)| (identity, Some(name)));
+        let kind = if identity.starts_with('#') { PointKind::Bookmark } else { PointKind::Snapshot };
         let letters = identity.trim_start_matches(['@', '#']);
         let guid = guid_of(letters);
-        let known = points
-            .iter()
-            .find(|point| point.guid == guid)
-            .map(|point| point.createtxg);
+        let known = points.iter().find(|point| point.guid == guid).map(|point| point.createtxg);
         let createtxg = known.unwrap_or_else(|| Txg(10 * u64::try_from(points.len() + 1).unwrap_or(0)));
         points.push(Point {
             kind,
@@ -48,11 +40,7 @@ pub fn history_with(text: &str, name: impl Fn(&str) -> String) -> Result<History
 
 /// The GUID that the letters stand for: their bytes, so that it reads back in a debugger.
 fn guid_of(letters: &str) -> Guid {
-    Guid(
-        letters
-            .bytes()
-            .fold(0, |guid, byte| (guid << 8) | u64::from(byte)),
-    )
+    Guid(letters.bytes().fold(0, |guid, byte| (guid << 8) | u64::from(byte)))
 }
 
 #[cfg(test)]
@@ -62,19 +50,12 @@ mod tests {
     #[test]
     fn a_word_is_a_point() {
         let told = history("#a @a @b=manual!h #b").unwrap();
-        let seen: Vec<_> = told
-            .points()
-            .map(|point| (point.kind, point.name.as_str(), point.holds))
-            .collect();
+        let seen: Vec<_> =
+            told.points().map(|point| (point.kind, point.name.as_str(), point.holds)).collect();
         let (snapshot, bookmark) = (PointKind::Snapshot, PointKind::Bookmark);
         assert_eq!(
             seen,
-            [
-                (snapshot, "a", 0),
-                (bookmark, "a", 0),
-                (snapshot, "manual", 1),
-                (bookmark, "b", 0)
-            ]
+            [(snapshot, "a", 0), (bookmark, "a", 0), (snapshot, "manual", 1), (bookmark, "b", 0)]
         );
         let guids: Vec<_> = told.points().map(|point| point.guid).collect();
         assert!(guids[0] == guids[1] && guids[2] == guids[3] && guids[1] != guids[2]);

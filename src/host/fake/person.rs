@@ -50,19 +50,14 @@ impl FakeHost {
 
     /// `zfs snapshot` of all these at once.
     pub fn take(&self, snapshots: &[&str]) -> Result<(), Problem> {
-        let names = snapshots
-            .iter()
-            .map(|text| snapshot_name(text))
-            .collect::<Result<Vec<_>, _>>()?;
+        let names = snapshots.iter().map(|text| snapshot_name(text)).collect::<Result<Vec<_>, _>>()?;
         self.by_hand(|machine| machine.take_snapshots(&names))
     }
 
     /// `zfs bookmark DATASET@SNAPSHOT DATASET#BOOKMARK`; unlike the program's own call, an error where it exists.
     pub fn bookmark_as(&self, snapshot: &str, bookmark: &str) -> Result<(), Problem> {
-        let (of, name) = (
-            snapshot_name(snapshot)?,
-            BookmarkName::parse(bookmark).map_err(|error| bad_name(&error))?,
-        );
+        let (of, name) =
+            (snapshot_name(snapshot)?, BookmarkName::parse(bookmark).map_err(|error| bad_name(&error))?);
         self.by_hand(|machine| {
             let node = machine.node(name.dataset())?;
             let known = node.bookmark(name.name()).map(|bookmark| bookmark.guid);
@@ -83,11 +78,7 @@ impl FakeHost {
             let bookmarks = &mut machine.node_mut(name.dataset())?.bookmarks;
             let before = bookmarks.len();
             bookmarks.retain(|bookmark| bookmark.name != *name.name());
-            if bookmarks.len() == before {
-                Err(Problem::NotFound)
-            } else {
-                Ok(())
-            }
+            if bookmarks.len() == before { Err(Problem::NotFound) } else { Ok(()) }
         })
     }
 
@@ -125,11 +116,7 @@ impl FakeHost {
         self.by_hand(|machine| {
             let node = machine.node_mut(name.dataset())?;
             let held = node.snapshot_mut(name.name()).ok_or(Problem::NotFound)?;
-            if held.holds.insert(tag.to_owned()) {
-                Ok(())
-            } else {
-                Err(Problem::Exists)
-            }
+            if held.holds.insert(tag.to_owned()) { Ok(()) } else { Err(Problem::Exists) }
         })
     }
 
@@ -142,8 +129,7 @@ impl FakeHost {
             if !held.holds.remove(tag) {
                 return Err(Problem::NotFound);
             }
-            node.snapshots
-                .retain(|snapshot| !(snapshot.is_doomed && snapshot.holds.is_empty()));
+            node.snapshots.retain(|snapshot| !(snapshot.is_doomed && snapshot.holds.is_empty()));
             Ok(())
         })
     }
@@ -196,18 +182,13 @@ impl FakeHost {
 
     /// What exists at and below `root`, bookmarks included; not counted as a call.
     pub fn datasets(&self, root: &str) -> Vec<Dataset> {
-        dataset_name(root)
-            .map(|name| self.machine().list(&name, true))
-            .unwrap_or_default()
+        dataset_name(root).map(|name| self.machine().list(&name, true)).unwrap_or_default()
     }
 
     /// What a snapshot holds.
     pub fn content(&self, snapshot: &str) -> Option<Vec<Block>> {
         let name = snapshot_name(snapshot).ok()?;
-        self.machine()
-            .snapshot(&name)
-            .ok()
-            .map(|snapshot| snapshot.content.clone())
+        self.machine().snapshot(&name).ok().map(|snapshot| snapshot.content.clone())
     }
 
     /// What the head of a dataset holds.
@@ -235,14 +216,9 @@ impl FakeHost {
         let machine = self.machine();
         let within = machine.datasets.iter().filter(|(name, _)| name.is_within(&root));
         let each = within.flat_map(|(name, node)| {
-            node.snapshots.iter().map(|known| {
-                (
-                    name.clone(),
-                    known.name.clone(),
-                    known.guid,
-                    known.content.clone(),
-                )
-            })
+            node.snapshots
+                .iter()
+                .map(|known| (name.clone(), known.name.clone(), known.guid, known.content.clone()))
         });
         each.collect()
     }

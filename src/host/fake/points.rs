@@ -28,10 +28,7 @@ impl Machine {
                 return Err(Problem::Exists);
             }
             if node.snapshots.is_empty()
-                && node
-                    .partial
-                    .as_ref()
-                    .is_some_and(|partial| partial.pins.is_none())
+                && node.partial.as_ref().is_some_and(|partial| partial.pins.is_none())
             {
                 return Err(Problem::Busy("it is not received completely".to_owned())); // inconsistent
             }
@@ -70,10 +67,7 @@ impl Machine {
                 Some(_) => return Err(Problem::Exists),
                 None => {}
             }
-            if new
-                .iter()
-                .any(|(name, _): &(&BookmarkName, Bookmark)| *name == bookmark)
-            {
+            if new.iter().any(|(name, _): &(&BookmarkName, Bookmark)| *name == bookmark) {
                 return Err(Problem::Exists);
             }
             let made = Bookmark {
@@ -115,14 +109,8 @@ impl Machine {
                 Some(snapshot) => self.pinned(snapshot),
             };
             match problem {
-                Some(problem) => refusals.push(Refusal {
-                    name: name.clone(),
-                    problem,
-                }),
-                None => self
-                    .node_mut(dataset)?
-                    .snapshots
-                    .retain(|snapshot| snapshot.name != *name),
+                Some(problem) => refusals.push(Refusal { name: name.clone(), problem }),
+                None => self.node_mut(dataset)?.snapshots.retain(|snapshot| snapshot.name != *name),
             }
         }
         Ok(refusals)
@@ -139,10 +127,7 @@ impl Machine {
         for (name, guid) in doomed {
             match node.bookmark(name) {
                 Some(bookmark) if bookmark.guid != *guid => {
-                    refusals.push(Refusal {
-                        name: name.clone(),
-                        problem: changed(bookmark.guid),
-                    });
+                    refusals.push(Refusal { name: name.clone(), problem: changed(bookmark.guid) });
                 }
                 Some(_) | None => node.bookmarks.retain(|bookmark| bookmark.name != *name),
             }
@@ -156,9 +141,7 @@ impl Machine {
         if let Some(problem) = self.pinned(snapshot) {
             return Err(problem);
         }
-        self.node_mut(name.dataset())?
-            .snapshots
-            .retain(|snapshot| snapshot.name != *name.name());
+        self.node_mut(name.dataset())?.snapshots.retain(|snapshot| snapshot.name != *name.name());
         Ok(())
     }
 
@@ -175,17 +158,10 @@ impl Machine {
         }
         let (createtxg, object) = (snapshot.createtxg, snapshot.object);
         let node = self.node(to.dataset())?;
-        let newer: Vec<&Snapshot> = node
-            .snapshots
-            .iter()
-            .skip_while(|known| known.object != object)
-            .skip(1)
-            .collect();
-        let is_newest = newer.is_empty()
-            && node
-                .bookmarks
-                .iter()
-                .all(|bookmark| bookmark.createtxg <= createtxg);
+        let newer: Vec<&Snapshot> =
+            node.snapshots.iter().skip_while(|known| known.object != object).skip(1).collect();
+        let is_newest =
+            newer.is_empty() && node.bookmarks.iter().all(|bookmark| bookmark.createtxg <= createtxg);
         if !is_newest && !is_recursive {
             return Err(Problem::Exists); // EEXIST: "more recent snapshots or bookmarks exist"
         }
@@ -194,11 +170,7 @@ impl Machine {
         }
         let content = snapshot.content.clone();
         let node = self.node_mut(to.dataset())?;
-        let keep = node
-            .snapshots
-            .iter()
-            .position(|known| known.object == object)
-            .map_or(0, |at| at + 1);
+        let keep = node.snapshots.iter().position(|known| known.object == object).map_or(0, |at| at + 1);
         node.snapshots.truncate(keep);
         node.bookmarks.retain(|bookmark| bookmark.createtxg <= createtxg);
         node.head = content;
@@ -216,9 +188,7 @@ impl Machine {
         if guid.is_some_and(|guid| guid != snapshot.guid) {
             return Err(changed(snapshot.guid));
         }
-        from.dataset()
-            .snapshot(to)
-            .map_err(|error| Problem::Other(error.to_string()))?;
+        from.dataset().snapshot(to).map_err(|error| Problem::Other(error.to_string()))?;
         let node = self.node_mut(from.dataset())?;
         if node.snapshot(to).is_some() {
             return Err(Problem::Exists);

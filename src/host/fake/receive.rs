@@ -50,9 +50,7 @@ impl Machine {
             return Err(Problem::Exists); // EEXIST: a full stream needs a new dataset
         };
         if header.is_raw && node.encryption == Encryption::Off {
-            return Err(Problem::Other(
-                "a raw stream does not fit a plain dataset".to_owned(),
-            )); // EINVAL
+            return Err(Problem::Other("a raw stream does not fit a plain dataset".to_owned())); // EINVAL
         }
         let base = Self::base(node, from).ok_or_else(no_base)?; // ENODEV
         let is_newest = node.newest().is_some_and(|newest| newest.object == base.object);
@@ -71,9 +69,7 @@ impl Machine {
         let began = &partial.header;
         let arrived = u64::try_from(partial.blocks.len()).unwrap_or(u64::MAX);
         if (began.to, began.from, began.is_raw, arrived) != (header.to, header.from, header.is_raw, done) {
-            return Err(Problem::Other(
-                "the stream does not go on where the first one broke off".to_owned(),
-            )); // EINVAL
+            return Err(Problem::Other("the stream does not go on where the first one broke off".to_owned())); // EINVAL
         }
         if node.snapshot(spec.snapshot.name()).is_some() {
             return Err(Problem::Exists);
@@ -97,11 +93,8 @@ impl Machine {
             self.begin_dataset(spec, &arrived.header)?;
         }
         blocks.extend_from_slice(&arrived.blocks);
-        let end = if arrived.is_whole {
-            self.complete(spec, &arrived.header, &blocks)
-        } else {
-            Err(truncated())
-        };
+        let end =
+            if arrived.is_whole { self.complete(spec, &arrived.header, &blocks) } else { Err(truncated()) };
         if end.is_err() {
             self.keep_partial(dataset, &arrived.header, blocks)?;
         }
@@ -109,16 +102,8 @@ impl Machine {
     }
 
     fn begin_dataset(&mut self, spec: &ReceiveSpec, header: &Header) -> Result<(), Problem> {
-        let kind = if header.is_volume {
-            DatasetKind::Volume
-        } else {
-            DatasetKind::Filesystem
-        };
-        let encryption = if header.is_raw {
-            Encryption::On
-        } else {
-            Encryption::Off
-        };
+        let kind = if header.is_volume { DatasetKind::Volume } else { DatasetKind::Filesystem };
+        let encryption = if header.is_raw { Encryption::On } else { Encryption::Off };
         let mut node = self.new_node(kind, encryption);
         node.is_safe_copy = spec.creates_dataset;
         if let Some(origin) = &spec.origin {
@@ -141,10 +126,7 @@ impl Machine {
         }
         let node = self.node_mut(dataset)?;
         let pins = node.newest().map(|snapshot| snapshot.object);
-        let header = Header {
-            resumes_at: None,
-            ..header.clone()
-        };
+        let header = Header { resumes_at: None, ..header.clone() };
         node.partial = Some(Partial { header, blocks, pins });
         Ok(())
     }

@@ -8,26 +8,19 @@ use crate::model::{BookmarkName, ByteCount, DatasetName, Guid, Listing, PointNam
 impl SourceHost for FakeHost {
     fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError> {
         self.look("list", "list", &joined(roots.iter()), |machine| {
-            Ok(Listing::new(
-                roots.iter().flat_map(|root| machine.list(root, true)),
-            ))
+            Ok(Listing::new(roots.iter().flat_map(|root| machine.list(root, true))))
         })
     }
 
     fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {
-        self.change(
-            "snapshot",
-            "take snapshots",
-            &joined(snapshots.iter()),
-            |machine| machine.take_snapshots(snapshots),
-        )
+        self.change("snapshot", "take snapshots", &joined(snapshots.iter()), |machine| {
+            machine.take_snapshots(snapshots)
+        })
     }
 
     fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError> {
         let object = joined(bookmarks.iter().map(|(_, bookmark)| bookmark));
-        self.change("bookmark", "bookmark", &object, |machine| {
-            machine.make_bookmarks(bookmarks)
-        })
+        self.change("bookmark", "bookmark", &object, |machine| machine.make_bookmarks(bookmarks))
     }
 
     fn destroy_snapshots(
@@ -53,15 +46,12 @@ impl SourceHost for FakeHost {
     }
 
     fn estimate(&self, spec: &SendSpec) -> Result<ByteCount, HostError> {
-        self.look("estimate", "estimate", &spec.snapshot, |machine| {
-            machine.estimate(spec).map(ByteCount)
-        })
+        self.look("estimate", "estimate", &spec.snapshot, |machine| machine.estimate(spec).map(ByteCount))
     }
 
     fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError> {
-        let (header, blocks) = self.look("send", "send", &spec.snapshot, |machine| {
-            machine.make_stream(spec)
-        })?;
+        let (header, blocks) =
+            self.look("send", "send", &spec.snapshot, |machine| machine.make_stream(spec))?;
         Ok(Box::new(Sending::new(&header, &blocks)))
     }
 }

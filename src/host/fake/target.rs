@@ -12,15 +12,11 @@ use crate::stream;
 
 impl TargetHost for FakeHost {
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
-        self.look("list", "list", root, |machine| {
-            Ok(Listing::new(machine.list(root, false)))
-        })
+        self.look("list", "list", root, |machine| Ok(Listing::new(machine.list(root, false))))
     }
 
     fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError> {
-        self.change("create_container", "create", dataset, |machine| {
-            machine.create_with_parents(dataset)
-        })
+        self.change("create_container", "create", dataset, |machine| machine.create_with_parents(dataset))
     }
 
     fn abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), HostError> {
@@ -74,12 +70,9 @@ impl TargetHost for FakeHost {
         guid: Guid,
         to: &PointName,
     ) -> Result<(), HostError> {
-        self.change(
-            "rename_snapshot",
-            "rename",
-            &format!("{dataset}@{from} {to}"),
-            |machine| machine.rename_snapshot(&named(dataset, from)?, Some(guid), to),
-        )
+        self.change("rename_snapshot", "rename", &format!("{dataset}@{from} {to}"), |machine| {
+            machine.rename_snapshot(&named(dataset, from)?, Some(guid), to)
+        })
     }
 
     fn destroy_dataset(
@@ -95,9 +88,7 @@ impl TargetHost for FakeHost {
 }
 
 fn named(dataset: &DatasetName, name: &PointName) -> Result<SnapshotName, Problem> {
-    dataset
-        .snapshot(name)
-        .map_err(|error| Problem::Other(error.to_string()))
+    dataset.snapshot(name).map_err(|error| Problem::Other(error.to_string()))
 }
 
 /// A stream on its way in. What arrived is looked at when it ends, whole or not; until then a real receive would only
@@ -121,9 +112,7 @@ impl Receiving<'_> {
     /// What gets through of what was sent.
     fn let_through(&self, limit: u64) -> Option<Arrived> {
         let mut arrived = wire::read(&self.bytes)?;
-        arrived
-            .blocks
-            .truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        arrived.blocks.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         arrived.is_whole = false;
         Some(arrived)
     }
@@ -131,8 +120,7 @@ impl Receiving<'_> {
     /// Whether the way has broken down by now.
     fn is_cut(&self) -> bool {
         let arrived = bytes_of(wire::read(&self.bytes).map_or(0, |arrived| arrived.blocks.len()));
-        self.cut_after
-            .is_some_and(|limit| arrived >= limit.saturating_mul(BLOCK_BYTES))
+        self.cut_after.is_some_and(|limit| arrived >= limit.saturating_mul(BLOCK_BYTES))
     }
 
     /// Applies what arrived, once.
@@ -162,21 +150,14 @@ impl Receiving<'_> {
 
     /// Whether the receive could not even begin.
     fn is_refused(&self) -> bool {
-        wire::read(&self.bytes).is_some_and(|arrived| {
-            self.host
-                .machine()
-                .check_receive(&self.spec, &arrived.header)
-                .is_err()
-        })
+        wire::read(&self.bytes)
+            .is_some_and(|arrived| self.host.machine().check_receive(&self.spec, &arrived.header).is_err())
     }
 }
 
 impl Incoming for Receiving<'_> {
     fn stream(&mut self, _cancel: &stream::Cancel) -> Result<Box<dyn stream::Target + '_>, HostError> {
-        Ok(Box::new(Pipe {
-            receiving: self,
-            is_broken: false,
-        }))
+        Ok(Box::new(Pipe { receiving: self, is_broken: false }))
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), HostError> {

@@ -34,11 +34,7 @@ fn pair() -> Pair {
         source.write("s/a", blocks).unwrap();
         source.take(&[snapshot]).unwrap();
     }
-    Pair {
-        universe,
-        source,
-        target,
-    }
+    Pair { universe, source, target }
 }
 
 fn spec(snapshot: &str, base: Option<(PointKind, &str)>) -> SendSpec {
@@ -70,22 +66,12 @@ impl Pair {
 
     fn points(&self, dataset: &str) -> Vec<String> {
         let listing = TargetHost::list(&self.target, &name("t")).unwrap();
-        let listed = listing
-            .get(&name(dataset))
-            .map(|dataset| dataset.history.clone())
-            .unwrap_or_default();
-        listed
-            .points()
-            .map(|point| format!("{}{}", point.kind.separator(), point.name))
-            .collect()
+        let listed = listing.get(&name(dataset)).map(|dataset| dataset.history.clone()).unwrap_or_default();
+        listed.points().map(|point| format!("{}{}", point.kind.separator(), point.name)).collect()
     }
 
     fn token(&self, dataset: &str) -> Option<String> {
-        TargetHost::list(&self.target, &name("t"))
-            .unwrap()
-            .get(&name(dataset))?
-            .resume_token
-            .clone()
+        TargetHost::list(&self.target, &name("t")).unwrap().get(&name(dataset))?.resume_token.clone()
     }
 }
 
@@ -109,8 +95,7 @@ fn what_arrives_is_what_was_sent() {
     pair.source.bookmark_as("s/a@1", "s/a#1").unwrap();
     pair.transfer(&spec("s/a@1", None), "t/a@1").unwrap();
     pair.source.destroy_point("s/a@1").unwrap();
-    pair.transfer(&spec("s/a@2", Some((PointKind::Bookmark, "1"))), "t/a@renamed")
-        .unwrap();
+    pair.transfer(&spec("s/a@2", Some((PointKind::Bookmark, "1"))), "t/a@renamed").unwrap();
     assert_eq!(pair.points("t/a"), ["@1", "@renamed"]);
     assert_eq!(pair.target.content("t/a@renamed"), pair.source.content("s/a@2"));
     assert_eq!(pair.target.guid("t/a@renamed"), pair.source.guid("s/a@2"));
@@ -125,26 +110,11 @@ fn a_cut_stream_goes_on_where_it_broke_off() {
     pair.target.cut_streams_after(None);
     let busy = pair.transfer(&spec("s/a@2", None), "t/a@2").unwrap_err();
     assert!(matches!(busy.problem, Problem::Busy(_)), "{busy:?}");
-    let flags = SendFlags {
-        large_block: true,
-        embed: true,
-        compress: true,
-        raw: false,
-    };
-    let at = |bytes| {
-        Some(ResumePoint {
-            object: 1,
-            offset: bytes,
-            received_bytes: bytes,
-            flags,
-        })
-    };
+    let flags = SendFlags { large_block: true, embed: true, compress: true, raw: false };
+    let at = |bytes| Some(ResumePoint { object: 1, offset: bytes, received_bytes: bytes, flags });
     let mut resumed = spec("s/a@2", None);
     resumed.resume = at(64);
-    assert!(
-        pair.transfer(&resumed, "t/a@2").is_err(),
-        "it went on at the wrong place"
-    );
+    assert!(pair.transfer(&resumed, "t/a@2").is_err(), "it went on at the wrong place");
     resumed.resume = at(128);
     pair.transfer(&resumed, "t/a@2").unwrap();
     assert_eq!(pair.target.content("t/a@2"), pair.source.content("s/a@2"));
@@ -159,24 +129,13 @@ fn an_aborted_receive_leaves_complete_snapshots_alone() {
     let token = pair.token("t/new").unwrap();
     pair.target.cut_streams_after(None);
     pair.transfer(&spec("s/a@1", None), "t/a@1").unwrap();
-    assert!(
-        pair.target.abort_receive(&name("t/new"), "1-0-0-00").is_err(),
-        "the token is another"
-    );
+    assert!(pair.target.abort_receive(&name("t/new"), "1-0-0-00").is_err(), "the token is another");
     pair.target.abort_receive(&name("t/new"), &token).unwrap();
     assert!(pair.target.datasets("t/new").is_empty());
     pair.target.cut_streams_after(Some(1));
-    assert!(
-        pair.transfer(&spec("s/a@2", Some((PointKind::Snapshot, "1"))), "t/a@2")
-            .is_err()
-    );
-    assert!(
-        matches!(pair.target.destroy_point("t/a@1"), Err(Problem::Cloned)),
-        "%recv depends on it"
-    );
-    pair.target
-        .abort_receive(&name("t/a"), &pair.token("t/a").unwrap())
-        .unwrap();
+    assert!(pair.transfer(&spec("s/a@2", Some((PointKind::Snapshot, "1"))), "t/a@2").is_err());
+    assert!(matches!(pair.target.destroy_point("t/a@1"), Err(Problem::Cloned)), "%recv depends on it");
+    pair.target.abort_receive(&name("t/a"), &pair.token("t/a").unwrap()).unwrap();
     assert_eq!(pair.points("t/a"), ["@1"]);
 }
 
@@ -187,19 +146,11 @@ fn a_crash_stops_everything_until_the_restart() {
     pair.universe.crash_at(1, Moment::After);
     SourceHost::snapshot(&pair.source, &snapshot("s/a@3")).unwrap();
     assert!(SourceHost::snapshot(&pair.source, &snapshot("s/a@4")).is_err());
-    assert!(
-        pair.source.guid("s/a@4").is_some(),
-        "it happened, but nobody learned of it"
-    );
+    assert!(pair.source.guid("s/a@4").is_some(), "it happened, but nobody learned of it");
     assert!(TargetHost::list(&pair.target, &name("t")).is_err());
     pair.universe.restart();
     assert!(TargetHost::list(&pair.target, &name("t")).is_ok());
-    let changes: Vec<_> = pair
-        .universe
-        .take_calls()
-        .into_iter()
-        .filter(|call| call.is_change)
-        .collect();
+    let changes: Vec<_> = pair.universe.take_calls().into_iter().filter(|call| call.is_change).collect();
     assert_eq!(changes.len(), 2);
 }
 

@@ -52,10 +52,8 @@ impl Packed {
         let value_at = padded(16 + name_bytes);
         let size = value_at + padded(value.len());
         let start = self.0.len();
-        self.0
-            .extend_from_slice(&i32::try_from(size).unwrap_or(i32::MAX).to_ne_bytes());
-        self.0
-            .extend_from_slice(&i16::try_from(name_bytes).unwrap_or(i16::MAX).to_ne_bytes());
+        self.0.extend_from_slice(&i32::try_from(size).unwrap_or(i32::MAX).to_ne_bytes());
+        self.0.extend_from_slice(&i16::try_from(name_bytes).unwrap_or(i16::MAX).to_ne_bytes());
         self.0.extend_from_slice(&0_i16.to_ne_bytes());
         self.0.extend_from_slice(&elements.to_ne_bytes());
         self.0.extend_from_slice(&kind.to_ne_bytes());
@@ -101,14 +99,10 @@ pub fn write_token(fields: &TokenFields) -> String {
     let packed = list.finish();
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
     // Writing into memory cannot fail; if it did, the token would be one that nobody can read.
-    let compressed = encoder
-        .write_all(&packed)
-        .and_then(|()| encoder.finish())
-        .unwrap_or_default();
+    let compressed = encoder.write_all(&packed).and_then(|()| encoder.finish()).unwrap_or_default();
     let (words, _) = compressed.as_chunks::<4>();
-    let checksum = words.iter().fold(0_u64, |sum, word| {
-        sum.wrapping_add(u64::from(u32::from_ne_bytes(*word)))
-    });
+    let checksum =
+        words.iter().fold(0_u64, |sum, word| sum.wrapping_add(u64::from(u32::from_ne_bytes(*word))));
     let mut hex = String::new();
     for byte in compressed {
         for nibble in [byte >> 4, byte & 15] {

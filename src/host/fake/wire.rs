@@ -35,24 +35,15 @@ pub(super) struct Header {
 impl Header {
     fn write(&self) -> String {
         let from = self.from.map_or_else(|| "-".to_owned(), |guid| guid.to_string());
-        let resumes_at = self
-            .resumes_at
-            .map_or_else(|| "-".to_owned(), |at| at.to_string());
-        format!(
-            "B {} {from} {} {} {resumes_at} {}\n",
-            self.to, self.is_raw, self.is_volume, self.name
-        )
+        let resumes_at = self.resumes_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        format!("B {} {from} {} {} {resumes_at} {}\n", self.to, self.is_raw, self.is_volume, self.name)
     }
 
     fn read(line: &str) -> Option<Self> {
         let mut words = line.strip_prefix("B ")?.splitn(6, ' ');
         let mut word = || words.next();
         let optional = |text: &str| {
-            if text == "-" {
-                Some(None)
-            } else {
-                text.parse().ok().map(Some)
-            }
+            if text == "-" { Some(None) } else { text.parse().ok().map(Some) }
         };
         Some(Self {
             to: Guid(word()?.parse().ok()?),
@@ -68,11 +59,7 @@ impl Header {
 /// A whole stream.
 pub(super) fn write(header: &Header, blocks: &[Block]) -> Vec<u8> {
     let mut lines = vec![header.write()];
-    lines.extend(
-        blocks
-            .iter()
-            .map(|block| format!("W {:0>BLOCK_DIGITS$}\n", block.0)),
-    );
+    lines.extend(blocks.iter().map(|block| format!("W {:0>BLOCK_DIGITS$}\n", block.0)));
     lines.push(format!("E {}\n", blocks.len()));
     lines.concat().into_bytes()
 }
@@ -91,14 +78,8 @@ pub(super) struct Arrived {
 /// Reads what has arrived of a stream; `None` where not even the header is whole.
 pub(super) fn read(bytes: &[u8]) -> Option<Arrived> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let mut lines = text
-        .split_inclusive('\n')
-        .filter_map(|line| line.strip_suffix('\n'));
-    let mut arrived = Arrived {
-        header: Header::read(lines.next()?)?,
-        blocks: Vec::new(),
-        is_whole: false,
-    };
+    let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let mut arrived = Arrived { header: Header::read(lines.next()?)?, blocks: Vec::new(), is_whole: false };
     for line in lines {
         if let Some(number) = line.strip_prefix("W ") {
             arrived.blocks.push(Block(number.parse().ok()?));
@@ -128,15 +109,9 @@ mod tests {
         let blocks = [Block(1), Block(u64::MAX)];
         let stream = write(&header, &blocks);
         let whole = read(&stream).unwrap();
-        assert_eq!(
-            (&whole.header, whole.blocks.as_slice(), whole.is_whole),
-            (&header, &blocks[..], true)
-        );
+        assert_eq!((&whole.header, whole.blocks.as_slice(), whole.is_whole), (&header, &blocks[..], true));
         for cut in 0..stream.len() {
-            assert!(
-                read(&stream[..cut]).is_none_or(|arrived| !arrived.is_whole),
-                "cut at {cut}"
-            );
+            assert!(read(&stream[..cut]).is_none_or(|arrived| !arrived.is_whole), "cut at {cut}");
         }
     }
 

@@ -52,10 +52,7 @@ impl<'a> NativeList<'a> {
     }
 
     fn number<const N: usize>(&self, bytes: &[u8], at: usize) -> Result<u64, Error> {
-        let bytes = bytes
-            .get(at..)
-            .and_then(|b| b.first_chunk::<N>())
-            .ok_or(TRUNCATED)?;
+        let bytes = bytes.get(at..).and_then(|b| b.first_chunk::<N>()).ok_or(TRUNCATED)?;
         let add = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
         Ok(match self.order {
             Order::Little => bytes.iter().rev().fold(0, add),
@@ -97,10 +94,7 @@ impl<'a> NativeList<'a> {
             Ok(TYPE_BOOLEAN) => Value::Flag,
             Ok(TYPE_UINT64) => Value::Number(self.number::<8>(value, 0)?),
             Ok(TYPE_STRING) => {
-                let text = value
-                    .split(|byte| *byte == 0)
-                    .next()
-                    .filter(|t| t.len() < value.len());
+                let text = value.split(|byte| *byte == 0).next().filter(|t| t.len() < value.len());
                 let text = text.and_then(|text| str::from_utf8(text).ok());
                 Value::Text(text.ok_or(Error::Content("a text is not a string"))?)
             }

@@ -58,10 +58,7 @@ impl Writer {
 }
 
 fn hex(data: &[u8]) -> String {
-    data.iter()
-        .flat_map(|b| [b >> 4, b & 15])
-        .filter_map(|d| char::from_digit(d.into(), 16))
-        .collect()
+    data.iter().flat_map(|b| [b >> 4, b & 15]).filter_map(|d| char::from_digit(d.into(), 16)).collect()
 }
 
 fn wrap(content: &[u8], order: Order) -> String {
@@ -85,11 +82,7 @@ fn usual(order: Order) -> Writer {
     writer.uint64("offset", 1 << 40);
     writer.uint64("bytes", 123_456_789);
     writer.uint64("toguid", u64::MAX - 1);
-    writer.pair(
-        "toname",
-        TYPE_STRING,
-        b"rpool/data/vm-100-disk-0@2026-01-31-010000\0",
-    );
+    writer.pair("toname", TYPE_STRING, b"rpool/data/vm-100-disk-0@2026-01-31-010000\0");
     writer.pair("compressok", TYPE_BOOLEAN, b"");
     writer.pair("rawok", TYPE_BOOLEAN, b"");
     writer
@@ -149,11 +142,7 @@ fn what_is_unknown_is_refused() {
     let mut writer = usual(Order::Little);
     writer.pair("toguid", TYPE_STRING, b"7\0");
     let error = ResumeToken::parse(&writer.token()).unwrap_err();
-    assert_eq!(
-        error,
-        Error::Unsupported("toguid".to_owned()),
-        "a known name of another type"
-    );
+    assert_eq!(error, Error::Unsupported("toguid".to_owned()), "a known name of another type");
 
     let mut writer = usual(Order::Little);
     writer.uint64("object", 1);
@@ -202,13 +191,7 @@ fn a_bomb_is_not_unpacked() {
     let (head, data) = bomb.rsplit_once('-').unwrap();
     let (head, _) = head.rsplit_once('-').unwrap();
     let error = ResumeToken::parse(&format!("{head}-40-{data}")).unwrap_err();
-    assert_eq!(
-        error,
-        Error::Length {
-            announced: 64,
-            found: 65
-        }
-    );
+    assert_eq!(error, Error::Length { announced: 64, found: 65 });
 }
 
 #[test]

@@ -32,16 +32,10 @@ fn policy() -> Policy {
         on_no_base: OnNoBase::Supersede,
         keep_superseded: None,
     };
-    let archive = ArchiveRules {
-        catch_up: true,
-        on_divergence: ArchiveDivergence::Stop,
-    };
+    let archive = ArchiveRules { catch_up: true, on_divergence: ArchiveDivergence::Stop };
     Policy {
         selected: Vec::new(),
-        roots: vec![SourceRoot {
-            dataset: name("rpool/data"),
-            include_root: false,
-        }],
+        roots: vec![SourceRoot { dataset: name("rpool/data"), include_root: false }],
         exclude: Vec::new(),
         name_format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
         time_zone: TimeZone::UTC,
@@ -67,11 +61,7 @@ fn dataset(full_name: &str, points: &str) -> Dataset {
     let point = |(txg, text): (u64, &str)| {
         let (name, guid) = text[1..].split_once('=').unwrap();
         Point {
-            kind: if text.starts_with('@') {
-                PointKind::Snapshot
-            } else {
-                PointKind::Bookmark
-            },
+            kind: if text.starts_with('@') { PointKind::Snapshot } else { PointKind::Bookmark },
             name: PointName::new(name).unwrap(),
             guid: Guid(guid.parse().unwrap()),
             createtxg: Txg(txg),
@@ -131,11 +121,8 @@ fn copies(inventory: &Inventory) -> Vec<CopyState> {
 
 #[test]
 fn copies_are_dated_by_guid_and_lag_is_counted_in_own_snapshots() {
-    let inventory = inventory(
-        SOURCE,
-        Some("@renamed=30 @2026-02-10-999999=99"),
-        Some("@2025-Dec=5 @2026-Jan=10"),
-    );
+    let inventory =
+        inventory(SOURCE, Some("@renamed=30 @2026-02-10-999999=99"), Some("@2025-Dec=5 @2026-Jan=10"));
     let expected = vec![
         CopyState::Copied {
             newest_common: Some(time("2026-02-09T03:00:00Z")),
@@ -155,19 +142,12 @@ fn copies_are_dated_by_guid_and_lag_is_counted_in_own_snapshots() {
 
 #[test]
 fn nothing_and_not_known_are_different_answers() {
-    let expected = vec![
-        CopyState::CouldNotAsk {
-            why: "no route".to_owned(),
-        },
-        CopyState::Nothing { is_partial: false },
-    ];
+    let expected =
+        vec![CopyState::CouldNotAsk { why: "no route".to_owned() }, CopyState::Nothing { is_partial: false }];
     assert_eq!(copies(&inventory(SOURCE, None, Some(""))), expected);
     let mut unknown = inventory(SOURCE, None, None);
     unknown.source = Answer::CouldNotAsk("no pools".to_owned());
-    assert_eq!(
-        assess(&policy(), &unknown, time("2026-02-10T05:00:00Z")),
-        Err("no pools".to_owned())
-    );
+    assert_eq!(assess(&policy(), &unknown, time("2026-02-10T05:00:00Z")), Err("no pools".to_owned()));
 }
 
 #[test]
@@ -201,26 +181,17 @@ fn ages_are_judged_by_the_thresholds() {
     assert_eq!(complaints(&good, "2026-02-10T05:00:00Z"), Vec::<String>::new());
     assert_eq!(
         complaints(&good, "2026-02-11T06:00:00Z"),
-        [
-            "Warning source: newest snapshot is 27 h old",
-            "Warning nfs8: newest backup is 27 h old"
-        ]
+        ["Warning source: newest snapshot is 27 h old", "Warning nfs8: newest backup is 27 h old"]
     );
     let behind = inventory(SOURCE, Some("@a=20"), Some("@2026-Feb=20"));
-    assert_eq!(
-        complaints(&behind, "2026-02-10T06:00:00Z"),
-        ["Critical nfs8: newest backup is 51 h old"]
-    );
+    assert_eq!(complaints(&behind, "2026-02-10T06:00:00Z"), ["Critical nfs8: newest backup is 51 h old"]);
     let parted = inventory(SOURCE, Some("@a=77"), Some("@2026-Feb=20"));
     assert_eq!(
         complaints(&parted, "2026-02-10T06:00:00Z"),
         ["Critical nfs8: no backup that the source still knows"]
     );
     let unknown = inventory(SOURCE, None, Some("@2026-Feb=20"));
-    assert_eq!(
-        complaints(&unknown, "2026-02-10T06:00:00Z"),
-        ["Critical nfs8: could not be asked: no route"]
-    );
+    assert_eq!(complaints(&unknown, "2026-02-10T06:00:00Z"), ["Critical nfs8: could not be asked: no route"]);
 }
 
 #[test]
@@ -232,32 +203,20 @@ fn a_missing_month_is_said_after_its_grace_and_never_of_a_new_installation() {
     );
     let source = "@2026-02-03-030000=40";
     assert_eq!(
-        complaints(
-            &inventory(source, Some("@a=40"), Some("@2026-Jan=10")),
-            "2026-02-03T05:00:00Z"
-        ),
+        complaints(&inventory(source, Some("@a=40"), Some("@2026-Jan=10")), "2026-02-03T05:00:00Z"),
         Vec::<String>::new()
     );
     assert_eq!(
-        complaints(
-            &inventory(source, Some("@a=40"), Some("")),
-            "2026-02-04T03:00:00Z"
-        ),
+        complaints(&inventory(source, Some("@a=40"), Some("")), "2026-02-04T03:00:00Z"),
         Vec::<String>::new(),
         "new in February, so March is its first"
     );
     assert_eq!(
-        complaints(
-            &inventory(SOURCE, Some("@a=40"), Some("@2025-Dec=7")),
-            "2026-02-10T05:00:00Z"
-        ),
+        complaints(&inventory(SOURCE, Some("@a=40"), Some("@2025-Dec=7")), "2026-02-10T05:00:00Z"),
         ["Critical nfs9: the newest archive is 2025-Dec"]
     );
     assert_eq!(
-        complaints(
-            &inventory(SOURCE, Some("@a=40"), Some("")),
-            "2026-02-10T05:00:00Z"
-        ),
+        complaints(&inventory(SOURCE, Some("@a=40"), Some("")), "2026-02-10T05:00:00Z"),
         ["Critical nfs9: no archive"]
     );
 }

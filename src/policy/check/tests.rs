@@ -29,19 +29,13 @@ fn the_example_says_what_it_shows() {
     assert_eq!(policy.keep_bookmarks, None);
     assert_eq!(policy.time_zone.iana_name(), Some("Europe/Berlin"));
     assert_eq!(policy.exclude.first().unwrap().as_str(), "rpool/data/vm-9*");
-    let [backup, archive] = policy.targets.as_slice() else {
-        panic!()
-    };
+    let [backup, archive] = policy.targets.as_slice() else { panic!() };
     assert_eq!(backup.address.to_string(), "root@nfs8");
-    let TargetKind::Backup(rules) = &backup.kind else {
-        panic!()
-    };
+    let TargetKind::Backup(rules) = &backup.kind else { panic!() };
     assert_eq!((rules.keep.last, rules.keep.yearly), (Some(7), Some(3)));
     assert_eq!(rules.keep_superseded, Some(SignedDuration::from_hours(90 * 24)));
     assert_eq!(archive.name, TargetName("nfs9".to_owned()));
-    let TargetKind::Archive(rules) = &archive.kind else {
-        panic!()
-    };
+    let TargetKind::Archive(rules) = &archive.kind else { panic!() };
     assert!(rules.catch_up);
 }
 
@@ -52,41 +46,21 @@ fn what_the_example_comments_out_is_valid_too() {
         line.strip_prefix("# ")
             .is_some_and(|l| l.contains(" = ") && l.starts_with(|c: char| c.is_ascii_lowercase()))
     };
-    let full: Vec<&str> = EXAMPLE
-        .lines()
-        .map(|line| {
-            if is_key(line) {
-                line.trim_start_matches("# ")
-            } else {
-                line
-            }
-        })
-        .collect();
+    let full: Vec<&str> =
+        EXAMPLE.lines().map(|line| if is_key(line) { line.trim_start_matches("# ") } else { line }).collect();
     let policy = parse(&full.join("\n"));
     assert_eq!(policy.keep_bookmarks, Some(200));
     assert_eq!(policy.transfer.rate, Some(ByteCount(400 << 20)));
     assert_eq!(policy.keep_local.daily, Some(7));
-    let Address::Ssh { port, config, .. } = &policy.targets.first().unwrap().address else {
-        panic!()
-    };
-    assert_eq!(
-        (*port, config.as_deref()),
-        (Some(22), Some(std::path::Path::new("/etc/zhaul/ssh_config")))
-    );
+    let Address::Ssh { port, config, .. } = &policy.targets.first().unwrap().address else { panic!() };
+    assert_eq!((*port, config.as_deref()), (Some(22), Some(std::path::Path::new("/etc/zhaul/ssh_config"))));
 }
 
 #[test]
 fn the_example_shows_every_key() {
     // The reader itself lists the keys that it knows.
     let mut keys = BTreeSet::new();
-    for section in [
-        "",
-        "[source]\n",
-        "[bookmarks]\n",
-        "[transfer]\n",
-        "[[backup]]\n",
-        "[[archive]]\n",
-    ] {
+    for section in ["", "[source]\n", "[bookmarks]\n", "[transfer]\n", "[[backup]]\n", "[[archive]]\n"] {
         let unknown = toml::from_str::<PolicyFile>(&format!("{section}zzz = 1\n")).unwrap_err();
         let known = unknown.message().split('`').skip(1).step_by(2).skip(1);
         keys.extend(known.map(|key| key.replace('_', "-")));
@@ -108,10 +82,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert!(policy.targets.is_empty(), "a policy may only snapshot and prune");
     assert_eq!(policy.keep_local, KeepRules::last(15));
     assert_eq!(policy.name_format.to_string(), NameFormat::DEFAULT);
-    assert_eq!(
-        policy.guest_config.as_deref(),
-        Some(std::path::Path::new("/etc/pve"))
-    );
+    assert_eq!(policy.guest_config.as_deref(), Some(std::path::Path::new("/etc/pve")));
     assert_eq!(policy.transfer.jobs, 2);
     let policy = parse(&format!(
         "{MINIMAL}guest-config = \"\"\nkeep-daily = 3\n[[backup]]\nhost = \"local\"\ndataset = \"tank/b\"\n"
@@ -119,18 +90,10 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!(policy.guest_config, None);
     assert_eq!((policy.keep_local.last, policy.keep_local.daily), (None, Some(3)));
     let backup = policy.targets.first().unwrap();
-    assert_eq!(
-        (backup.name.to_string().as_str(), &backup.address),
-        ("local", &Address::Local)
-    );
-    let TargetKind::Backup(rules) = &backup.kind else {
-        panic!()
-    };
+    assert_eq!((backup.name.to_string().as_str(), &backup.address), ("local", &Address::Local));
+    let TargetKind::Backup(rules) = &backup.kind else { panic!() };
     assert!(rules.keep.is_empty());
-    assert_eq!(
-        (rules.on_divergence, rules.on_no_base),
-        (BackupDivergence::Remove, OnNoBase::Supersede)
-    );
+    assert_eq!((rules.on_divergence, rules.on_no_base), (BackupDivergence::Remove, OnNoBase::Supersede));
 }
 
 #[test]
@@ -141,18 +104,10 @@ fn the_first_spelling_with_underscores_is_understood() {
     ));
     assert!(policy.roots.first().unwrap().include_root);
     let kinds: Vec<&TargetKind> = policy.targets.iter().map(|target| &target.kind).collect();
-    let [TargetKind::Backup(backup), TargetKind::Archive(archive)] = kinds.as_slice() else {
-        panic!()
-    };
-    assert_eq!(
-        (backup.on_divergence, backup.on_no_base),
-        (BackupDivergence::Stop, OnNoBase::Stop)
-    );
+    let [TargetKind::Backup(backup), TargetKind::Archive(archive)] = kinds.as_slice() else { panic!() };
+    assert_eq!((backup.on_divergence, backup.on_no_base), (BackupDivergence::Stop, OnNoBase::Stop));
     assert_eq!(backup.keep_superseded, None);
-    assert_eq!(
-        (archive.catch_up, archive.on_divergence),
-        (false, ArchiveDivergence::Branch)
-    );
+    assert_eq!((archive.catch_up, archive.on_divergence), (false, ArchiveDivergence::Branch));
 }
 
 #[test]
@@ -187,14 +142,8 @@ fn wrong_values_are_refused() {
     let source = |line: &str| format!("{MINIMAL}{line}\n");
     let cases = [
         (source("keep-last = -1"), "zhaul.toml:3: keep-last: -1 is not"),
-        (
-            source("keep-last = 99999999999"),
-            "zhaul.toml:3: keep-last: 99999999999 is not",
-        ),
-        (
-            source("keep-last = 99999999999999999999"),
-            "zhaul.toml:3: keep-last: ",
-        ),
+        (source("keep-last = 99999999999"), "zhaul.toml:3: keep-last: 99999999999 is not"),
+        (source("keep-last = 99999999999999999999"), "zhaul.toml:3: keep-last: "),
         (
             source("keep-last = \"15\""),
             "zhaul.toml:3: keep-last: invalid type: string \"15\", expected a whole number",
@@ -205,36 +154,18 @@ fn wrong_values_are_refused() {
             source("exclude = [\"rpool/*\"]"),
             "zhaul.toml:3: exclude: \"rpool/*\" leaves out the whole of rpool/data",
         ),
-        (
-            source("guest-config = \"~/pve\""),
-            "zhaul.toml:3: guest-config: \"~/pve\" is not an absolute path",
-        ),
+        (source("guest-config = \"~/pve\""), "zhaul.toml:3: guest-config: \"~/pve\" is not an absolute path"),
         (source("datasets = []"), "zhaul.toml:3: datasets: duplicate key"),
         (source("[bookmarks]\nkeep = 0"), "zhaul.toml:4: keep: 0"),
         (source("nonsense"), "zhaul.toml:3: "),
-        (
-            source("[sorce]\nx = 1"),
-            "zhaul.toml:3: sorce: there is no such key; did you mean source?",
-        ),
+        (source("[sorce]\nx = 1"), "zhaul.toml:3: sorce: there is no such key; did you mean source?"),
         (format!("name = \"%Y\"\n{MINIMAL}"), "zhaul.toml:1: name: "),
         (format!("lock = \"x\"\n{MINIMAL}"), "zhaul.toml:1: lock: "),
-        (
-            transfer("jobs = 0"),
-            "zhaul.toml:4: jobs: 0 is not between 1 and 64",
-        ),
-        (
-            transfer("buffer = \"1MiB\""),
-            "zhaul.toml:4: buffer: 1.00 MiB is not between",
-        ),
-        (
-            transfer("buffer = \"lots\""),
-            "zhaul.toml:4: buffer: \"lots\" is not a size",
-        ),
+        (transfer("jobs = 0"), "zhaul.toml:4: jobs: 0 is not between 1 and 64"),
+        (transfer("buffer = \"1MiB\""), "zhaul.toml:4: buffer: 1.00 MiB is not between"),
+        (transfer("buffer = \"lots\""), "zhaul.toml:4: buffer: \"lots\" is not a size"),
         (transfer("rate = \"400\""), "zhaul.toml:4: rate: 400 B a second"),
-        (
-            transfer("stall-limit = \"10m\""),
-            "zhaul.toml:4: stall-limit: the unit of \"10m\" could be",
-        ),
+        (transfer("stall-limit = \"10m\""), "zhaul.toml:4: stall-limit: the unit of \"10m\" could be"),
         (transfer("stall-limit = \"0s\""), "zhaul.toml:4: stall-limit: "),
         (backup("port = 0"), "zhaul.toml:6: port: 0"),
         (backup("port = 65536"), "zhaul.toml:6: port: 65536"),
@@ -245,22 +176,13 @@ fn wrong_values_are_refused() {
             backup("on-divergence = \"branch\""),
             "zhaul.toml:6: on-divergence: \"branch\" means nothing here; write \"remove\" or \"stop\"",
         ),
-        (
-            backup("keep-superseded = \"never\""),
-            "zhaul.toml:6: keep-superseded: ",
-        ),
+        (backup("keep-superseded = \"never\""), "zhaul.toml:6: keep-superseded: "),
         (
             backup("keep-dayly = 1"),
             "zhaul.toml:6: keep-dayly: there is no such key; did you mean keep-daily?",
         ),
-        (
-            source("[[backup]]\ndataset = \"tank/b\""),
-            "zhaul.toml:3: [[backup]]: it has no host",
-        ),
-        (
-            source("[[archive]]\nhost = \"b\""),
-            "zhaul.toml:3: [[archive]]: it has no dataset",
-        ),
+        (source("[[backup]]\ndataset = \"tank/b\""), "zhaul.toml:3: [[backup]]: it has no host"),
+        (source("[[archive]]\nhost = \"b\""), "zhaul.toml:3: [[archive]]: it has no dataset"),
         (
             source("[[backup]]\nhost = \"-oX\"\ndataset = \"tank/b\""),
             "zhaul.toml:4: host: the host \"-oX\" starts with '-'",
@@ -269,18 +191,9 @@ fn wrong_values_are_refused() {
             source("[[backup]]\nhost = \"local\"\nport = 1\ndataset = \"tank/b\""),
             "zhaul.toml:5: port: this machine",
         ),
-        (
-            String::new(),
-            "zhaul.toml:1: [source]: it is missing; add datasets",
-        ),
-        (
-            "[source]\n".to_owned(),
-            "zhaul.toml:1: [source]: it names no datasets",
-        ),
-        (
-            "[source]\ndatasets = []\n".to_owned(),
-            "zhaul.toml:2: datasets: the list is empty",
-        ),
+        (String::new(), "zhaul.toml:1: [source]: it is missing; add datasets"),
+        ("[source]\n".to_owned(), "zhaul.toml:1: [source]: it names no datasets"),
+        ("[source]\ndatasets = []\n".to_owned(), "zhaul.toml:2: datasets: the list is empty"),
     ];
     let mut wrong = Vec::new();
     for (text, expected) in cases {
@@ -300,26 +213,14 @@ fn nothing_is_its_own_backup_and_no_two_share_a_place() {
         |host: &str, dataset: &str| format!("[[backup]]\nhost = \"{host}\"\ndataset = \"{dataset}\"\n");
     let data = roots("\"rpool/data\"");
     let cases = [
-        (
-            roots("\"a/b\", \"a/b\""),
-            "zhaul.toml:2: datasets: a/b is listed twice",
-        ),
-        (
-            roots("\"a/b\", \"a\""),
-            "zhaul.toml:2: datasets: a/b lies below a",
-        ),
-        (
-            roots("\"a\", \"a/b\""),
-            "zhaul.toml:2: datasets: a/b lies below a",
-        ),
+        (roots("\"a/b\", \"a/b\""), "zhaul.toml:2: datasets: a/b is listed twice"),
+        (roots("\"a/b\", \"a\""), "zhaul.toml:2: datasets: a/b lies below a"),
+        (roots("\"a\", \"a/b\""), "zhaul.toml:2: datasets: a/b lies below a"),
         (
             data.clone() + &target("local", "rpool/data/copies"),
             "zhaul.toml:5: dataset: the copies in rpool/data/copies would",
         ),
-        (
-            data.clone() + &target("local", "rpool/data"),
-            "zhaul.toml:5: dataset: the copies",
-        ),
+        (data.clone() + &target("local", "rpool/data"), "zhaul.toml:5: dataset: the copies"),
         (
             data.clone() + &target("local", "rpool"),
             "zhaul.toml:5: dataset: the source rpool/data lies within rpool",
@@ -335,17 +236,10 @@ fn nothing_is_its_own_backup_and_no_two_share_a_place() {
     ];
     for (text, expected) in cases {
         let error = error(&text);
-        assert!(
-            error.starts_with(expected),
-            "got:      {error}\nexpected: {expected}"
-        );
+        assert!(error.starts_with(expected), "got:      {error}\nexpected: {expected}");
     }
     let ports = target("a", "t/b") + &target("a", "t/b") + "name = \"other\"\nport = 2222\n";
-    assert_eq!(
-        parse(&(data.clone() + &ports)).targets.len(),
-        2,
-        "another port is another machine"
-    );
+    assert_eq!(parse(&(data.clone() + &ports)).targets.len(), 2, "another port is another machine");
     parse(&(data + &target("nfs8", "rpool/data")));
 }
 

@@ -54,15 +54,9 @@ impl Checker<'_> {
         let line = self.text.lines().nth(self.line(at.start) - 1).unwrap_or_default();
         let key = line.split_once('=').map_or("TOML", |(key, _)| key.trim());
         let what = message.lines().collect::<Vec<_>>().join(", ");
-        let what = what
-            .replace("expected i64", "expected a whole number")
-            .replace("TOML parse error", "not TOML");
-        self.error(
-            key,
-            &at,
-            what,
-            "`zhaul config example` shows every key and the form of its value",
-        )
+        let what =
+            what.replace("expected i64", "expected a whole number").replace("TOML parse error", "not TOML");
+        self.error(key, &at, what, "`zhaul config example` shows every key and the form of its value")
     }
 
     pub(super) fn dataset(&self, key: &str, name: &Spanned<String>) -> Checked<DatasetName> {
@@ -119,12 +113,7 @@ impl Checker<'_> {
     pub(super) fn size(&self, key: &str, value: &Spanned<String>, text: &str) -> Checked<ByteCount> {
         text.parse().map_err(|_| {
             let what = format!("{:?} is not a size", value.get_ref());
-            self.error(
-                key,
-                &value.span(),
-                what,
-                "write a number and a unit, for example \"256MiB\"",
-            )
+            self.error(key, &value.span(), what, "write a number and a unit, for example \"256MiB\"")
         })
     }
 

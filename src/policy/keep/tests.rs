@@ -62,48 +62,24 @@ fn each_rule_keeps_the_newest_of_its_newest_periods() {
     ];
     let cases: [(&str, &[&str]); 9] = [
         ("last=1", &["2026-02-02T23:00 last 1/1"]),
-        (
-            "last=2",
-            &["2026-02-02T23:00 last 1/2", "2026-02-01T09:10 last 2/2"],
-        ),
+        ("last=2", &["2026-02-02T23:00 last 1/2", "2026-02-01T09:10 last 2/2"]),
         (
             "hourly=3",
-            &[
-                "2026-02-02T23:00 hourly 1/3",
-                "2026-02-01T09:10 hourly 2/3",
-                "2026-02-01T08:30 hourly 3/3",
-            ],
+            &["2026-02-02T23:00 hourly 1/3", "2026-02-01T09:10 hourly 2/3", "2026-02-01T08:30 hourly 3/3"],
         ),
         (
             "daily=3",
-            &[
-                "2026-02-02T23:00 daily 1/3",
-                "2026-02-01T09:10 daily 2/3",
-                "2026-01-30T12:00 daily 3/3",
-            ],
+            &["2026-02-02T23:00 daily 1/3", "2026-02-01T09:10 daily 2/3", "2026-01-30T12:00 daily 3/3"],
         ),
-        (
-            "weekly=2",
-            &["2026-02-02T23:00 weekly 1/2", "2026-02-01T09:10 weekly 2/2"],
-        ),
-        (
-            "monthly=5",
-            &["2026-02-02T23:00 monthly 1/5", "2026-01-30T12:00 monthly 2/5"],
-        ),
+        ("weekly=2", &["2026-02-02T23:00 weekly 1/2", "2026-02-01T09:10 weekly 2/2"]),
+        ("monthly=5", &["2026-02-02T23:00 monthly 1/5", "2026-01-30T12:00 monthly 2/5"]),
         ("yearly=1", &["2026-02-02T23:00 yearly 1/1"]),
         // The day of the 2nd is covered by `last` and does not count against `daily`.
-        (
-            "last=1 daily=1",
-            &["2026-02-02T23:00 last 1/1", "2026-02-01T09:10 daily 1/1"],
-        ),
+        ("last=1 daily=1", &["2026-02-02T23:00 last 1/1", "2026-02-01T09:10 daily 1/1"]),
         // The week of 1 February keeps only the 1st, and the 30th that it passes over is lost to `monthly` too.
         (
             "weekly=2 monthly=1",
-            &[
-                "2026-02-02T23:00 weekly 1/2",
-                "2026-02-01T09:10 weekly 2/2",
-                "2026-01-01T12:00 monthly 1/1",
-            ],
+            &["2026-02-02T23:00 weekly 1/2", "2026-02-01T09:10 weekly 2/2", "2026-01-01T12:00 monthly 1/1"],
         ),
     ];
     for (rules, expected) in cases {
@@ -125,34 +101,18 @@ fn keep_last_is_exact_and_counts_ties() {
 #[test]
 fn days_follow_the_zone_and_its_clock_changes() {
     // 23:30 UTC is the next day in Berlin.
-    let times = [
-        "2026-03-28T22:30:00Z",
-        "2026-03-28T23:30:00Z",
-        "2026-03-29T21:30:00Z",
-        "2026-03-29T22:30:00Z",
-    ];
+    let times =
+        ["2026-03-28T22:30:00Z", "2026-03-28T23:30:00Z", "2026-03-29T21:30:00Z", "2026-03-29T22:30:00Z"];
     assert_eq!(
         kept("daily=9", &times, &berlin()),
-        [
-            "2026-03-29T22:30 daily 1/9",
-            "2026-03-29T21:30 daily 2/9",
-            "2026-03-28T22:30 daily 3/9"
-        ]
+        ["2026-03-29T22:30 daily 1/9", "2026-03-29T21:30 daily 2/9", "2026-03-28T22:30 daily 3/9"]
     );
     // The hour from 2 to 3 happens twice on 25 October and is one hour; on 29 March it does not happen.
-    let autumn = [
-        "2026-10-24T23:59:00Z",
-        "2026-10-25T00:30:00Z",
-        "2026-10-25T01:15:00Z",
-        "2026-10-25T02:00:00Z",
-    ];
+    let autumn =
+        ["2026-10-24T23:59:00Z", "2026-10-25T00:30:00Z", "2026-10-25T01:15:00Z", "2026-10-25T02:00:00Z"];
     assert_eq!(
         kept("hourly=9", &autumn, &berlin()),
-        [
-            "2026-10-25T02:00 hourly 1/9",
-            "2026-10-25T01:15 hourly 2/9",
-            "2026-10-24T23:59 hourly 3/9"
-        ]
+        ["2026-10-25T02:00 hourly 1/9", "2026-10-25T01:15 hourly 2/9", "2026-10-24T23:59 hourly 3/9"]
     );
     let spring = ["2026-03-29T00:59:00Z", "2026-03-29T01:00:00Z"];
     assert_eq!(kept("hourly=9", &spring, &berlin()).len(), 2);
@@ -161,30 +121,18 @@ fn days_follow_the_zone_and_its_clock_changes() {
 #[test]
 fn iso_weeks_run_over_new_year() {
     // 2026-W53 runs from Monday 28 December 2026 to Sunday 3 January 2027.
-    let times = [
-        "2026-12-27T12:00:00Z",
-        "2026-12-28T12:00:00Z",
-        "2027-01-03T12:00:00Z",
-        "2027-01-04T12:00:00Z",
-    ];
+    let times =
+        ["2026-12-27T12:00:00Z", "2026-12-28T12:00:00Z", "2027-01-03T12:00:00Z", "2027-01-04T12:00:00Z"];
     assert_eq!(
         kept("weekly=9", &times, &TimeZone::UTC),
-        [
-            "2027-01-04T12:00 weekly 1/9",
-            "2027-01-03T12:00 weekly 2/9",
-            "2026-12-27T12:00 weekly 3/9"
-        ]
+        ["2027-01-04T12:00 weekly 1/9", "2027-01-03T12:00 weekly 2/9", "2026-12-27T12:00 weekly 3/9"]
     );
 }
 
 #[test]
 fn snapshots_of_the_future_stay_and_use_up_nothing() {
-    let times = [
-        "2036-01-01T00:00:00Z",
-        "2026-01-03T12:00:00Z",
-        "2026-01-02T00:00:00Z",
-        "2026-01-01T00:00:00Z",
-    ];
+    let times =
+        ["2036-01-01T00:00:00Z", "2026-01-03T12:00:00Z", "2026-01-02T00:00:00Z", "2026-01-01T00:00:00Z"];
     let times = times.map(at);
     let selected = rules("last=1 daily=1").select(&times, &TimeZone::UTC, at("2026-01-03T12:00:00Z"));
     let words: Vec<Option<&str>> = selected.iter().map(|k| k.map(|k| k.rule)).collect();
@@ -213,16 +161,10 @@ fn proxmox(rules: KeepRules, times: &[Timestamp], zone: &TimeZone) -> Vec<bool> 
     let week = |d: Date| format!("{}/{}", d.iso_week_date().year(), d.iso_week_date().week());
     let names: [(Option<u32>, PeriodName); 6] = [
         (rules.last, Box::new(|place, _| place.to_string())),
-        (
-            rules.hourly,
-            Box::new(|_, t| format!("{}/{}", date(t), zone.to_datetime(t).hour())),
-        ),
+        (rules.hourly, Box::new(|_, t| format!("{}/{}", date(t), zone.to_datetime(t).hour()))),
         (rules.daily, Box::new(|_, t| date(t).to_string())),
         (rules.weekly, Box::new(|_, t| week(date(t)))),
-        (
-            rules.monthly,
-            Box::new(|_, t| format!("{}/{}", date(t).year(), date(t).month())),
-        ),
+        (rules.monthly, Box::new(|_, t| format!("{}/{}", date(t).year(), date(t).month()))),
         (rules.yearly, Box::new(|_, t| date(t).year().to_string())),
     ];
     let mut marks: Vec<Option<bool>> = vec![None; times.len()];
@@ -260,14 +202,7 @@ fn any_count() -> impl Strategy<Value = Option<u32>> {
 }
 
 fn any_rules() -> impl Strategy<Value = KeepRules> {
-    let counts = (
-        any_count(),
-        any_count(),
-        any_count(),
-        any_count(),
-        any_count(),
-        any_count(),
-    );
+    let counts = (any_count(), any_count(), any_count(), any_count(), any_count(), any_count());
     counts.prop_map(|(last, hourly, daily, weekly, monthly, yearly)| KeepRules {
         last,
         hourly,
@@ -280,12 +215,7 @@ fn any_rules() -> impl Strategy<Value = KeepRules> {
 
 /// Steps from a quarter of an hour to weeks back from the end of 2026, so that every kind of border is met.
 fn any_times() -> impl Strategy<Value = Vec<Timestamp>> {
-    let step = prop_oneof![
-        Just(0_i64),
-        900..7200_i64,
-        20_000..100_000_i64,
-        300_000..4_000_000_i64
-    ];
+    let step = prop_oneof![Just(0_i64), 900..7200_i64, 20_000..100_000_i64, 300_000..4_000_000_i64];
     proptest::collection::vec(step, 0..60).prop_map(|steps| {
         let mut second = at("2027-01-03T23:10:00Z").as_second();
         let stamp = |step: i64| {
@@ -362,9 +292,7 @@ proptest! {
 #[test]
 fn a_million_snapshots_are_quick() {
     let start = at("2026-12-31T00:00:00Z").as_second();
-    let times: Vec<Timestamp> = (0..500)
-        .map(|n| Timestamp::from_second(start - n * 3600).unwrap())
-        .collect();
+    let times: Vec<Timestamp> = (0..500).map(|n| Timestamp::from_second(start - n * 3600).unwrap()).collect();
     let rules = rules("last=3 hourly=24 daily=14 weekly=8 monthly=12 yearly=3");
     let clock = std::time::Instant::now();
     for _ in 0..2000 {

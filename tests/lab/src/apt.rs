@@ -40,13 +40,7 @@ impl Apt {
             )
         })?;
         let dir = cache.dir("apt")?;
-        for part in [
-            "state/lists/partial",
-            "cache/archives/partial",
-            "etc",
-            "empty",
-            "deb",
-        ] {
+        for part in ["state/lists/partial", "cache/archives/partial", "etc", "empty", "deb"] {
             fs::create_dir_all(dir.join(part))?;
         }
         let apt = Self { dir, codename };
@@ -61,22 +55,14 @@ impl Apt {
 
     fn fresh(&self) -> bool {
         let stamp = fs::metadata(self.dir.join("stamp")).and_then(|meta| meta.modified());
-        stamp.is_ok_and(|time| {
-            SystemTime::now()
-                .duration_since(time)
-                .is_ok_and(|age| age < FRESH)
-        })
+        stamp.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age < FRESH))
     }
 
     fn update(&self) -> Result<()> {
         say::line("apt: fetching package lists into the cache (the machine's own are left alone)");
         let log = self.dir.join("update.log");
         // A suite that this archive does not carry makes apt-get fail although all others are there: the lookups tell.
-        if let Err(error) = step::run(
-            "apt: update",
-            &log,
-            self.command("apt-get").args(["-q", "update"]),
-        ) {
+        if let Err(error) = step::run("apt: update", &log, self.command("apt-get").args(["-q", "update"])) {
             say::line(format_args!("apt: not every suite could be read: {error:#}"));
         }
         fs::write(self.dir.join("stamp"), "")?;
@@ -92,36 +78,33 @@ impl Apt {
 
     fn options(&self, command: &mut Command) {
         let dir = self.dir.display();
-        command
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("LC_ALL", "C")
-            .args([
-                "-o",
-                &format!("Dir::State={dir}/state"),
-                "-o",
-                "Dir::State::status=/var/lib/dpkg/status",
-                "-o",
-                &format!("Dir::Cache={dir}/cache"),
-                "-o",
-                "Dir::Etc::sourcelist=/dev/null",
-                "-o",
-                &format!("Dir::Etc::sourceparts={dir}/etc"),
-                "-o",
-                "Dir::Etc::preferences=/dev/null",
-                "-o",
-                &format!("Dir::Etc::preferencesparts={dir}/empty"),
-                "-o",
-                "Acquire::Languages=none",
-                "-o",
-                "Acquire::Retries=3",
-                "-o",
-                "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
-                "-o",
-                "APT::Sandbox::User=root",
-                // Hooks of the machine's configuration are for its own state.
-                "-o",
-                "APT::Update::Post-Invoke-Success::=true",
-            ]);
+        command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C").args([
+            "-o",
+            &format!("Dir::State={dir}/state"),
+            "-o",
+            "Dir::State::status=/var/lib/dpkg/status",
+            "-o",
+            &format!("Dir::Cache={dir}/cache"),
+            "-o",
+            "Dir::Etc::sourcelist=/dev/null",
+            "-o",
+            &format!("Dir::Etc::sourceparts={dir}/etc"),
+            "-o",
+            "Dir::Etc::preferences=/dev/null",
+            "-o",
+            &format!("Dir::Etc::preferencesparts={dir}/empty"),
+            "-o",
+            "Acquire::Languages=none",
+            "-o",
+            "Acquire::Retries=3",
+            "-o",
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+            "-o",
+            "APT::Sandbox::User=root",
+            // Hooks of the machine's configuration are for its own state.
+            "-o",
+            "APT::Update::Post-Invoke-Success::=true",
+        ]);
     }
 
     /// The newest version of `package` in `suite`, if that suite has it.
@@ -155,9 +138,7 @@ impl Apt {
         step::run(
             &wanted,
             log,
-            self.command("apt-get")
-                .args(["-q", "download", &wanted])
-                .current_dir(&work),
+            self.command("apt-get").args(["-q", "download", &wanted]).current_dir(&work),
         )?;
         unpack_all(&work, log, into)?;
         self.empty_deb_dir()?;
@@ -170,17 +151,8 @@ impl Apt {
         let work = self.empty_deb_dir()?;
         fs::create_dir_all(work.join("partial"))?;
         let mut command = self.command("apt-get");
-        command.args([
-            "-q",
-            "-y",
-            "--no-install-recommends",
-            "--download-only",
-            "-o",
-            "Debug::NoLocking=1",
-        ]);
-        command
-            .arg("-o")
-            .arg(format!("Dir::Cache::archives={}", work.display()));
+        command.args(["-q", "-y", "--no-install-recommends", "--download-only", "-o", "Debug::NoLocking=1"]);
+        command.arg("-o").arg(format!("Dir::Cache::archives={}", work.display()));
         command.arg("install").args(packages);
         step::run("packages: download", log, &mut command)?;
         let count = unpack_all(&work, log, into)?;
@@ -204,20 +176,10 @@ impl Apt {
         };
         self.options(&mut command);
         command
-            .args([
-                "-q",
-                "-y",
-                "--no-install-recommends",
-                "-o",
-                "DPkg::Lock::Timeout=300",
-                "install",
-            ])
+            .args(["-q", "-y", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300", "install"])
             .args(packages);
         step::run("packages: install", log, &mut command).with_context(|| {
-            format!(
-                "install them by hand and try again: apt-get install {}",
-                packages.join(" ")
-            )
+            format!("install them by hand and try again: apt-get install {}", packages.join(" "))
         })
     }
 
@@ -241,14 +203,10 @@ fn unpack_all(debs: &Path, log: &Path, into: &Path) -> Result<usize> {
 /// The codename of a Debian release from the text of os-release.
 fn codename(os_release: &str) -> Option<String> {
     let field = |name: &str| {
-        let line = os_release
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        let line = os_release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
         line.map(|value| value.trim_matches('"').to_owned())
     };
-    field("ID")
-        .filter(|id| id == "debian")
-        .and(field("VERSION_CODENAME"))
+    field("ID").filter(|id| id == "debian").and(field("VERSION_CODENAME"))
 }
 
 /// The newest version in `suite` from `apt-cache madison` (` package | version | uri suite/component arch Packages`, newest first).
@@ -257,10 +215,7 @@ fn madison(text: &str, suite: &str) -> Option<String> {
         let mut fields = line.split('|').map(str::trim);
         let version = fields.nth(1)?;
         let place = fields.next()?.split_whitespace().nth(1)?;
-        place
-            .strip_prefix(suite)?
-            .starts_with('/')
-            .then(|| version.to_owned())
+        place.strip_prefix(suite)?.starts_with('/').then(|| version.to_owned())
     })
 }
 
@@ -273,10 +228,7 @@ mod tests {
         let text = " zfs-dkms | 2.4.4-1~bpo13+1 | http://x/debian trixie-backports/contrib amd64 Packages\n \
             zfs-dkms | 2.3.2-2~bpo12+2 | http://x/debian bookworm-backports/contrib amd64 Packages\n \
             zfs-dkms | 2.1.11-1 | http://x/debian bookworm/contrib amd64 Packages\n";
-        assert_eq!(
-            madison(text, "bookworm-backports").as_deref(),
-            Some("2.3.2-2~bpo12+2")
-        );
+        assert_eq!(madison(text, "bookworm-backports").as_deref(), Some("2.3.2-2~bpo12+2"));
         assert_eq!(madison(text, "bookworm").as_deref(), Some("2.1.11-1"));
         assert_eq!(madison(text, "forky"), None);
     }

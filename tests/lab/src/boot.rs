@@ -55,11 +55,7 @@ pub(crate) fn run(lab: &Lab, runs: &Path, options: &Options, job: &Job) -> Resul
     let memory = memory(options)?;
     let dir = RunDir::make(runs, options, job)?;
     dir.write_uml(lab, options, job)?;
-    let terminal = if job.interactive {
-        Some(Terminal::save()?)
-    } else {
-        None
-    };
+    let terminal = if job.interactive { Some(Terminal::save()?) } else { None };
     let mut uml = Uml::start(lab, &dir, options, job, &memory)?;
     let deadline = options.limit.map(|limit| Instant::now() + limit);
     let ended = uml.wait(deadline)?;
@@ -67,9 +63,8 @@ pub(crate) fn run(lab: &Lab, runs: &Path, options: &Options, job: &Job) -> Resul
     drop(terminal);
     dir.keep_log(&log);
     let late = std::fs::read_to_string(dir.path.join("dmesg")).unwrap_or_default();
-    let status = std::fs::read_to_string(dir.path.join("status"))
-        .ok()
-        .and_then(|text| text.trim().parse::<u8>().ok());
+    let status =
+        std::fs::read_to_string(dir.path.join("status")).ok().and_then(|text| text.trim().parse::<u8>().ok());
     let troubled = trouble || late.lines().any(is_trouble);
     let status = match (ended, troubled, status) {
         (End::Limit, _, _) => {
@@ -89,10 +84,7 @@ pub(crate) fn run(lab: &Lab, runs: &Path, options: &Options, job: &Job) -> Resul
 fn last_words(log: &str, dmesg: &str) -> String {
     let text = if dmesg.is_empty() { log } else { dmesg };
     let lines: Vec<&str> = text.lines().collect();
-    let first = lines
-        .iter()
-        .position(|line| is_trouble(line))
-        .unwrap_or(lines.len().saturating_sub(30));
+    let first = lines.iter().position(|line| is_trouble(line)).unwrap_or(lines.len().saturating_sub(30));
     let from = first.saturating_sub(5);
     lines[from..lines.len().min(from + 60)].join("\n")
 }
@@ -114,18 +106,12 @@ fn memory(options: &Options) -> Result<String> {
         return Ok(wish.clone());
     }
     let available = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = available
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"));
-    let free = line
-        .and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok())
-        .unwrap_or(0)
-        >> 10;
+    let line = available.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let free =
+        line.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) >> 10;
     let shm = rustix::fs::statvfs("/dev/shm")
         .map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize) >> 20);
-    let mib = (free.saturating_mul(7) / 10)
-        .min(shm.saturating_mul(9) / 10)
-        .min(6144);
+    let mib = (free.saturating_mul(7) / 10).min(shm.saturating_mul(9) / 10).min(6144);
     if mib < 1536 {
         bail!(
             "the lab needs 1.5 GiB of memory at least: {free} MiB are free, /dev/shm has room for {shm} MiB. \
@@ -162,9 +148,7 @@ impl Uml {
         let (err_read, err_write) = inherited_pipe()?;
         // util-linux's setpriv sets what only a child can set for itself: SIGKILL when its parent is gone.
         let mut command = Command::new("setpriv");
-        command
-            .args(["--pdeathsig", "KILL", "--"])
-            .arg(lab.kernel.dir.join("linux"));
+        command.args(["--pdeathsig", "KILL", "--"]).arg(lab.kernel.dir.join("linux"));
         command.args([
             "root=/dev/root",
             "rootfstype=hostfs",
@@ -174,13 +158,9 @@ impl Uml {
             "quiet",
             "panic=-1",
         ]);
-        command
-            .arg(format!("mem={memory}"))
-            .arg(format!("ncpus={}", cpus(options, lab)));
+        command.arg(format!("mem={memory}")).arg(format!("ncpus={}", cpus(options, lab)));
         command.arg(format!("init={}", dir.path.join("init").display()));
-        command
-            .arg(format!("uml_dir={}/", dir.path.display()))
-            .arg("umid=uml");
+        command.arg(format!("uml_dir={}/", dir.path.display())).arg("umid=uml");
         for (index, disk) in options.disks.iter().enumerate() {
             command.arg(format!("ubd{index}={}", disk.display()));
         }
@@ -199,9 +179,8 @@ impl Uml {
             .stdin(Stdio::null())
             .stdout(log_write.try_clone()?)
             .stderr(log_write);
-        let child = command
-            .spawn()
-            .context("cannot start the lab's kernel (setpriv of util-linux is needed)")?;
+        let child =
+            command.spawn().context("cannot start the lab's kernel (setpriv of util-linux is needed)")?;
         drop((command, out_write, err_write));
         let trouble = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&trouble);
@@ -241,9 +220,7 @@ impl Uml {
 
     fn finish(self) -> Result<(String, String, bool)> {
         let join = |thread: JoinHandle<String>| {
-            thread
-                .join()
-                .map_err(|_| anyhow::anyhow!("a console thread failed"))
+            thread.join().map_err(|_| anyhow::anyhow!("a console thread failed"))
         };
         let (stdout, _, log) = (join(self.stdout)?, join(self.stderr)?, join(self.log)?);
         Ok((stdout, log, self.trouble.load(Ordering::Relaxed)))
@@ -324,12 +301,8 @@ mod tests {
 
     #[test]
     fn trouble_is_seen_and_a_command_line_is_not() {
-        assert!(is_trouble(
-            "[ 133.1] INFO: task txg_sync:123 blocked for more than 30 seconds."
-        ));
+        assert!(is_trouble("[ 133.1] INFO: task txg_sync:123 blocked for more than 30 seconds."));
         assert!(is_trouble("[ 1.1] BUG: unable to handle kernel NULL pointer"));
-        assert!(!is_trouble(
-            "[ 0.0] ZFS: Loaded module v2.4.4-1, ZFS pool version 5000"
-        ));
+        assert!(!is_trouble("[ 0.0] ZFS: Loaded module v2.4.4-1, ZFS pool version 5000"));
     }
 }

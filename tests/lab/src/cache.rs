@@ -30,11 +30,7 @@ pub(crate) struct Cache {
 impl Cache {
     /// `$ZHAUL_LAB_CACHE`, else `$XDG_CACHE_HOME/zhaul-lab`, else `~/.cache/zhaul-lab`.
     pub(crate) fn open() -> Result<Self> {
-        let set = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let root = set("ZHAUL_LAB_CACHE")
             .or_else(|| set("XDG_CACHE_HOME").map(|dir| dir.join("zhaul-lab")))
             .or_else(|| set("HOME").map(|dir| dir.join(".cache/zhaul-lab")))
@@ -98,11 +94,7 @@ impl Cache {
         let mut found = Vec::new();
         for item in fs::read_dir(&self.root)? {
             let item = item?;
-            if item
-                .file_name()
-                .to_string_lossy()
-                .starts_with(&format!("{kind}-"))
-            {
+            if item.file_name().to_string_lossy().starts_with(&format!("{kind}-")) {
                 found.push((item.metadata()?.modified()?, item.path()));
             }
         }
@@ -157,9 +149,7 @@ mod tests {
         });
         assert!(failed.is_err());
         assert!(!cache.path("thing-1").exists());
-        let made = cache
-            .entry("thing", "1", |dir| Ok(fs::write(dir.join("whole"), "x")?))
-            .unwrap();
+        let made = cache.entry("thing", "1", |dir| Ok(fs::write(dir.join("whole"), "x")?)).unwrap();
         assert!(made.join("whole").exists() && !made.join("half").exists());
         // Made once: a second call does not make it again.
         cache.entry("thing", "1", |_| bail!("made twice")).unwrap();

@@ -22,11 +22,8 @@ pub(crate) fn command() -> Command {
 pub(crate) fn build(args: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
     let mut command = command();
     command.args(args).arg("--message-format=json-render-diagnostics");
-    let built = command
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
-        .output()
-        .context("cannot start cargo")?;
+    let built =
+        command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !built.status.success() {
         bail!("cargo {} failed", args.join(" "));
     }
@@ -56,10 +53,7 @@ not json
 {"reason":"compiler-artifact","target":{"kind":["test"],"name":"other"},"executable":"/t/other-1"}
 {"reason":"compiler-artifact","target":{"kind":["test"],"name":"real"},"executable":"/t/real-2"}
 {"reason":"build-finished","success":true}"#;
-        assert_eq!(
-            executable(lines, "test", "real"),
-            Some(PathBuf::from("/t/real-2"))
-        );
+        assert_eq!(executable(lines, "test", "real"), Some(PathBuf::from("/t/real-2")));
         assert_eq!(executable(lines, "test", "none"), None);
     }
 }

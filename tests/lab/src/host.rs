@@ -28,33 +28,16 @@ pub(crate) fn run(cache: &Cache, options: &Options, job: &Job) -> Result<Outcome
             "this machine cannot be the lab itself: that needs root, /dev/zfs (modprobe zfs) and zpool. Leave --host out"
         );
     }
-    let lacks = ["sshd", "ssh", "ip", "unshare", "nsenter", "setpriv"]
-        .iter()
-        .any(|program| !step::has(program));
-    let tree = if lacks {
-        Some(packages::lab_tree(cache, false)?)
-    } else {
-        None
-    };
+    let lacks =
+        ["sshd", "ssh", "ip", "unshare", "nsenter", "setpriv"].iter().any(|program| !step::has(program));
+    let tree = if lacks { Some(packages::lab_tree(cache, false)?) } else { None };
     let runs = cache.dir("runs")?;
     destroy_leftovers(&runs);
     let dir = RunDir::make(&runs, options, job)?;
     dir.write_host(tree.as_deref(), options)?;
     let mut command = Command::new("setpriv");
-    command.args([
-        "--pdeathsig",
-        "KILL",
-        "--",
-        "unshare",
-        "--mount",
-        "--net",
-        "--uts",
-        "--pid",
-        "--fork",
-    ]);
-    command
-        .args(["--kill-child=KILL", "--", "bash"])
-        .arg(dir.path.join("host"));
+    command.args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--net", "--uts", "--pid", "--fork"]);
+    command.args(["--kill-child=KILL", "--", "bash"]).arg(dir.path.join("host"));
     if !job.interactive {
         command.stdin(Stdio::null());
     }
@@ -72,16 +55,10 @@ pub(crate) fn run(cache: &Cache, options: &Options, job: &Job) -> Result<Outcome
 }
 
 fn attend(command: &mut Command, options: &Options, job: &Job) -> Result<Outcome> {
-    let mut child = command
-        .spawn()
-        .context("cannot start setpriv and unshare (util-linux)")?;
+    let mut child = command.spawn().context("cannot start setpriv and unshare (util-linux)")?;
     let output = child.stdout.take().map(|pipe| {
         std::thread::spawn(move || {
-            boot::carry(
-                File::from(std::os::fd::OwnedFd::from(pipe)),
-                std::io::stdout(),
-                true,
-            )
+            boot::carry(File::from(std::os::fd::OwnedFd::from(pipe)), std::io::stdout(), true)
         })
     });
     let deadline = options.limit.map(|limit| Instant::now() + limit);
@@ -98,22 +75,16 @@ fn attend(command: &mut Command, options: &Options, job: &Job) -> Result<Outcome
         std::thread::sleep(Duration::from_millis(20));
     };
     let stdout = match output {
-        Some(thread) if job.keep_stdout => thread
-            .join()
-            .map_err(|_| anyhow::anyhow!("the output thread failed"))?,
+        Some(thread) if job.keep_stdout => {
+            thread.join().map_err(|_| anyhow::anyhow!("the output thread failed"))?
+        }
         _ => String::new(),
     };
-    Ok(Outcome {
-        status: ended.map_or(LIMIT, code),
-        stdout,
-    })
+    Ok(Outcome { status: ended.map_or(LIMIT, code), stdout })
 }
 
 fn code(status: ExitStatus) -> u8 {
-    status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(boot::BROKEN)
+    status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(boot::BROKEN)
 }
 
 /// Destroys the pools that a run's own list names. The processes that used them are gone by now, or nearly.

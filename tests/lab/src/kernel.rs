@@ -25,13 +25,8 @@ pub(crate) struct Kernel {
 /// The kernel in the cache; built if the pins or the recipe changed.
 pub(crate) fn get(cache: &Cache) -> Result<Kernel> {
     let dir = cache.entry("kernel", &recipe::kernel_key(), |work| build(cache, work))?;
-    let cpus = fs::read_to_string(dir.join("cpus"))
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    Ok(Kernel {
-        cpus: cpus.unwrap_or(1),
-        dir,
-    })
+    let cpus = fs::read_to_string(dir.join("cpus")).ok().and_then(|text| text.trim().parse().ok());
+    Ok(Kernel { cpus: cpus.unwrap_or(1), dir })
 }
 
 fn build(cache: &Cache, out: &Path) -> Result<()> {
@@ -46,12 +41,7 @@ fn build(cache: &Cache, out: &Path) -> Result<()> {
         "kernel: fetching linux-source-{} {} and zfs-dkms {openzfs}",
         linux.series, linux.version
     ));
-    apt.unpack(
-        &format!("linux-source-{}", linux.series),
-        &linux.version,
-        &log,
-        &work,
-    )?;
+    apt.unpack(&format!("linux-source-{}", linux.series), &linux.version, &log, &work)?;
     apt.unpack("zfs-dkms", &openzfs, &log, &work)?;
     let places = unpack_sources(&work, &linux.series, &log)?;
     say::line(format_args!(
@@ -62,10 +52,7 @@ fn build(cache: &Cache, out: &Path) -> Result<()> {
     let phase = Instant::now();
     build_linux(&places, &log)?;
     say::line(format_args!("kernel: built in {}", say::time(phase.elapsed())));
-    say::line(format_args!(
-        "openzfs: building {openzfs} for it (about 3 min), log {}",
-        log.display()
-    ));
+    say::line(format_args!("openzfs: building {openzfs} for it (about 3 min), log {}", log.display()));
     let phase = Instant::now();
     build_openzfs(&places, &log)?;
     say::line(format_args!("openzfs: built in {}", say::time(phase.elapsed())));
@@ -77,16 +64,10 @@ fn build(cache: &Cache, out: &Path) -> Result<()> {
     fs::write(out.join("cpus"), format!("{}\n", pin.cpus))?;
     fs::write(
         out.join("versions"),
-        format!(
-            "linux {}\nopenzfs {openzfs}\nsuite {}\n",
-            linux.version, pin.suite
-        ),
+        format!("linux {}\nopenzfs {openzfs}\nsuite {}\n", linux.version, pin.suite),
     )?;
     cache::remove(&work)?;
-    say::line(format_args!(
-        "kernel: all done in {}",
-        say::time(started.elapsed())
-    ));
+    say::line(format_args!("kernel: all done in {}", say::time(started.elapsed())));
     Ok(())
 }
 
@@ -99,10 +80,7 @@ struct Linux {
 fn choose(apt: &Apt) -> Result<(Pin, Linux, String)> {
     for pin in PINS {
         let Some(openzfs) = apt.version("zfs-dkms", pin.suite)? else {
-            say::line(format_args!(
-                "kernel: {} has no zfs-dkms; trying the next pin",
-                pin.suite
-            ));
+            say::line(format_args!("kernel: {} has no zfs-dkms; trying the next pin", pin.suite));
             continue;
         };
         if !openzfs.starts_with(pin.openzfs) {
@@ -112,10 +90,7 @@ fn choose(apt: &Apt) -> Result<(Pin, Linux, String)> {
             ));
         }
         let mut series = pin.linux.to_owned();
-        if apt
-            .version(&format!("linux-source-{series}"), pin.suite)?
-            .is_none()
-        {
+        if apt.version(&format!("linux-source-{series}"), pin.suite)?.is_none() {
             // OpenZFS of one series supports at least the kernels that its pin was built with.
             let Some(other) = recipe::newest_kernel(&apt.kernels(pin.suite)?, pin.linux) else {
                 say::line(format_args!(
@@ -136,8 +111,7 @@ fn choose(apt: &Apt) -> Result<(Pin, Linux, String)> {
     }
     bail!(
         "none of the pinned sources can be had: {}",
-        PINS.map(|pin| format!("{}/linux-source-{}", pin.suite, pin.linux))
-            .join(", ")
+        PINS.map(|pin| format!("{}/linux-source-{}", pin.suite, pin.linux)).join(", ")
     )
 }
 
@@ -149,11 +123,7 @@ struct Places {
 
 fn unpack_sources(work: &Path, series: &str, log: &Path) -> Result<Places> {
     let tar = work.join(format!("usr/src/linux-source-{series}.tar.xz"));
-    step::run(
-        "kernel: unpack",
-        log,
-        Command::new("tar").arg("-xf").arg(tar).arg("-C").arg(work),
-    )?;
+    step::run("kernel: unpack", log, Command::new("tar").arg("-xf").arg(tar).arg("-C").arg(work))?;
     let mut openzfs = None;
     for item in fs::read_dir(work.join("usr/src"))? {
         let item = item?;
@@ -163,10 +133,7 @@ fn unpack_sources(work: &Path, series: &str, log: &Path) -> Result<Places> {
     }
     let openzfs = openzfs.context("the zfs-dkms package has no /usr/src/zfs-*: its layout has changed")?;
     let meta = fs::read_to_string(openzfs.join("META")).unwrap_or_default();
-    let limit = meta
-        .lines()
-        .find_map(|line| line.strip_prefix("Linux-Maximum:"))
-        .map(str::trim);
+    let limit = meta.lines().find_map(|line| line.strip_prefix("Linux-Maximum:")).map(str::trim);
     if let Some(limit) = limit
         && recipe::newest_kernel(&[series.to_owned()], limit).is_none()
     {
@@ -176,24 +143,14 @@ fn unpack_sources(work: &Path, series: &str, log: &Path) -> Result<Places> {
     }
     let object = work.join("object");
     fs::create_dir_all(&object)?;
-    Ok(Places {
-        source: work.join(format!("linux-source-{series}")),
-        object,
-        openzfs,
-    })
+    Ok(Places { source: work.join(format!("linux-source-{series}")), object, openzfs })
 }
 
 fn build_linux(places: &Places, log: &Path) -> Result<()> {
     let make = |targets: &[&str]| {
         let mut command = Command::new("make");
-        command
-            .arg("-C")
-            .arg(&places.source)
-            .arg(format!("O={}", places.object.display()));
-        command
-            .args(["ARCH=um", &jobs()])
-            .args(targets)
-            .env_remove("MAKEFLAGS");
+        command.arg("-C").arg(&places.source).arg(format!("O={}", places.object.display()));
+        command.args(["ARCH=um", &jobs()]).args(targets).env_remove("MAKEFLAGS");
         step::run("kernel", log, &mut command)
     };
     make(&["x86_64_defconfig"])?;
@@ -206,10 +163,7 @@ fn build_linux(places: &Places, log: &Path) -> Result<()> {
     let got = fs::read_to_string(&config)?;
     let missing = missing_options(recipe::KERNEL_CONFIG, &got);
     if !missing.is_empty() {
-        bail!(
-            "kernel: this kernel does not take the options {}",
-            missing.join(", ")
-        );
+        bail!("kernel: this kernel does not take the options {}", missing.join(", "));
     }
     make(&["linux", "modules"])
 }
@@ -217,26 +171,17 @@ fn build_linux(places: &Places, log: &Path) -> Result<()> {
 /// The wanted `CONFIG_…` lines that are not in the configuration.
 fn missing_options<'a>(wanted: &'a str, got: &str) -> Vec<&'a str> {
     let is_option = |line: &&str| line.starts_with("CONFIG_");
-    wanted
-        .lines()
-        .filter(is_option)
-        .filter(|line| !got.lines().any(|have| have == *line))
-        .collect()
+    wanted.lines().filter(is_option).filter(|line| !got.lines().any(|have| have == *line)).collect()
 }
 
 fn build_openzfs(places: &Places, log: &Path) -> Result<()> {
     let mut configure = Command::new("./configure");
-    configure
-        .current_dir(&places.openzfs)
-        .env("KERNEL_ARCH", "um")
-        .arg("--with-config=kernel");
+    configure.current_dir(&places.openzfs).env("KERNEL_ARCH", "um").arg("--with-config=kernel");
     configure.arg(format!("--with-linux={}", places.source.display()));
     configure.arg(format!("--with-linux-obj={}", places.object.display()));
     step::run("openzfs: configure", log, &mut configure)?;
     let mut make = Command::new("make");
-    make.current_dir(&places.openzfs)
-        .args(["-C", "module", &jobs()])
-        .env_remove("MAKEFLAGS");
+    make.current_dir(&places.openzfs).args(["-C", "module", &jobs()]).env_remove("MAKEFLAGS");
     step::run("openzfs", log, &mut make)
 }
 
@@ -252,18 +197,12 @@ mod tests {
     #[test]
     fn an_option_that_did_not_come_through_is_named() {
         let got = "CONFIG_SMP=y\nCONFIG_NR_CPUS=2\n";
-        assert_eq!(
-            missing_options("# why\nCONFIG_SMP=y\nCONFIG_NR_CPUS=22\n", got),
-            ["CONFIG_NR_CPUS=22"]
-        );
+        assert_eq!(missing_options("# why\nCONFIG_SMP=y\nCONFIG_NR_CPUS=22\n", got), ["CONFIG_NR_CPUS=22"]);
     }
 
     #[test]
     fn the_fragment_is_made_of_options_only() {
-        for line in recipe::KERNEL_CONFIG
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with("# "))
-        {
+        for line in recipe::KERNEL_CONFIG.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
             assert!(line.starts_with("CONFIG_") && line.contains('='), "{line}");
         }
     }

@@ -41,11 +41,8 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(mut args: Vec<OsString>) -> Result<u8> {
-    let name = if args.is_empty() {
-        "help".to_owned()
-    } else {
-        args.remove(0).to_string_lossy().into_owned()
-    };
+    let name =
+        if args.is_empty() { "help".to_owned() } else { args.remove(0).to_string_lossy().into_owned() };
     if matches!(name.as_str(), "help" | "--help" | "-h") {
         say::out(options::HELP.trim_end());
         return Ok(0);
@@ -56,10 +53,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<u8> {
         "run" if rest.is_empty() => bail!("run what? See `cargo lab help`"),
         "run" => Ok(Site::ready(&options)?.run(&options, &Job::new(rest))?.status),
         "shell" => {
-            let job = Job {
-                interactive: true,
-                ..Job::new(vec!["bash".into()])
-            };
+            let job = Job { interactive: true, ..Job::new(vec!["bash".into()]) };
             Ok(Site::ready(&options)?.run(&options, &job)?.status)
         }
         "test" => test(&options, &rest),
@@ -80,9 +74,7 @@ impl Site {
     /// Decides which kind of lab this machine is for, and sets up what is missing.
     fn ready(options: &Options) -> Result<Self> {
         let cache = Cache::open()?;
-        let kind = options
-            .kind
-            .unwrap_or_else(|| if host::possible() { Kind::Host } else { Kind::Uml });
+        let kind = options.kind.unwrap_or_else(|| if host::possible() { Kind::Host } else { Kind::Uml });
         if kind == Kind::Host {
             return Ok(Self::Host(cache));
         }
@@ -93,10 +85,7 @@ impl Site {
         }
         let lock = cache.lock()?;
         packages::install_build_tools(&cache)?;
-        let lab = Lab {
-            kernel: kernel::get(&cache)?,
-            tree: packages::lab_tree(&cache, true)?,
-        };
+        let lab = Lab { kernel: kernel::get(&cache)?, tree: packages::lab_tree(&cache, true)? };
         drop(lock);
         Ok(Self::Uml(cache, lab))
     }
@@ -125,13 +114,7 @@ fn demo(options: &Options) -> Result<u8> {
     let program = cargo::build(&["build", "--package", "zhaul", "--bin", "zhaul"], "bin", "zhaul")?;
     let mut setting = OsString::from("ZHAUL=");
     setting.push(program);
-    let job = Job::new(vec![
-        "env".into(),
-        setting,
-        "bash".into(),
-        "-c".into(),
-        DEMO.into(),
-    ]);
+    let job = Job::new(vec!["env".into(), setting, "bash".into(), "-c".into(), DEMO.into()]);
     Ok(site.run(options, &job)?.status)
 }
 
@@ -161,10 +144,7 @@ fn clean(options: &Options) -> Result<u8> {
         Site::Uml(cache, lab) => (cache, vec![&lab.kernel.dir, &lab.tree]),
         Site::Host(cache) => (cache, Vec::new()),
     };
-    let names: Vec<_> = keep
-        .iter()
-        .map(|path| path.file_name().unwrap_or_default().to_owned())
-        .collect();
+    let names: Vec<_> = keep.iter().map(|path| path.file_name().unwrap_or_default().to_owned()).collect();
     let lock = cache.lock()?;
     cache.clean(&names)?;
     drop(lock);

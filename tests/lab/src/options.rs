@@ -42,11 +42,7 @@ pub(crate) struct Job {
 impl Job {
     /// A command with its output passed through.
     pub(crate) fn new(command: Vec<OsString>) -> Self {
-        Self {
-            command,
-            interactive: false,
-            keep_stdout: false,
-        }
+        Self { command, interactive: false, keep_stdout: false }
     }
 }
 
@@ -68,12 +64,8 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Options
             Some((name, value)) => (name.to_owned(), Some(OsString::from(value))),
             None => (text.clone(), None),
         };
-        let mut value = || {
-            inline
-                .clone()
-                .or_else(|| args.next())
-                .with_context(|| format!("{name} needs a value"))
-        };
+        let mut value =
+            || inline.clone().or_else(|| args.next()).with_context(|| format!("{name} needs a value"));
         match name.as_str() {
             "--limit" => options.limit = Some(Duration::from_secs(number(&value()?)?)),
             "--mem" => options.memory = Some(value()?.to_string_lossy().into_owned()),
@@ -93,9 +85,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<(Options
 
 /// A whole number from an argument.
 pub(crate) fn number(text: &OsString) -> Result<u64> {
-    text.to_string_lossy()
-        .parse()
-        .with_context(|| format!("{} is not a whole number", text.display()))
+    text.to_string_lossy().parse().with_context(|| format!("{} is not a whole number", text.display()))
 }
 
 #[cfg(test)]

@@ -18,10 +18,7 @@ use crate::{recipe, say, step};
 /// Installs the build tools that are missing.
 pub(crate) fn install_build_tools(cache: &Cache) -> Result<()> {
     let have = installed()?;
-    let missing: Vec<_> = recipe::BUILD_PACKAGES
-        .into_iter()
-        .filter(|name| !have.contains(*name))
-        .collect();
+    let missing: Vec<_> = recipe::BUILD_PACKAGES.into_iter().filter(|name| !have.contains(*name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -33,11 +30,7 @@ fn installed() -> Result<HashSet<String>> {
     let text =
         step::output(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status} ${Package}\\n"]))
             .context("the lab needs Debian 12 or 13 to build on (dpkg-query did not work)")?;
-    Ok(text
-        .lines()
-        .filter_map(|line| line.strip_prefix("installed "))
-        .map(str::to_owned)
-        .collect())
+    Ok(text.lines().filter_map(|line| line.strip_prefix("installed ")).map(str::to_owned).collect())
 }
 
 /// The tree of packages that the machine lacks, in the cache; made if the machine's packages or the wishes changed.
@@ -55,10 +48,7 @@ pub(crate) fn lab_tree(cache: &Cache, with_zfs: bool) -> Result<PathBuf> {
     match (made, cache.entries(kind)?.into_iter().next()) {
         (Err(error), Some(old)) => {
             say::line(format_args!("packages: {error:#}"));
-            say::line(format_args!(
-                "packages: going on with the older {}",
-                old.display()
-            ));
+            say::line(format_args!("packages: going on with the older {}", old.display()));
             Ok(old)
         }
         (made, _) => made,
@@ -74,29 +64,19 @@ fn build_tree(cache: &Cache, wanted: &[&str], work: &Path) -> Result<()> {
         // The user land comes from backports where there is one: nearest to the module.
         let backports = format!("{}-backports", apt.codename);
         let newer = recipe::ZFS_PACKAGES.contains(name) && apt.version(name, &backports)?.is_some();
-        names.push(if newer {
-            format!("{name}/{backports}")
-        } else {
-            (*name).to_owned()
-        });
+        names.push(if newer { format!("{name}/{backports}") } else { (*name).to_owned() });
     }
     let log = cache.path("packages.log");
     let count = apt.unpack_missing(&names, &log, work)?;
     merge_usr(work)?;
-    for (name, target) in [
-        ("iptables", "xtables-legacy-multi"),
-        ("iptables-save", "xtables-legacy-multi"),
-    ] {
+    for (name, target) in [("iptables", "xtables-legacy-multi"), ("iptables-save", "xtables-legacy-multi")] {
         // dpkg -x runs no maintainer script, so the alternatives are ours to set; legacy knows connbytes.
         let link = work.join("usr/sbin").join(name);
         if work.join("usr/sbin").join(target).exists() && fs::symlink_metadata(&link).is_err() {
             symlink(target, link)?;
         }
     }
-    say::line(format_args!(
-        "packages: {count} unpacked in {}",
-        say::time(started.elapsed())
-    ));
+    say::line(format_args!("packages: {count} unpacked in {}", say::time(started.elapsed())));
     Ok(())
 }
 

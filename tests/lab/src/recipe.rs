@@ -24,18 +24,8 @@ pub(crate) struct Pin {
 
 /// Best first.
 pub(crate) const PINS: [Pin; 2] = [
-    Pin {
-        suite: "trixie-backports",
-        linux: "7.2",
-        openzfs: "2.4",
-        cpus: 2,
-    },
-    Pin {
-        suite: "bookworm-backports",
-        linux: "6.12",
-        openzfs: "2.3",
-        cpus: 1,
-    },
+    Pin { suite: "trixie-backports", linux: "7.2", openzfs: "2.4", cpus: 2 },
+    Pin { suite: "bookworm-backports", linux: "6.12", openzfs: "2.3", cpus: 1 },
 ];
 
 /// Debian releases that may be asked beyond the machine's own. Nothing of theirs is ever installed.
@@ -87,31 +77,20 @@ pub(crate) const ZFS_PACKAGES: [&str; 1] = ["zfsutils-linux"];
 pub(crate) fn kernel_key() -> String {
     let mut parts = vec![RECIPE.to_owned(), KERNEL_CONFIG.to_owned()];
     for pin in PINS {
-        parts.push(format!(
-            "{} {} {} {}",
-            pin.suite, pin.linux, pin.openzfs, pin.cpus
-        ));
+        parts.push(format!("{} {} {} {}", pin.suite, pin.linux, pin.openzfs, pin.cpus));
     }
     cache::key(parts.iter().map(String::as_str))
 }
 
 /// The key of the packages laid over the root: what is wanted, and what the machine has (`dpkg`'s status file).
 pub(crate) fn packages_key(wanted: &[&str], dpkg_status: &str) -> String {
-    cache::key(
-        [RECIPE]
-            .into_iter()
-            .chain(wanted.iter().copied())
-            .chain([dpkg_status]),
-    )
+    cache::key([RECIPE].into_iter().chain(wanted.iter().copied()).chain([dpkg_status]))
 }
 
 /// The newest of the kernel series on offer that is not newer than `limit` (OpenZFS's `Linux-Maximum`).
 pub(crate) fn newest_kernel(offered: &[String], limit: &str) -> Option<String> {
     let limit = version(limit)?;
-    let mut fit: Vec<_> = offered
-        .iter()
-        .filter_map(|name| Some((version(name)?, name)))
-        .collect();
+    let mut fit: Vec<_> = offered.iter().filter_map(|name| Some((version(name)?, name))).collect();
     fit.retain(|(found, _)| *found <= limit);
     fit.sort();
     fit.pop().map(|(_, name)| name.clone())

@@ -132,9 +132,7 @@ fn command(job: &Job) -> Result<String> {
     let mut text = "#!/bin/sh\n".to_owned();
     for (name, value) in std::env::vars_os() {
         let name = name.to_string_lossy();
-        let plain = name
-            .chars()
-            .all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
+        let plain = name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_');
         if plain
             && !OUTSIDE.contains(&&*name)
             && !name.starts_with("ZHAUL_LAB")
@@ -178,11 +176,7 @@ mod tests {
     fn words_survive_the_shell() {
         let word = "it's $HOME `x` \"q\"\nnew";
         let script = format!("printf %s {}", quote(OsStr::new(word)));
-        let shown = std::process::Command::new("sh")
-            .arg("-c")
-            .arg(script)
-            .output()
-            .unwrap();
+        let shown = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
         assert_eq!(String::from_utf8(shown.stdout).unwrap(), word);
     }
 }

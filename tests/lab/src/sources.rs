@@ -37,10 +37,7 @@ pub(crate) fn of_machine(etc_apt: &Path) -> Vec<Source> {
 /// Stanzas of `Key: value`, apart by blank lines; values continue on indented lines; `#` lines do not count, even inside a stanza.
 pub(crate) fn deb822(text: &str) -> Vec<Source> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
-    lines
-        .split(|line| line.trim().is_empty())
-        .flat_map(stanza)
-        .collect()
+    lines.split(|line| line.trim().is_empty()).flat_map(stanza).collect()
 }
 
 fn stanza(lines: &[&str]) -> Vec<Source> {
@@ -56,10 +53,7 @@ fn stanza(lines: &[&str]) -> Vec<Source> {
         }
     }
     let words = |name: &str| -> Vec<String> {
-        let value = fields
-            .iter()
-            .find(|(field, _)| field == name)
-            .map_or("", |(_, value)| value.as_str());
+        let value = fields.iter().find(|(field, _)| field == name).map_or("", |(_, value)| value.as_str());
         value.split_whitespace().map(str::to_owned).collect()
     };
     let off = words("enabled").first().is_some_and(|word| word == "no");
@@ -67,25 +61,16 @@ fn stanza(lines: &[&str]) -> Vec<Source> {
         return Vec::new();
     }
     // A key may also stand in the file itself, over many lines: that is not a path, and the default keyring must do.
-    let signed_by = words("signed-by")
-        .first()
-        .filter(|word| word.starts_with('/'))
-        .cloned();
+    let signed_by = words("signed-by").first().filter(|word| word.starts_with('/')).cloned();
     words("uris")
         .into_iter()
-        .map(|uri| Source {
-            uri,
-            suites: words("suites"),
-            signed_by: signed_by.clone(),
-        })
+        .map(|uri| Source { uri, suites: words("suites"), signed_by: signed_by.clone() })
         .collect()
 }
 
 /// Lines of `deb [option=value …] URI SUITE COMPONENT…`.
 pub(crate) fn one_line(text: &str) -> Vec<Source> {
-    text.lines()
-        .filter_map(|line| one(line.split('#').next()?))
-        .collect()
+    text.lines().filter_map(|line| one(line.split('#').next()?)).collect()
 }
 
 fn one(line: &str) -> Option<Source> {
@@ -97,28 +82,20 @@ fn one(line: &str) -> Option<Source> {
     let mut signed_by = None;
     if let Some(after) = rest.strip_prefix('[') {
         let (options, after) = after.split_once(']')?;
-        signed_by = options
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix("signed-by="))
-            .map(str::to_owned);
+        signed_by =
+            options.split_whitespace().find_map(|word| word.strip_prefix("signed-by=")).map(str::to_owned);
         rest = after;
     }
     let mut words = rest.split_whitespace();
     let uri = words.next()?.to_owned();
-    Some(Source {
-        uri,
-        suites: vec![words.next()?.to_owned()],
-        signed_by,
-    })
+    Some(Source { uri, suites: vec![words.next()?.to_owned()], signed_by })
 }
 
 /// The sources for the lab's private apt: for each archive of the machine that carries `codename`, its suites as they are, and
 /// from the main one also `extra`, each as a stanza of its own so that a missing suite spoils no other.
 pub(crate) fn private(machine: &[Source], codename: &str, extra: &[&str]) -> Option<String> {
     const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let main = machine
-        .iter()
-        .find(|source| source.suites.iter().any(|suite| suite == codename))?;
+    let main = machine.iter().find(|source| source.suites.iter().any(|suite| suite == codename))?;
     let mut pairs: Vec<(&Source, &str)> = Vec::new();
     for source in machine {
         for suite in source.suites.iter().filter(|suite| of_release(suite, codename)) {
@@ -126,10 +103,7 @@ pub(crate) fn private(machine: &[Source], codename: &str, extra: &[&str]) -> Opt
         }
     }
     pairs.extend(
-        extra
-            .iter()
-            .filter(|suite| !main.suites.iter().any(|own| own == *suite))
-            .map(|suite| (main, *suite)),
+        extra.iter().filter(|suite| !main.suites.iter().any(|own| own == *suite)).map(|suite| (main, *suite)),
     );
     let mut text = String::new();
     for (source, suite) in pairs {
@@ -193,25 +167,13 @@ mod tests {
         machine.extend(one_line(
             "deb http://vendor.example nodistro main\ndeb http://pg.example bookworm-pgdg main",
         ));
-        let text = private(
-            &machine,
-            "bookworm",
-            &["bookworm-backports", "trixie-backports", "bookworm-updates"],
-        )
-        .unwrap();
-        let suites: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("Suites: "))
-            .collect();
+        let text =
+            private(&machine, "bookworm", &["bookworm-backports", "trixie-backports", "bookworm-updates"])
+                .unwrap();
+        let suites: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("Suites: ")).collect();
         assert_eq!(
             suites,
-            [
-                "bookworm",
-                "bookworm-updates",
-                "bookworm-security",
-                "bookworm-backports",
-                "trixie-backports"
-            ]
+            ["bookworm", "bookworm-updates", "bookworm-security", "bookworm-backports", "trixie-backports"]
         );
         assert!(!text.contains("vendor.example") && !text.contains("pg.example"));
         assert_eq!(private(&machine, "sid", &[]), None);

@@ -27,27 +27,15 @@ pub(crate) fn run(what: &str, log: &Path, command: &mut Command) -> Result<()> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        std::thread::sleep(Duration::from_millis(if started.elapsed().as_secs() < 2 {
-            20
-        } else {
-            200
-        }));
+        std::thread::sleep(Duration::from_millis(if started.elapsed().as_secs() < 2 { 20 } else { 200 }));
         if shown.elapsed() >= Duration::from_secs(60) {
             shown = Instant::now();
             let last = tail(log, 1);
-            say::line(format_args!(
-                "{what}: {} so far; now: {}",
-                say::time(started.elapsed()),
-                last.trim()
-            ));
+            say::line(format_args!("{what}: {} so far; now: {}", say::time(started.elapsed()), last.trim()));
         }
     };
     if !status.success() {
-        bail!(
-            "{what}: {status}; {} ends with:\n{}",
-            log.display(),
-            tail(log, 25)
-        );
+        bail!("{what}: {status}; {} ends with:\n{}", log.display(), tail(log, 25));
     }
     Ok(())
 }
@@ -55,16 +43,9 @@ pub(crate) fn run(what: &str, log: &Path, command: &mut Command) -> Result<()> {
 /// What a short program prints on stdout; an error if it fails.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
-    let result = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {shown}"))?;
+    let result = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {shown}"))?;
     if !result.status.success() {
-        bail!(
-            "{shown}: {}: {}",
-            result.status,
-            String::from_utf8_lossy(&result.stderr).trim()
-        );
+        bail!("{shown}: {}: {}", result.status, String::from_utf8_lossy(&result.stderr).trim());
     }
     Ok(String::from_utf8_lossy(&result.stdout).into_owned())
 }
@@ -73,8 +54,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 pub(crate) fn has(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let own = std::env::split_paths(&path);
-    own.chain(["/usr/sbin".into(), "/sbin".into()])
-        .any(|dir| dir.join(program).is_file())
+    own.chain(["/usr/sbin".into(), "/sbin".into()]).any(|dir| dir.join(program).is_file())
 }
 
 /// The last `lines` lines of a file.

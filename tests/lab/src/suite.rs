@@ -25,21 +25,9 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    const OK: Self = Self {
-        passed: 1,
-        failed: 0,
-        skipped: 0,
-    };
-    const FAILED: Self = Self {
-        passed: 0,
-        failed: 1,
-        skipped: 0,
-    };
-    const SKIPPED: Self = Self {
-        passed: 0,
-        failed: 0,
-        skipped: 1,
-    };
+    const OK: Self = Self { passed: 1, failed: 0, skipped: 0 };
+    const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
+    const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
 
     fn add(self, other: Self) -> Self {
         Self {
@@ -52,11 +40,7 @@ impl Count {
 
 impl std::fmt::Display for Count {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
@@ -69,11 +53,7 @@ pub(crate) fn run(
 ) -> u8 {
     let mut rows = vec![
         check("format", &["fmt", "--all", "--check"], None),
-        check(
-            "lints",
-            &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
-            None,
-        ),
+        check("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], None),
         deny(),
         check("tests without OpenZFS", &["test", "--workspace"], libraries),
     ];
@@ -98,12 +78,13 @@ fn check(name: &'static str, args: &[&str], libraries: Option<&Path>) -> Row {
     command.args(args);
     if let Some(dir) = libraries {
         // Last, so that libraries of the machine's own OpenZFS come first.
-        let mut value = std::env::var_os("LD_LIBRARY_PATH")
-            .filter(|old| !old.is_empty())
-            .map_or_else(OsString::new, |mut old| {
+        let mut value = std::env::var_os("LD_LIBRARY_PATH").filter(|old| !old.is_empty()).map_or_else(
+            OsString::new,
+            |mut old| {
                 old.push(":");
                 old
-            });
+            },
+        );
         value.push(dir);
         command.env("LD_LIBRARY_PATH", value);
     }
@@ -126,17 +107,10 @@ fn deny() -> Row {
 
 /// Runs a program with its stdout shown; counts its tests, or itself if it has none.
 fn passed_through(command: &mut Command) -> Result<Count> {
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot start cargo")?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let pipe = child.stdout.take().context("no stdout")?;
-    let text = boot::carry(
-        File::from(std::os::fd::OwnedFd::from(pipe)),
-        std::io::stdout(),
-        true,
-    );
+    let text = boot::carry(File::from(std::os::fd::OwnedFd::from(pipe)), std::io::stdout(), true);
     let status = child.wait()?;
     Ok(judge(counts(&text), status.success()))
 }
@@ -146,20 +120,13 @@ fn judge(count: Count, success: bool) -> Count {
     if !success && count.failed == 0 {
         return count.add(Count::FAILED);
     }
-    if success && count == Count::default() {
-        Count::OK
-    } else {
-        count
-    }
+    if success && count == Count::default() { Count::OK } else { count }
 }
 
 /// Adds up libtest's closing lines: `test result: ok. 5 passed; 0 failed; 1 ignored; …`.
 fn counts(text: &str) -> Count {
     let mut sum = Count::default();
-    for line in text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("test result: "))
-    {
+    for line in text.lines().filter_map(|line| line.trim().strip_prefix("test result: ")) {
         let (_, numbers) = line.split_once(". ").unwrap_or(("", ""));
         for part in numbers.split(';') {
             let mut words = part.split_whitespace();
@@ -193,14 +160,7 @@ fn real(
             command.extend(args.iter().cloned());
             let mut options = options.clone();
             options.limit.get_or_insert(REAL_LIMIT);
-            match in_lab(
-                &options,
-                &Job {
-                    command,
-                    interactive: false,
-                    keep_stdout: true,
-                },
-            ) {
+            match in_lab(&options, &Job { command, interactive: false, keep_stdout: true }) {
                 Ok(outcome) => judge_real(counts(&outcome.stdout), outcome.status),
                 Err(error) => {
                     say::line(format_args!("{NAME}: {error:#}"));
@@ -240,53 +200,15 @@ mod tests {
     fn closing_lines_add_up() {
         let text = "running 2 tests\ntest result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n\
             noise\ntest result: FAILED. 3 passed; 4 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s\n";
-        assert_eq!(
-            counts(text),
-            Count {
-                passed: 5,
-                failed: 4,
-                skipped: 1
-            }
-        );
+        assert_eq!(counts(text), Count { passed: 5, failed: 4, skipped: 1 });
     }
 
     #[test]
     fn nothing_executed_is_no_success_on_real_pools() {
         assert_eq!(judge_real(Count::default(), 0), Count::FAILED);
-        assert_eq!(
-            judge_real(
-                Count {
-                    passed: 3,
-                    ..Count::default()
-                },
-                0
-            )
-            .failed,
-            0
-        );
-        assert_eq!(
-            judge_real(
-                Count {
-                    passed: 3,
-                    ..Count::default()
-                },
-                boot::BROKEN
-            )
-            .failed,
-            1
-        );
-        assert_eq!(
-            judge_real(
-                Count {
-                    passed: 3,
-                    failed: 2,
-                    skipped: 0
-                },
-                101
-            )
-            .failed,
-            2
-        );
+        assert_eq!(judge_real(Count { passed: 3, ..Count::default() }, 0).failed, 0);
+        assert_eq!(judge_real(Count { passed: 3, ..Count::default() }, boot::BROKEN).failed, 1);
+        assert_eq!(judge_real(Count { passed: 3, failed: 2, skipped: 0 }, 101).failed, 2);
         assert_eq!(judge(Count::default(), false), Count::FAILED);
         assert_eq!(judge(Count::default(), true), Count::OK);
     }
