@@ -44,6 +44,7 @@ fn dataset(name: &str, id: u64, points: Vec<Point>) -> Dataset {
         encryption: Encryption::Off,
         referenced_bytes: 0,
         written_bytes: 0,
+        is_readonly: true,
         resume_token: None,
         origin: None,
         is_opted_out: false,

@@ -42,6 +42,7 @@ fn dataset(at: &str, points: &str) -> Dataset {
         encryption: Encryption::Off,
         referenced_bytes: 1,
         written_bytes: 0,
+        is_readonly: true,
         resume_token: None,
         origin: None,
         is_opted_out: false,
@@ -279,6 +280,64 @@ fn a_backup_that_parted_is_repaired_or_stops() {
             "Blocked: tank/copies/vm-1 has snapshots, but the source knows none of them",
         )],
     );
+}
+
+#[test]
+fn a_copy_that_was_written_to_is_put_back_only_where_nobody_can_have_written() {
+    let mut policy = policy(backup());
+    let written = |policy: &Policy, is_readonly, target: &str| {
+        let there = Dataset { written_bytes: 4096, is_readonly, ..dataset(COPY, target) };
+        words(&plan_of(policy, "0210", "#0110 @0110 #0120 @0120", Some(there)))
+    };
+    let blocked = "Blocked: tank/copies/vm-1 was written to after its newest snapshot @2026-01-20-000000";
+    assert_eq!(written(&policy, true, "@0120"), "rollback 0120; send @0120..@0210");
+    assert_eq!(written(&policy, false, "@0120"), blocked);
+    let parted = written(&policy, false, "@0110 @0115");
+    assert_eq!(
+        parted,
+        "Blocked: tank/copies/vm-1 was written to after its newest snapshot @2026-01-15-000000"
+    );
+    if let TargetKind::Backup(rules) = &mut policy.targets[0].kind {
+        rules.on_divergence = BackupDivergence::Stop;
+    }
+    assert_eq!(written(&policy, true, "@0120"), blocked);
+
+    policy.targets[0].kind = archive(ArchiveDivergence::Stop);
+    let blocked = "Blocked: tank/copies/vm-1 was written to after its newest snapshot @2026-Jan";
+    assert_eq!(written(&policy, true, "@0110=2026-Jan"), blocked, "an archive is never rolled back");
+    policy.targets[0].kind = archive(ArchiveDivergence::Branch);
+    let aside = "tank/copies/vm-1.branch-2026-02-10-000000";
+    assert_eq!(
+        written(&policy, false, "@0110=2026-Jan"),
+        format!("aside {aside}; send @0110..@0210 as 2026-Feb of {aside}@2026-Jan")
+    );
+}
+
+#[test]
+fn a_snapshot_that_can_get_no_bookmark_is_not_pruned() {
+    let mut policy = policy(backup());
+    policy.name_format =
+        NameFormat::new(&format!("{}%Y-%m-%d-%H%M%S", "x".repeat(232 - SOURCE.len()))).unwrap();
+    policy.keep_local = keep_last(1);
+    let named = |day: &str| {
+        let time: Timestamp = format!("2026-01-{day}T00:00:00Z").parse().unwrap();
+        policy.name_format.name(time).unwrap()
+    };
+    // The bookmark's name is taken by another GUID, and there is no room for six more digits.
+    let source = format!("@a={0} #b={0} @c={1} #c={1}", named("10"), named("11"));
+    let plan = plan_of(&policy, "0120", &source, None);
+    let doomed: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::DestroySnapshots { snapshots, .. } => Some(snapshots),
+            _ => None,
+        })
+        .flatten()
+        .map(|doomed| doomed.name.clone())
+        .collect();
+    assert_eq!(doomed, [named("11")]);
+    assert!(plan.findings.iter().any(|finding| finding.what.contains("can get no bookmark")));
 }
 
 #[test]

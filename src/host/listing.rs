@@ -15,10 +15,10 @@ use crate::model::{
 /// What `zfs list -o` is asked for. `numclones` is not in the manual, but in every release from 0.7 on; `clones` would
 /// give names, without limit.
 pub(super) const COLUMNS: &str = "name,type,guid,createtxg,used,written,referenced,userrefs,numclones,defer_destroy,\
-                                  encryption,receive_resume_token,origin,zhaul:backup";
+                                  encryption,readonly,receive_resume_token,origin,zhaul:backup";
 
 /// The number of columns.
-const COLUMN_COUNT: usize = 14;
+const COLUMN_COUNT: usize = 15;
 
 /// More rows than any host has; a listing that does not end must not fill the memory. Takes 1 GiB or so.
 const ROWS_MAX: usize = 5_000_000;
@@ -105,7 +105,8 @@ impl ListingReader {
     }
 
     fn dataset(&mut self, kind: DatasetKind, row: &[&str; COLUMN_COUNT]) -> Result<(), String> {
-        let [name, _, guid, _, _, written, referenced, _, _, _, encryption, token, origin, opt_out] = *row;
+        let [name, _, guid, _, _, written, referenced, _, _, _, encryption, readonly, token, origin, opt_out] =
+            *row;
         let Ok(name) = DatasetName::new(name) else {
             tracing::warn!("{name:?} is passed over: its name is not one that zhaul takes");
             return Ok(());
@@ -120,6 +121,7 @@ impl ListingReader {
             encryption: if matches!(encryption, "off" | "-") { Encryption::Off } else { Encryption::On },
             referenced_bytes: number_or_none(referenced, "referenced")?,
             written_bytes: number_or_none(written, "written")?,
+            is_readonly: readonly == "on",
             resume_token: (token != "-").then(|| token.to_owned()),
             origin: if origin == "-" { None } else { SnapshotName::parse(origin).ok() },
             is_opted_out: opt_out == "off",
@@ -159,10 +161,10 @@ mod tests {
     }
 
     const VOLUME: &[u8] =
-        b"tank/vm 1/disk\tvolume\t7\t3\t900\t10\t800\t-\t-\t-\taes-256-gcm\t1-a-f0-78\ttank/base@x\toff";
+        b"tank/vm 1/disk\tvolume\t7\t3\t900\t10\t800\t-\t-\t-\taes-256-gcm\ton\t1-a-f0-78\ttank/base@x\toff";
     const SNAPSHOT: &[u8] =
-        b"tank/vm 1/disk@a b\tsnapshot\t18446744073709551615\t9\t5\t6\t800\t2\t1\ton\taes-256-gcm\t-\t-\t-";
-    const BOOKMARK: &[u8] = b"tank/vm 1/disk#a\tbookmark\t5\t4\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-";
+        b"tank/vm 1/disk@a b\tsnapshot\t18446744073709551615\t9\t5\t6\t800\t2\t1\ton\taes-256-gcm\t-\t-\t-\t-";
+    const BOOKMARK: &[u8] = b"tank/vm 1/disk#a\tbookmark\t5\t4\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-";
 
     #[test]
     fn every_column_finds_its_place() {
@@ -173,7 +175,7 @@ mod tests {
         assert_eq!(dataset.encryption, Encryption::On);
         assert_eq!(dataset.resume_token.as_deref(), Some("1-a-f0-78"));
         assert_eq!(dataset.origin, Some(SnapshotName::parse("tank/base@x").unwrap()));
-        assert!(dataset.is_opted_out);
+        assert!(dataset.is_opted_out && dataset.is_readonly);
         let points: Vec<_> = dataset.history.points().collect();
         assert_eq!(points.len(), 2);
         assert_eq!(
@@ -188,12 +190,12 @@ mod tests {
 
     #[test]
     fn a_plain_dataset_has_no_more_than_it_says() {
-        let line = b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-";
+        let line = b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-";
         let listing = read(&[line]).unwrap();
         let dataset = listing.get(&name("tank")).unwrap();
         assert_eq!(dataset.encryption, Encryption::Off);
         assert_eq!((dataset.resume_token.as_deref(), &dataset.origin), (None, &None));
-        assert!(!dataset.is_opted_out && dataset.history.is_empty());
+        assert!(!dataset.is_opted_out && !dataset.is_readonly && dataset.history.is_empty());
     }
 
     #[test]
@@ -201,12 +203,12 @@ mod tests {
         let bad: [(&[u8], &str); 8] = [
             (b"", "1 columns"),
             (b"tank", "1 columns"),
-            (b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-\t-", "15 columns"),
-            (b"tank\tfilesystem\t-7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-", "guid is \"-7\""),
-            (b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\tx;y\t-\t-", "not a token"),
-            (b"tank\tpool\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-", "not a type"),
-            (b"ta\x1b[2Jnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-", "control character"),
-            (b"ta\xffnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\t-\t-\t-", "not UTF-8"),
+            (b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-\t-", "16 columns"),
+            (b"tank\tfilesystem\t-7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-", "guid is \"-7\""),
+            (b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\tx;y\t-\t-", "not a token"),
+            (b"tank\tpool\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-", "not a type"),
+            (b"ta\x1b[2Jnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-", "control character"),
+            (b"ta\xffnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-", "not UTF-8"),
         ];
         for (line, why) in bad {
             let error = read(&[VOLUME, line]).unwrap_err();
@@ -219,7 +221,7 @@ mod tests {
 
     #[test]
     fn names_of_others_that_we_cannot_say_are_passed_over() {
-        let odd = b"tank/vm 1/disk@-x\tsnapshot\t1\t9\t5\t6\t8\t0\t0\toff\toff\t-\t-\t-";
+        let odd = b"tank/vm 1/disk@-x\tsnapshot\t1\t9\t5\t6\t8\t0\t0\toff\toff\t-\t-\t-\t-";
         let listing = read(&[VOLUME, odd]).unwrap();
         assert!(listing.get(&name("tank/vm 1/disk")).unwrap().history.is_empty());
     }

@@ -43,6 +43,8 @@ pub struct Dataset {
     pub referenced_bytes: u64,
     /// The `written` property: bytes written since the newest snapshot; 0 on an untouched target.
     pub written_bytes: u64,
+    /// The `readonly` property, which received copies have on: nothing but a receive or a rollback changes them.
+    pub is_readonly: bool,
     /// The `receive_resume_token` property: a receive that broke off and can be resumed.
     pub resume_token: Option<String>,
     /// The snapshot it was cloned from.

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::backup::refuse_unknown_data;
+use super::backup::{refuse_unknown_data, refuse_written};
 use super::builder::Builder;
 use super::lane::{Containers, How, Lane, Outbound};
 use super::superseded;
@@ -249,7 +249,12 @@ fn settle_line(
     let is_raw = lane.dataset().encryption == Encryption::On;
     let base = lane.target_base();
     let why = match base {
-        Some(_) if parted.unknown.is_empty() || parted.is_unchanged_since_base(there, is_raw) => return None,
+        Some(_) if parted.is_unchanged_since_base(there, is_raw) => return None,
+        Some(_) if parted.unknown.is_empty() && rules.on_divergence == ArchiveDivergence::Stop => {
+            refuse_written(builder, lane, there);
+            return None;
+        }
+        Some(base) if parted.unknown.is_empty() => format!("it was written to after @{}", base.name),
         Some(base) => format!(
             "it has snapshots after the newest common one, @{}, that the source does not know",
             base.name

@@ -3,9 +3,10 @@
 
 use super::builder::Builder;
 use super::lane::{Containers, How, Lane, Outbound};
+use super::line::Common;
 use super::superseded;
 use super::{Action, Doomed};
-use crate::model::{Dataset, Encryption, Point};
+use crate::model::{ByteCount, Dataset, Encryption, Point};
 use crate::policy::{BackupDivergence, BackupRules, OnNoBase, Policy};
 
 /// Plans what one dataset's backup needs to catch up.
@@ -16,6 +17,11 @@ pub(super) fn plan(
     lane: &mut Lane<'_>,
     containers: &mut Containers<'_>,
 ) {
+    // Before a receive is resumed too: its end needs an untouched head like any other.
+    settle_written(builder, rules, lane);
+    if lane.is_blocked {
+        return;
+    }
     if let Some((to, resume)) = lane.settle_partial(builder) {
         let what = Outbound::Taken(to);
         let reason = format!("goes on with a receive that broke off after {} bytes", resume.received_bytes);
@@ -84,13 +90,43 @@ fn settle_line(
             }
         };
     }
-    if history.unknown.is_empty()
-        || history.is_unchanged_since_base(there, lane.dataset().encryption == Encryption::On)
-    {
+    let is_raw = lane.dataset().encryption == Encryption::On;
+    if history.unknown.is_empty() || history.is_unchanged_since_base(there, is_raw) {
         return;
     }
     let unknown: Vec<Point> = history.unknown.iter().map(|point| (*point).clone()).collect();
     settle_divergence(builder, policy, rules, lane, &unknown);
+}
+
+/// Deals with a head that is not what the newest snapshot holds, so that ZFS would refuse an increment. In a read-only
+/// copy nobody wrote: what is there is left of newer snapshots that were destroyed, by hand or by a run that was killed
+/// before its rollback. In a writable one it may be somebody's work.
+fn settle_written(builder: &mut Builder, rules: &BackupRules, lane: &mut Lane<'_>) {
+    let Some((there, line)) = lane.there.zip(lane.line.as_ref()) else { return };
+    let (Some(common), written) = (line.common, there.written_bytes) else { return };
+    if written == 0 || (there.is_readonly && !line.unknown.is_empty()) {
+        return;
+    }
+    if !there.is_readonly || rules.on_divergence == BackupDivergence::Stop {
+        return refuse_written(builder, lane, there);
+    }
+    let Common { target: base, .. } = common;
+    let (dataset, to, guid) = (lane.name.clone(), base.name.clone(), base.guid);
+    let size = ByteCount(written);
+    let reason = format!("it is read-only, so {size} beyond @{to} can only be left of destroyed snapshots");
+    lane.step(builder, Action::Rollback { dataset, to, guid }, reason);
+}
+
+/// A copy that somebody wrote to takes no increment, and is not put back without being asked.
+pub(super) fn refuse_written(builder: &mut Builder, lane: &mut Lane<'_>, there: &Dataset) {
+    let newest = there.history.newest_snapshot().map(|point| format!("@{}", point.name)).unwrap_or_default();
+    let written = ByteCount(there.written_bytes);
+    let what = format!("{} was written to after its newest snapshot {newest}: {written}", lane.name);
+    let advice = format!(
+        "nobody needs it: zfs rollback {}{newest} on {}; somebody does: rename it aside there",
+        lane.name, lane.place
+    );
+    lane.block(builder, what, advice);
 }
 
 /// A target dataset without snapshots that no receive of ours left there is never written to.

@@ -77,6 +77,7 @@ mod tests {
             encryption: Encryption::Off,
             referenced_bytes: 1_000,
             written_bytes: 7,
+            is_readonly: true,
             resume_token: None,
             origin: None,
             is_opted_out: false,

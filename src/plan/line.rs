@@ -57,9 +57,9 @@ impl<'a> Line<'a> {
         Self { common: None, unknown }
     }
 
-    /// Whether an increment from the base would be received although the target has newer snapshots: nothing was
-    /// written since the base (`dsl_dataset_modified_since_snap`). A raw receive insists on the newest (ETXTBSY).
+    /// Whether an increment from the base would be received: nothing was written since (`dsl_dataset_modified_since_snap`),
+    /// though there may be newer snapshots. A raw receive insists on the newest (ETXTBSY).
     pub(super) fn is_unchanged_since_base(&self, target: &Dataset, is_raw: bool) -> bool {
-        !is_raw && target.written_bytes == 0 && self.unknown.iter().all(|point| point.written_bytes == 0)
+        target.written_bytes == 0 && self.unknown.iter().all(|point| point.written_bytes == 0 && !is_raw)
     }
 }

@@ -26,11 +26,12 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
         history.snapshots().rev().filter(|point| guest.is_none_or(|g| !g.snapshots.contains(&point.name)));
     candidates.extend(own.filter_map(|point| Some((policy.name_format.time(&point.name)?, Some(point)))));
     // Every own snapshot has a bookmark by then, or its making has failed and this step is skipped: a base is safe.
-    let judged = judge(&policy.keep_local, policy, builder.at(), candidates);
+    let judged = judge(&policy.keep_local, policy, builder.at().max(source.time), candidates);
     let taken = &source.taken;
     let needs = taken.snapshot.into_iter().chain(taken.bookmark).chain(taken.healed);
     let order = Order { needs: needs.collect(), after: lanes.sends.clone() };
-    let spared = |point: &Point| lanes.resumable.contains(&point.guid);
+    let spared =
+        |point: &Point| lanes.resumable.contains(&point.guid) || taken.unmarkable.contains(&point.guid);
     let (doomed, pinned) = split(judged, spared);
     let dataset = &source.selected.dataset.name;
     report_pinned(builder, Some(dataset), &Place::Source, &pinned);
@@ -76,7 +77,7 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     let own = there.history.snapshots().rev().filter(|point| !lane.removed.contains(&point.guid));
     let own = own.filter(|point| !is_a_guests(lane, point));
     candidates.extend(own.filter_map(|point| Some((format.time(&point.name)?, Some(point)))));
-    let judged = judge(&rules.keep, policy, builder.at(), candidates);
+    let judged = judge(&rules.keep, policy, builder.at().max(lane.source.time), candidates);
     let base = lane.target_base().map(|point| point.guid);
     let is_needed = |point: &Point| lane.received.is_empty() && base == Some(point.guid);
     let (doomed, pinned) = split(judged, is_needed);

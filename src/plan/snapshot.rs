@@ -22,6 +22,8 @@ pub(super) struct Taken {
     pub(super) bookmark: Option<StepId>,
     /// The step that makes the bookmarks which earlier own snapshots lack.
     pub(super) healed: Option<StepId>,
+    /// Own snapshots that can get no bookmark: none of them may go.
+    pub(super) unmarkable: BTreeSet<Guid>,
 }
 
 /// The time that names this run's snapshots: later than every own name on any host, unless that name lies in the far
@@ -102,7 +104,7 @@ fn plan_group(builder: &mut Builder, group: Group, reason: String, taken: &mut B
     let reason = "so that the base of the next increment outlives the snapshot";
     let bookmark = builder.step(dataset, Place::Source, action, reason, Order::needs([snapshot]));
     for member in members {
-        let of_member = Taken { snapshot: Some(snapshot), bookmark: Some(bookmark), healed: None };
+        let of_member = Taken { snapshot: Some(snapshot), bookmark: Some(bookmark), ..Taken::default() };
         taken.insert(member, of_member);
     }
 }
@@ -134,14 +136,11 @@ pub(super) fn plan_missing_bookmarks(
                 });
             }
             Err(error) => {
+                taken.unmarkable.insert(snapshot.guid);
                 let dataset = Some(&one.dataset.name);
-                builder.find(
-                    Severity::Warning,
-                    dataset,
-                    Place::Source,
-                    error.to_string(),
-                    "make a bookmark by hand",
-                );
+                let what = format!("@{} can get no bookmark, so it is not pruned: {error}", snapshot.name);
+                let advice = "make a bookmark of it by hand, under any name";
+                builder.find(Severity::Warning, dataset, Place::Source, what, advice);
             }
         }
     }

@@ -213,6 +213,17 @@ pub(crate) fn check_good_run(world: &World, before: &Before, run: &Report) {
     }
 }
 
+/// Whether a dataset was sent more intermediates than its copy keeps: what has just arrived is pruned by the next run.
+pub(crate) fn has_overfilled(plan: &Plan, keep: u32) -> bool {
+    let mut counts: BTreeMap<&DatasetName, u32> = BTreeMap::new();
+    for step in &plan.steps {
+        if let Action::Send(transfer) = &step.action {
+            *counts.entry(transfer.target.dataset()).or_default() += 1;
+        }
+    }
+    counts.into_values().any(|count| count > keep)
+}
+
 /// Whether the plan goes on with a receive that broke off.
 pub(crate) fn has_resumed(plan: &Plan) -> bool {
     plan.steps.iter().any(|step| matches!(&step.action, Action::Send(transfer) if transfer.resume.is_some()))
@@ -236,9 +247,13 @@ fn check_kept(world: &World, before: &Before) {
         let mut own: Vec<&Point> = all.filter(|point| world.is_own(&point.name)).collect();
         own.sort_by_key(|point| (world.policy.name_format.time(&point.name), point.createtxg));
         own.dedup_by_key(|point| point.guid);
-        let last = own.iter().map(|point| point.createtxg).max();
-        // What a clock that was ahead dated in the future stays, and takes no place from what is real.
-        let is_future = |point: &Point| world.policy.name_format.time(&point.name) > Some(world.now);
+        let newest = own.iter().max_by_key(|point| point.createtxg);
+        let last = newest.map(|point| point.createtxg);
+        // What a clock that was ahead dated in the future stays, and takes no place from what is real. The run's own
+        // snapshot may be dated a little ahead, so that names go up.
+        let named = newest.and_then(|point| world.policy.name_format.time(&point.name));
+        let is_future =
+            |point: &Point| world.policy.name_format.time(&point.name) > named.max(Some(world.now));
         let future = own.iter().filter(|point| is_future(point)).count();
         let kept = own.iter().rev().enumerate().filter(|(rank, point)| {
             *rank < keep + future || point.is_pinned() || Some(point.createtxg) == last

@@ -219,6 +219,7 @@ impl Machine {
             written_bytes: bytes_of(added(before, &node.head).len()),
             resume_token: node.partial.as_ref().map(token_of),
             origin: node.origin.and_then(|object| self.name_of(object)),
+            is_readonly: node.is_safe_copy,
             is_opted_out: self.is_opted_out(name),
             history: History::new(points),
         }

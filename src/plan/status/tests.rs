@@ -79,6 +79,7 @@ fn dataset(full_name: &str, points: &str) -> Dataset {
         encryption: Encryption::Off,
         referenced_bytes: 0,
         written_bytes: 0,
+        is_readonly: true,
         resume_token: None,
         origin: None,
         is_opted_out: false,
