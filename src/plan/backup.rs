@@ -3,7 +3,6 @@
 
 use super::builder::Builder;
 use super::lane::{Containers, How, Lane, Outbound};
-use super::line::Common;
 use super::superseded;
 use super::{Action, Doomed};
 use crate::model::{ByteCount, Dataset, Encryption, Point};
@@ -102,16 +101,15 @@ fn settle_line(
 /// copy nobody wrote: what is there is left of newer snapshots that were destroyed, by hand or by a run that was killed
 /// before its rollback. In a writable one it may be somebody's work.
 fn settle_written(builder: &mut Builder, rules: &BackupRules, lane: &mut Lane<'_>) {
-    let Some((there, line)) = lane.there.zip(lane.line.as_ref()) else { return };
-    let (Some(common), written) = (line.common, there.written_bytes) else { return };
-    if written == 0 || (there.is_readonly && !line.unknown.is_empty()) {
+    let Some((there, parted)) = lane.there.zip(lane.line.as_ref()) else { return };
+    let (Some(common), written) = (parted.common, there.written_bytes) else { return };
+    if written == 0 || (there.is_readonly && !parted.unknown.is_empty()) {
         return;
     }
     if !there.is_readonly || rules.on_divergence == BackupDivergence::Stop {
         return refuse_written(builder, lane, there);
     }
-    let Common { target: base, .. } = common;
-    let (dataset, to, guid) = (lane.name.clone(), base.name.clone(), base.guid);
+    let (dataset, to, guid) = (lane.name.clone(), common.target.name.clone(), common.target.guid);
     let size = ByteCount(written);
     let reason = format!("it is read-only, so {size} beyond @{to} can only be left of destroyed snapshots");
     lane.step(builder, Action::Rollback { dataset, to, guid }, reason);

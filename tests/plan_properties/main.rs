@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "in a test, a world that cannot be built is a failure")]
 #![expect(clippy::panic, reason = "in a test, that is how a broken promise is told")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a check picks out the one action that it is about")]
-#![expect(clippy::too_many_lines, reason = "one arm for each thing that people do")]
 
 mod months;
 mod promises;

@@ -3,7 +3,6 @@
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
-use zhaul::execute::Report;
 use zhaul::host::fake::Moment;
 use zhaul::model::DatasetKind;
 use zhaul::plan::Severity;
@@ -128,7 +127,7 @@ fn meddle(world: &mut World, op: &Op, number: usize) {
     match op {
         Op::Write { volume, blocks } => drop(world.source.write(&here(*volume), *blocks)),
         Op::UserSnapshot { volume } => {
-            drop(world.source.take(&[&format!("{}@manual-{number}", here(*volume))]))
+            drop(world.source.take(&[&format!("{}@manual-{number}", here(*volume))]));
         }
         Op::Rollback { volume, back } => {
             if let Some(name) = snapshot_back(world, *volume, *back) {

@@ -104,7 +104,7 @@ fn build(points: [Left; 3], twist: Twist) -> Option<World> {
     match twist {
         Twist::None => {}
         Twist::ForeignName => {
-            world.source.rename(&format!("{here}@{}", POINTS[1]), &format!("{here}@manual")).ok()?
+            world.source.rename(&format!("{here}@{}", POINTS[1]), &format!("{here}@manual")).ok()?;
         }
         Twist::RenamedThere => {
             world

@@ -12,3 +12,4 @@ mod parting;
 mod policy;
 mod pool;
 mod world;
+mod written;
