@@ -1,11 +1,13 @@
 //! Runs that are killed, cut, refused or alone.
 
-use std::thread;
 use std::time::Duration;
+use std::{fs, thread};
 
 use rustix::process::Signal;
+use zhaul::model::ResumeToken;
 
-use crate::look::{self, assert_same_newest};
+use crate::look::{self, assert_same_newest, snapshots};
+use crate::pool::property;
 use crate::world::World;
 
 const GUEST: &str = "subvol-101-disk-0";
@@ -13,6 +15,27 @@ const DAY_1: &str = "2026-01-10T03:00:00Z";
 
 fn code(child: &mut std::process::Child) -> Option<i32> {
     child.wait().unwrap().code()
+}
+
+#[test]
+fn a_stream_that_was_cut_goes_on_where_it_stopped() {
+    let mut world = World::new("resumed");
+    let files = world.filesystem(GUEST, 200);
+    world.policy.transfer = "rate = \"20MiB\"".to_owned();
+    let mut run = world.start(DAY_1, &[]);
+    let receiver = world.wait_for_receive();
+    look::wait_for_used(&world.backup(GUEST), 40 << 20);
+    look::signal(receiver, Signal::KILL);
+    assert_eq!(code(&mut run), Some(1));
+    world.wait_for_quiet();
+    let token = property("receive_resume_token", &world.backup(GUEST));
+    let arrived = ResumeToken::parse(&token).unwrap().received_bytes;
+    assert!(arrived > 20 << 20, "{arrived} bytes had arrived");
+    world.policy.transfer.clear();
+    let run = world.run_as_planned("2026-01-10T04:00:00Z", &["--no-snapshot"], 0);
+    let (moved, margin) = (run.moved("backup"), 8 << 20);
+    assert!(moved < (200 << 20) - arrived + margin, "{arrived} had arrived, {moved} moved");
+    assert_same_newest(&files, &world.backup(GUEST));
 }
 
 #[test]
@@ -80,4 +103,43 @@ fn a_name_too_long_for_the_target_blocks_only_its_dataset() {
     world.policy.backup_at = Some(("nfs8".to_owned(), root.clone()));
     world.run_as_planned(DAY_1, &[], 3);
     assert_same_newest(&other, &format!("{root}/short"));
+}
+
+#[test]
+fn one_host_down_does_not_keep_the_other_from_being_served() {
+    let mut world = World::with_archive("one-down");
+    let files = world.filesystem(GUEST, 1);
+    world.policy.backup_at = Some(("offline".to_owned(), world.backup_root()));
+    let run = world.run_with(DAY_1, &["--archive"]).expect_code(1);
+    assert!(run.finds("failed", "could not be asked"), "{run:?}");
+    assert_same_newest(&files, &world.archive(GUEST));
+}
+
+#[test]
+fn names_go_on_through_the_hour_that_comes_twice_and_a_clock_set_back() {
+    let mut world = World::new("clock");
+    world.policy.top = "timezone = \"Europe/Berlin\"".to_owned();
+    let files = world.filesystem(GUEST, 1);
+    for time in ["00:30", "01:30", "00:45"] {
+        world.run(&format!("2026-10-25T{time}:00Z"));
+    }
+    assert_eq!(snapshots(&files), ["2026-10-25-003000", "2026-10-25-013000", "2026-10-25-013001"]);
+}
+
+#[test]
+fn memory_is_bounded_by_the_buffer() {
+    let mut world = World::new("memory");
+    world.policy.transfer = "buffer = \"8MiB\"".to_owned();
+    world.filesystem(GUEST, 256);
+    let mut run = world.start(DAY_1, &[]);
+    let mut most_kib = 0_u64;
+    while run.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", run.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        most_kib = most_kib.max(kib.unwrap_or(0));
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(code(&mut run), Some(0));
+    assert!(most_kib > 0 && most_kib < 96 << 10, "{most_kib} KiB");
 }

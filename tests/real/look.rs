@@ -1,5 +1,6 @@
 //! Looks at ZFS behind zhaul's back: points, contents and processes, through `zfs`, mounts and devices alone.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -37,6 +38,32 @@ pub(crate) fn snapshots(dataset: &str) -> Vec<String> {
         return Vec::new();
     }
     points("snapshot", dataset).into_iter().map(|(name, _)| name).collect()
+}
+
+/// Its bookmarks.
+pub(crate) fn bookmarks(dataset: &str) -> Vec<String> {
+    points("bookmark", dataset).into_iter().map(|(name, _)| name).collect()
+}
+
+/// Waits until a dataset takes up this many bytes on its pool.
+pub(crate) fn wait_for_used(dataset: &str, bytes: u64) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let used = || zfs(&["get", "-Hpo", "value", "used", dataset]).parse::<u64>().unwrap();
+    while !exists(dataset) || used() < bytes {
+        assert!(Instant::now() < deadline, "{dataset} does not grow to {bytes} bytes");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// GUIDs of snapshots by name.
+pub(crate) fn guids(dataset: &str) -> BTreeMap<String, String> {
+    points("snapshot", dataset).into_iter().collect()
+}
+
+/// The datasets at and below `root`.
+pub(crate) fn datasets(root: &str) -> Vec<String> {
+    let names = zfs(&["list", "-rH", "-t", "filesystem,volume", "-o", "name", root]);
+    names.lines().map(str::to_owned).collect()
 }
 
 fn noise(mib: u64, mut write: impl FnMut(&[u8])) {

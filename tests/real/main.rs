@@ -11,5 +11,6 @@ mod outcome;
 mod parting;
 mod policy;
 mod pool;
+mod sending;
 mod world;
 mod written;

@@ -24,6 +24,7 @@ pub(crate) struct Did {
     pub(crate) action: String,
     pub(crate) place: String,
     pub(crate) moved_bytes: u64,
+    pub(crate) step: Value,
 }
 
 impl Run {
@@ -65,6 +66,7 @@ impl Run {
                 action: text(&step["action"]["action"]),
                 place: step["place"].as_str().map_or_else(|| text(&step["place"]["target"]), str::to_owned),
                 moved_bytes: step["result"]["moved_bytes"].as_u64().unwrap_or(0),
+                step: step.clone(),
             })
             .collect()
     }
@@ -85,6 +87,13 @@ impl Run {
         self.sends(place).iter().map(|did| did.moved_bytes).sum()
     }
 
+    /// The only transfer to a target.
+    pub(crate) fn send(&self, place: &str) -> Did {
+        let sends = self.sends(place);
+        assert_eq!(sends.len(), 1, "{self:?}");
+        sends[0].clone()
+    }
+
     /// Whether the report says so: one of its findings has this severity and this phrase.
     pub(crate) fn finds(&self, severity: &str, phrase: &str) -> bool {
         let json = self.json();
@@ -93,5 +102,14 @@ impl Run {
             let says = |key: &str| finding[key].as_str().is_some_and(|text| text.contains(phrase));
             finding["severity"] == severity && (says("what") || says("advice") || says("dataset"))
         })
+    }
+}
+
+impl Did {
+    /// What the transfer started from: its kind and name, or `None` for a full stream.
+    pub(crate) fn base(&self) -> Option<(String, String)> {
+        let base = self.step["action"]["base"].as_object()?;
+        let text = |key: &str| base[key].as_str().unwrap().to_owned();
+        Some((text("kind"), text("name")))
     }
 }

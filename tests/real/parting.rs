@@ -1,6 +1,6 @@
 //! Where source and target have parted, and what no run may touch.
 
-use crate::look::{self, assert_same_newest, snapshots};
+use crate::look::{self, assert_same_newest, guids, snapshots};
 use crate::pool::zfs;
 use crate::world::World;
 
@@ -53,6 +53,24 @@ fn a_target_with_data_and_no_snapshot_is_refused_and_the_others_are_served() {
     assert!(run.finds("blocked", "without a snapshot"), "{run:?}");
     assert_eq!(snapshots(&there), Vec::<String>::new());
     assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
+}
+
+#[test]
+fn held_and_cloned_snapshots_are_skipped_and_reported() {
+    let mut world = World::new("pinned");
+    world.policy.source = "keep-last = 1".to_owned();
+    let files = world.filesystem("subvol-101-disk-0", 1);
+    world.run(DAY_1);
+    zfs(&["hold", "test", &format!("{files}@2026-01-10-030000")]);
+    world.run(DAY_2);
+    zfs(&["clone", &format!("{files}@2026-01-11-030000"), &world.beside("clone")]);
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert!(run.finds("note", "a hold keeps it") && run.finds("note", "a clone keeps it"), "{run:?}");
+    assert_eq!(guids(&files).len(), 3);
+    zfs(&["release", "test", &format!("{files}@2026-01-10-030000")]);
+    zfs(&["destroy", &world.beside("clone")]);
+    world.run("2026-01-13T03:00:00Z");
+    assert_eq!(snapshots(&files), ["2026-01-13-030000"]);
 }
 
 #[test]

@@ -67,10 +67,16 @@ impl World {
         world
     }
 
-    /// A world with an archive only.
-    pub(crate) fn archive_only(name: &str) -> Self {
+    /// A world with a backup and an archive.
+    pub(crate) fn with_archive(name: &str) -> Self {
         let mut world = Self::new(name);
         world.policy.has_archive = true;
+        world
+    }
+
+    /// A world with an archive only.
+    pub(crate) fn archive_only(name: &str) -> Self {
+        let mut world = Self::with_archive(name);
         world.policy.has_backup = false;
         world
     }
@@ -78,6 +84,11 @@ impl World {
     /// The source root.
     pub(crate) fn source(&self) -> String {
         format!("{}/data", self.bases[0])
+    }
+
+    /// Beside the source root, on its pool.
+    pub(crate) fn beside(&self, name: &str) -> String {
+        format!("{}/{name}", self.bases[0])
     }
 
     /// A guest's volume.
