@@ -14,6 +14,7 @@ mod apt;
 mod boot;
 mod cache;
 mod cargo;
+mod deny;
 mod host;
 mod kernel;
 mod options;
@@ -105,7 +106,8 @@ fn test(options: &Options, args: &[OsString]) -> Result<u8> {
         Site::Host(_) => None,
     };
     let in_lab = |options: &Options, job: &Job| site.run(options, job);
-    Ok(suite::run(options, args, libraries.as_deref(), in_lab))
+    let (Site::Uml(cache, _) | Site::Host(cache)) = &site;
+    Ok(suite::run(options, args, libraries.as_deref(), &cache.path("tools"), in_lab))
 }
 
 fn demo(options: &Options) -> Result<u8> {
@@ -144,7 +146,8 @@ fn clean(options: &Options) -> Result<u8> {
         Site::Uml(cache, lab) => (cache, vec![&lab.kernel.dir, &lab.tree]),
         Site::Host(cache) => (cache, Vec::new()),
     };
-    let names: Vec<_> = keep.iter().map(|path| path.file_name().unwrap_or_default().to_owned()).collect();
+    let names = keep.iter().map(|path| path.file_name().unwrap_or_default().to_owned());
+    let names: Vec<_> = names.chain(["tools".into()]).collect();
     let lock = cache.lock()?;
     cache.clean(&names)?;
     drop(lock);

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::boot;
 use crate::options::{Job, Options};
-use crate::{cargo, say, step};
+use crate::{cargo, deny, say};
 
 /// Longer than the tests on real pools may ever take.
 const REAL_LIMIT: Duration = Duration::from_secs(2400);
@@ -25,9 +25,9 @@ pub(crate) struct Count {
 }
 
 impl Count {
-    const OK: Self = Self { passed: 1, failed: 0, skipped: 0 };
-    const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
-    const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
+    pub(crate) const OK: Self = Self { passed: 1, failed: 0, skipped: 0 };
+    pub(crate) const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
+    pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
 
     fn add(self, other: Self) -> Self {
         Self {
@@ -44,17 +44,20 @@ impl std::fmt::Display for Count {
     }
 }
 
-/// Runs all; `in_lab` runs one job in the lab. The exit status is 1 if anything failed.
+/// Runs all; `libraries` are OpenZFS's where the machine has none, programs that are missing go to `tools`, `in_lab` runs one job in the lab. The exit status is 1 if anything failed.
 pub(crate) fn run(
     options: &Options,
     args: &[OsString],
     libraries: Option<&Path>,
+    tools: &Path,
     in_lab: impl Fn(&Options, &Job) -> Result<boot::Outcome>,
 ) -> u8 {
     let mut rows = vec![
         check("format", &["fmt", "--all", "--check"], None),
         check("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], None),
-        deny(),
+        check("lints of tests/real", &["clippy", "--test", "real", "--", "-D", "warnings"], None),
+        timed("licences", || deny::licences(tools)),
+        timed("advisories", || deny::advisories(tools)),
         check("tests without OpenZFS", &["test", "--workspace"], libraries),
     ];
     rows.push(real(options, args, in_lab));
@@ -95,14 +98,10 @@ fn check(name: &'static str, args: &[&str], libraries: Option<&Path>) -> Row {
     (name, count, started.elapsed())
 }
 
-fn deny() -> Row {
-    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo")));
-    if step::has("cargo-deny") || home.is_some_and(|dir| dir.join("bin/cargo-deny").is_file()) {
-        return check("licences and advisories", &["deny", "check"], None);
-    }
-    say::line("licences and advisories: SKIPPED, cargo-deny is not installed (cargo install cargo-deny)");
-    ("licences and advisories", Count::SKIPPED, Duration::ZERO)
+fn timed(name: &'static str, count: impl FnOnce() -> Count) -> Row {
+    let started = Instant::now();
+    say::line(name);
+    (name, count(), started.elapsed())
 }
 
 /// Runs a program with its stdout shown; counts its tests, or itself if it has none.
