@@ -11,8 +11,9 @@ use crate::host::{HostError, Incoming, Outgoing, Problem, ReceiveSpec, SendSpec,
 use crate::model::ByteCount;
 use crate::plan::{Step, Transfer};
 use crate::stream::Cancel;
-use crate::stream::meter::{Meters, Places, SampleReceiver, samples};
+use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::Pump;
+use crate::stream::sample::{SampleReceiver, samples};
 use crate::stream::supervise::{PumpError, PumpReport};
 
 /// How often a watcher is shown a sample.

@@ -105,6 +105,31 @@ impl Cancel {
         }
     }
 
+    /// Waits until one of two descriptors has one of its events (or an error or a hang-up); tells what each has.
+    /// `None` is not watched at all.
+    pub(super) fn wait_for_either(
+        &self,
+        watched: [Option<(BorrowedFd<'_>, PollFlags)>; 2],
+    ) -> io::Result<[PollFlags; 2]> {
+        loop {
+            self.check()?;
+            let polled = |watch: Option<(_, _)>| {
+                let (fd, events) = watch.unwrap_or((self.as_fd(), PollFlags::empty()));
+                PollFd::from_borrowed_fd(fd, events)
+            };
+            let own = PollFd::new(&self.inner.wake, PollFlags::IN);
+            let mut polled = [polled(watched[0]), polled(watched[1]), own];
+            match poll(&mut polled, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let seen = [polled[0].revents(), polled[1].revents()];
+            if seen.iter().any(|flags| !flags.is_empty()) {
+                return Ok(seen);
+            }
+        }
+    }
+
     /// Waits until `fd` has one of `events` (or an error or a hang-up, which poll(2) always reports), at most
     /// for `limit`. `Ok(None)`: the limit passed.
     pub fn wait_for(

@@ -1,120 +1,15 @@
 //! What a transfer measures about itself, and which stage that makes the slow one.
 //!
-//! Every stage thread has a [`StageClock`]: it says what it is doing now, and the clock adds up the time per
-//! kind of doing, the running one included, so that a thread which has been blocked for a minute shows a
-//! minute, not nothing. Bytes are counted where they cross a boundary. A [`Sample`] is taken from both a few
-//! times a second; samples travel to the screen through a ring that keeps the latest and drops the rest.
+//! Bytes are counted where they cross a boundary, and every stage thread has a [`StageClock`]. Whoever waits names
+//! whom it waits for: the stage that all others wait for is the bottleneck.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ring_channel::{RingReceiver, RingSender, ring_channel};
-
+use super::clock::{Doing, StageClock, StageTimes, nanos_since};
 use super::ring::Gauge;
-
-/// What a stage thread is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
-    /// Nothing yet, or nothing any more.
-    Idle,
-    /// Waits for the stage before it.
-    WaitInput,
-    /// Works: compresses, checks, copies.
-    Work,
-    /// Waits for the stage behind it.
-    WaitOutput,
-    /// Waits because the rate limit says so.
-    WaitRate,
-}
-
-const DOINGS: [Doing; 5] = [Doing::Idle, Doing::WaitInput, Doing::Work, Doing::WaitOutput, Doing::WaitRate];
-
-impl Doing {
-    fn index(self) -> u8 {
-        match self {
-            Self::Idle => 0,
-            Self::WaitInput => 1,
-            Self::Work => 2,
-            Self::WaitOutput => 3,
-            Self::WaitRate => 4,
-        }
-    }
-
-    fn slot(self) -> usize {
-        usize::from(self.index())
-    }
-}
-
-/// Time by [`Doing`], of one thread or of several added up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StageTimes {
-    nanos: [u64; DOINGS.len()],
-}
-
-impl StageTimes {
-    /// Time spent on `doing`.
-    pub fn of(&self, doing: Doing) -> Duration {
-        Duration::from_nanos(self.nanos[doing.slot()])
-    }
-
-    fn since(&self, earlier: &Self) -> Self {
-        let mut nanos = self.nanos;
-        for (now, then) in nanos.iter_mut().zip(earlier.nanos) {
-            *now = now.saturating_sub(then);
-        }
-        Self { nanos }
-    }
-
-    fn plus(mut self, other: &Self) -> Self {
-        for (sum, more) in self.nanos.iter_mut().zip(other.nanos) {
-            *sum += more;
-        }
-        self
-    }
-}
-
-/// The clock of one stage thread: that thread writes it, anybody reads it.
-#[derive(Debug)]
-pub struct StageClock {
-    started: Instant,
-    doing: AtomicU8,
-    since_nanos: AtomicU64,
-    nanos: [AtomicU64; DOINGS.len()],
-}
-
-impl StageClock {
-    fn new(started: Instant) -> Self {
-        let nanos = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { started, doing: AtomicU8::new(Doing::Idle.index()), since_nanos: AtomicU64::new(0), nanos }
-    }
-
-    /// From now on the thread is doing this. Only the thread that owns the stage may say so.
-    pub fn enter(&self, doing: Doing) {
-        let now_nanos = nanos_since(self.started);
-        let before = usize::from(self.doing.load(Ordering::Relaxed));
-        let spent_nanos = now_nanos.saturating_sub(self.since_nanos.load(Ordering::Relaxed));
-        self.nanos[before].fetch_add(spent_nanos, Ordering::Relaxed);
-        self.since_nanos.store(now_nanos, Ordering::Relaxed);
-        self.doing.store(doing.index(), Ordering::Relaxed);
-    }
-
-    /// What the thread is doing at this moment.
-    pub fn doing(&self) -> Doing {
-        DOINGS[usize::from(self.doing.load(Ordering::Relaxed))]
-    }
-
-    /// All time so far. Read without a lock while the owner writes, so it may be off by one change of state.
-    pub fn times(&self) -> StageTimes {
-        let mut nanos = std::array::from_fn(|slot| self.nanos[slot].load(Ordering::Relaxed));
-        let running_nanos =
-            nanos_since(self.started).saturating_sub(self.since_nanos.load(Ordering::Relaxed));
-        nanos[self.doing().slot()] += running_nanos;
-        StageTimes { nanos }
-    }
-}
 
 /// The stage that all others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,6 +148,10 @@ impl Meters {
         if self.writer.doing() == Doing::WaitOutput { self.places.output } else { self.places.input }
     }
 
+    pub(super) fn buffer_bytes(&self) -> u64 {
+        self.buffer_bytes.load(Ordering::Relaxed)
+    }
+
     pub(super) fn set_buffer_bytes(&self, bytes: u64) {
         self.buffer_bytes.store(bytes, Ordering::Relaxed);
     }
@@ -269,7 +168,7 @@ impl Meters {
         }
     }
 
-    fn decide_bottleneck(&self, spent: &Reading) -> Bottleneck {
+    pub(super) fn decide_bottleneck(&self, spent: &Reading) -> Bottleneck {
         // The reader waits for input: what is before it is slow. The writer waits for output: what is behind
         // it is slow. The reader waits for room while the writer waits for data: what is between them is.
         let workers = u32::try_from(self.workers.len()).unwrap_or(u32::MAX).max(1);
@@ -297,16 +196,16 @@ impl Meters {
 /// All meters at one moment, or the difference of two.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Reading {
-    at: Duration,
-    input_bytes: u64,
-    output_bytes: u64,
+    pub(super) at: Duration,
+    pub(super) input_bytes: u64,
+    pub(super) output_bytes: u64,
     reader: StageTimes,
     workers: StageTimes,
     pub(super) writer: StageTimes,
 }
 
 impl Reading {
-    fn since(&self, earlier: &Self) -> Self {
+    pub(super) fn since(&self, earlier: &Self) -> Self {
         Self {
             at: self.at.saturating_sub(earlier.at),
             input_bytes: self.input_bytes.saturating_sub(earlier.input_bytes),
@@ -317,87 +216,6 @@ impl Reading {
         }
     }
 }
-
-/// What a screen shows of a transfer at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// Time since the transfer began.
-    pub elapsed: Duration,
-    /// Bytes of the stream taken in so far.
-    pub input_bytes: u64,
-    /// Bytes handed on so far: fewer than `input_bytes` if compressed, or if some are still in the buffer.
-    pub output_bytes: u64,
-    /// Input, smoothed over a few seconds.
-    pub input_bytes_per_second: u64,
-    /// Output, smoothed over a few seconds.
-    pub output_bytes_per_second: u64,
-    /// Bytes in the buffer.
-    pub buffer_used_bytes: u64,
-    /// Size of the buffer.
-    pub buffer_total_bytes: u64,
-    /// Who all others waited for since the last sample.
-    pub bottleneck: Bottleneck,
-}
-
-/// Turns meters into samples; remembers the last reading and the smoothed rates.
-#[derive(Debug, Default)]
-pub(super) struct Sampler {
-    last: Reading,
-    input_bytes_per_second: u64,
-    output_bytes_per_second: u64,
-}
-
-/// Over which time rates are smoothed.
-const SMOOTHING: Duration = Duration::from_secs(2);
-
-impl Sampler {
-    pub(super) fn sample(&mut self, meters: &Meters) -> Sample {
-        let now = meters.reading();
-        let spent = now.since(&self.last);
-        let is_first = self.last.at.is_zero();
-        let smooth = |old, bytes| smooth_rate(old, bytes, spent.at, is_first);
-        self.input_bytes_per_second = smooth(self.input_bytes_per_second, spent.input_bytes);
-        self.output_bytes_per_second = smooth(self.output_bytes_per_second, spent.output_bytes);
-        self.last = now;
-        Sample {
-            elapsed: now.at,
-            input_bytes: now.input_bytes,
-            output_bytes: now.output_bytes,
-            input_bytes_per_second: self.input_bytes_per_second,
-            output_bytes_per_second: self.output_bytes_per_second,
-            buffer_used_bytes: meters.gauge.used_bytes(),
-            buffer_total_bytes: meters.buffer_bytes.load(Ordering::Relaxed),
-            bottleneck: meters.decide_bottleneck(&spent),
-        }
-    }
-}
-
-fn smooth_rate(old_rate: u64, bytes: u64, span: Duration, is_first: bool) -> u64 {
-    let span_nanos = span.as_nanos().max(1);
-    let rate = u128::from(bytes) * 1_000_000_000 / span_nanos;
-    let smoothed = if is_first {
-        rate
-    } else {
-        let memory_nanos = SMOOTHING.as_nanos();
-        (u128::from(old_rate) * memory_nanos + rate * span_nanos) / (memory_nanos + span_nanos)
-    };
-    u64::try_from(smoothed).unwrap_or(u64::MAX)
-}
-
-/// Where samples are put; the oldest is overwritten when nobody looks.
-pub type SampleSender = RingSender<Sample>;
-/// Where the latest sample is taken from.
-pub type SampleReceiver = RingReceiver<Sample>;
-
-/// A way for samples from a pump to a screen: holds one, the latest.
-pub fn samples() -> (SampleSender, SampleReceiver) {
-    ring_channel(NonZeroUsize::MIN)
-}
-
-fn nanos_since(started: Instant) -> u64 {
-    u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -452,31 +270,5 @@ mod tests {
         let waited = meters.reading().writer.of(Doing::WaitOutput);
         std::thread::sleep(Duration::from_millis(5));
         assert_eq!(meters.reading().writer.of(Doing::WaitOutput), waited);
-    }
-
-    #[test]
-    fn rates_are_smooth_and_settle() {
-        let tick = Duration::from_millis(200);
-        let mut rate = smooth_rate(0, 20_000, tick, true);
-        assert_eq!(rate, 100_000);
-        rate = smooth_rate(rate, 0, tick, false);
-        assert!((90_000..100_000).contains(&rate), "one empty interval is not a stop: {rate}");
-        for _ in 0..100 {
-            rate = smooth_rate(rate, 0, tick, false);
-        }
-        assert!(rate < 100, "after 20 s of nothing the rate is nothing: {rate}");
-    }
-
-    #[test]
-    fn only_the_latest_sample_is_kept() {
-        let (sender, receiver) = samples();
-        let meters = Meters::new(Places::LOCAL, 0);
-        let mut sampler = Sampler::default();
-        for bytes in [1, 2, 3] {
-            meters.count_input(bytes);
-            sender.send(sampler.sample(&meters)).unwrap();
-        }
-        assert_eq!(receiver.try_recv().unwrap().input_bytes, 6);
-        assert!(receiver.try_recv().is_err());
     }
 }

@@ -8,23 +8,32 @@
 //! | --- | --- |
 //! | [`pump`] | a stream moved unchanged: reader, ring, writer |
 //! | [`ring`] | the buffer between them |
+//! | [`direct`] | the same without copying, from pipe to pipe or socket |
+//! | `store` | what it reads ahead |
 //! | [`endpoint`] | pipes and sockets that hear a cancel |
 //! | [`cancel`] | how blocked threads are told to stop |
-//! | [`meter`] | bytes, waits, samples, and the bottleneck found from them |
+//! | [`clock`] | what each thread is doing, and for how long |
+//! | [`meter`] | bytes, waits, and the bottleneck found from them |
+//! | [`sample`] | what a screen shows of them |
 //! | [`rate`] | the smooth, shared rate limit with its time-of-day schedule |
 //! | [`supervise`] | the threads of a transfer together: first error, stall watchdog |
 
 pub mod cancel;
+pub mod clock;
+pub mod direct;
 pub mod endpoint;
 pub mod meter;
 pub mod pump;
 pub mod rate;
 pub mod ring;
+pub mod sample;
+mod store;
 pub mod supervise;
 
 pub use cancel::{Cancel, Cancelled};
 pub use endpoint::{FdSource, FdTarget, Plain, Source, Target};
-pub use meter::{Bottleneck, Sample};
+pub use meter::Bottleneck;
+pub use sample::Sample;
 
 #[cfg(test)]
 mod pump_tests;

@@ -11,13 +11,17 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
-use super::endpoint::{FdSource, FdTarget, Source, Target};
-use super::meter::{Doing, Meters, SampleSender};
+use super::clock::Doing;
+use super::direct::{Mover, is_spliceable};
+use super::endpoint::{FdSource, FdTarget, Nonblocking, Source, Target};
+use super::meter::Meters;
 use super::rate::RateLimit;
 use super::ring::{CHUNK_BYTES, Chunk, Drained, Drainer, Filler, chunk_count, ring};
+use super::sample::SampleSender;
+use super::store::Store;
 use super::supervise::{PumpError, PumpReport, Stages};
 
 /// How long the reader waits for more before it passes on a chunk that is not full to an idle writer.
@@ -54,15 +58,41 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Moves everything from one descriptor to another. The descriptors are closed afterwards, if given owned.
+    /// Moves everything from one descriptor to another: without copying where both are pipes or sockets, else
+    /// through the ring. The descriptors are closed afterwards, if given owned.
     pub fn run_fds(
         &self,
         source: impl AsFd + Send,
         target: impl AsFd + Send,
     ) -> Result<PumpReport, PumpError> {
+        if is_spliceable(&source)
+            && is_spliceable(&target)
+            && let Some(store) = Store::new(self.settings.buffer_bytes)
+        {
+            return self.run_direct(source, target, store);
+        }
         let source = FdSource::new(source, &self.stop).map_err(PumpError::Setup)?;
         let target = FdTarget::new(target, &self.stop).map_err(PumpError::Setup)?;
         self.run(source, target)
+    }
+
+    fn run_direct(
+        &self,
+        source: impl AsFd + Send,
+        target: impl AsFd + Send,
+        store: Store,
+    ) -> Result<PumpReport, PumpError> {
+        let source = Nonblocking::new(source).map_err(PumpError::Setup)?;
+        let target = Nonblocking::new(target).map_err(PumpError::Setup)?;
+        self.meters.set_buffer_bytes(super::as_u64(store.capacity_bytes()));
+        let mover = Mover::new(self, source.as_fd(), target.as_fd(), store);
+        let stages = Stages::new(&self.meters, &self.stop);
+        let (running, over) = Stages::running();
+        std::thread::scope(|scope| {
+            stages.start(scope, "move", running, || mover.run());
+            stages.watch(&over, self.samples.as_ref(), self.settings.stall_limit);
+        });
+        stages.finish()
     }
 
     /// Moves everything from `source` to `target`; returns when the source has ended and all is written, or on
@@ -110,19 +140,19 @@ impl Pump {
     }
 }
 
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "dropping the ring's end is how the other end learns of ours"
-)]
 /// Fills chunks from `source` and passes them on, until it ends or nobody takes them any more.
-pub(super) fn read_stage(mut source: impl Source, ring: Filler, meters: &Meters) -> Result<(), PumpError> {
+pub(super) fn read_stage(
+    mut source: impl Source,
+    mut ring: Filler,
+    meters: &Meters,
+) -> Result<(), PumpError> {
     loop {
         meters.reader.enter(Doing::WaitOutput);
         let Some(mut chunk) = ring.take() else {
             return Ok(());
         };
         meters.reader.enter(Doing::WaitInput);
-        let has_ended = fill(&mut chunk, &mut source, &ring, meters)?;
+        let has_ended = fill(&mut chunk, &mut source, &mut ring, meters)?;
         meters.reader.enter(Doing::Idle);
         if (!chunk.is_empty() && !ring.pass(chunk)) || has_ended {
             return Ok(());
@@ -134,14 +164,18 @@ pub(super) fn read_stage(mut source: impl Source, ring: Filler, meters: &Meters)
 fn fill(
     chunk: &mut Chunk,
     source: &mut impl Source,
-    ring: &Filler,
+    ring: &mut Filler,
     meters: &Meters,
 ) -> Result<bool, PumpError> {
     while !chunk.is_full() {
         let limit = if chunk.is_empty() { None } else { Some(LINGER) };
+        let asked = Instant::now();
         match source.read_within(chunk.spare(), limit).map_err(PumpError::source)? {
             Some(0) => return Ok(true),
             Some(bytes) => {
+                if chunk.is_empty() && ring.is_drained() {
+                    ring.note_pause(asked.elapsed());
+                }
                 chunk.advance(bytes);
                 meters.count_input(bytes);
             }

@@ -2,18 +2,58 @@
 //!
 //! Full chunks go one way, empty ones come back, through two bounded queues. A chunk is allocated when one is
 //! wanted and none is free, until the configured number exists; from then on whoever fills has to wait. So
-//! memory is bounded by configuration, a fast target keeps two or three chunks warm in the cache, and a
-//! thousand idle transfers cost nothing. (Recycling instead of allocating is worth a factor of ten.)
+//! memory is bounded by configuration, and a thousand idle transfers cost nothing. (Recycling instead of allocating is worth a factor of ten.)
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded};
 
+/// How much of a buffer may be in use.
+///
+/// A target that is simply slower fills any buffer, and a full buffer only makes every byte go through cold
+/// memory. A buffer pays when both sides pause in turn. So its use is small at first, and grows each time the
+/// source pauses with nothing left in a buffer that has been at its limit since: then a larger one would have
+/// helped.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Allowance {
+    /// The limit now.
+    pub(super) bytes: usize,
+    most_bytes: usize,
+    was_reached: bool,
+}
+
+impl Allowance {
+    const GROWTH: usize = 8;
+    /// Shorter pauses are the scheduler's, and what is in the pipes bridges them.
+    pub(super) const PAUSE: Duration = Duration::from_millis(30);
+
+    pub(super) fn new(first_bytes: usize, most_bytes: usize) -> Self {
+        Self { bytes: first_bytes.min(most_bytes), most_bytes, was_reached: false }
+    }
+
+    /// The target blocked, and no more could be read ahead.
+    pub(super) fn note_reached(&mut self) {
+        self.was_reached = true;
+    }
+
+    /// The source was waited for while the buffer was empty.
+    pub(super) fn note_pause(&mut self, waited: Duration) {
+        if self.was_reached && waited >= Self::PAUSE {
+            let next_bytes = (self.bytes * Self::GROWTH).max(self.most_bytes / Self::GROWTH);
+            self.bytes = next_bytes.min(self.most_bytes);
+            self.was_reached = false;
+        }
+    }
+}
+
 /// Size of one chunk: large enough that passing it on costs nothing, small enough to be a grain of memory.
 pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// What a ring may use from the start: enough for both sides to work at the same time.
+const FIRST_BYTES: usize = 4 * CHUNK_BYTES;
 
 /// A ring never has fewer chunks than this: one being filled while the other is drained.
 const CHUNKS_MIN: usize = 2;
@@ -60,7 +100,7 @@ impl Chunk {
 #[derive(Debug, Default)]
 pub struct Gauge {
     used_bytes: AtomicU64,
-    allocated_chunks: AtomicUsize,
+    allocated_bytes: AtomicU64,
 }
 
 impl Gauge {
@@ -69,9 +109,21 @@ impl Gauge {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
-    /// Chunks that exist: memory really taken, in units of [`CHUNK_BYTES`]. It never shrinks.
-    pub fn allocated_chunks(&self) -> usize {
-        self.allocated_chunks.load(Ordering::Relaxed)
+    /// Memory taken for them so far: what has been full once is kept for the next time.
+    pub fn allocated_bytes(&self) -> u64 {
+        self.allocated_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        self.used_bytes.fetch_add(super::as_u64(bytes), Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, bytes: usize) {
+        self.used_bytes.fetch_sub(super::as_u64(bytes), Ordering::Relaxed);
+    }
+
+    pub(super) fn set_allocated(&self, bytes: usize) {
+        self.allocated_bytes.store(super::as_u64(bytes), Ordering::Relaxed);
     }
 }
 
@@ -86,7 +138,13 @@ pub fn ring(buffer_bytes: u64, gauge: &Arc<Gauge>) -> (Filler, Drainer) {
     let capacity_chunks = chunk_count(buffer_bytes);
     let (full_in, full_out) = bounded(capacity_chunks);
     let (free_in, free_out) = bounded(capacity_chunks);
-    let filler = Filler { free: free_out, full: full_in, capacity_chunks, gauge: Arc::clone(gauge) };
+    let filler = Filler {
+        free: free_out,
+        full: full_in,
+        allowance: Allowance::new(FIRST_BYTES, capacity_chunks * CHUNK_BYTES),
+        allocated_bytes: 0,
+        gauge: Arc::clone(gauge),
+    };
     let drainer = Drainer { full: full_out, free: free_in, gauge: Arc::clone(gauge) };
     (filler, drainer)
 }
@@ -96,30 +154,36 @@ pub fn ring(buffer_bytes: u64, gauge: &Arc<Gauge>) -> (Filler, Drainer) {
 pub struct Filler {
     free: Receiver<Chunk>,
     full: Sender<Chunk>,
-    capacity_chunks: usize,
+    allowance: Allowance,
+    allocated_bytes: usize,
     gauge: Arc<Gauge>,
 }
 
 impl Filler {
     /// An empty chunk, as soon as there is one. `None`: the draining end has gone.
-    pub fn take(&self) -> Option<Chunk> {
+    pub fn take(&mut self) -> Option<Chunk> {
         match self.free.try_recv() {
             Ok(chunk) => return Some(chunk),
             Err(TryRecvError::Disconnected) => return None,
             Err(TryRecvError::Empty) => {}
         }
-        // There is one filler per ring, so nobody allocates between the question and the answer.
-        if self.gauge.allocated_chunks() < self.capacity_chunks {
-            self.gauge.allocated_chunks.fetch_add(1, Ordering::Relaxed);
+        if self.allocated_bytes < self.allowance.bytes {
+            self.allocated_bytes += CHUNK_BYTES;
+            self.gauge.set_allocated(self.allocated_bytes);
             return Some(Chunk::new());
         }
+        self.allowance.note_reached();
         self.free.recv().ok()
+    }
+
+    /// The source was waited for, for so long, while nothing was left to be drained.
+    pub fn note_pause(&mut self, waited: Duration) {
+        self.allowance.note_pause(waited);
     }
 
     /// Passes a chunk on. `false`: the draining end has gone.
     pub fn pass(&self, chunk: Chunk) -> bool {
-        let bytes = super::as_u64(chunk.filled().len());
-        self.gauge.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.gauge.add(chunk.filled().len());
         // Never blocks: there are no more chunks than places in the queue.
         self.full.send(chunk).is_ok()
     }
@@ -161,8 +225,7 @@ impl Drainer {
 
     /// Gives a chunk back for another round.
     pub fn recycle(&self, mut chunk: Chunk) {
-        let bytes = super::as_u64(chunk.filled().len());
-        self.gauge.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.gauge.remove(chunk.filled().len());
         chunk.filled_bytes = 0;
         // Fails only when the filling end has gone and nobody wants chunks any more.
         drop(self.free.send(chunk));
@@ -173,7 +236,7 @@ impl Drainer {
 mod tests {
     use super::*;
 
-    fn put(filler: &Filler, bytes: usize) {
+    fn put(filler: &mut Filler, bytes: usize) {
         let mut chunk = filler.take().unwrap();
         chunk.advance(bytes);
         assert!(filler.pass(chunk));
@@ -182,35 +245,35 @@ mod tests {
     #[test]
     fn memory_is_taken_only_when_needed_and_never_beyond_the_limit() {
         let gauge = Arc::new(Gauge::default());
-        let (filler, drainer) = ring(4 << 20, &gauge);
+        let (mut filler, drainer) = ring(4 << 20, &gauge);
         for _ in 0..50 {
-            put(&filler, 10);
+            put(&mut filler, 10);
             let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else { panic!("a chunk was passed") };
             drainer.recycle(chunk);
         }
-        assert_eq!(gauge.allocated_chunks(), 1, "a drained ring recycles one chunk");
+        assert_eq!(gauge.allocated_bytes(), 1 << 20, "a drained ring recycles one chunk");
         for _ in 0..4 {
-            put(&filler, 10);
+            put(&mut filler, 10);
         }
-        assert_eq!((gauge.allocated_chunks(), gauge.used_bytes()), (4, 40));
+        assert_eq!((gauge.allocated_bytes(), gauge.used_bytes()), (4 << 20, 40));
         let waiting = std::thread::spawn(move || filler.take().is_some());
         std::thread::sleep(Duration::from_millis(20));
         assert!(!waiting.is_finished(), "a fifth chunk has to be waited for");
         let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else { panic!("the ring is full") };
         drainer.recycle(chunk);
         assert!(waiting.join().unwrap());
-        assert_eq!(gauge.allocated_chunks(), 4);
+        assert_eq!(gauge.allocated_bytes(), 4 << 20);
     }
 
     #[test]
     fn each_end_sees_the_other_go() {
         let gauge = Arc::new(Gauge::default());
-        let (filler, drainer) = ring(0, &gauge);
-        put(&filler, 1);
+        let (mut filler, drainer) = ring(0, &gauge);
+        put(&mut filler, 1);
         drop(filler);
         assert!(matches!(drainer.next(Duration::ZERO), Drained::Chunk(_)), "what was passed still arrives");
         assert!(matches!(drainer.next(Duration::ZERO), Drained::End));
-        let (filler, drainer) = ring(0, &gauge);
+        let (mut filler, drainer) = ring(0, &gauge);
         drop(drainer);
         assert!(filler.take().is_none());
     }

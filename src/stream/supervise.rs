@@ -14,7 +14,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use thiserror::Error;
 
 use super::cancel::{Cancel, Cancelled};
-use super::meter::{Bottleneck, Doing, Meters, SampleSender, Sampler};
+use super::clock::Doing;
+use super::meter::{Bottleneck, Meters};
+use super::sample::{SampleSender, Sampler};
 
 /// How often meters are read.
 const TICK: Duration = Duration::from_millis(100);
@@ -82,8 +84,8 @@ pub struct PumpReport {
     pub waited_output: Duration,
     /// How long the rate limit made it wait.
     pub waited_rate: Duration,
-    /// Chunks of the ring that came to exist, in units of [`super::ring::CHUNK_BYTES`].
-    pub allocated_chunks: usize,
+    /// Memory that the buffer came to take.
+    pub allocated_bytes: u64,
 }
 
 /// What all stages of one transfer share.
@@ -177,7 +179,7 @@ impl<'a> Stages<'a> {
             waited_input: reader.of(Doing::WaitInput),
             waited_output: writer.of(Doing::WaitOutput),
             waited_rate: writer.of(Doing::WaitRate),
-            allocated_chunks: self.meters.gauge.allocated_chunks(),
+            allocated_bytes: self.meters.gauge.allocated_bytes(),
         })
     }
 }

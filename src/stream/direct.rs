@@ -1,0 +1,233 @@
+//! Moves one stream, unchanged, without copying it: pages are passed from pipe to pipe.
+//!
+//! ```text
+//! source pipe ──splice──────────────────────────────► target pipe or socket      while the target keeps up
+//!        └─────splice─► store: pipes in a row ─splice──────┘                     while it does not
+//! ```
+//!
+//! One thread does both. Bytes go straight through until it is clear that reading ahead would have helped (see
+//! [`super::ring::Allowance`]); from then on it reads ahead whenever the target blocks, up to the configured
+//! buffer: the rhythm-breaker that the ring is, with the kernel's pages as its memory. Every byte is counted and
+//! limited as it passes.
+//!
+//! Measured from pipe to pipe (1 MiB pipes, pieces as a send stream has them; two cores, busy with other work):
+//! CPU of all three threads is 1.2 times that of producer and consumer on a bare pipe; the ring takes 2.5 times
+//! as much, a plain loop of read and write 2.1 times, a bare loop of splice 1.2 times.
+//!
+//! It needs pipes or sockets on both sides, and nothing in between (no compression, no frames).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::fs::{FileType, fstat};
+
+use super::cancel::Cancelled;
+use super::clock::Doing;
+use super::meter::Meters;
+use super::pump::Pump;
+use super::ring::Allowance;
+use super::store::{MOVE_BYTES, Moved, Store, try_move};
+use super::supervise::PumpError;
+
+/// Whether splice(2) works with this descriptor as we use it.
+pub(super) fn is_spliceable(fd: impl AsFd) -> bool {
+    let Ok(status) = fstat(fd) else { return false };
+    matches!(FileType::from_raw_mode(status.st_mode), FileType::Fifo | FileType::Socket)
+}
+
+/// Which side a straight move waits for: splice(2) does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Source,
+    Target,
+}
+
+/// The one stage of a direct transfer.
+#[derive(Debug)]
+pub(super) struct Mover<'a> {
+    pump: &'a Pump,
+    source: BorrowedFd<'a>,
+    target: BorrowedFd<'a>,
+    store: Store,
+    /// Bytes that the rate limit has granted and the target has not taken yet.
+    granted_bytes: usize,
+    /// The side that was waited for last: most likely the one to wait for again.
+    guess: Side,
+    /// Nothing moved since the last wait: the guess was wrong.
+    is_stuck: bool,
+    waited_for_target: Duration,
+    has_ended: bool,
+}
+
+impl<'a> Mover<'a> {
+    /// Both descriptors must be non-blocking.
+    pub(super) fn new(pump: &'a Pump, source: BorrowedFd<'a>, target: BorrowedFd<'a>, store: Store) -> Self {
+        Self {
+            pump,
+            source,
+            target,
+            store,
+            granted_bytes: 0,
+            guess: Side::Source,
+            is_stuck: false,
+            waited_for_target: Duration::ZERO,
+            has_ended: false,
+        }
+    }
+
+    /// Moves until the source has ended and the target has everything.
+    pub(super) fn run(mut self) -> Result<(), PumpError> {
+        while !self.is_done() {
+            self.pump.stop.check()?;
+            let has_given = self.give()?;
+            // Straight ahead as long as that works; once something is stored, all must pass the store.
+            let has_taken = (!has_given || !self.store.is_empty()) && self.take()?;
+            if has_given || has_taken {
+                self.is_stuck = false;
+            } else if !self.is_done() {
+                self.wait()?;
+            }
+        }
+        self.meters().reader.enter(Doing::Idle);
+        self.meters().writer.enter(Doing::Idle);
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.has_ended && self.store.is_empty()
+    }
+
+    fn meters(&self) -> &'a Meters {
+        &self.pump.meters
+    }
+
+    /// Moves something to the target, from the store or straight from the source. `false`: it could not.
+    fn give(&mut self) -> Result<bool, PumpError> {
+        let limit_bytes = self.grant()?;
+        let is_straight = self.store.is_empty();
+        let moved = if is_straight {
+            try_move(self.source, self.target, limit_bytes)
+        } else {
+            self.store.drain(self.target, limit_bytes)
+        };
+        match moved {
+            Ok(Moved::Bytes(bytes)) => {
+                self.granted_bytes = self.granted_bytes.saturating_sub(bytes);
+                if is_straight {
+                    self.meters().count_input(bytes);
+                } else {
+                    self.meters().gauge.remove(bytes);
+                }
+                self.meters().count_output(bytes);
+                Ok(true)
+            }
+            Ok(Moved::End) => {
+                self.has_ended = true;
+                Ok(false)
+            }
+            Ok(Moved::WouldBlock) => Ok(false),
+            // Only a target fails in a way of its own (a pipe or connection whose reader has gone); a
+            // connection that fails as source is rare enough to be named wrongly.
+            Err(error) => Err(PumpError::target(error.into())),
+        }
+    }
+
+    /// Bytes that may go to the target now; waits for its turn under a rate limit.
+    fn grant(&mut self) -> Result<usize, Cancelled> {
+        let Some(rate) = &self.pump.settings.rate else {
+            return Ok(MOVE_BYTES);
+        };
+        if self.granted_bytes == 0 {
+            self.meters().writer.enter(Doing::WaitRate);
+            let asked = Instant::now();
+            self.granted_bytes = rate.take(MOVE_BYTES, &self.pump.stop)?;
+            self.meters().writer.enter(Doing::Work);
+            self.note_target_wait(asked.elapsed());
+        }
+        Ok(self.granted_bytes)
+    }
+
+    /// Reads ahead into the store, if that is worth it. `false`: it is not, or nothing came.
+    fn take(&mut self) -> Result<bool, PumpError> {
+        if self.has_ended || self.store.allowance.bytes == 0 || !self.store.has_room() {
+            return Ok(false);
+        }
+        let (stop, source) = (&self.pump.stop, self.source);
+        let is_readable =
+            || matches!(stop.wait_for(source, PollFlags::IN, Some(Duration::ZERO)), Ok(Some(_)));
+        match self.store.fill(source, is_readable) {
+            Ok(Moved::Bytes(bytes)) => {
+                self.meters().count_input(bytes);
+                self.meters().gauge.add(bytes);
+                self.meters().gauge.set_allocated(self.store.allocated_bytes());
+                Ok(true)
+            }
+            Ok(Moved::End) => {
+                self.has_ended = true;
+                Ok(false)
+            }
+            Ok(Moved::WouldBlock) => Ok(false),
+            Err(error) => Err(PumpError::source(error.into())),
+        }
+    }
+
+    /// Sleeps until the side that is waited for can go on.
+    fn wait(&mut self) -> Result<(), PumpError> {
+        let from_source = Some((self.source, PollFlags::IN));
+        // Without an event to wait for, the target is still watched for having gone.
+        let (for_target, target_only_watched) =
+            (Some((self.target, PollFlags::OUT)), Some((self.target, PollFlags::empty())));
+        if !self.store.is_empty() {
+            // A source that is not to be read now is not watched: its hang-up would end every wait at once.
+            let reads = !self.has_ended && self.store.has_room();
+            let input = if reads { from_source } else { None };
+            return self.wait_doing([input, for_target], Doing::WaitOutput);
+        }
+        if self.is_stuck {
+            self.guess = if self.guess == Side::Source { Side::Target } else { Side::Source };
+        }
+        self.is_stuck = true;
+        let asked = Instant::now();
+        match self.guess {
+            Side::Source => {
+                self.wait_doing([from_source, target_only_watched], Doing::WaitInput)?;
+                self.store.allowance.note_pause(asked.elapsed());
+                self.waited_for_target = Duration::ZERO;
+            }
+            Side::Target => {
+                self.wait_doing([None, for_target], Doing::WaitOutput)?;
+                self.note_target_wait(asked.elapsed());
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_doing(
+        &self,
+        watched: [Option<(BorrowedFd<'_>, PollFlags)>; 2],
+        doing: Doing,
+    ) -> Result<(), PumpError> {
+        let (reader, writer) = (&self.meters().reader, &self.meters().writer);
+        // With something stored and room for more, both are waited for.
+        reader.enter(if watched[0].is_some() { Doing::WaitInput } else { Doing::WaitOutput });
+        writer.enter(doing);
+        let seen = self.pump.stop.wait_for_either(watched).map_err(PumpError::source)?;
+        reader.enter(Doing::Work);
+        writer.enter(Doing::Work);
+        if seen[1].contains(PollFlags::ERR) {
+            return Err(PumpError::Target(io::ErrorKind::BrokenPipe.into()));
+        }
+        Ok(())
+    }
+
+    /// The target, or the rate limit, held the source up: a pause of the source after that is a loss that
+    /// reading ahead would have avoided.
+    fn note_target_wait(&mut self, waited: Duration) {
+        self.waited_for_target += waited;
+        if self.waited_for_target >= Allowance::PAUSE {
+            self.store.allowance.note_reached();
+        }
+    }
+}
