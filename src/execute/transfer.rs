@@ -11,7 +11,7 @@ use crate::host::{HostError, Incoming, Outgoing, Problem, ReceiveSpec, SendSpec,
 use crate::model::ByteCount;
 use crate::plan::{Step, Transfer};
 use crate::stream::Cancel;
-use crate::stream::meter::{Meters, Places};
+use crate::stream::meter::Meters;
 use crate::stream::pump::Pump;
 use crate::stream::sample::{SampleReceiver, samples};
 use crate::stream::supervise::{PumpError, PumpReport};
@@ -72,12 +72,13 @@ fn pump(
     incoming: &mut dyn Incoming,
     cancel: Cancel,
 ) -> Pumped {
+    let meters = Meters::new(incoming.places(), 0);
     let reader = outgoing.stream(&cancel)?;
     let writer = incoming.stream(&cancel)?;
     let (sender, receiver) = samples();
     let pump = Pump {
         settings: work.settings.pump.clone(),
-        meters: Meters::new(Places::LOCAL, 0),
+        meters,
         stop: cancel,
         samples: work.settings.expects_sizes.then_some(sender),
     };

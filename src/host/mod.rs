@@ -29,6 +29,7 @@ use crate::model::{
     ResumePoint, SnapshotName,
 };
 use crate::stream;
+use crate::stream::meter::Places;
 
 pub use error::{HostError, Problem};
 pub use local::Local;
@@ -86,6 +87,11 @@ pub trait Outgoing: Send {
 pub trait Incoming: Send {
     /// Where the stream goes in. Asked for once.
     fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::Target + '_>, HostError>;
+
+    /// What lies before and behind the pump that writes into it; so waiting for it is given the right name.
+    fn places(&self) -> Places {
+        Places::LOCAL
+    }
 
     /// To be called when the last byte is in: waits until the snapshot is complete.
     fn finish(self: Box<Self>) -> Result<(), HostError>;

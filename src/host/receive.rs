@@ -4,6 +4,7 @@ use super::session::Session;
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Problem, ReceiveSpec, zfs_words};
 use crate::model::{DatasetKind, SnapshotName};
+use crate::stream::meter::Places;
 use crate::stream::{self, Cancel};
 
 const OPERATION: &str = "receive into";
@@ -41,6 +42,10 @@ impl Incoming for ShellIncoming<'_> {
                 Err(self.program.error(OPERATION, &self.snapshot, problem))
             }
         }
+    }
+
+    fn places(&self) -> Places {
+        if self.program.is_remote() { Places::SENDING } else { Places::LOCAL }
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), HostError> {

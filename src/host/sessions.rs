@@ -79,7 +79,8 @@ impl Sessions {
         }
     }
 
-    fn is_remote(&self) -> bool {
+    /// Whether a network lies between.
+    pub(super) fn is_remote(&self) -> bool {
         matches!(self.machine, Machine::Ssh(_))
     }
 

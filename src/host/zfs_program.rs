@@ -41,6 +41,11 @@ impl ZfsProgram {
         Self { host, sessions: Sessions::new(machine, limits, stop) }
     }
 
+    /// Whether a network lies between.
+    pub(super) fn is_remote(&self) -> bool {
+        self.sessions.is_remote()
+    }
+
     /// An error on this machine.
     pub(super) fn error(&self, operation: &'static str, object: impl Display, problem: Problem) -> HostError {
         HostError::new(&self.host, operation, object, problem)

@@ -20,6 +20,12 @@ use super::cancel::Cancel;
 pub trait Source: Send {
     /// Reads some bytes. `Ok(Some(0))` is the end; `Ok(None)`: nothing came within `limit`.
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>>;
+
+    /// The descriptor behind it, if what can be read there is the stream and nothing else: then the kernel may pass its
+    /// pages on, and nobody has to look at them. Non-blocking for as long as this endpoint lives.
+    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// Where the bytes of a transfer go.
@@ -37,11 +43,20 @@ pub trait Target: Send {
     fn is_gone(&self) -> bool {
         false
     }
+
+    /// The descriptor behind it, if what is written there is the stream and nothing else, as [`Source::bare_fd`].
+    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         (**self).read_within(buffer, limit)
+    }
+
+    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).bare_fd()
     }
 }
 
@@ -56,6 +71,10 @@ impl<T: Target + ?Sized> Target for Box<T> {
 
     fn is_gone(&self) -> bool {
         (**self).is_gone()
+    }
+
+    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
+        (**self).bare_fd()
     }
 }
 
@@ -121,6 +140,10 @@ impl<F: AsFd + Send> Source for FdSource<F> {
             }
         }
     }
+
+    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
 }
 
 impl<F: AsFd + Send> Read for FdSource<F> {
@@ -165,6 +188,10 @@ impl<F: AsFd + Send> Target for FdTarget<F> {
         let seen = self.stop.wait_for(self.fd.as_fd(), PollFlags::empty(), Some(Duration::ZERO));
         matches!(seen, Ok(Some(flags)) if flags.intersects(PollFlags::ERR | PollFlags::HUP))
     }
+
+    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
 }
 
 impl<F: AsFd + Send> Write for FdTarget<F> {
@@ -178,16 +205,21 @@ impl<F: AsFd + Send> Write for FdTarget<F> {
 }
 
 /// A pipe of about `bytes`: the read end, then the write end; neither is inherited by children.
-///
-/// The size is set here and never again: growing a pipe that holds data can hang its writer. More than the
-/// system allows (`/proc/sys/fs/pipe-max-size` for everybody but root) falls back to the largest that works.
 pub fn pipe(bytes: usize) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read_end, write_end) = pipe_with(PipeFlags::CLOEXEC)?;
+    widen(&write_end, bytes);
+    Ok((read_end, write_end))
+}
+
+/// Gives a pipe a size of about `bytes`. Only before the first byte: growing a pipe that holds data can hang its writer.
+///
+/// More than the system allows (`/proc/sys/fs/pipe-max-size` for everybody but root) falls back to the largest that
+/// works; what is no pipe is left alone.
+pub fn widen(pipe: impl AsFd, bytes: usize) {
     let mut size_bytes = bytes;
-    while size_bytes > 64 << 10 && fcntl_setpipe_size(&write_end, size_bytes).is_err() {
+    while size_bytes > 64 << 10 && fcntl_setpipe_size(&pipe, size_bytes).is_err() {
         size_bytes /= 2;
     }
-    Ok((read_end, write_end))
 }
 
 /// A descriptor with `O_NONBLOCK` set. The flag belongs to the open file, which may be shared with other

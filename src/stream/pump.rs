@@ -1,4 +1,4 @@
-//! Moves one stream, unchanged, from a source to a target through a ring.
+//! Moves one stream, unchanged, from a source to a target: through a ring, or without copying where both ends allow it.
 //!
 //! ```text
 //! source ─► reader thread ─► ring of recycled chunks ─► writer thread ─► target
@@ -9,14 +9,14 @@
 //! writing a transaction group) each run at their own rhythm. The end of the source is the end of the stream,
 //! no more: whether what came was complete is for the caller to find out (by what `lzc_send` returned).
 
-use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
 use super::clock::Doing;
 use super::direct::{Mover, is_spliceable};
-use super::endpoint::{FdSource, FdTarget, Nonblocking, Source, Target};
+use super::endpoint::{Source, Target};
 use super::meter::Meters;
 use super::rate::RateLimit;
 use super::ring::{CHUNK_BYTES, Chunk, Drained, Drainer, Filler, chunk_count, ring};
@@ -58,34 +58,29 @@ pub struct Pump {
 }
 
 impl Pump {
-    /// Moves everything from one descriptor to another: without copying where both are pipes or sockets, else
-    /// through the ring. The descriptors are closed afterwards, if given owned.
-    pub fn run_fds(
-        &self,
-        source: impl AsFd + Send,
-        target: impl AsFd + Send,
-    ) -> Result<PumpReport, PumpError> {
-        if is_spliceable(&source)
-            && is_spliceable(&target)
+    /// Moves everything from `source` to `target`; returns when the source has ended and all is written, or on
+    /// the first error. Both must watch [`Pump::stop`] wherever they block.
+    ///
+    /// Without copying where both are bare pipes or sockets, else through the ring.
+    pub fn run(&self, source: impl Source, target: impl Target) -> Result<PumpReport, PumpError> {
+        if let (Some(from), Some(to)) = (source.bare_fd(), target.bare_fd())
+            && is_spliceable(from)
+            && is_spliceable(to)
             && let Some(store) = Store::new(self.settings.buffer_bytes)
         {
-            return self.run_direct(source, target, store);
+            return self.run_direct(from, to, store);
         }
-        let source = FdSource::new(source, &self.stop).map_err(PumpError::Setup)?;
-        let target = FdTarget::new(target, &self.stop).map_err(PumpError::Setup)?;
-        self.run(source, target)
+        self.run_ring(source, target)
     }
 
     fn run_direct(
         &self,
-        source: impl AsFd + Send,
-        target: impl AsFd + Send,
+        source: BorrowedFd<'_>,
+        target: BorrowedFd<'_>,
         store: Store,
     ) -> Result<PumpReport, PumpError> {
-        let source = Nonblocking::new(source).map_err(PumpError::Setup)?;
-        let target = Nonblocking::new(target).map_err(PumpError::Setup)?;
         self.meters.set_buffer_bytes(super::as_u64(store.capacity_bytes()));
-        let mover = Mover::new(self, source.as_fd(), target.as_fd(), store);
+        let mover = Mover::new(self, source, target, store);
         let stages = Stages::new(&self.meters, &self.stop);
         let (running, over) = Stages::running();
         std::thread::scope(|scope| {
@@ -95,9 +90,7 @@ impl Pump {
         stages.finish()
     }
 
-    /// Moves everything from `source` to `target`; returns when the source has ended and all is written, or on
-    /// the first error. Both must watch [`Pump::stop`] wherever they block.
-    pub fn run(&self, source: impl Source, target: impl Target) -> Result<PumpReport, PumpError> {
+    fn run_ring(&self, source: impl Source, target: impl Target) -> Result<PumpReport, PumpError> {
         let buffer_bytes = self.settings.buffer_bytes;
         self.meters.set_buffer_bytes(super::as_u64(chunk_count(buffer_bytes) * CHUNK_BYTES));
         let (filler, drainer) = ring(buffer_bytes, &self.meters.gauge);

@@ -39,17 +39,34 @@ impl Way {
     const ALL: [Self; 2] = [Self::Direct, Self::Ring];
 
     fn run(self, pump: &Pump, source: OwnedFd, target: OwnedFd) -> Result<PumpReport, PumpError> {
+        let source = FdSource::new(source, &pump.stop).unwrap();
+        let target = FdTarget::new(target, &pump.stop).unwrap();
         match self {
             Self::Direct => {
-                assert!(is_spliceable(&source) && is_spliceable(&target));
-                pump.run_fds(source, target)
-            }
-            Self::Ring => {
-                let source = FdSource::new(source, &pump.stop).unwrap();
-                let target = FdTarget::new(target, &pump.stop).unwrap();
+                assert!(is_spliceable(source.bare_fd().unwrap()) && is_spliceable(target.bare_fd().unwrap()));
                 pump.run(source, target)
             }
+            Self::Ring => pump.run(Hidden(source), Hidden(target)),
         }
+    }
+}
+
+/// An endpoint that does not show its descriptor.
+struct Hidden<T>(T);
+
+impl<S: Source> Source for Hidden<S> {
+    fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
+        self.0.read_within(buffer, limit)
+    }
+}
+
+impl<T: Target> Target for Hidden<T> {
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_some(bytes)
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.is_gone()
     }
 }
 
