@@ -136,6 +136,8 @@ fn settle(
             let told = outgoing.finish().err();
             Err(told.unwrap_or_else(|| failed(transfer, Problem::Other(cause.to_string()))))
         }
+        PumpError::Frame(damage) => end(transfer, incoming, outgoing, Problem::Protocol(damage.to_string())),
+        PumpError::Peer(text) => end(transfer, incoming, outgoing, Problem::Other(text)),
         PumpError::Cancelled => end(transfer, incoming, outgoing, Problem::Cancelled),
         PumpError::Stalled { limit, .. } => {
             end(transfer, incoming, outgoing, Problem::Stalled(limit.as_secs()))

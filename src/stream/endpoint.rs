@@ -21,6 +21,12 @@ pub trait Source: Send {
     /// Reads some bytes. `Ok(Some(0))` is the end; `Ok(None)`: nothing came within `limit`.
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>>;
 
+    /// Asked once after the end: `Err` if the stream is not complete although it ended. Many kinds of source cannot
+    /// tell, and whoever uses one finds out in another way.
+    fn confirm_end(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// The descriptor behind it, if what can be read there is the stream and nothing else: then the kernel may pass its
     /// pages on, and nobody has to look at them. Non-blocking for as long as this endpoint lives.
     fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
@@ -51,6 +57,10 @@ pub trait Target: Send {
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
+    fn confirm_end(&mut self) -> io::Result<()> {
+        (**self).confirm_end()
+    }
+
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         (**self).read_within(buffer, limit)
     }

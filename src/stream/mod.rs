@@ -7,6 +7,9 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`pump`] | a stream moved unchanged: reader, ring, writer |
+//! | [`framed`] | a stream packed, cut into frames and spread over connections, and the reverse |
+//! | [`frame`] | one frame |
+//! | [`codec`] | packing one chunk |
 //! | [`ring`] | the buffer between them |
 //! | [`direct`] | the same without copying, from pipe to pipe or socket |
 //! | `store` | what it reads ahead |
@@ -15,14 +18,19 @@
 //! | [`clock`] | what each thread is doing, and for how long |
 //! | [`meter`] | bytes, waits, and the bottleneck found from them |
 //! | [`sample`] | what a screen shows of them |
+//! | `outflow` | writing, counted and limited |
 //! | [`rate`] | the smooth, shared rate limit with its time-of-day schedule |
 //! | [`supervise`] | the threads of a transfer together: first error, stall watchdog |
 
 pub mod cancel;
 pub mod clock;
+pub mod codec;
 pub mod direct;
 pub mod endpoint;
+pub mod frame;
+pub mod framed;
 pub mod meter;
+mod outflow;
 pub mod pump;
 pub mod rate;
 pub mod ring;
@@ -31,6 +39,7 @@ mod store;
 pub mod supervise;
 
 pub use cancel::{Cancel, Cancelled};
+pub use codec::Compression;
 pub use endpoint::{FdSource, FdTarget, Plain, Source, Target};
 pub use meter::Bottleneck;
 pub use sample::Sample;

@@ -18,6 +18,7 @@ use super::clock::Doing;
 use super::direct::{Mover, is_spliceable};
 use super::endpoint::{Source, Target};
 use super::meter::Meters;
+use super::outflow::Outflow;
 use super::rate::RateLimit;
 use super::ring::{CHUNK_BYTES, Chunk, Drained, Drainer, Filler, chunk_count, ring};
 use super::sample::SampleSender;
@@ -30,7 +31,7 @@ use super::supervise::{PumpError, PumpReport, Stages};
 /// two thread switches. Two milliseconds are longer than the pause between pieces of a stream that flows.
 const LINGER: Duration = Duration::from_millis(2);
 /// How often an idle writer looks whether its target is still there.
-const IDLE_CHECK: Duration = Duration::from_millis(500);
+pub(super) const IDLE_CHECK: Duration = Duration::from_millis(500);
 
 /// How a stream is moved.
 #[derive(Clone, Debug)]
@@ -99,7 +100,10 @@ impl Pump {
         std::thread::scope(|scope| {
             // Each stage owns its end of the ring: an end that is dropped is how the other learns of it.
             let reader_running = running.clone();
-            stages.start(scope, "read", reader_running, move || read_stage(source, filler, &self.meters));
+            stages.start(scope, "read", reader_running, move || {
+                let (mut source, mut filler) = (source, filler);
+                read_stage(&mut source, &mut filler, &self.meters)
+            });
             stages.start(scope, "write", running, move || self.write_stage(target, drainer));
             stages.watch(&over, self.samples.as_ref(), self.settings.stall_limit);
         });
@@ -112,12 +116,14 @@ impl Pump {
     )]
     fn write_stage(&self, mut target: impl Target, ring: Drainer) -> Result<(), PumpError> {
         let clock = &self.meters.writer;
+        let outflow =
+            Outflow { rate: self.settings.rate.as_deref(), meters: &self.meters, clock, stop: &self.stop };
         loop {
             clock.enter(Doing::WaitInput);
             self.stop.check()?;
             match ring.next(IDLE_CHECK) {
                 Drained::Chunk(chunk) => {
-                    write_limited(&mut target, chunk.filled(), self)?;
+                    outflow.write(&mut target, chunk.filled())?;
                     ring.recycle(chunk);
                 }
                 Drained::Nothing if target.is_gone() => {
@@ -135,8 +141,8 @@ impl Pump {
 
 /// Fills chunks from `source` and passes them on, until it ends or nobody takes them any more.
 pub(super) fn read_stage(
-    mut source: impl Source,
-    mut ring: Filler,
+    source: &mut impl Source,
+    ring: &mut Filler,
     meters: &Meters,
 ) -> Result<(), PumpError> {
     loop {
@@ -145,7 +151,7 @@ pub(super) fn read_stage(
             return Ok(());
         };
         meters.reader.enter(Doing::WaitInput);
-        let has_ended = fill(&mut chunk, &mut source, &mut ring, meters)?;
+        let has_ended = fill(&mut chunk, source, ring, meters)?;
         meters.reader.enter(Doing::Idle);
         if (!chunk.is_empty() && !ring.pass(chunk)) || has_ended {
             return Ok(());
@@ -177,29 +183,4 @@ fn fill(
         }
     }
     Ok(false)
-}
-
-/// Writes all of `bytes`, no faster than the rate limit allows.
-pub(super) fn write_limited(
-    target: &mut impl Target,
-    mut bytes: &[u8],
-    pump: &Pump,
-) -> Result<(), PumpError> {
-    let clock = &pump.meters.writer;
-    while !bytes.is_empty() {
-        let mut allowed_bytes = bytes.len();
-        if let Some(rate) = &pump.settings.rate {
-            clock.enter(Doing::WaitRate);
-            allowed_bytes = rate.take(bytes.len(), &pump.stop)?;
-        }
-        clock.enter(Doing::WaitOutput);
-        let (mut slice, rest) = bytes.split_at(allowed_bytes.min(bytes.len()));
-        while !slice.is_empty() {
-            let written_bytes = target.write_some(slice).map_err(PumpError::target)?;
-            pump.meters.count_output(written_bytes);
-            slice = &slice[written_bytes..];
-        }
-        bytes = rest;
-    }
-    Ok(())
 }

@@ -55,19 +55,26 @@ pub const CHUNK_BYTES: usize = 1 << 20;
 /// What a ring may use from the start: enough for both sides to work at the same time.
 const FIRST_BYTES: usize = 4 * CHUNK_BYTES;
 
-/// A ring never has fewer chunks than this: one being filled while the other is drained.
-const CHUNKS_MIN: usize = 2;
+/// Two threads use a ring that lies between a reader and a writer.
+const USERS_MIN: usize = 2;
 
 /// A buffer of fixed size of which the first part is in use.
 #[derive(Debug)]
 pub struct Chunk {
     buffer: BytesMut,
     filled_bytes: usize,
+    number: u64,
 }
 
 impl Chunk {
-    fn new() -> Self {
-        Self { buffer: BytesMut::zeroed(CHUNK_BYTES), filled_bytes: 0 }
+    /// An empty one with room for `bytes`.
+    pub(super) fn with_room(bytes: usize) -> Self {
+        Self { buffer: BytesMut::zeroed(bytes), filled_bytes: 0, number: 0 }
+    }
+
+    /// Says that nothing in it is in use any more.
+    pub(super) fn clear(&mut self) {
+        self.filled_bytes = 0;
     }
 
     /// The bytes in use.
@@ -83,6 +90,11 @@ impl Chunk {
     /// Says that `bytes` of the room are in use now; never more than there is.
     pub fn advance(&mut self, bytes: usize) {
         self.filled_bytes = (self.filled_bytes + bytes).min(self.buffer.len());
+    }
+
+    /// Its place among the chunks that were passed on, from 0.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether there is no room left.
@@ -130,19 +142,26 @@ impl Gauge {
 /// Number of chunks that `buffer_bytes` of memory make; at least two.
 pub fn chunk_count(buffer_bytes: u64) -> usize {
     let chunks = usize::try_from(buffer_bytes).unwrap_or(usize::MAX) / CHUNK_BYTES;
-    chunks.max(CHUNKS_MIN)
+    chunks.max(USERS_MIN)
 }
 
 /// A ring of at most `buffer_bytes` (and at least two chunks): its filling and its draining end.
 pub fn ring(buffer_bytes: u64, gauge: &Arc<Gauge>) -> (Filler, Drainer) {
-    let capacity_chunks = chunk_count(buffer_bytes);
+    ring_for(USERS_MIN, buffer_bytes, gauge)
+}
+
+/// A ring for so many threads, each of which may have a chunk in its hands.
+pub(super) fn ring_for(users: usize, buffer_bytes: u64, gauge: &Arc<Gauge>) -> (Filler, Drainer) {
+    let capacity_chunks = chunk_count(buffer_bytes).max(users);
+    let first_bytes = FIRST_BYTES.max((users + 1) * CHUNK_BYTES);
     let (full_in, full_out) = bounded(capacity_chunks);
     let (free_in, free_out) = bounded(capacity_chunks);
     let filler = Filler {
         free: free_out,
         full: full_in,
-        allowance: Allowance::new(FIRST_BYTES, capacity_chunks * CHUNK_BYTES),
+        allowance: Allowance::new(first_bytes, capacity_chunks * CHUNK_BYTES),
         allocated_bytes: 0,
+        passed: 0,
         gauge: Arc::clone(gauge),
     };
     let drainer = Drainer { full: full_out, free: free_in, gauge: Arc::clone(gauge) };
@@ -156,6 +175,7 @@ pub struct Filler {
     full: Sender<Chunk>,
     allowance: Allowance,
     allocated_bytes: usize,
+    passed: u64,
     gauge: Arc<Gauge>,
 }
 
@@ -170,7 +190,7 @@ impl Filler {
         if self.allocated_bytes < self.allowance.bytes {
             self.allocated_bytes += CHUNK_BYTES;
             self.gauge.set_allocated(self.allocated_bytes);
-            return Some(Chunk::new());
+            return Some(Chunk::with_room(CHUNK_BYTES));
         }
         self.allowance.note_reached();
         self.free.recv().ok()
@@ -182,10 +202,17 @@ impl Filler {
     }
 
     /// Passes a chunk on. `false`: the draining end has gone.
-    pub fn pass(&self, chunk: Chunk) -> bool {
+    pub fn pass(&mut self, mut chunk: Chunk) -> bool {
+        chunk.number = self.passed;
+        self.passed += 1;
         self.gauge.add(chunk.filled().len());
         // Never blocks: there are no more chunks than places in the queue.
         self.full.send(chunk).is_ok()
+    }
+
+    /// How many chunks were passed on so far.
+    pub fn passed(&self) -> u64 {
+        self.passed
     }
 
     /// Whether nothing waits to be drained: the other end is, or will soon be, idle.
@@ -226,7 +253,7 @@ impl Drainer {
     /// Gives a chunk back for another round.
     pub fn recycle(&self, mut chunk: Chunk) {
         self.gauge.remove(chunk.filled().len());
-        chunk.filled_bytes = 0;
+        chunk.clear();
         // Fails only when the filling end has gone and nobody wants chunks any more.
         drop(self.free.send(chunk));
     }

@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::cancel::{Cancel, Cancelled};
 use super::clock::Doing;
+use super::frame::FrameError;
 use super::meter::{Bottleneck, Meters};
 use super::sample::{SampleSender, Sampler};
 
@@ -32,6 +33,12 @@ pub enum PumpError {
     /// The writing side failed; a broken pipe means that its reader has gone (a child that exited, say).
     #[error("cannot write the stream to its target")]
     Target(#[source] io::Error),
+    /// What came over the network is not the stream that was sent.
+    #[error("the stream did not arrive whole")]
+    Frame(#[from] FrameError),
+    /// The sending end could not go on, and said so.
+    #[error("the other end gave up: {0}")]
+    Peer(String),
     /// Somebody asked to stop.
     #[error("cancelled")]
     Cancelled,

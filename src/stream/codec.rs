@@ -1,0 +1,233 @@
+//! Packs and unpacks single chunks, each for itself, so that any number of threads can share the work.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use thiserror::Error;
+use zstd::bulk::{Compressor, Decompressor};
+
+use super::frame::{Codec, FrameError, Header};
+
+/// What is packed must save at least this part of its length; unpacking costs time at the target.
+const SAVING: usize = 32;
+
+/// How a stream is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compression {
+    /// As strongly as the link leaves time for, and not at all where nothing shrinks.
+    #[default]
+    Auto,
+    /// Not at all.
+    Off,
+    /// lz4: hardly any work, moderate gain.
+    Lz4,
+    /// zstd at a level from -7 (fast) to 19 (strong).
+    Zstd(i32),
+}
+
+/// The level of `zstd` without a number.
+const ZSTD_DEFAULT: i32 = 3;
+const ZSTD_MIN: i32 = -7;
+const ZSTD_MAX: i32 = 19;
+
+/// A text that names no compression.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is no compression: auto, off, lz4, zstd or zstd:LEVEL with a level from -7 to 19, not 0")]
+pub struct CompressionError(String);
+
+impl FromStr for Compression {
+    type Err = CompressionError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || CompressionError(text.to_owned());
+        match text {
+            "auto" => Ok(Self::Auto),
+            "off" => Ok(Self::Off),
+            "lz4" => Ok(Self::Lz4),
+            "zstd" => Ok(Self::Zstd(ZSTD_DEFAULT)),
+            _ => {
+                let level = text.strip_prefix("zstd:").ok_or_else(wrong)?;
+                let level: i32 = level.parse().map_err(|_| wrong())?;
+                // 0 means "the default" to zstd: not what anybody who writes 0 wants.
+                let is_level = (ZSTD_MIN..=ZSTD_MAX).contains(&level) && level != 0;
+                if is_level { Ok(Self::Zstd(level)) } else { Err(wrong()) }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Off => formatter.write_str("off"),
+            Self::Lz4 => formatter.write_str("lz4"),
+            Self::Zstd(level) => write!(formatter, "zstd:{level}"),
+        }
+    }
+}
+
+/// One way of packing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Method {
+    Raw,
+    Lz4,
+    Zstd(i32),
+}
+
+/// The most room that [`Packer::pack`] needs for a chunk of `raw_bytes`.
+pub(super) fn room_for(raw_bytes: usize) -> usize {
+    lz4_flex::block::get_maximum_output_size(raw_bytes)
+}
+
+/// Packs chunks; one for each thread, since it keeps working memory.
+#[derive(Default)]
+pub(super) struct Packer {
+    zstd: Option<(i32, Compressor<'static>)>,
+}
+
+impl Packer {
+    /// Packs `raw` into `room` and says how; `None`: it is better left as it is.
+    pub(super) fn pack(
+        &mut self,
+        method: Method,
+        raw: &[u8],
+        room: &mut [u8],
+    ) -> io::Result<Option<(Codec, usize)>> {
+        let useful_bytes = raw.len().saturating_sub(raw.len() / SAVING).saturating_sub(1);
+        let (codec, stored_bytes) = match method {
+            Method::Raw => return Ok(None),
+            Method::Lz4 => {
+                let packed = lz4_flex::block::compress_into(raw, room);
+                (Codec::Lz4, packed.map_err(io::Error::other)?)
+            }
+            Method::Zstd(level) => {
+                let room_bytes = useful_bytes.min(room.len());
+                // The only way for it to fail: the result does not fit into the room that makes it useful.
+                match self.zstd(level)?.compress_to_buffer(raw, &mut room[..room_bytes]) {
+                    Ok(stored_bytes) => (Codec::Zstd, stored_bytes),
+                    Err(_) => return Ok(None),
+                }
+            }
+        };
+        Ok((stored_bytes <= useful_bytes).then_some((codec, stored_bytes)))
+    }
+
+    fn zstd(&mut self, level: i32) -> io::Result<&mut Compressor<'static>> {
+        match &mut self.zstd {
+            Some((current, packer)) if *current != level => {
+                packer.set_compression_level(level)?;
+                *current = level;
+            }
+            Some(_) => {}
+            None => self.zstd = Some((level, Compressor::new(level)?)),
+        }
+        let (_, packer) = self.zstd.as_mut().ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(packer)
+    }
+}
+
+/// Unpacks chunks; one for each thread, since it keeps working memory.
+#[derive(Default)]
+pub(super) struct Unpacker {
+    zstd: Option<Decompressor<'static>>,
+}
+
+impl Unpacker {
+    /// Unpacks `stored` into `room`, which is as long as the header says that the data is.
+    pub(super) fn unpack(
+        &mut self,
+        codec: Codec,
+        header: &Header,
+        stored: &[u8],
+        room: &mut [u8],
+    ) -> Result<(), FrameError> {
+        let damaged = FrameError::DataDamaged(header.sequence);
+        let raw_bytes = match codec {
+            Codec::Raw => return Err(damaged),
+            Codec::Lz4 => lz4_flex::block::decompress_into(stored, room).ok(),
+            Codec::Zstd => {
+                if self.zstd.is_none() {
+                    self.zstd = Decompressor::new().ok();
+                }
+                self.zstd.as_mut().and_then(|unpacker| unpacker.decompress_to_buffer(stored, room).ok())
+            }
+        };
+        if raw_bytes == Some(header.raw_len()) { check(header, room) } else { Err(damaged) }
+    }
+}
+
+/// Whether `raw` is what was sent.
+pub(super) fn check(header: &Header, raw: &[u8]) -> Result<(), FrameError> {
+    if crc32fast::hash(raw) == header.checksum {
+        Ok(())
+    } else {
+        Err(FrameError::DataDamaged(header.sequence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::frame::Kind;
+
+    #[test]
+    fn names_are_read_and_written() {
+        for name in ["auto", "off", "lz4", "zstd:3", "zstd:-7", "zstd:19"] {
+            assert_eq!(name.parse::<Compression>().unwrap().to_string(), name);
+        }
+        assert_eq!("zstd".parse(), Ok(Compression::Zstd(3)));
+        for name in ["", "on", "zstd:", "zstd:0", "zstd:20", "zstd:-8", "ZSTD", "lz4:1", "zstd:3 "] {
+            assert!(name.parse::<Compression>().is_err(), "{name}");
+        }
+    }
+
+    fn header(codec: Codec, raw: &[u8]) -> Header {
+        let length = u32::try_from(raw.len()).unwrap();
+        let checksum = crc32fast::hash(raw);
+        Header {
+            kind: Kind::Data(codec),
+            stream: 0,
+            sequence: 4,
+            raw_bytes: length,
+            stored_bytes: 0,
+            checksum,
+        }
+    }
+
+    #[test]
+    fn what_is_packed_unpacks_and_damage_is_found() {
+        let raw: Vec<u8> = (0..1_000_000_u32).map(|i| (i / 7 % 251).to_le_bytes()[0]).collect();
+        let mut room = vec![0; room_for(raw.len())];
+        for method in [Method::Lz4, Method::Zstd(-7), Method::Zstd(1), Method::Zstd(19)] {
+            let (codec, stored) = Packer::default().pack(method, &raw, &mut room).unwrap().unwrap();
+            assert!(stored < raw.len() / 2, "{method:?}: {stored}");
+            let header = header(codec, &raw);
+            let mut plain = vec![0; raw.len()];
+            let mut unpacker = Unpacker::default();
+            unpacker.unpack(codec, &header, &room[..stored], &mut plain).unwrap();
+            assert!(plain == raw);
+            let short = unpacker.unpack(codec, &header, &room[..stored - 1], &mut plain);
+            assert_eq!(short, Err(FrameError::DataDamaged(4)));
+            let bomb = unpacker.unpack(codec, &header, &room[..stored], &mut plain[..1000]);
+            assert_eq!(bomb, Err(FrameError::DataDamaged(4)), "more than the header says");
+        }
+    }
+
+    #[test]
+    fn noise_is_left_as_it_is() {
+        let mut state = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state.to_be_bytes()[0]
+        })
+        .take(100_000)
+        .collect();
+        let mut room = vec![0; room_for(noise.len())];
+        for method in [Method::Raw, Method::Lz4, Method::Zstd(3)] {
+            assert_eq!(Packer::default().pack(method, &noise, &mut room).unwrap(), None);
+        }
+        assert_eq!(Packer::default().pack(Method::Zstd(3), b"x", &mut room).unwrap(), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! Writing to a target: all of it, counted, and no faster than the rate limit allows.
+
+use super::cancel::Cancel;
+use super::clock::{Doing, StageClock};
+use super::endpoint::Target;
+use super::meter::Meters;
+use super::rate::RateLimit;
+use super::supervise::PumpError;
+
+/// What a writing thread needs to know while it writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outflow<'a> {
+    pub(super) rate: Option<&'a RateLimit>,
+    pub(super) meters: &'a Meters,
+    pub(super) clock: &'a StageClock,
+    pub(super) stop: &'a Cancel,
+}
+
+impl Outflow<'_> {
+    /// Writes all of `bytes`.
+    pub(super) fn write(
+        &self,
+        target: &mut (impl Target + ?Sized),
+        mut bytes: &[u8],
+    ) -> Result<(), PumpError> {
+        while !bytes.is_empty() {
+            let mut allowed_bytes = bytes.len();
+            if let Some(rate) = self.rate {
+                self.clock.enter(Doing::WaitRate);
+                allowed_bytes = rate.take(bytes.len(), self.stop)?;
+            }
+            self.clock.enter(Doing::WaitOutput);
+            let (mut slice, rest) = bytes.split_at(allowed_bytes.min(bytes.len()));
+            while !slice.is_empty() {
+                let written_bytes = target.write_some(slice).map_err(PumpError::target)?;
+                self.meters.count_output(written_bytes);
+                slice = &slice[written_bytes..];
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+}
