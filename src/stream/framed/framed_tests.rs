@@ -145,7 +145,7 @@ fn arrives(bytes: usize, compression: Compression, lanes: usize) {
     if compression == Compression::Off {
         let overhead = sent.output_bytes - expected;
         assert!(overhead < 36 * (expected / 1000 + 10 + 8 * 2), "{overhead}");
-    } else if bytes > 8 * MIB {
+    } else if bytes > 8 * MIB && compression != Compression::Auto {
         assert!(sent.output_bytes < expected / 4 * 3, "{compression}: {}", sent.output_bytes);
     }
 }

@@ -17,6 +17,7 @@
 //! ([`Meters::note_life`](super::meter::Meters::note_life), [`Meters::note_peer`](super::meter::Meters::note_peer)).
 
 mod arrivals;
+mod auto;
 #[cfg(test)]
 mod framed_tests;
 mod outbox;

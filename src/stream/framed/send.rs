@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use std::{io, thread};
 
+use super::auto::Chooser;
 use super::outbox::{Ending, Next, Outbox, Ready};
 use super::spares::Spares;
 use super::{HEARTBEAT, LOOK};
@@ -58,6 +59,7 @@ impl Sender {
             sender: self,
             outbox: Outbox::new(self.stream, lanes.len() + 2 * workers.max(1)),
             packed: Spares::new(HEADER_BYTES + room_for(CHUNK_BYTES)),
+            chooser: Chooser::new(workers),
             source_error: Mutex::new(None),
         };
         let sending = &sending;
@@ -88,6 +90,7 @@ struct Sending<'a> {
     sender: &'a Sender,
     outbox: Outbox,
     packed: Spares,
+    chooser: Chooser,
     /// Why the source failed; told when the receiving end has been told.
     source_error: Mutex<Option<PumpError>>,
 }
@@ -159,16 +162,16 @@ impl Sending<'_> {
         chunk: Chunk,
         drainer: &Drainer,
     ) -> Result<Ready, PumpError> {
-        let method = match self.sender.compression {
-            Compression::Auto => Method::Zstd(1),
-            Compression::Off => Method::Raw,
-            Compression::Lz4 => Method::Lz4,
-            Compression::Zstd(level) => Method::Zstd(level),
-        };
         let mut frame = self.packed.take();
         let (head, room) = frame.spare().split_at_mut(HEADER_BYTES);
-        let Some((codec, bytes)) = packer.pack(method, chunk.filled(), room).map_err(PumpError::Setup)?
-        else {
+        let raw = chunk.filled();
+        let outcome = match self.sender.compression {
+            Compression::Auto => self.pack_auto(packer, header, raw, room),
+            Compression::Off => Ok(None),
+            Compression::Lz4 => packer.pack(Method::Lz4, raw, room),
+            Compression::Zstd(level) => packer.pack(Method::Zstd(level), raw, room),
+        };
+        let Some((codec, bytes)) = outcome.map_err(PumpError::Setup)? else {
             self.packed.give(frame);
             return Ok(Ready::Raw(*header, chunk));
         };
@@ -178,6 +181,22 @@ impl Sending<'_> {
         frame.advance(HEADER_BYTES + bytes);
         drainer.recycle(chunk);
         Ok(Ready::Packed(frame))
+    }
+
+    fn pack_auto(
+        &self,
+        packer: &mut Packer,
+        header: &Header,
+        raw: &[u8],
+        room: &mut [u8],
+    ) -> io::Result<Option<(Codec, usize)>> {
+        self.chooser.reconsider(&self.sender.meters);
+        let choice = self.chooser.choose(packer, header.sequence, raw, room);
+        let asked = Instant::now();
+        let outcome = packer.pack(choice.method, raw, room)?;
+        let stored_bytes = outcome.map_or(raw.len(), |(_, bytes)| bytes);
+        self.chooser.note(choice, raw.len(), stored_bytes, asked.elapsed());
+        Ok(outcome)
     }
 
     /// Writes frames to one connection, until the stream has ended.
