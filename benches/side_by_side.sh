@@ -27,7 +27,7 @@ cat "$stream" > /dev/null
 
 one() { # one GROUP WAY: runs the function of that name once
     local group=$1 way=$2 times
-    times=$({ time "$way" >/dev/null 2>"$rows.errors"; } 2>&1) || { echo "$way failed: $(cat "$rows.errors" "$rows" | tail -5)" >&2; return; }
+    times=$({ time "$way" >/dev/null 2>"$rows.errors"; } 2>&1) || { echo "$way failed: $(cat "$rows.errors" "$rows" | head -5)" >&2; return; }
     echo "$group $way $times" >> "$rows"
     rm -f "$rows.errors"
 }

@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(level_for(12.0, 0.0, 1.0), Method::Raw, "what does not shrink");
         assert_eq!(
             level_for(12.0, 0.5, 3.0),
-            Method::Zstd(6),
+            Method::Zstd(3),
             "half of it shrinks: hardly more by the last level"
         );
     }

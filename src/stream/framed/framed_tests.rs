@@ -421,6 +421,18 @@ fn a_slow_target_bounds_the_memory_of_both_ends() {
 }
 
 #[test]
+fn a_lane_that_waits_for_room_still_brings_what_it_waits_with() {
+    // So many small chunks that the window fills and empties all the time.
+    let chunks: Vec<Vec<u8>> = (0..3000_u32).map(|number| number.to_le_bytes().to_vec()).collect();
+    for _ in 0..10 {
+        let lane = chunks.iter().zip(0..).fold(Forged::default(), |lane, (chunk, at)| lane.data(at, chunk));
+        let (written, result) = judge(vec![lane.end(3000)]);
+        assert!(result.is_ok(), "{result:?}");
+        assert!(written == chunks.concat());
+    }
+}
+
+#[test]
 fn a_cancel_ends_both_ends_at_once_while_they_are_blocked() {
     for compression in [Compression::Off, Compression::Auto] {
         let (near, far) = pairs(2);

@@ -92,7 +92,8 @@ impl<'a> Window<'a> {
         if number < state.lanes[lane] {
             return Err(FrameError::Repeated(number).into());
         }
-        state.lanes[lane] = number.saturating_add(1);
+        // Not one more: while it waits for room, this is what it can still bring.
+        state.lanes[lane] = number;
         state.seen = state.seen.max(number.saturating_add(1));
         if state.end.is_some_and(|(chunks, _)| number >= chunks) {
             return Err(FrameError::WrongTotals.into());
@@ -104,6 +105,7 @@ impl<'a> Window<'a> {
             };
             let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
             if ahead < state.allowance.bytes / CHUNK_BYTES {
+                state.lanes[lane] = number.saturating_add(1);
                 return state.claim(number, ahead);
             }
             state.check_missing()?;
