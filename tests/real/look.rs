@@ -110,6 +110,18 @@ pub(crate) fn write_device(volume: &str, from_mib: u64, mib: u64, text: &str) {
     out.sync_all().unwrap();
 }
 
+/// A volume's link may be there a moment before the device behind it can be opened.
+fn open_soon(path: &Path) -> fs::File {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match fs::File::open(path) {
+            Ok(file) => return file,
+            Err(error) => assert!(Instant::now() < deadline, "{}: {error}", path.display()),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn digest(hash: &mut DefaultHasher, mut from: impl std::io::Read) {
     let mut block = vec![0; MIB];
     loop {
@@ -129,7 +141,7 @@ pub(crate) fn content(snapshot: &str) -> u64 {
         let parent = dataset.split('/').take(2).collect::<Vec<_>>().join("/");
         let clone = format!("{parent}/look-{}-{number}", process::id());
         zfs(&["clone", "-o", "volmode=dev", snapshot, &clone]);
-        digest(&mut hash, fs::File::open(device(&clone)).unwrap());
+        digest(&mut hash, open_soon(&device(&clone)));
         destroy_soon(&clone);
     } else {
         let directory = tempfile::tempdir().unwrap();
