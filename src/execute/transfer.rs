@@ -1,4 +1,4 @@
-//! Runs one transfer: the source's stream, through the ring, into the target.
+//! Runs one transfer: the source's stream, through a pump, into the target.
 //!
 //! The end of the stream is not success. The receiver is told that all is in only when the sender has said that all was
 //! sent; in every other case the receive is broken off, and what it has is kept for the next run to resume.

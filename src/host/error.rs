@@ -1,7 +1,8 @@
 //! What can go wrong on a machine with ZFS, in an admin's words.
 
-use std::error::Error;
 use std::fmt;
+
+use crate::stream;
 
 /// An operation on a host that failed: what was tried on what and where; the [`Problem`] is the cause.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +22,7 @@ pub struct HostError {
 impl HostError {
     /// The error and its causes in one line, outermost first.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = self.source();
-        while let Some(inner) = cause {
-            text.push_str(": ");
-            text.push_str(&inner.to_string());
-            cause = inner.source();
-        }
-        text
+        stream::chain(self)
     }
 
     /// Puts the four together.

@@ -18,9 +18,7 @@ use super::session_errors::{Record, read_errors};
 use super::worker::HELLO;
 use crate::stream::endpoint::widen;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
-
-/// A pipe as large as that of the stream's source: large pieces, and few changes between the two.
-const INPUT_PIPE_BYTES: usize = 1 << 20;
+use crate::zfs::PIPE_BYTES;
 
 /// How long to wait before the other end is given up.
 #[derive(Debug, Clone, Copy)]
@@ -83,7 +81,8 @@ impl Session {
         let (Some(input), Some(output), Some(errors)) = pipes else {
             return Err(Problem::Other(format!("{program} was started without pipes")));
         };
-        widen(&input, INPUT_PIPE_BYTES);
+        // As large as the pipe that the stream comes from: large pieces, and few changes between the two.
+        widen(&input, PIPE_BYTES);
         let output = FdSource::new(output, stop).map_err(|e| Problem::Other(e.to_string()))?;
         let mut session = Self {
             child,

@@ -105,52 +105,44 @@ impl Cancel {
         }
     }
 
-    /// Waits until one of two descriptors has one of its events (or an error or a hang-up); tells what each has.
-    /// `None` is not watched at all.
+    /// Waits until one of two descriptors has one of its events (or an error or a hang-up, which poll(2) always reports),
+    /// at most for `limit`; tells what each has. `None` is not watched at all. `Ok(None)`: the limit passed.
     pub(super) fn wait_for_either(
         &self,
         watched: [Option<(BorrowedFd<'_>, PollFlags)>; 2],
-    ) -> io::Result<[PollFlags; 2]> {
+        limit: Option<Duration>,
+    ) -> io::Result<Option<[PollFlags; 2]>> {
+        let until = limit.map(|limit| Instant::now() + limit);
         loop {
             self.check()?;
+            let left = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
             let polled = |watch: Option<(_, _)>| {
                 let (fd, events) = watch.unwrap_or((self.as_fd(), PollFlags::empty()));
                 PollFd::from_borrowed_fd(fd, events)
             };
             let own = PollFd::new(&self.inner.wake, PollFlags::IN);
             let mut polled = [polled(watched[0]), polled(watched[1]), own];
-            match poll(&mut polled, None) {
+            match poll(&mut polled, left.as_ref()) {
+                Ok(0) => return Ok(None),
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
             let seen = [polled[0].revents(), polled[1].revents()];
             if seen.iter().any(|flags| !flags.is_empty()) {
-                return Ok(seen);
+                return Ok(Some(seen));
             }
         }
     }
 
-    /// Waits until `fd` has one of `events` (or an error or a hang-up, which poll(2) always reports), at most
-    /// for `limit`. `Ok(None)`: the limit passed.
+    /// Waits until `fd` has one of `events` (or an error or a hang-up), at most for `limit`. `Ok(None)`: the limit passed.
     pub fn wait_for(
         &self,
         fd: impl AsFd,
         events: PollFlags,
         limit: Option<Duration>,
     ) -> io::Result<Option<PollFlags>> {
-        let until = limit.map(|limit| Instant::now() + limit);
-        loop {
-            self.check()?;
-            let left = until.map(|until| timespec(until.saturating_duration_since(Instant::now())));
-            let mut waited =
-                [PollFd::from_borrowed_fd(fd.as_fd(), events), PollFd::new(&self.inner.wake, PollFlags::IN)];
-            match poll(&mut waited, left.as_ref()) {
-                Ok(0) => return Ok(None),
-                Ok(_) if !waited[0].revents().is_empty() => return Ok(Some(waited[0].revents())),
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let seen = self.wait_for_either([Some((fd.as_fd(), events)), None], limit)?;
+        Ok(seen.map(|[of_fd, _]| of_fd))
     }
 }
 

@@ -213,10 +213,10 @@ impl<'a> Mover<'a> {
         // With something stored and room for more, both are waited for.
         reader.enter(if watched[0].is_some() { Doing::WaitInput } else { Doing::WaitOutput });
         writer.enter(doing);
-        let seen = self.pump.stop.wait_for_either(watched).map_err(PumpError::source)?;
+        let seen = self.pump.stop.wait_for_either(watched, None).map_err(PumpError::source)?;
         reader.enter(Doing::Work);
         writer.enter(Doing::Work);
-        if seen[1].contains(PollFlags::ERR) {
+        if seen.is_some_and(|[_, of_target]| of_target.contains(PollFlags::ERR)) {
             return Err(PumpError::Target(io::ErrorKind::BrokenPipe.into()));
         }
         Ok(())

@@ -6,13 +6,13 @@
 //!
 //! | file | what it holds |
 //! | --- | --- |
-//! | [`pump`] | a stream moved unchanged: reader, ring, writer |
+//! | [`pump`] | a stream moved unchanged |
+//! | [`ring`] | through a buffer between a reader and a writer |
+//! | `direct` | or without copying, from pipe to pipe or socket |
+//! | `store` | what that reads ahead |
 //! | [`framed`] | a stream packed, cut into frames and spread over connections, and the reverse |
 //! | [`frame`] | one frame |
 //! | [`codec`] | packing one chunk |
-//! | [`ring`] | the buffer between them |
-//! | [`direct`] | the same without copying, from pipe to pipe or socket |
-//! | `store` | what it reads ahead |
 //! | [`endpoint`] | pipes and sockets that hear a cancel |
 //! | [`cancel`] | how blocked threads are told to stop |
 //! | [`clock`] | what each thread is doing, and for how long |
@@ -22,10 +22,12 @@
 //! | [`rate`] | the smooth, shared rate limit with its time-of-day schedule |
 //! | [`supervise`] | the threads of a transfer together: first error, stall watchdog |
 
+use std::error::Error;
+
 pub mod cancel;
 pub mod clock;
 pub mod codec;
-pub mod direct;
+mod direct;
 pub mod endpoint;
 pub mod frame;
 pub mod framed;
@@ -50,4 +52,16 @@ mod pump_tests;
 /// Sizes in memory as counters hold them: `usize` always fits on the 64-bit machines that `OpenZFS` runs on.
 fn as_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// An error and its causes in one line, outermost first.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }

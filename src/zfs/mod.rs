@@ -1,6 +1,6 @@
 //! The binding to OpenZFS: every call into the kernel's ZFS that zhaul makes in process, and all of its `unsafe`.
 //!
-//! Everything starts at [`Library::load`]. Snapshots, bookmarks and destroys go through libzetta ([`points`]), the rest
+//! Everything starts at [`Library::load`]. Snapshots, bookmarks and destroys go through libzetta (`points`), the rest
 //! straight to `libzfs_core` with an nvlist wrapper of our own, since the published ones are not memory-safe. Errors say
 //! operation, object and cause ([`Error`]).
 
@@ -17,4 +17,5 @@ pub use bookmarks::Bookmark;
 pub use error::{Cause, Entry, Error, Operation};
 pub use hold::Holds;
 pub use library::{Library, LoadError, LoaderMessage};
+pub(crate) use send::PIPE_BYTES;
 pub use send::{SendBase, SendRequest, SendStream, SendTask};

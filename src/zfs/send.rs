@@ -32,7 +32,7 @@ use super::library::Library;
 use super::nvlist::c_string;
 
 /// The most that an unprivileged process may ask for (`/proc/sys/fs/pipe-max-size`).
-const PIPE_BYTES: usize = 1 << 20;
+pub(crate) const PIPE_BYTES: usize = 1 << 20;
 
 /// How long a thread whose pipe is closed may take to come back from the kernel.
 const RETURN_SECS: u64 = 2;

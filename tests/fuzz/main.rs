@@ -50,7 +50,6 @@ fn run(name: &str, round: Round, limit: Duration, seed: Option<u64>) {
     let mut rounds = 0_u64;
     let mut seed = u64::from(std::process::id()) << 32;
     while started.elapsed() < limit {
-        // Told first: a round that hangs or aborts cannot tell it.
         let result = std::panic::catch_unwind(|| round(&mut Random::new(seed)));
         assert!(result.is_ok(), "{name}: seed {seed} fails");
         rounds += 1;

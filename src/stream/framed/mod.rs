@@ -26,6 +26,7 @@ mod send;
 mod spares;
 mod window;
 
+use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use receive::Receiver;
@@ -41,4 +42,9 @@ const WORKERS_MAX: usize = 8;
 /// How many threads a transfer on this machine should have for packing: to be given to `Meters::new`.
 pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
+}
+
+/// Waits for `on`, at most for `limit`. That a thread panicked while it held the lock is told by that thread's stage.
+fn wait<'a, T>(on: &Condvar, state: MutexGuard<'a, T>, limit: Duration) -> MutexGuard<'a, T> {
+    on.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::LOOK;
+use super::{LOOK, wait};
 use crate::stream::cancel::{Cancel, Cancelled};
 use crate::stream::frame::{Header, Kind, Totals};
 use crate::stream::ring::Chunk;
@@ -147,8 +147,4 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn wait<'a>(on: &Condvar, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
-    on.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
 }

@@ -262,12 +262,7 @@ impl Sending<'_> {
 
 /// What the receiving end is told: the error with its causes, cut to what a frame carries.
 fn reason(error: &io::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.get_ref().and_then(|inner| inner.source());
-    while let Some(deeper) = cause {
-        text = format!("{text}: {deeper}");
-        cause = deeper.source();
-    }
+    let mut text = crate::stream::chain(error);
     let mut end = text.len().min(REASON_BYTES_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;

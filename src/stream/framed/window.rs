@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::LOOK;
+use super::{LOOK, wait};
 use crate::stream::cancel::Cancel;
 use crate::stream::frame::{FrameError, Header, Totals};
 use crate::stream::meter::Meters;
@@ -233,8 +233,4 @@ impl State {
         }
         if self.totals.encode() == totals { Ok(true) } else { Err(FrameError::WrongTotals.into()) }
     }
-}
-
-fn wait<'a>(on: &Condvar, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
-    on.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
 }
