@@ -26,6 +26,7 @@ pub(crate) fn advisories(tools: &Path) -> Count {
 }
 
 fn judged(tools: &Path, args: &[&str]) -> Count {
+    say::line(format_args!("cargo deny {}", args.join(" ")));
     run(tools, args).unwrap_or_else(|error| {
         say::line(format_args!("cargo deny {}: {error:#}", args.join(" ")));
         Count::FAILED

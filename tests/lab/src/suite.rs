@@ -44,7 +44,8 @@ impl std::fmt::Display for Count {
     }
 }
 
-/// Runs all; `libraries` are OpenZFS's where the machine has none, programs that are missing go to `tools`, `in_lab` runs one job in the lab. The exit status is 1 if anything failed.
+/// Runs all; `libraries` are OpenZFS's where the machine has none, programs that are missing go to `tools`, `in_lab` runs
+/// one job in the lab. The exit status is 1 if anything failed.
 pub(crate) fn run(
     options: &Options,
     args: &[OsString],
@@ -75,8 +76,6 @@ pub(crate) fn run(
 type Row = (&'static str, Count, Duration);
 
 fn check(name: &'static str, args: &[&str], libraries: Option<&Path>) -> Row {
-    let started = Instant::now();
-    say::line(format_args!("{name}: cargo {}", args.join(" ")));
     let mut command = cargo::command();
     command.args(args);
     if let Some(dir) = libraries {
@@ -91,16 +90,17 @@ fn check(name: &'static str, args: &[&str], libraries: Option<&Path>) -> Row {
         value.push(dir);
         command.env("LD_LIBRARY_PATH", value);
     }
-    let count = passed_through(&mut command).unwrap_or_else(|error| {
-        say::line(format_args!("{name}: {error:#}"));
-        Count::FAILED
-    });
-    (name, count, started.elapsed())
+    timed(name, || {
+        say::line(format_args!("{name}: cargo {}", args.join(" ")));
+        passed_through(&mut command).unwrap_or_else(|error| {
+            say::line(format_args!("{name}: {error:#}"));
+            Count::FAILED
+        })
+    })
 }
 
 fn timed(name: &'static str, count: impl FnOnce() -> Count) -> Row {
     let started = Instant::now();
-    say::line(name);
     (name, count(), started.elapsed())
 }
 
