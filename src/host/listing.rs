@@ -1,8 +1,8 @@
 //! Reads the output of `zfs list -Hp` into a [`Listing`], line by line as it comes.
 //!
 //! The other end is not trusted: a line with the wrong number of columns, a control character or a number that is none is
-//! an error of the whole listing, since a listing with holes would be taken for the truth. Only names that ZFS allows
-//! and zhaul does not (a leading `-`, a space at an end) are passed over, with a warning: they are other people's.
+//! an error of the whole listing, since a listing with holes would be taken for the truth. Only names that no ZFS known
+//! to zhaul allows are passed over, with a warning.
 
 use std::collections::HashMap;
 
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn names_of_others_that_we_cannot_say_are_passed_over() {
-        let odd = b"tank/vm 1/disk@-x\tsnapshot\t1\t9\t5\t6\t8\t0\t0\toff\toff\t-\t-\t-\t-";
+        let odd = b"tank/vm 1/disk@%x\tsnapshot\t1\t9\t5\t6\t8\t0\t0\toff\toff\t-\t-\t-\t-";
         let listing = read(&[VOLUME, odd]).unwrap();
         assert!(listing.get(&name("tank/vm 1/disk")).unwrap().history.is_empty());
     }
