@@ -17,6 +17,9 @@ pub(super) fn for_problem(problem: &Problem) -> &'static str {
             "make room there; nothing is pruned beyond the policy, and the next run goes on where this one stopped"
         }
         Problem::Denied(_) => "log in as root there, or grant the permission with zfs allow",
+        Problem::Locked => {
+            "load it there (zfs load-key), or, if its source is encrypted no more, rename the copy aside"
+        }
         Problem::Modified => {
             "see what was written there; to give it up: zfs rollback to the newest snapshot of the target"
         }

@@ -116,6 +116,7 @@ fn told(step: &Step, refusals: Vec<Refusal>) -> Result<Told, HostError> {
             | Problem::Exists
             | Problem::NoSpace(_)
             | Problem::Denied(_)
+            | Problem::Locked
             | Problem::Modified
             | Problem::Cancelled
             | Problem::Stalled(_)

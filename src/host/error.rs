@@ -63,6 +63,9 @@ pub enum Problem {
     /// The user may not do it.
     #[error("permission is missing: {0}")]
     Denied(String),
+    /// The target is encrypted, and its key is not loaded there.
+    #[error("its encryption key is not loaded there")]
+    Locked,
     /// The target was written to since its newest snapshot.
     #[error("the target was changed since its newest snapshot")]
     Modified,

@@ -16,11 +16,12 @@ enum Kind {
     Exists,
     NotFound,
     Denied,
+    Locked,
     Busy,
 }
 
 /// More specific phrases first: a held snapshot is also said to be busy.
-const PHRASES: [(&str, Kind); 24] = [
+const PHRASES: [(&str, Kind); 25] = [
     ("it's being held", Kind::Held),
     ("snapshot has dependent clones", Kind::Cloned),
     ("snapshot is cloned", Kind::Cloned),
@@ -44,6 +45,7 @@ const PHRASES: [(&str, Kind); 24] = [
     ("permission denied", Kind::Denied),
     ("Permission denied", Kind::Denied),
     ("Operation not permitted", Kind::Denied),
+    ("key must be loaded", Kind::Locked),
     ("is busy", Kind::Busy),
 ];
 
@@ -69,6 +71,7 @@ pub(super) fn problem(answer: Answer) -> Problem {
         Some(Kind::Exists) => Problem::Exists,
         Some(Kind::NotFound) => Problem::NotFound,
         Some(Kind::Denied) => Problem::Denied(text),
+        Some(Kind::Locked) => Problem::Locked,
         Some(Kind::Busy) => Problem::Busy(text),
         None => Problem::Other(text),
     }
@@ -101,6 +104,10 @@ mod tests {
         assert!(matches!(said(exists), Problem::Exists));
         assert!(matches!(said("cannot destroy 'tank/a': dataset is busy"), Problem::Busy(_)));
         assert!(matches!(said("cannot create 'tank/a': permission denied"), Problem::Denied(_)));
+        assert!(matches!(
+            said("cannot receive new filesystem stream: inherited key must be loaded"),
+            Problem::Locked
+        ));
     }
 
     #[test]
