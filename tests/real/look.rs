@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{process, thread};
 
+use zhaul::zfs::Library;
+
 use crate::pool::{property, zfs};
 
 const MIB: usize = 1 << 20;
@@ -18,8 +20,7 @@ const MIB: usize = 1 << 20;
 static SEED: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) fn exists(name: &str) -> bool {
-    let output = Command::new("zfs").args(["list", "-H", "-o", "name", name]).output();
-    output.unwrap().status.success()
+    Library::load().unwrap().exists(name)
 }
 
 fn points(kind: &str, dataset: &str) -> Vec<(String, String)> {
@@ -45,14 +46,20 @@ pub(crate) fn bookmarks(dataset: &str) -> Vec<String> {
     points("bookmark", dataset).into_iter().map(|(name, _)| name).collect()
 }
 
-/// Waits until a dataset takes up this many bytes on its pool.
+/// Waits until a dataset takes up this many bytes on its pool, which counts what is on disk: so it is put there.
 pub(crate) fn wait_for_used(dataset: &str, bytes: u64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     let used = || zfs(&["get", "-Hpo", "value", "used", dataset]).parse::<u64>().unwrap();
     while !exists(dataset) || used() < bytes {
         assert!(Instant::now() < deadline, "{dataset} does not grow to {bytes} bytes");
-        thread::sleep(Duration::from_millis(50));
+        sync();
     }
+}
+
+/// Writes all that is pending on any pool to disk.
+pub(crate) fn sync() {
+    let status = Command::new("zpool").arg("sync").status();
+    assert!(status.unwrap().success());
 }
 
 /// GUIDs of snapshots by name.
@@ -64,6 +71,13 @@ pub(crate) fn guids(dataset: &str) -> BTreeMap<String, String> {
 pub(crate) fn datasets(root: &str) -> Vec<String> {
     let names = zfs(&["list", "-rH", "-t", "filesystem,volume", "-o", "name", root]);
     names.lines().map(str::to_owned).collect()
+}
+
+/// Copies a snapshot by `zfs send | zfs receive`, as people and other programs do.
+pub(crate) fn replicate(send_option: &str, snapshot: &str, to: &str) {
+    let pipe = "zfs send ${1:+\"$1\"} \"$2\" | zfs receive -u \"$3\"";
+    let status = Command::new("sh").args(["-c", pipe, "sh", send_option, snapshot, to]).status();
+    assert!(status.unwrap().success(), "{snapshot} to {to}");
 }
 
 fn noise(mib: u64, mut write: impl FnMut(&[u8])) {
@@ -89,37 +103,27 @@ pub(crate) fn write_file(dataset: &str, file: &str, mib: u64) {
     out.sync_all().unwrap();
 }
 
-/// The device of a volume, as soon as udev has made it.
-fn device(volume: &str) -> PathBuf {
+/// The device of a volume, as soon as udev has made its link and the kernel answers (ENXIO before).
+fn open_device(volume: &str, options: &fs::OpenOptions) -> fs::File {
     let path = Path::new("/dev/zvol").join(volume);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !path.exists() {
-        assert!(Instant::now() < deadline, "{} does not appear", path.display());
-        thread::sleep(Duration::from_millis(10));
-    }
-    path
-}
-
-/// Writes `mib` MiB at `from_mib` of a volume, and a text at the very front, which is what `first` finds.
-pub(crate) fn write_device(volume: &str, from_mib: u64, mib: u64, text: &str) {
-    let mut out = fs::OpenOptions::new().write(true).open(device(volume)).unwrap();
-    out.seek(SeekFrom::Start(from_mib << 20)).unwrap();
-    noise(mib, |block| out.write_all(block).unwrap());
-    out.seek(SeekFrom::Start(from_mib << 20)).unwrap();
-    out.write_all(text.as_bytes()).unwrap();
-    out.sync_all().unwrap();
-}
-
-/// A volume's link may be there a moment before the device behind it can be opened.
-fn open_soon(path: &Path) -> fs::File {
-    let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        match fs::File::open(path) {
+        match options.open(&path) {
             Ok(file) => return file,
             Err(error) => assert!(Instant::now() < deadline, "{}: {error}", path.display()),
         }
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Writes `mib` MiB at `from_mib` of a volume, and a text at the very front, which is what `first` finds.
+pub(crate) fn write_device(volume: &str, from_mib: u64, mib: u64, text: &str) {
+    let mut out = open_device(volume, fs::OpenOptions::new().write(true));
+    out.seek(SeekFrom::Start(from_mib << 20)).unwrap();
+    noise(mib, |block| out.write_all(block).unwrap());
+    out.seek(SeekFrom::Start(from_mib << 20)).unwrap();
+    out.write_all(text.as_bytes()).unwrap();
+    out.sync_all().unwrap();
 }
 
 fn digest(hash: &mut DefaultHasher, mut from: impl std::io::Read) {
@@ -141,7 +145,7 @@ pub(crate) fn content(snapshot: &str) -> u64 {
         let parent = dataset.split('/').take(2).collect::<Vec<_>>().join("/");
         let clone = format!("{parent}/look-{}-{number}", process::id());
         zfs(&["clone", "-o", "volmode=dev", snapshot, &clone]);
-        digest(&mut hash, open_soon(&device(&clone)));
+        digest(&mut hash, open_device(&clone, fs::OpenOptions::new().read(true)));
         destroy_soon(&clone);
     } else {
         let directory = tempfile::tempdir().unwrap();
@@ -185,7 +189,9 @@ fn destroy_soon(volume: &str) {
 
 /// The newest snapshot of both must be the same one with the same content.
 pub(crate) fn assert_same_newest(source: &str, copy: &str) {
-    let newest = |dataset: &str| points("snapshot", dataset).pop().expect("it has a snapshot");
+    let newest = |dataset: &str| {
+        points("snapshot", dataset).pop().unwrap_or_else(|| panic!("{dataset} has no snapshot"))
+    };
     let (here, there) = (newest(source), newest(copy));
     assert_eq!(here.1, there.1, "{source}@{} and {copy}@{}", here.0, there.0);
     let (here, there) = (format!("{source}@{}", here.0), format!("{copy}@{}", there.0));

@@ -5,8 +5,10 @@
 mod archiving;
 mod binding;
 mod breaking;
+mod encryption;
 mod hosts;
 mod look;
+mod names;
 mod outcome;
 mod parting;
 mod policy;

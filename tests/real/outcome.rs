@@ -71,6 +71,12 @@ impl Run {
             .collect()
     }
 
+    /// The steps of one kind.
+    pub(crate) fn steps(&self, action: &str) -> Vec<Value> {
+        let is_wanted = |did: &Did| did.action == action;
+        self.did().into_iter().filter(is_wanted).map(|did| did.step).collect()
+    }
+
     /// The kinds of the steps, in their order.
     pub(crate) fn actions(&self) -> Vec<String> {
         self.did().into_iter().map(|did| did.action).collect()

@@ -9,18 +9,29 @@ const DAY_2: &str = "2026-01-11T03:00:00Z";
 const DAY_3: &str = "2026-01-12T03:00:00Z";
 
 #[test]
-fn a_rolled_back_source_heals_its_backup() {
-    let mut world = World::new("rolled-back");
+fn a_rolled_back_source_heals_its_backup_and_says_why() {
+    let mut world = World::with_archive("rolled-back");
     let files = world.filesystem("subvol-101-disk-0", 2);
-    world.run(DAY_1);
+    let disk = world.volume("vm-100-disk-0", 2);
+    world.run_with(DAY_1, &["--archive"]).expect_code(0);
     world.write("subvol-101-disk-0", "bad", 2);
-    world.run(DAY_2);
-    zfs(&["rollback", "-r", &format!("{files}@2026-01-10-030000")]);
+    look::write_device(&disk, 1, 1, "bad");
+    world.run_with(DAY_2, &["--archive"]).expect_code(0);
+    for dataset in [&files, &disk] {
+        zfs(&["rollback", "-r", &format!("{dataset}@2026-01-10-030000")]);
+    }
     world.write("subvol-101-disk-0", "good", 2);
-    world.run_as_planned(DAY_3, &[], 0);
-    let copy = world.backup("subvol-101-disk-0");
-    assert_eq!(snapshots(&copy), ["2026-01-10-030000", "2026-01-12-030000"]);
-    assert_same_newest(&files, &copy);
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    let why = "the source has left this line after @2026-01-10-030000 (a rollback, most likely)";
+    let removed = run.steps("destroy-snapshots");
+    assert_eq!(removed.len(), 2, "{run:?}");
+    assert!(removed.iter().all(|step| step["reason"] == why), "{run:?}");
+    for (source, name) in [(&files, "subvol-101-disk-0"), (&disk, "vm-100-disk-0")] {
+        let copy = world.backup(name);
+        assert_eq!(snapshots(&copy), ["2026-01-10-030000", "2026-01-12-030000"]);
+        assert_same_newest(source, &copy);
+        assert_eq!(snapshots(&world.archive(name)), ["2026-Jan-10", "2026-Jan-11"], "it keeps all");
+    }
 }
 
 #[test]
@@ -49,9 +60,11 @@ fn a_target_with_data_and_no_snapshot_is_refused_and_the_others_are_served() {
     let there = world.backup("subvol-101-disk-0");
     zfs(&["create", "-p", &there]);
     look::write_file(&there, "precious", 1);
+    let before = zfs(&["get", "-Hp", "guid,referenced,readonly,canmount,mounted", &there]);
     let run = world.run_as_planned(DAY_1, &[], 3);
     assert!(run.finds("blocked", "without a snapshot"), "{run:?}");
     assert_eq!(snapshots(&there), Vec::<String>::new());
+    assert_eq!(before, zfs(&["get", "-Hp", "guid,referenced,readonly,canmount,mounted", &there]));
     assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
 }
 

@@ -1,93 +1,118 @@
 //! What a backup gets: full, increment, nothing; by GUID, from a snapshot or a bookmark; and how it lies there.
 
-use crate::look::{self, assert_same_newest, bookmarks, snapshots};
+use crate::look::{self, assert_same_newest, bookmarks, guids, snapshots};
 use crate::pool::{property, zfs};
 use crate::world::World;
 
+const GUEST: &str = "subvol-101-disk-0";
+const DISK: &str = "vm-100-disk-0";
 const DAY_1: &str = "2026-01-10T03:00:00Z";
 const DAY_2: &str = "2026-01-11T03:00:00Z";
 const DAY_3: &str = "2026-01-12T03:00:00Z";
+const MIB: u64 = 1 << 20;
 
 #[test]
-fn the_first_run_sends_all_and_the_second_only_what_changed() {
+fn the_first_run_sends_all_the_second_what_changed_and_the_third_nothing() {
     let mut world = World::new("first-full");
-    let disk = world.volume("vm-100-disk-0", 16);
-    let files = world.filesystem("subvol-101-disk-0", 16);
+    let disk = world.volume(DISK, 8);
+    let files = world.filesystem(GUEST, 8);
     let run = world.run_as_planned(DAY_1, &[], 0);
     assert!(run.sends("backup").iter().all(|send| send.base().is_none()), "{run:?}");
-    assert_eq!(snapshots(&disk), ["2026-01-10-030000"]);
-    assert_eq!(bookmarks(&disk), ["2026-01-10-030000"]);
-    assert_same_newest(&disk, &world.backup("vm-100-disk-0"));
-    assert_same_newest(&files, &world.backup("subvol-101-disk-0"));
+    for source in [&disk, &files] {
+        assert_eq!(snapshots(source), ["2026-01-10-030000"]);
+        assert_eq!(bookmarks(source), ["2026-01-10-030000"]);
+    }
+    assert_same_newest(&disk, &world.backup(DISK));
+    assert_same_newest(&files, &world.backup(GUEST));
 
-    world.write("subvol-101-disk-0", "second", 4);
-    look::write_device(&disk, 4, 4, "changed");
+    world.write(GUEST, "second", 2);
+    look::write_device(&disk, 2, 2, "changed");
     let run = world.run_as_planned(DAY_2, &[], 0);
-    assert!(run.moved("backup") < 10 << 20, "8 MiB have changed: {run:?}");
-    assert_same_newest(&disk, &world.backup("vm-100-disk-0"));
-    assert_same_newest(&files, &world.backup("subvol-101-disk-0"));
+    assert!(run.moved("backup") < 5 * MIB, "4 MiB have changed: {run:?}");
+    assert_same_newest(&disk, &world.backup(DISK));
+    assert_same_newest(&files, &world.backup(GUEST));
 
-    let run = world.run_with(DAY_2, &["--no-snapshot"]).expect_code(0);
-    assert_eq!(run.actions(), Vec::<String>::new());
+    let before = world.state();
+    let run = world.run_for_a_person(DAY_3, &["--no-snapshot"]).expect_code(0);
+    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", ""), "under cron nothing is said");
+    assert_eq!(before, world.state());
 }
 
 #[test]
-fn copies_are_read_only_and_never_mounted_or_scanned() {
+fn copies_are_read_only_and_never_mounted_shared_or_scanned() {
     let mut world = World::new("safe-copies");
-    world.volume("vm-100-disk-0", 1);
-    world.filesystem("subvol-101-disk-0", 1);
+    world.volume(DISK, 1);
+    world.filesystem(GUEST, 1);
+    world.set(DISK, "volmode=full");
+    let place = format!("mountpoint={}", world.directory().join("etc").display());
+    world.set(GUEST, &place);
+    world.set(GUEST, "canmount=on");
     world.run(DAY_1);
-    let (disk, files) = (world.backup("vm-100-disk-0"), world.backup("subvol-101-disk-0"));
+    world.write(GUEST, "second", 1);
+    world.run(DAY_2);
+    let (disk, files, root) = (world.backup(DISK), world.backup(GUEST), world.backup_root());
     for (name, object, wanted) in [
         ("readonly", &disk, "on"),
         ("volmode", &disk, "none"),
         ("readonly", &files, "on"),
         ("canmount", &files, "noauto"),
         ("mounted", &files, "no"),
-        ("mounted", &world.backup_root(), "no"),
+        ("mounted", &root, "no"),
+        ("canmount", &root, "noauto"),
     ] {
         assert_eq!(property(name, object), wanted, "{name} of {object}");
     }
+    assert_ne!(property("mountpoint", &files), property("mountpoint", &world.guest(GUEST)));
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains(&format!("{root}/")), "{mounts}");
+    assert!(!std::path::Path::new("/dev/zvol").join(&disk).exists());
 }
 
 #[test]
 fn a_bookmark_is_base_enough_after_thirty_destroyed_snapshots() {
     let mut world = World::new("bookmark-base");
-    let files = world.filesystem("subvol-101-disk-0", 8);
+    let (files, disk) = (world.filesystem(GUEST, 4), world.volume(DISK, 8));
     world.run(DAY_1);
     for number in 0..30 {
-        world.write("subvol-101-disk-0", &format!("file-{number}"), 1);
-        zfs(&["snapshot", &format!("{files}@2026-01-10-1200{number:02}")]);
+        world.write(GUEST, &format!("file-{}", number % 10), 1);
+        look::write_device(&disk, number % 6, 1, "changed");
+        let name = format!("2026-01-10-1200{number:02}");
+        zfs(&["snapshot", &format!("{files}@{name}"), &format!("{disk}@{name}")]);
     }
-    zfs(&["destroy", &format!("{files}@2026-01-10-030000%2026-01-10-120029")]);
+    for dataset in [&files, &disk] {
+        zfs(&["destroy", &format!("{dataset}@2026-01-10-030000%2026-01-10-120029")]);
+    }
     let run = world.run_as_planned(DAY_2, &[], 0);
     let base = Some(("bookmark".to_owned(), "2026-01-10-030000".to_owned()));
-    assert_eq!(run.send("backup").base(), base);
-    let moved = run.moved("backup");
-    assert!(moved * 10 < (30 << 20) * 13, "30 MiB changed, {moved} bytes moved");
-    assert_same_newest(&files, &world.backup("subvol-101-disk-0"));
+    assert!(run.sends("backup").iter().all(|send| send.base() == base), "{run:?}");
+    let (changed, moved) = (16 * MIB, run.moved("backup"));
+    assert!(moved * 10 < changed * 13, "{changed} bytes changed, {moved} moved");
+    assert_same_newest(&files, &world.backup(GUEST));
+    assert_same_newest(&disk, &world.backup(DISK));
 }
 
 #[test]
 fn renamed_snapshots_are_still_the_same_ones() {
     let mut world = World::new("renamed");
-    let files = world.filesystem("subvol-101-disk-0", 8);
-    let copy = world.backup("subvol-101-disk-0");
+    let files = world.filesystem(GUEST, 4);
+    let copy = world.backup(GUEST);
     world.run(DAY_1);
     zfs(&["rename", &format!("{files}@2026-01-10-030000"), &format!("{files}@mine")]);
-    world.run(DAY_2);
+    let run = world.run(DAY_2);
+    let base = Some(("snapshot".to_owned(), "mine".to_owned()));
+    assert_eq!(run.send("backup").base(), base);
     zfs(&["rename", &format!("{copy}@2026-01-11-030000"), &format!("{copy}@theirs")]);
     let run = world.run(DAY_3);
     assert!(run.send("backup").base().is_some(), "{run:?}");
-    assert!(run.moved("backup") < 1 << 20);
+    assert!(run.moved("backup") < MIB);
     assert_eq!(snapshots(&copy), ["2026-01-10-030000", "theirs", "2026-01-12-030000"]);
 }
 
 #[test]
 fn one_name_with_two_guids_is_two_snapshots() {
     let mut world = World::new("other-guid");
-    let files = world.filesystem("subvol-101-disk-0", 1);
-    let copy = world.backup("subvol-101-disk-0");
+    let files = world.filesystem(GUEST, 1);
+    let copy = world.backup(GUEST);
     world.run(DAY_1);
     zfs(&["snapshot", &format!("{copy}@2026-01-11-030000")]);
     zfs(&["snapshot", &format!("{files}@2026-01-11-030000")]);
@@ -99,63 +124,65 @@ fn one_name_with_two_guids_is_two_snapshots() {
 }
 
 #[test]
-fn bookmarks_that_were_lost_are_made_again() {
-    let mut world = World::new("migrated");
-    let files = world.filesystem("subvol-101-disk-0", 1);
+fn all_lost_bookmarks_are_made_again_for_own_snapshots_alone() {
+    let mut world = World::new("no-bookmarks");
+    let files = world.filesystem(GUEST, 1);
     world.run(DAY_1);
-    zfs(&["destroy", &format!("{files}#2026-01-10-030000")]);
-    world.run_as_planned(DAY_2, &[], 0);
-    assert_eq!(bookmarks(&files).len(), 2);
+    zfs(&["snapshot", &format!("{files}@manual")]);
+    world.run(DAY_2);
+    for name in bookmarks(&files) {
+        zfs(&["destroy", &format!("{files}#{name}")]);
+    }
+    world.run_as_planned(DAY_3, &[], 0);
+    assert_eq!(bookmarks(&files), ["2026-01-10-030000", "2026-01-11-030000", "2026-01-12-030000"]);
 }
 
 #[test]
-fn encrypted_datasets_go_raw_with_the_key_unloaded() {
-    let mut world = World::new("encrypted");
-    let key = world.directory().join("key");
-    std::fs::write(&key, "correct horse battery").unwrap();
-    let location = format!("keylocation=file://{}", key.display());
-    let files = world.guest("subvol-101-disk-0");
-    zfs(&["create", "-o", "encryption=on", "-o", "keyformat=passphrase", "-o", &location, &files]);
-    world.write("subvol-101-disk-0", "first", 4);
+fn a_guest_that_moved_to_another_pool_keeps_its_chain() {
+    let mut world = World::new("moved");
+    let (files, disk) = (world.filesystem(GUEST, 2), world.volume(DISK, 2));
     world.run(DAY_1);
-    world.write("subvol-101-disk-0", "second", 4);
-    zfs(&["snapshot", &format!("{files}@2026-01-10-120000")]);
+    world.run(DAY_2);
+    // As Proxmox VE migrates: a snapshot of its own, sent with all before it, and no bookmark.
+    let other_pool = world.archive_root();
+    zfs(&["create", "-p", &other_pool]);
+    for dataset in [&files, &disk] {
+        zfs(&["snapshot", &format!("{dataset}@__migration__")]);
+        let there = format!("{other_pool}/{}", dataset.rsplit('/').next().unwrap());
+        look::replicate("-R", &format!("{dataset}@__migration__"), &there);
+        zfs(&["destroy", &format!("{there}@__migration__")]);
+        zfs(&["destroy", "-r", dataset]);
+    }
+    world.policy.datasets = vec![other_pool.clone()];
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert!(run.moved("backup") < MIB, "nothing has changed: {run:?}");
+    for name in [GUEST, DISK] {
+        let moved = format!("{other_pool}/{name}");
+        assert_eq!(bookmarks(&moved), snapshots(&moved));
+        assert_eq!(guids(&world.backup(name)), guids(&moved));
+        assert_same_newest(&moved, &world.backup(name));
+    }
+}
+
+#[test]
+fn intermediates_are_sent_one_by_one_from_a_bookmark_on() {
+    let mut world = World::new("intermediates");
+    world.policy.backup = "intermediates = true".to_owned();
+    let (files, copy) = (world.filesystem(GUEST, 2), world.backup(GUEST));
+    world.run(DAY_1);
+    for hour in 4..7 {
+        world.write(GUEST, "hourly", 1);
+        zfs(&["snapshot", &format!("{files}@2026-01-10-0{hour}0000")]);
+    }
+    zfs(&["snapshot", &format!("{files}@manual")]);
     zfs(&["destroy", &format!("{files}@2026-01-10-030000")]);
-    zfs(&["unmount", &files]);
-    zfs(&["unload-key", &files]);
     let run = world.run_as_planned(DAY_2, &[], 0);
-    assert_eq!(run.send("backup").step["action"]["base"]["kind"], "bookmark");
-    let copy = world.backup("subvol-101-disk-0");
-    assert_eq!(property("keystatus", &copy), "unavailable");
-    zfs(&["load-key", &files]);
-    zfs(&["load-key", "-L", &format!("file://{}", key.display()), &copy]);
+    let kinds: Vec<_> = run.sends("backup").iter().map(|send| send.base().unwrap().0).collect();
+    assert_eq!(kinds, ["bookmark", "snapshot", "snapshot", "snapshot"]);
+    let own = ["2026-01-10-040000", "2026-01-10-050000", "2026-01-10-060000", "2026-01-11-030000"];
+    assert_eq!(snapshots(&copy)[1..], own);
+    for name in own {
+        assert_eq!(guids(&files)[name], guids(&copy)[name]);
+    }
     assert_same_newest(&files, &copy);
-}
-
-#[test]
-fn the_old_scripts_copy_in_the_root_itself_is_adopted() {
-    let mut world = World::new("adopted");
-    let files = world.filesystem("vm", 4);
-    zfs(&["snapshot", &format!("{files}@2026-01-09-030000")]);
-    let root = world.backup_root();
-    zfs(&["create", root.rsplit_once('/').unwrap().0]);
-    let pipe = "zfs send \"$1\" | zfs receive -u \"$2\"";
-    let sent = std::process::Command::new("sh")
-        .args(["-c", pipe, "sh", &format!("{files}@2026-01-09-030000"), &root])
-        .status()
-        .unwrap();
-    assert!(sent.success());
-    world.policy.datasets = vec![files.clone()];
-    let run = world.run(DAY_1);
-    assert!(run.send("backup").base().is_some(), "{run:?}");
-    assert_same_newest(&files, &root);
-    assert_eq!(look::datasets(&root), [root]);
-}
-
-#[test]
-fn names_with_blanks_and_colons_are_names_like_others() {
-    let mut world = World::new("odd names");
-    let files = world.filesystem("a b: c", 1);
-    world.run(DAY_1);
-    assert_same_newest(&files, &world.backup("a b: c"));
 }

@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
+use zhaul::model::ResumeToken;
 
 use crate::look;
 use crate::outcome::Run;
@@ -142,6 +144,33 @@ impl World {
         guest
     }
 
+    fn key(&self) -> String {
+        let key = self.directory().join("key");
+        fs::write(&key, "correct horse battery").unwrap();
+        format!("file://{}", key.display())
+    }
+
+    /// An encrypted dataset with a key of its own, loaded.
+    pub(crate) fn encrypted(&self, name: &str, options: &[&str]) {
+        let location = format!("keylocation={}", self.key());
+        let fixed = ["create", "-o", "encryption=on", "-o", "keyformat=passphrase", "-o", &location];
+        zfs(&[&fixed, options, &[&self.guest(name)]].concat());
+    }
+
+    /// Unloads the key of a guest's volume.
+    pub(crate) fn lock_up(&self, name: &str) {
+        let guest = self.guest(name);
+        if property("type", &guest) == "filesystem" {
+            zfs(&["unmount", &guest]);
+        }
+        zfs(&["unload-key", &guest]);
+    }
+
+    /// Loads the key of an encrypted dataset, or of a raw copy of one.
+    pub(crate) fn unlock(&self, dataset: &str) {
+        zfs(&["load-key", "-L", &self.key(), dataset]);
+    }
+
     /// Writes a file of `mib` MiB that do not compress into a file system.
     pub(crate) fn write(&self, name: &str, file: &str, mib: u64) {
         look::write_file(&self.guest(name), file, mib);
@@ -190,9 +219,15 @@ impl World {
 
     /// `zhaul run` with this policy as of `clock` (RFC 3339), reporting as JSON.
     pub(crate) fn command(&self, clock: &str, more: &[&str]) -> Command {
+        let mut command = self.silent_command(clock, more);
+        command.arg("--json");
+        command
+    }
+
+    fn silent_command(&self, clock: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_zhaul"));
         command.arg("run").arg("--config").arg(self.config());
-        command.args(["--json", "--lab-clock", clock]).args(more);
+        command.args(["--lab-clock", clock]).args(more);
         command.stdin(Stdio::null()).env_remove("RUST_LOG");
         command
     }
@@ -200,6 +235,13 @@ impl World {
     /// Runs and gives what came of it.
     pub(crate) fn run_with(&mut self, clock: &str, more: &[&str]) -> Run {
         let run = Run::of(self.command(clock, more));
+        self.check_archive(&run);
+        run
+    }
+
+    /// Runs without a report, as cron does: what it says is for a person.
+    pub(crate) fn run_for_a_person(&mut self, clock: &str, more: &[&str]) -> Run {
+        let run = Run::of(self.silent_command(clock, more));
         self.check_archive(&run);
         run
     }
@@ -233,19 +275,34 @@ impl World {
         command.spawn().unwrap()
     }
 
+    /// A run whose stream into the backup of `name` is killed once the copy has taken in so many bytes more. Gives the
+    /// token of what has arrived.
+    pub(crate) fn cut(&mut self, clock: &str, name: &str, bytes: u64) -> ResumeToken {
+        self.policy.transfer = String::from("rate = \"4MiB\"");
+        let copy = self.backup(name);
+        let used = if look::exists(&copy) { property("used", &copy).parse().unwrap() } else { 0 };
+        let mut run = self.start(clock, &[]);
+        let receiver = self.wait_for_receive();
+        look::wait_for_used(&copy, used + bytes);
+        look::signal(receiver, Signal::KILL);
+        assert_eq!(run.wait().unwrap().code(), Some(1));
+        self.wait_for_quiet();
+        self.policy.transfer.clear();
+        let token = property("receive_resume_token", &copy);
+        let told = fs::read_to_string(self.directory().join("stderr")).unwrap();
+        let token = ResumeToken::parse(&token).unwrap_or_else(|error| panic!("{token}: {error}: {told}"));
+        assert!(token.received_bytes > bytes / 2, "{token:?}");
+        token
+    }
+
     /// Everything that a run could change, as text: all datasets and points with GUIDs and what they hold.
     pub(crate) fn state(&self) -> String {
         let columns = "name,guid,createtxg,userrefs,referenced,receive_resume_token,readonly,mounted";
-        let mut text = String::new();
-        for base in &self.bases {
-            if look::exists(base) {
-                let rows =
-                    zfs(&["list", "-rHp", "-t", "filesystem,volume,snapshot,bookmark", "-o", columns, base]);
-                text.push_str(&rows);
-                text.push('\n');
-            }
-        }
-        text
+        // What was just written is counted only once it is on disk.
+        look::sync();
+        let mut list = vec!["list", "-rHp", "-t", "filesystem,volume,snapshot,bookmark", "-o", columns];
+        list.extend(self.bases.iter().map(String::as_str).filter(|base| look::exists(base)));
+        zfs(&list)
     }
 
     fn check_archive(&mut self, run: &Run) {

@@ -1,0 +1,102 @@
+//! Encrypted datasets travel raw, and no line ever mixes raw with plain.
+
+use crate::look::{self, assert_same_newest, snapshots};
+use crate::pool::{property, zfs};
+use crate::world::World;
+
+const GUEST: &str = "subvol-101-disk-0";
+const DISK: &str = "vm-100-disk-0";
+const DAY_1: &str = "2026-01-10T03:00:00Z";
+const DAY_2: &str = "2026-01-11T03:00:00Z";
+const DAY_3: &str = "2026-01-12T03:00:00Z";
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn encrypted_datasets_go_raw_with_the_key_unloaded() {
+    let mut world = World::new("encrypted");
+    let (files, disk) = (world.guest(GUEST), world.guest(DISK));
+    world.encrypted(GUEST, &[]);
+    world.encrypted(DISK, &["-V", "16M"]);
+    world.write(GUEST, "first", 2);
+    look::write_device(&disk, 0, 2, "first");
+    world.run(DAY_1);
+    world.write(GUEST, "second", 2);
+    look::write_device(&disk, 2, 2, "second");
+    for dataset in [&files, &disk] {
+        zfs(&["snapshot", &format!("{dataset}@2026-01-10-120000")]);
+        zfs(&["destroy", &format!("{dataset}@2026-01-10-030000")]);
+    }
+    world.lock_up(GUEST);
+    world.lock_up(DISK);
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    for send in run.sends("backup") {
+        assert_eq!(send.base().unwrap().0, "bookmark", "{run:?}");
+    }
+    for name in [GUEST, DISK] {
+        let copy = world.backup(name);
+        assert_eq!(property("keystatus", &copy), "unavailable");
+        assert_eq!(property("encryptionroot", &copy), copy);
+        world.unlock(&world.guest(name));
+        world.unlock(&copy);
+        assert_same_newest(&world.guest(name), &copy);
+    }
+}
+
+#[test]
+fn a_raw_stream_that_was_cut_goes_on_raw() {
+    let mut world = World::new("encrypted-cut");
+    let (files, copy) = (world.guest(GUEST), world.backup(GUEST));
+    world.encrypted(GUEST, &[]);
+    world.write(GUEST, "first", 1);
+    world.run(DAY_1);
+    world.write(GUEST, "second", 24);
+    let token = world.cut(DAY_2, GUEST, 6 * MIB);
+    assert!(token.raw, "{token:?}");
+    world.lock_up(GUEST);
+    let run = world.run_as_planned(DAY_3, &["--no-snapshot"], 0);
+    let moved = run.moved("backup");
+    assert!(moved < 26 * MIB - token.received_bytes, "{token:?}, {moved} moved");
+    world.unlock(&files);
+    world.unlock(&copy);
+    assert_same_newest(&files, &copy);
+}
+
+#[test]
+fn an_encrypted_source_is_not_sent_onto_a_plain_copy() {
+    let mut world = World::new("plain-copy");
+    let files = world.guest(GUEST);
+    world.encrypted(GUEST, &[]);
+    world.write(GUEST, "secret", 1);
+    let other = world.filesystem("subvol-102-disk-0", 1);
+    zfs(&["snapshot", &format!("{files}@2026-01-09-030000")]);
+    zfs(&["create", "-p", &world.backup_root()]);
+    look::replicate("", &format!("{files}@2026-01-09-030000"), &world.backup(GUEST));
+    let run = world.run_as_planned(DAY_1, &[], 3);
+    assert!(run.finds("blocked", "was received unencrypted"), "{run:?}");
+    assert_eq!(snapshots(&world.backup(GUEST)), ["2026-01-09-030000"]);
+    assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
+}
+
+/// Decrypted by way of `zfs send | zfs receive`, as people do: the GUIDs are the same.
+#[test]
+fn a_copy_that_is_encrypted_never_gets_plain() {
+    let mut world = World::new("decrypted");
+    let files = world.guest(GUEST);
+    world.encrypted(GUEST, &[]);
+    world.write(GUEST, "first", 1);
+    let other = world.filesystem("subvol-102-disk-0", 1);
+    world.run(DAY_1);
+    let plain = world.beside("plain");
+    look::replicate("", &format!("{files}@2026-01-10-030000"), &plain);
+    zfs(&["destroy", "-r", &files]);
+    zfs(&["rename", &plain, &files]);
+    zfs(&["mount", &files]);
+    world.write(GUEST, "second", 1);
+    let copy = world.backup(GUEST);
+    let run = world.run_for_a_person(DAY_2, &[]).expect_code(1);
+    assert!(run.stderr.contains("its encryption key is not loaded there"), "{run:?}");
+    assert!(run.stderr.contains("rename the copy aside"), "{run:?}");
+    assert_eq!(snapshots(&copy), ["2026-01-10-030000"]);
+    assert_eq!(property("encryption", &copy), "aes-256-gcm");
+    assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
+}
