@@ -67,6 +67,15 @@ pub(crate) fn guids(dataset: &str) -> BTreeMap<String, String> {
     points("snapshot", dataset).into_iter().collect()
 }
 
+/// GUIDs of all points of a dataset by name: `@snapshot`, `#bookmark`.
+pub(crate) fn all_points(dataset: &str) -> BTreeMap<String, String> {
+    let of_kind = |kind: &str, mark: char| {
+        let named = points(kind, dataset).into_iter();
+        named.map(move |(name, guid)| (format!("{mark}{name}"), guid)).collect::<Vec<_>>()
+    };
+    of_kind("snapshot", '@').into_iter().chain(of_kind("bookmark", '#')).collect()
+}
+
 /// The datasets at and below `root`.
 pub(crate) fn datasets(root: &str) -> Vec<String> {
     let names = zfs(&["list", "-rH", "-t", "filesystem,volume", "-o", "name", root]);

@@ -1,0 +1,69 @@
+//! Which datasets a policy selects and what they are called on the target.
+
+use crate::look::{self, assert_same_newest, datasets, snapshots};
+use crate::outcome::Run;
+use crate::pool::zfs;
+use crate::world::World;
+
+const DAY_1: &str = "2026-01-10T03:00:00Z";
+const DAY_2: &str = "2026-01-11T03:00:00Z";
+
+#[test]
+fn two_sources_of_one_name_are_an_error_that_names_both() {
+    let mut world = World::new("collision");
+    world.filesystem("a", 1);
+    zfs(&["create", "-p", &world.beside("more/a")]);
+    world.policy.datasets = vec![world.guest("a"), world.beside("more/a")];
+    let before = world.state();
+    let run = Run::of(world.command(DAY_1, &[])).expect_code(2);
+    for name in [world.guest("a"), world.beside("more/a"), world.backup("a")] {
+        assert!(run.stderr.contains(&name), "{name} is in {run:?}");
+    }
+    assert_eq!(before, world.state(), "nothing was changed");
+}
+
+#[test]
+fn a_root_with_children_is_a_container_unless_it_is_asked_for() {
+    let mut world = World::new("include-root");
+    let files = world.filesystem("a", 1);
+    zfs(&["create", "-p", &format!("{files}/deep/er")]);
+    world.run(DAY_1);
+    assert_eq!(snapshots(&world.source()), Vec::<String>::new());
+    assert_eq!(snapshots(&world.backup_root()), Vec::<String>::new(), "an empty container");
+    assert_same_newest(&files, &world.backup("a"));
+    assert_same_newest(&format!("{files}/deep/er"), &world.backup("a/deep/er"));
+
+    zfs(&["create", &world.beside("whole")]);
+    look::write_file(&world.beside("whole"), "file", 1);
+    zfs(&["create", &world.beside("whole/child")]);
+    world.policy.datasets = vec![world.beside("whole")];
+    world.policy.source = "include-root = true".to_owned();
+    let root = format!("{}/whole", world.backup_root());
+    world.policy.backup_at = Some(("nfs8".to_owned(), root.clone()));
+    world.run_as_planned(DAY_2, &[], 0);
+    assert_same_newest(&world.beside("whole"), &root);
+    assert_same_newest(&world.beside("whole/child"), &format!("{root}/child"));
+}
+
+#[test]
+fn what_is_opted_out_is_neither_snapshot_nor_sent_and_another_guest_can_be_left_for_later() {
+    let mut world = World::new("opted-out");
+    for name in ["subvol-101-disk-0", "subvol-101-disk-1", "subvol-102-disk-0", "scratch", "scratch/below"] {
+        world.filesystem(name, 1);
+    }
+    world.set("scratch", "zhaul:backup=off");
+    let pve = world.directory().join("pve");
+    std::fs::create_dir_all(pve.join("lxc")).unwrap();
+    let text = "rootfs: z:subvol-101-disk-0,size=1G\nmp0: z:subvol-101-disk-1,mp=/x,backup=0,size=1G\n";
+    std::fs::write(pve.join("lxc/101.conf"), text).unwrap();
+    std::fs::write(pve.join("lxc/102.conf"), "rootfs: z:subvol-102-disk-0,size=1G\n").unwrap();
+    world.policy.source = format!("guest-config = {pve:?}");
+    world.run_with(DAY_1, &["--guest", "102"]).expect_code(0);
+    assert_eq!(datasets(&world.backup_root()), [world.backup_root(), world.backup("subvol-102-disk-0")]);
+    world.run(DAY_2);
+    for left in ["subvol-101-disk-1", "scratch", "scratch/below"] {
+        assert_eq!(snapshots(&world.guest(left)), Vec::<String>::new(), "{left}");
+        assert!(!look::exists(&world.backup(left)), "{left}");
+    }
+    assert_same_newest(&world.guest("subvol-101-disk-0"), &world.backup("subvol-101-disk-0"));
+}

@@ -1,0 +1,107 @@
+//! What a person or a program reads of a run: plans that come true, silence when all is well, readers that go away.
+
+use std::process::Command;
+
+use crate::look::{self, assert_same_newest, snapshots};
+use crate::outcome::Run;
+use crate::pool::zfs;
+use crate::world::World;
+
+const GUEST: &str = "subvol-101-disk-0";
+const OTHER: &str = "subvol-102-disk-0";
+const THIRD: &str = "subvol-103-disk-0";
+
+#[test]
+fn a_run_does_step_for_step_what_the_dry_run_said_of_all_kinds_of_work() {
+    let mut world = World::with_archive("as-planned");
+    world.policy.source = "keep-last = 1".to_owned();
+    world.policy.backup = "keep-last = 2".to_owned();
+    let files = world.filesystem(GUEST, 1);
+    let other = world.filesystem(OTHER, 1);
+    world.run("2026-01-30T03:00:00Z");
+    world.run("2026-01-31T03:00:00Z");
+    // One guest is rolled back to a snapshot that only it and its bookmark know…
+    zfs(&["snapshot", &format!("{files}@2026-01-31-040000")]);
+    world.run("2026-01-31T05:00:00Z");
+    zfs(&["rollback", "-r", &format!("{files}@2026-01-31-050000")]);
+    zfs(&["snapshot", &format!("{}@2026-01-31-060000", world.backup(GUEST))]);
+    zfs(&["set", "readonly=off", &world.backup(GUEST)]);
+    zfs(&["mount", &world.backup(GUEST)]);
+    look::write_file(&world.backup(GUEST), "work", 1);
+    zfs(&["unmount", &world.backup(GUEST)]);
+    zfs(&["set", "readonly=on", &world.backup(GUEST)]);
+    zfs(&["snapshot", &format!("{}@2026-01-31-070000", world.backup(GUEST))]);
+    // …another one is sent in part, and a third is new.
+    world.write(OTHER, "more", 4);
+    zfs(&["snapshot", &format!("{other}@2026-01-31-060000")]);
+    let pipe = "zfs send -LecI \"$1\" \"$2\" | head -c 2000000 | zfs receive -s -u \"$3\"";
+    let base = format!("{other}@2026-01-31-050000");
+    let sent = Command::new("sh")
+        .args(["-c", &pipe.replace("-LecI", "-Lec -i"), "sh", &base])
+        .args([format!("{other}@2026-01-31-060000"), world.backup(OTHER)])
+        .output()
+        .unwrap();
+    assert!(!sent.status.success(), "the stream was cut: {sent:?}");
+    world.filesystem(THIRD, 1);
+    let run = world.run_as_planned("2026-02-01T03:00:00Z", &[], 0);
+    let actions = run.actions();
+    for action in ["snapshot", "bookmark", "send", "destroy-snapshots", "rollback"] {
+        assert!(actions.iter().any(|did| did == action), "{action} is among {actions:?}");
+    }
+    let resumes = run.sends("backup").iter().filter(|did| did.step["action"]["resume"].is_object()).count();
+    assert_eq!(resumes, 1, "{run:?}");
+    for guest in [GUEST, OTHER, THIRD] {
+        assert_same_newest(&world.guest(guest), &world.backup(guest));
+        assert_eq!(snapshots(&world.archive(guest)), ["2026-Feb"]);
+    }
+}
+
+#[test]
+fn a_good_run_says_nothing_to_cron_and_a_bad_one_whom_why_and_what_to_do() {
+    let world = World::new("cron");
+    world.filesystem(GUEST, 1);
+    let run = |world: &World, at: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_zhaul"));
+        command.arg("run").arg("--config").arg(world.config()).args(["--lab-clock", at]);
+        Run::of(command)
+    };
+    let good = run(&world, "2026-01-10T03:00:00Z").expect_code(0);
+    assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("", ""));
+    let mut world = world;
+    world.policy.has_archive = true;
+    world.policy.archive_host = Some("offline".to_owned());
+    let bad = run(&world, "2026-01-11T03:00:00Z").expect_code(1);
+    assert_eq!(bad.stdout, "");
+    for word in ["archive", "offline", "No route to host", "makes up for it"] {
+        assert!(bad.stderr.contains(word), "{word:?} is in {bad:?}");
+    }
+    assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
+}
+
+#[test]
+fn readers_that_go_away_do_not_stop_a_run() {
+    let world = World::new("readers");
+    let files = world.filesystem(GUEST, 1);
+    let mut config = world.config().display().to_string();
+    config.insert_str(0, &format!("{} run --config ", env!("CARGO_BIN_EXE_zhaul")));
+    let endings = [
+        "--json | head -c 1 > /dev/null; exit ${PIPESTATUS[0]}",
+        "--json | true; exit ${PIPESTATUS[0]}",
+        "--json >&-",
+        "--debug 3 2>&-",
+        "--debug 3 2> >(true)",
+        "--debug 3 --json <&- >&- 2>&-",
+    ];
+    for (hour, ending) in endings.iter().enumerate() {
+        let script = format!("{config} --lab-clock 2026-01-10T0{hour}:00:00Z {ending}");
+        let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{ending}: {output:?}");
+        assert_eq!(snapshots(&files).len(), hour + 1, "{ending}: {output:?}");
+        assert_same_newest(&files, &world.backup(GUEST));
+    }
+    let script =
+        format!("{config} --dry-run --lab-clock 2026-01-11T00:00:00Z | head -1; exit ${{PIPESTATUS[0]}}");
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
+    assert_eq!(snapshots(&files).len(), endings.len());
+}
