@@ -2,9 +2,7 @@
 
 use crate::look::{assert_same_newest, snapshots};
 use crate::pool::zfs;
-use crate::world::World;
-
-const GUEST: &str = "subvol-101-disk-0";
+use crate::world::{GUEST, World};
 
 #[test]
 fn each_month_is_archived_once_and_a_missed_first_is_caught_up() {

@@ -1,6 +1,5 @@
 //! Runs that are killed, cut, refused or alone.
 
-use std::process::Command;
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -9,10 +8,8 @@ use zhaul::model::ResumeToken;
 
 use crate::look::{self, assert_same_newest, snapshots};
 use crate::pool::{property, zfs};
-use crate::world::World;
+use crate::world::{DAY_1, GUEST, World};
 
-const GUEST: &str = "subvol-101-disk-0";
-const DAY_1: &str = "2026-01-10T03:00:00Z";
 const MIB: u64 = 1 << 20;
 
 fn code(child: &mut std::process::Child) -> Option<i32> {
@@ -54,9 +51,7 @@ fn what_somebody_elses_receive_left_is_not_touched() {
     world.filesystem(GUEST, 1);
     let other = world.filesystem("subvol-102-disk-0", 1);
     let copy = world.backup(GUEST);
-    zfs(&["create", "-p", &world.backup_root()]);
-    let pipe = "zfs send \"$1\" | head -c 4M | zfs receive -s -u \"$2\"";
-    Command::new("sh").args(["-c", pipe, "sh", &format!("{theirs}@1"), &copy]).output().unwrap();
+    look::send_in_part(None, &format!("{theirs}@1"), &copy);
     let token = property("receive_resume_token", &copy);
     assert!(ResumeToken::parse(&token).unwrap().received_bytes > MIB);
     let run = world.run_as_planned(DAY_1, &[], 3);

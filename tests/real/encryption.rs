@@ -2,13 +2,8 @@
 
 use crate::look::{self, assert_same_newest, snapshots};
 use crate::pool::{property, zfs};
-use crate::world::World;
+use crate::world::{DAY_1, DAY_2, DAY_3, DISK, GUEST, World};
 
-const GUEST: &str = "subvol-101-disk-0";
-const DISK: &str = "vm-100-disk-0";
-const DAY_1: &str = "2026-01-10T03:00:00Z";
-const DAY_2: &str = "2026-01-11T03:00:00Z";
-const DAY_3: &str = "2026-01-12T03:00:00Z";
 const MIB: u64 = 1 << 20;
 
 #[test]

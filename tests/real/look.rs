@@ -89,6 +89,16 @@ pub(crate) fn replicate(send_option: &str, snapshot: &str, to: &str) {
     assert!(status.unwrap().success(), "{snapshot} to {to}");
 }
 
+/// Sends the first 2 MB of a stream, full or from `base` on, so that its receive breaks off and can be resumed.
+pub(crate) fn send_in_part(base: Option<&str>, snapshot: &str, to: &str) {
+    zfs(&["create", "-p", "-u", to.rsplit_once('/').unwrap().0]);
+    let pipe = "zfs send -Lec ${1:+-i \"$1\"} \"$2\" | head -c 2000000 | zfs receive -s -u \"$3\"";
+    let sent = Command::new("sh").args(["-c", pipe, "sh", base.unwrap_or_default(), snapshot, to]).output();
+    let sent = sent.unwrap();
+    assert!(!sent.status.success(), "the stream was cut: {sent:?}");
+    assert!(property("receive_resume_token", to).len() > 10, "{sent:?}");
+}
+
 fn noise(mib: u64, mut write: impl FnMut(&[u8])) {
     // xorshift64: enough that nothing finds a pattern.
     let mut state = SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;

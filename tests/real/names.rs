@@ -2,11 +2,7 @@
 
 use crate::look::{self, assert_same_newest, snapshots};
 use crate::pool::{property, zfs};
-use crate::world::World;
-
-const GUEST: &str = "subvol-101-disk-0";
-const DAY_1: &str = "2026-01-10T03:00:00Z";
-const DAY_2: &str = "2026-01-11T03:00:00Z";
+use crate::world::{DAY_1, DAY_2, GUEST, World};
 
 #[test]
 fn the_old_scripts_copy_in_the_root_itself_is_adopted() {

@@ -1,13 +1,10 @@
 //! What is not this policy's: whoever made it, no run touches it, however many runs there are.
 
 use std::collections::BTreeMap;
-use std::fs;
 
 use crate::look::{all_points, bookmarks, snapshots};
 use crate::pool::zfs;
-use crate::world::World;
-
-const GUEST: &str = "subvol-101-disk-0";
+use crate::world::{GUEST, World};
 
 /// What people, Proxmox VE and other programs leave on a dataset.
 const FOREIGN: [&str; 8] = [
@@ -44,7 +41,7 @@ fn foreign_points(dataset: &str) -> BTreeMap<String, String> {
 #[test]
 fn foreign_snapshots_and_bookmarks_outlive_twenty_runs() {
     let mut world = World::new("foreign-20");
-    world.policy.backup_at = Some(("local".to_owned(), world.backup_root()));
+    world.back_up_locally();
     world.policy.source = "keep-last = 3".to_owned();
     world.policy.backup = "keep-last = 3".to_owned();
     let files = world.filesystem(GUEST, 1);
@@ -70,10 +67,8 @@ fn foreign_snapshots_and_bookmarks_outlive_twenty_runs() {
 fn a_snapshot_that_a_guests_config_lists_is_proxmoxs_whatever_its_name() {
     let mut world = World::new("listed");
     let files = world.filesystem(GUEST, 1);
-    let pve = world.directory().join("pve");
-    fs::create_dir_all(pve.join("lxc")).unwrap();
     let text = format!("rootfs: z:{GUEST},size=1G\n\n[zz2026-01-01-000000]\nrootfs: z:{GUEST},size=1G\n");
-    fs::write(pve.join("lxc/101.conf"), text).unwrap();
+    let pve = world.guest_configs(&[("lxc/101.conf", &text)]);
     world.policy.top = "name = \"zz%Y-%m-%d-%H%M%S\"".to_owned();
     world.policy.source = format!("guest-config = {pve:?}\nkeep-last = 1");
     world.policy.backup = "keep-last = 1".to_owned();

@@ -2,11 +2,7 @@
 
 use crate::look::{self, assert_same_newest, guids, snapshots};
 use crate::pool::zfs;
-use crate::world::World;
-
-const DAY_1: &str = "2026-01-10T03:00:00Z";
-const DAY_2: &str = "2026-01-11T03:00:00Z";
-const DAY_3: &str = "2026-01-12T03:00:00Z";
+use crate::world::{DAY_1, DAY_2, DAY_3, World};
 
 #[test]
 fn a_rolled_back_source_heals_its_backup_and_says_why() {
@@ -93,11 +89,8 @@ fn volumes_of_a_guest_are_of_one_moment_and_what_is_opted_out_is_left() {
         world.filesystem(name, 1);
     }
     world.set("vm-200-disk-0", "zhaul:backup=off");
-    let directory = world.directory().join("pve/qemu-server");
-    std::fs::create_dir_all(&directory).unwrap();
     let text = "scsi0: z:vm-100-disk-0\nscsi1: z:vm-100-disk-1\nscsi2: z:vm-100-disk-2,backup=0\n";
-    std::fs::write(directory.join("100.conf"), text).unwrap();
-    let pve = world.directory().join("pve");
+    let pve = world.guest_configs(&[("qemu-server/100.conf", text)]);
     let pattern = world.guest("vm-9*");
     world.policy.source = format!("guest-config = {pve:?}\nexclude = [{pattern:?}]");
     world.run(DAY_1);

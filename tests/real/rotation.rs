@@ -8,9 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::look::{bookmarks, snapshots};
 use crate::pool::zfs;
-use crate::world::World;
-
-const GUEST: &str = "subvol-101-disk-0";
+use crate::world::{GUEST, World};
 
 #[test]
 fn the_source_keeps_exactly_its_newest_fifteen_and_all_bookmarks() {
@@ -117,7 +115,7 @@ fn kept_by_proxmox(names: &BTreeSet<String>) -> BTreeSet<String> {
 #[test]
 fn a_year_of_backups_is_kept_as_proxmox_would_keep_it() {
     let mut world = World::new("year");
-    world.policy.backup_at = Some(("local".to_owned(), world.backup_root()));
+    world.back_up_locally();
     world.policy.source = "keep-last = 1".to_owned();
     world.policy.backup = RULES.to_owned();
     world.filesystem(GUEST, 1);

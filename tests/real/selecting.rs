@@ -1,12 +1,8 @@
 //! Which datasets a policy selects and what they are called on the target.
 
 use crate::look::{self, assert_same_newest, datasets, snapshots};
-use crate::outcome::Run;
 use crate::pool::zfs;
-use crate::world::World;
-
-const DAY_1: &str = "2026-01-10T03:00:00Z";
-const DAY_2: &str = "2026-01-11T03:00:00Z";
+use crate::world::{DAY_1, DAY_2, World};
 
 #[test]
 fn two_sources_of_one_name_are_an_error_that_names_both() {
@@ -15,7 +11,7 @@ fn two_sources_of_one_name_are_an_error_that_names_both() {
     zfs(&["create", "-p", &world.beside("more/a")]);
     world.policy.datasets = vec![world.guest("a"), world.beside("more/a")];
     let before = world.state();
-    let run = Run::of(world.command(DAY_1, &[])).expect_code(2);
+    let run = world.run_with(DAY_1, &[]).expect_code(2);
     for name in [world.guest("a"), world.beside("more/a"), world.backup("a")] {
         assert!(run.stderr.contains(&name), "{name} is in {run:?}");
     }
@@ -52,11 +48,9 @@ fn what_is_opted_out_is_neither_snapshot_nor_sent_and_another_guest_can_be_left_
         world.filesystem(name, 1);
     }
     world.set("scratch", "zhaul:backup=off");
-    let pve = world.directory().join("pve");
-    std::fs::create_dir_all(pve.join("lxc")).unwrap();
     let text = "rootfs: z:subvol-101-disk-0,size=1G\nmp0: z:subvol-101-disk-1,mp=/x,backup=0,size=1G\n";
-    std::fs::write(pve.join("lxc/101.conf"), text).unwrap();
-    std::fs::write(pve.join("lxc/102.conf"), "rootfs: z:subvol-102-disk-0,size=1G\n").unwrap();
+    let other = "rootfs: z:subvol-102-disk-0,size=1G\n";
+    let pve = world.guest_configs(&[("lxc/101.conf", text), ("lxc/102.conf", other)]);
     world.policy.source = format!("guest-config = {pve:?}");
     world.run_with(DAY_1, &["--guest", "102"]).expect_code(0);
     assert_eq!(datasets(&world.backup_root()), [world.backup_root(), world.backup("subvol-102-disk-0")]);

@@ -3,11 +3,9 @@
 use std::process::Command;
 
 use crate::look::{self, assert_same_newest, snapshots};
-use crate::outcome::Run;
 use crate::pool::zfs;
-use crate::world::World;
+use crate::world::{DAY_1, DAY_2, GUEST, World};
 
-const GUEST: &str = "subvol-101-disk-0";
 const OTHER: &str = "subvol-102-disk-0";
 const THIRD: &str = "subvol-103-disk-0";
 
@@ -33,15 +31,9 @@ fn a_run_does_step_for_step_what_the_dry_run_said_of_all_kinds_of_work() {
     zfs(&["snapshot", &format!("{}@2026-01-31-070000", world.backup(GUEST))]);
     // …another one is sent in part, and a third is new.
     world.write(OTHER, "more", 4);
-    zfs(&["snapshot", &format!("{other}@2026-01-31-060000")]);
-    let pipe = "zfs send -LecI \"$1\" \"$2\" | head -c 2000000 | zfs receive -s -u \"$3\"";
-    let base = format!("{other}@2026-01-31-050000");
-    let sent = Command::new("sh")
-        .args(["-c", &pipe.replace("-LecI", "-Lec -i"), "sh", &base])
-        .args([format!("{other}@2026-01-31-060000"), world.backup(OTHER)])
-        .output()
-        .unwrap();
-    assert!(!sent.status.success(), "the stream was cut: {sent:?}");
+    let (base, snapshot) = (format!("{other}@2026-01-31-050000"), format!("{other}@2026-01-31-060000"));
+    zfs(&["snapshot", &snapshot]);
+    look::send_in_part(Some(&base), &snapshot, &world.backup(OTHER));
     world.filesystem(THIRD, 1);
     let run = world.run_as_planned("2026-02-01T03:00:00Z", &[], 0);
     let actions = run.actions();
@@ -58,19 +50,13 @@ fn a_run_does_step_for_step_what_the_dry_run_said_of_all_kinds_of_work() {
 
 #[test]
 fn a_good_run_says_nothing_to_cron_and_a_bad_one_whom_why_and_what_to_do() {
-    let world = World::new("cron");
+    let mut world = World::new("cron");
     world.filesystem(GUEST, 1);
-    let run = |world: &World, at: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zhaul"));
-        command.arg("run").arg("--config").arg(world.config()).args(["--lab-clock", at]);
-        Run::of(command)
-    };
-    let good = run(&world, "2026-01-10T03:00:00Z").expect_code(0);
+    let good = world.run_for_a_person(DAY_1, &[]).expect_code(0);
     assert_eq!((good.stdout.as_str(), good.stderr.as_str()), ("", ""));
-    let mut world = world;
     world.policy.has_archive = true;
     world.policy.archive_host = Some("offline".to_owned());
-    let bad = run(&world, "2026-01-11T03:00:00Z").expect_code(1);
+    let bad = world.run_for_a_person(DAY_2, &[]).expect_code(1);
     assert_eq!(bad.stdout, "");
     for word in ["archive", "offline", "No route to host", "makes up for it"] {
         assert!(bad.stderr.contains(word), "{word:?} is in {bad:?}");
@@ -82,8 +68,7 @@ fn a_good_run_says_nothing_to_cron_and_a_bad_one_whom_why_and_what_to_do() {
 fn readers_that_go_away_do_not_stop_a_run() {
     let world = World::new("readers");
     let files = world.filesystem(GUEST, 1);
-    let mut config = world.config().display().to_string();
-    config.insert_str(0, &format!("{} run --config ", env!("CARGO_BIN_EXE_zhaul")));
+    let run = format!("{} run --config {}", env!("CARGO_BIN_EXE_zhaul"), world.config().display());
     let endings = [
         "--json | head -c 1 > /dev/null; exit ${PIPESTATUS[0]}",
         "--json | true; exit ${PIPESTATUS[0]}",
@@ -93,14 +78,14 @@ fn readers_that_go_away_do_not_stop_a_run() {
         "--debug 3 --json <&- >&- 2>&-",
     ];
     for (hour, ending) in endings.iter().enumerate() {
-        let script = format!("{config} --lab-clock 2026-01-10T0{hour}:00:00Z {ending}");
+        let script = format!("{run} --lab-clock 2026-01-10T0{hour}:00:00Z {ending}");
         let output = Command::new("bash").args(["-c", &script]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{ending}: {output:?}");
         assert_eq!(snapshots(&files).len(), hour + 1, "{ending}: {output:?}");
         assert_same_newest(&files, &world.backup(GUEST));
     }
     let script =
-        format!("{config} --dry-run --lab-clock 2026-01-11T00:00:00Z | head -1; exit ${{PIPESTATUS[0]}}");
+        format!("{run} --dry-run --lab-clock 2026-01-11T00:00:00Z | head -1; exit ${{PIPESTATUS[0]}}");
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
     assert_eq!(snapshots(&files).len(), endings.len());

@@ -1,20 +1,17 @@
 //! Time zones, the hours that come twice or never, and clocks that are wrong.
 
 use crate::look::{assert_same_newest, bookmarks, snapshots};
-use crate::world::World;
+use crate::world::{GUEST, World};
 
-const GUEST: &str = "subvol-101-disk-0";
-
-fn in_berlin(name: &str) -> World {
-    let mut world = World::new(name);
+fn in_berlin(mut world: World) -> World {
     "timezone = \"Europe/Berlin\"".clone_into(&mut world.policy.top);
-    world.policy.backup_at = Some(("local".to_owned(), world.backup_root()));
     world
 }
 
 #[test]
 fn the_hour_that_comes_twice_is_one_hour_and_names_go_up_in_utc() {
-    let mut world = in_berlin("autumn");
+    let mut world = in_berlin(World::new("autumn"));
+    world.back_up_locally();
     world.policy.backup = "keep-hourly = 4\nkeep-daily = 1".to_owned();
     let files = world.filesystem(GUEST, 1);
     // Local: 23:30 and 00:30, then 02:10 and 02:40 summer time, 02:20 and 02:50 winter time, then 23:30 and 00:30.
@@ -46,7 +43,8 @@ fn the_hour_that_comes_twice_is_one_hour_and_names_go_up_in_utc() {
 
 #[test]
 fn days_begin_at_local_midnight_also_when_an_hour_is_left_out() {
-    let mut world = in_berlin("spring");
+    let mut world = in_berlin(World::new("spring"));
+    world.back_up_locally();
     world.policy.backup = "keep-daily = 9".to_owned();
     world.filesystem(GUEST, 1);
     // Local: the 28th 23:59, the 29th 00:01, 01:30, 03:30 (an hour later by the clock, but none has passed), 23:59, the 30th.
@@ -66,8 +64,7 @@ fn days_begin_at_local_midnight_also_when_an_hour_is_left_out() {
 
 #[test]
 fn the_first_of_a_month_begins_at_local_midnight() {
-    let mut world = World::archive_only("local-first");
-    "timezone = \"Europe/Berlin\"".clone_into(&mut world.policy.top);
+    let mut world = in_berlin(World::archive_only("local-first"));
     world.filesystem(GUEST, 1);
     world.run("2026-03-15T03:00:00Z");
     world.run("2026-03-31T21:30:00Z");

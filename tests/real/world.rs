@@ -18,6 +18,16 @@ use crate::look;
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 
+/// The volume that most tests have, a container's.
+pub(crate) const GUEST: &str = "subvol-101-disk-0";
+/// A virtual machine's.
+pub(crate) const DISK: &str = "vm-100-disk-0";
+
+/// When most tests have their runs.
+pub(crate) const DAY_1: &str = "2026-01-10T03:00:00Z";
+pub(crate) const DAY_2: &str = "2026-01-11T03:00:00Z";
+pub(crate) const DAY_3: &str = "2026-01-12T03:00:00Z";
+
 /// What is written into the policy file; the strings are lines for the section of that name.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyText {
@@ -144,6 +154,17 @@ impl World {
         guest
     }
 
+    /// Writes configurations as Proxmox VE keeps them, by path and text, and gives their directory.
+    pub(crate) fn guest_configs(&self, configs: &[(&str, &str)]) -> PathBuf {
+        let directory = self.directory().join("pve");
+        for (path, text) in configs {
+            let path = directory.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        directory
+    }
+
     fn key(&self) -> String {
         let key = self.directory().join("key");
         fs::write(&key, "correct horse battery").unwrap();
@@ -174,6 +195,11 @@ impl World {
     /// Writes a file of `mib` MiB that do not compress into a file system.
     pub(crate) fn write(&self, name: &str, file: &str, mib: u64) {
         look::write_file(&self.guest(name), file, mib);
+    }
+
+    /// Puts the backup on this machine: for tests of many runs to which ssh does not matter.
+    pub(crate) fn back_up_locally(&mut self) {
+        self.policy.backup_at = Some(("local".to_owned(), self.backup_root()));
     }
 
     /// Writes the policy file and gives its path.

@@ -2,11 +2,7 @@
 
 use crate::look::{self, assert_same_newest, snapshots};
 use crate::pool::zfs;
-use crate::world::World;
-
-const DAY_1: &str = "2026-01-10T03:00:00Z";
-const DAY_2: &str = "2026-01-11T03:00:00Z";
-const DAY_3: &str = "2026-01-12T03:00:00Z";
+use crate::world::{DAY_1, DAY_2, DAY_3, World};
 
 /// What a person does who needs a copy in a hurry.
 fn work_in(copy: &str) {
