@@ -7,12 +7,15 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by panicking, and says what it does"
 )]
 
 mod frames;
+mod policies;
 mod random;
+mod tokens;
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +28,8 @@ const SECONDS: u64 = 5;
 type Round = fn(&mut Random);
 
 /// What can be fuzzed: one round of each, from a seed.
-const TARGETS: [(&str, Round); 1] = [("frames", frames::round)];
+const TARGETS: [(&str, Round); 3] =
+    [("frames", frames::round), ("tokens", tokens::round), ("policies", policies::round)];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
