@@ -93,7 +93,7 @@ fn summary_line(plan: &Plan, estimates: &Estimates) -> String {
     let planned = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
     let findings = findings_summary(&plan.findings);
     let findings = if findings.is_empty() { findings } else { format!("; {findings}") };
-    format!("Plan for {}: {planned}{findings}", plan.at)
+    format!("Plan for {:.0}: {planned}{findings}", plan.at)
 }
 
 #[cfg(test)]
