@@ -1,5 +1,7 @@
 //! A target that needs nothing but `zfs` and sshd (or, on this machine, nothing but `zfs`).
 
+use std::fmt::Display;
+
 use super::receive::ShellIncoming;
 use super::session::Limits;
 use super::sessions::Machine;
@@ -39,7 +41,7 @@ impl Shell {
                 continue;
             }
             if depth == 0 {
-                return Err(Problem::Other(format!("no pool {level} is imported there")));
+                return Err(no_pool(level));
             }
             let options = ["create", "-o", "canmount=noauto", "-o", "readonly=on"];
             match self.program.run(&[&options[..], &[level.as_str()]].concat()) {
@@ -159,7 +161,7 @@ impl TargetHost for Shell {
         } else {
             match self.program.has_pool(root) {
                 Ok(true) => return Ok(Listing::default()),
-                Ok(false) => Problem::Other(format!("no pool {} is imported there", root.pool())),
+                Ok(false) => no_pool(root.pool()),
                 Err(problem) => problem,
             }
         };
@@ -230,4 +232,8 @@ impl TargetHost for Shell {
         self.try_destroy_dataset(dataset, guid, snapshots)
             .map_err(|problem| self.program.error("destroy", dataset, problem))
     }
+}
+
+fn no_pool(pool: impl Display) -> Problem {
+    Problem::Other(format!("no pool {pool} is imported there; zpool import {pool} brings it back"))
 }

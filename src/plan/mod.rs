@@ -174,7 +174,7 @@ fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut 
         lanes.has_unknown_target = true;
     }
     let what = format!("could not be asked what it has, so nothing is sent to it: {why}");
-    let advice = "the next run makes up for it once the host answers";
+    let advice = "see to the cause; the next run makes up for it";
     builder.find(Severity::Failed, None, Place::Target(target.name.clone()), what, advice);
 }
 
