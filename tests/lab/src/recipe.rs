@@ -47,12 +47,13 @@ pub(crate) const BUILD_PACKAGES: [&str; 11] = [
 ];
 
 /// Needed only inside the lab: unpacked into the cache and laid over the machine's root there, never installed.
-pub(crate) const LAB_PACKAGES: [&str; 20] = [
+pub(crate) const LAB_PACKAGES: [&str; 21] = [
     "e2fsprogs",
     "iproute2",
     "iptables",
     "iputils-ping",
     "kmod",
+    "locales",
     "lz4",
     "mbuffer",
     "mount",
