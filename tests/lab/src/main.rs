@@ -1,6 +1,7 @@
 //! `cargo lab`: builds and boots the lab, a machine with real OpenZFS and three hosts, wherever this runs. See `help.txt`.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -116,7 +117,8 @@ fn demo(options: &Options) -> Result<u8> {
     let program = cargo::build(&["build", "--package", "zhaul", "--bin", "zhaul"], "bin", "zhaul")?;
     let mut setting = OsString::from("ZHAUL=");
     setting.push(program);
-    let job = Job::new(vec!["env".into(), setting, "bash".into(), "-c".into(), DEMO.into()]);
+    let plain = if std::io::stderr().is_terminal() { "PLAIN=" } else { "PLAIN=1" };
+    let job = Job::new(vec!["env".into(), setting, plain.into(), "bash".into(), "-c".into(), DEMO.into()]);
     Ok(site.run(options, &job)?.status)
 }
 
