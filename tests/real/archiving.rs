@@ -1,6 +1,11 @@
 //! The archive: one snapshot a month, kept for ever.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
 use crate::look::{assert_same_newest, snapshots};
+use crate::outcome::Run;
 use crate::pool::zfs;
 use crate::world::{GUEST, World};
 
@@ -32,8 +37,11 @@ fn months_that_the_archive_was_away_are_caught_up_oldest_first() {
         world.run_with(&format!("2026-{month}-01T03:00:00Z"), &[]).expect_code(1);
     }
     world.policy.archive_host = None;
-    world.run_as_planned("2026-04-20T03:00:00Z", &[], 0);
+    let run = world.run_as_planned("2026-04-20T03:00:00Z", &[], 0);
     assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Feb", "2026-Mar", "2026-Apr"]);
+    let bases: Vec<_> = run.sends("archive").iter().map(|send| send.base().map(|base| base.1)).collect();
+    let steps = ["2026-02-01-030000", "2026-03-01-030000"].map(|name| Some(name.to_owned()));
+    assert_eq!(bases, [None, steps[0].clone(), steps[1].clone()], "each from the one before");
 }
 
 #[test]
@@ -49,17 +57,62 @@ fn a_snapshot_that_arrived_under_its_sources_name_is_only_renamed() {
     assert_eq!(run.moved("archive"), 0);
 }
 
-#[test]
-fn archive_by_force_has_a_name_of_its_own_each_time_in_every_locale() {
-    let world = World::archive_only("forced");
-    world.filesystem(GUEST, 1);
-    for (clock, locale) in [("2026-01-10T03:00:00Z", "tr_TR.UTF-8"), ("2026-01-10T04:00:00Z", "de_DE.UTF-8")]
-    {
-        let mut command = world.command(clock, &["--archive"]);
-        command.env("LC_ALL", locale).env("LANG", locale);
-        crate::outcome::Run::of(command).expect_code(0);
+/// Locales whose short names of December and January are not English.
+const LOCALES: [(&str, &str, [&str; 2]); 2] =
+    [("tr_TR", "tr_TR.UTF-8", ["Ara", "Oca"]), ("de_DE", "de_DE.UTF-8", ["Dez", "Jan"])];
+
+/// Makes these locales in a directory of the test, for `LOCPATH`; the machine has none of them.
+fn make_locales(world: &World) -> PathBuf {
+    let directory = world.directory().join("locales");
+    fs::create_dir(&directory).unwrap();
+    for (source, locale, months) in LOCALES {
+        let made = Command::new("localedef")
+            .args(["-i", source, "-f", "UTF-8"])
+            .arg(directory.join(locale))
+            .output();
+        let made = made.expect("localedef can be run");
+        assert!(made.status.success(), "{made:?}");
+        for (day, month) in ["2026-12-10", "2027-01-01"].iter().zip(months) {
+            let mut date = Command::new("date");
+            let said = date
+                .args(["-d", day, "+%b"])
+                .env("LOCPATH", &directory)
+                .env("LC_ALL", locale)
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(said.stdout).unwrap().trim(), month, "{locale} is there");
+        }
     }
-    assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Jan-10", "2026-Jan-10-2"]);
+    directory
+}
+
+#[test]
+fn months_are_named_and_known_in_english_in_every_locale() {
+    let world = World::archive_only("locales");
+    let files = world.filesystem(GUEST, 1);
+    let locales = make_locales(&world);
+    let run = |clock: &str, locale: &str, more: &[&str]| {
+        let mut command = world.command(clock, more);
+        command.env("LOCPATH", &locales).env("LC_ALL", locale).env("LANG", locale).env("LANGUAGE", locale);
+        Run::of(command).expect_code(0)
+    };
+    let (turkish, german) = (LOCALES[0].1, LOCALES[1].1);
+    run("2026-11-10T03:00:00Z", turkish, &[]);
+    run("2026-12-01T03:00:00Z", turkish, &[]);
+    run("2026-12-10T03:00:00Z", turkish, &["--archive"]);
+    run("2026-12-10T04:00:00Z", german, &["--archive"]);
+    let mut there = vec!["2026-Dec", "2026-Dec-10", "2026-Dec-10-2"];
+    assert_eq!(snapshots(&world.archive(GUEST)), there);
+    // What one locale wrote another knows: December is there, January is due once.
+    run("2026-12-20T03:00:00Z", german, &[]);
+    run("2027-01-01T03:00:00Z", german, &[]);
+    for (_, locale, _) in LOCALES {
+        run("2027-01-02T03:00:00Z", locale, &[]);
+    }
+    run("2027-01-03T03:00:00Z", "C", &[]);
+    there.push("2027-Jan");
+    assert_eq!(snapshots(&world.archive(GUEST)), there);
+    assert_eq!(snapshots(&files)[..2], ["2026-11-10-030000", "2026-12-01-030000"], "digits are digits");
 }
 
 #[test]

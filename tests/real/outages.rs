@@ -1,0 +1,169 @@
+//! Targets that go away or fill up, before a run or in the middle of it: the others are served, what happened is told with
+//! cause and next action, and the next plain run makes up for it.
+
+use std::fs;
+use std::process::Child;
+
+use zhaul::model::ResumeToken;
+
+use crate::look::{self, assert_same_newest, snapshots};
+use crate::outcome::Run;
+use crate::pool::{property, zfs};
+use crate::spare::{SpareHost, SparePool};
+use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
+
+const MIB: u64 = 1 << 20;
+
+/// A run says all of these words to a person.
+fn assert_told(told: &str, words: &[&str]) {
+    for word in words {
+        assert!(told.contains(word), "{word:?} is in {told}");
+    }
+}
+
+/// What a run that was started in the background came to.
+fn end(world: &World, mut run: Child) -> Run {
+    let code = run.wait().unwrap().code();
+    let read = |name| fs::read_to_string(world.directory().join(name)).unwrap();
+    Run { code, stdout: read("stdout"), stderr: read("stderr") }
+}
+
+fn token(copy: &str) -> ResumeToken {
+    ResumeToken::parse(&property("receive_resume_token", copy)).unwrap()
+}
+
+#[test]
+fn a_pool_that_is_missing_on_one_host_does_not_keep_the_other_from_being_served() {
+    let pool = SparePool::new("tank-missing", 96);
+    let mut world = World::with_archive("pool-missing");
+    let files = world.filesystem(GUEST, 1);
+    let root = format!("{}/pve0", pool.name);
+    world.policy.backup_at = Some(("nfs8".to_owned(), root.clone()));
+    world.run(DAY_1);
+    pool.export();
+    world.write(GUEST, "second", 1);
+    let run = world.run_for_a_person(DAY_2, &["--archive"]).expect_code(1);
+    let cause = format!("no pool {} is imported there", pool.name);
+    let next = format!("zpool import {}", pool.name);
+    assert_told(&run.stderr, &["backup", &root, &cause, &next, "the next run makes up for it"]);
+    assert_same_newest(&files, &world.archive(GUEST));
+    assert!(!look::exists(&pool.name), "nothing was made in its place");
+    pool.import();
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert!(run.send("backup").base().is_some(), "{run:?}");
+    assert_same_newest(&files, &format!("{root}/{GUEST}"));
+}
+
+#[test]
+fn a_pool_that_fills_up_in_mid_receive_loses_nothing_and_the_stream_goes_on_when_there_is_room() {
+    let pool = SparePool::new("tank-full", 96);
+    let mut world = World::with_archive("pool-full");
+    let files = world.filesystem(GUEST, 4);
+    let root = format!("{}/pve0", pool.name);
+    let copy = format!("{root}/{GUEST}");
+    world.policy.backup_at = Some(("nfs8".to_owned(), root));
+    world.policy.backup = "keep-last = 2".to_owned();
+    for day in [DAY_1, DAY_2] {
+        world.write(GUEST, "first", 4);
+        world.run(day);
+    }
+    world.write(GUEST, "big", 96);
+    let run = world.run_for_a_person(DAY_3, &["--archive"]).expect_code(1);
+    let object = format!("{copy}@2026-01-12-030000");
+    assert_told(
+        &run.stderr,
+        &["backup", &object, "there is no space left", "make room there", "the next run goes on"],
+    );
+    assert_eq!(
+        snapshots(&copy),
+        ["2026-01-10-030000", "2026-01-11-030000"],
+        "no more is pruned than is wanted"
+    );
+    assert_same_newest(&files, &world.archive(GUEST));
+    let received = token(&copy).received_bytes;
+    assert!(received > 8 * MIB, "{received}");
+    pool.grow(256);
+    let run = world.run_as_planned("2026-01-12T04:00:00Z", &["--no-snapshot"], 0);
+    let moved = run.moved("backup");
+    assert!(moved < 98 * MIB - received, "{received} had arrived, {moved} moved");
+    assert_eq!(snapshots(&copy), ["2026-01-11-030000", "2026-01-12-030000"]);
+    assert_same_newest(&files, &copy);
+}
+
+/// A world whose backup lies on a host of its own, with a run under way that has moved 2 MiB there.
+fn under_way(name: &'static str, number: u8, mib: u64, transfer: &str) -> (SpareHost, World, Child) {
+    let host = SpareHost::new(name, number);
+    let mut world = World::with_archive(name);
+    world.filesystem(GUEST, mib);
+    world.policy.backup_at = Some((name.to_owned(), world.backup_root()));
+    world.policy.backup = format!("ssh-config = \"{}\"", host.ssh_config(world.directory()).display());
+    transfer.clone_into(&mut world.policy.transfer);
+    let run = world.start(DAY_1, &["--archive"]);
+    look::wait_for_used(&world.backup(GUEST), 2 * MIB);
+    (host, world, run)
+}
+
+/// The archive has all, the backup a part with which the next run goes on.
+fn assert_served_and_resumed(world: &mut World, mib: u64) {
+    let copy = world.backup(GUEST);
+    assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Jan-10"]);
+    assert_same_newest(&world.guest(GUEST), &world.archive(GUEST));
+    world.wait_for_quiet();
+    let received = token(&copy).received_bytes;
+    world.policy.transfer.clear();
+    let run = world.run_as_planned("2026-01-10T05:00:00Z", &["--no-snapshot"], 0);
+    let moved = run.moved("backup");
+    assert!(moved < (mib + 2) * MIB - received, "{received} had arrived, {moved} moved");
+    assert_same_newest(&world.guest(GUEST), &copy);
+}
+
+#[test]
+fn an_sshd_that_ends_in_the_middle_of_a_run_does_not_keep_the_other_host_from_being_served() {
+    let (host, mut world, run) = under_way("dying", 41, 12, "rate = \"6MiB\"");
+    host.stop_sshd();
+    let run = end(&world, run).expect_code(1);
+    let object = format!("{}@2026-01-10-030000", world.backup(GUEST));
+    assert_told(
+        &run.stderr,
+        &[
+            "dying",
+            &object,
+            "the host cannot be reached",
+            "check that the host is up",
+            "the next run goes on",
+        ],
+    );
+    let run = world.run_for_a_person("2026-01-10T04:00:00Z", &["--no-snapshot"]).expect_code(1);
+    assert_told(&run.stderr, &["backup", "dying", "Connection refused", "the next run makes up for it"]);
+    host.start_sshd();
+    assert_served_and_resumed(&mut world, 12);
+}
+
+#[test]
+fn a_cable_that_is_pulled_ends_in_a_stall_and_the_other_host_is_served() {
+    let (host, mut world, run) = under_way("cable", 42, 48, "rate = \"12MiB\"\nstall-limit = \"4s\"");
+    host.unplug();
+    let run = end(&world, run).expect_code(1);
+    host.plug();
+    let object = format!("{}@2026-01-10-030000", world.guest(GUEST));
+    assert_told(&run.stderr, &["(backup)", &object, "no data moved for 4 seconds", "the next run goes on"]);
+    assert_served_and_resumed(&mut world, 48);
+}
+
+#[test]
+fn a_host_that_nothing_can_be_sent_to_has_its_guests_snapshots_and_bookmarks_all_the_same() {
+    let mut world = World::new("nothing-sent");
+    let files = world.filesystem(GUEST, 1);
+    world.policy.backup_at = Some(("unheard-of".to_owned(), world.backup_root()));
+    let run = world.run_for_a_person(DAY_1, &[]).expect_code(1);
+    assert_told(
+        &run.stderr,
+        &["backup", "unheard-of", "Could not resolve hostname", "the next run makes up for it"],
+    );
+    assert_eq!(snapshots(&files), ["2026-01-10-030000"]);
+    assert_eq!(look::bookmarks(&files), ["2026-01-10-030000"]);
+    zfs(&["destroy", &format!("{files}@2026-01-10-030000")]);
+    world.policy.backup_at = None;
+    world.run(DAY_2);
+    assert_same_newest(&files, &world.backup(GUEST));
+}

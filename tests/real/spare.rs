@@ -1,0 +1,128 @@
+//! A pool and a host of a test's own: what is taken away from them, no other test misses.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Runs a program, which must succeed.
+fn run(program: &str, args: &[&str]) {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(output.status.success(), "{program} {args:?}: {output:?}");
+}
+
+/// A pool on files, destroyed at the end.
+#[derive(Debug)]
+pub(crate) struct SparePool {
+    pub(crate) name: String,
+    directory: PathBuf,
+}
+
+impl SparePool {
+    /// A pool of `mib` MiB.
+    pub(crate) fn new(name: &str, mib: u64) -> Self {
+        // On a machine with an OpenZFS of its own the lab's prefix keeps its pools apart from the machine's.
+        let set = |name: &str| env::var_os(name).and_then(|value| value.into_string().ok());
+        let home =
+            set("LAB_POOL_DIR").expect("LAB_POOL_DIR is set in the lab: run this with `cargo lab test`");
+        let name = format!("{}{name}", set("LAB_POOL_PREFIX").unwrap_or_default());
+        let directory = Path::new(&home).join(&name);
+        fs::create_dir_all(&directory).unwrap();
+        let pool = Self { name, directory };
+        let file = pool.file("first", mib);
+        run("zpool", &["create", "-f", "-o", "cachefile=none", &pool.name, &file]);
+        pool
+    }
+
+    fn file(&self, name: &str, mib: u64) -> String {
+        let path = self.directory.join(name);
+        fs::File::create(&path).unwrap().set_len(mib << 20).unwrap();
+        path.into_os_string().into_string().unwrap()
+    }
+
+    /// Makes room.
+    pub(crate) fn grow(&self, mib: u64) {
+        let file = self.file("second", mib);
+        run("zpool", &["add", "-f", &self.name, &file]);
+    }
+
+    /// Takes the pool away.
+    pub(crate) fn export(&self) {
+        run("zpool", &["export", &self.name]);
+    }
+
+    /// Brings it back.
+    pub(crate) fn import(&self) {
+        let directory = self.directory.to_str().unwrap();
+        run("zpool", &["import", "-o", "cachefile=none", "-d", directory, &self.name]);
+    }
+}
+
+impl Drop for SparePool {
+    fn drop(&mut self) {
+        // It may be exported, where a test failed.
+        drop(Command::new("zpool").args(["destroy", "-f", &self.name]).output());
+        drop(fs::remove_dir_all(&self.directory));
+    }
+}
+
+/// A server on the lab's bridge, with a network and an sshd of its own.
+#[derive(Debug)]
+pub(crate) struct SpareHost {
+    name: &'static str,
+    address: String,
+}
+
+impl SpareHost {
+    /// Host `name` at 10.77.0.`number`: both are the test's alone.
+    pub(crate) fn new(name: &'static str, number: u8) -> Self {
+        let host = Self { name, address: format!("10.77.0.{number}") };
+        // As the lab makes its own (lab.sh), in the network in which its bridge is.
+        let script = ". /lab/run/lab.sh; lab_host \"$1\" \"$2\"";
+        let number = number.to_string();
+        run("nsenter", &["--net=/proc/1/ns/net", "sh", "-c", script, "sh", name, &number]);
+        host
+    }
+
+    /// A file for `ssh -F` by which the host is found under its name.
+    pub(crate) fn ssh_config(&self, directory: &Path) -> PathBuf {
+        let path = directory.join("ssh_config");
+        let text = format!(
+            "Host {}\n HostName {}\n HostKeyAlias nfs8\n User root\n KexAlgorithms curve25519-sha256\n",
+            self.name, self.address
+        );
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Ends sshd and every session, as where a host goes down.
+    pub(crate) fn stop_sshd(&self) {
+        let pids = Command::new("ip").args(["netns", "pids", self.name]).output().unwrap();
+        for pid in String::from_utf8(pids.stdout).unwrap().split_whitespace() {
+            crate::look::signal(pid.parse().unwrap(), rustix::process::Signal::KILL);
+        }
+        fs::remove_file(format!("/run/lab/{}.pid", self.name)).ok();
+    }
+
+    /// Starts sshd again.
+    pub(crate) fn start_sshd(&self) {
+        run("/lab/bin/sshd-start", &[self.name]);
+    }
+
+    /// Pulls the network cable.
+    pub(crate) fn unplug(&self) {
+        run("/lab/bin/unplug", &[self.name]);
+    }
+
+    /// Plugs it in again.
+    pub(crate) fn plug(&self) {
+        run("/lab/bin/plug", &[self.name]);
+    }
+}
+
+impl Drop for SpareHost {
+    fn drop(&mut self) {
+        self.stop_sshd();
+        drop(Command::new("ip").args(["netns", "del", self.name]).output());
+    }
+}
