@@ -96,7 +96,7 @@ fn a_second_run_is_turned_away_and_the_lock_dies_with_its_holder() {
 
 #[test]
 fn killed_at_any_moment_the_next_plain_run_heals() {
-    let mut world = World::new("killed");
+    let mut world = World::new("killed-anywhere");
     let files = world.filesystem(GUEST, 16);
     let disk = world.volume("vm-100-disk-0", 16);
     world.policy.source = "keep-last = 2".to_owned();

@@ -75,7 +75,7 @@ impl Drop for World {
 
 #[test]
 fn months_of_runs_rotate_backup_and_keep_the_archive() {
-    let world = World::new("months");
+    let world = World::new("months-rotate");
     for at in ["2026-01-30T01:00:00Z", "2026-01-31T01:00:00Z", "2026-02-01T01:00:00Z", "2026-02-02T01:00:00Z"]
     {
         world.run_well(at);

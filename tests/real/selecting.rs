@@ -20,7 +20,7 @@ fn two_sources_of_one_name_are_an_error_that_names_both() {
 
 #[test]
 fn a_root_with_children_is_a_container_unless_it_is_asked_for() {
-    let mut world = World::new("include-root");
+    let mut world = World::new("root-asked-for");
     let files = world.filesystem("a", 1);
     zfs(&["create", "-p", &format!("{files}/deep/er")]);
     world.run(DAY_1);

@@ -1,0 +1,138 @@
+//! The table of what the policy says (`policy_table.md`), proved to be true: every row has tests, and every test named
+//! exists in `tests/real`, is a test, and is not ignored. Also that no two of those tests share a dataset.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const TABLE: &str = include_str!("policy_table.md");
+
+/// The promises of the design.
+const PROMISES: usize = 9;
+
+/// A sentence and the tests that it names.
+#[derive(Debug, PartialEq, Eq)]
+struct Row {
+    sentence: String,
+    tests: Vec<String>,
+}
+
+/// The rows of all tables in a text; an error names the line that is not one.
+fn rows(text: &str) -> Result<Vec<Row>, String> {
+    let mut rows = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [sentence, tests] = cells.as_slice() else {
+            return Err(format!("two cells are wanted: {line}"));
+        };
+        if matches!(*sentence, "Sentence" | "Promise" | "---") {
+            continue;
+        }
+        let tests: Vec<&str> = tests.split(", ").collect();
+        let plain = |test: &&str| test.strip_prefix('`')?.strip_suffix('`').map(str::to_owned);
+        let plain: Option<Vec<String>> = tests.iter().map(plain).collect();
+        let tests = plain.filter(|tests| tests.iter().all(|test| test.contains("::")));
+        let tests = tests.ok_or_else(|| format!("it names no test, or not in backticks: {line}"))?;
+        if sentence.is_empty() {
+            return Err(format!("it has no sentence: {line}"));
+        }
+        rows.push(Row { sentence: (*sentence).to_owned(), tests });
+    }
+    Ok(rows)
+}
+
+/// Why `text` has no test of this name that runs.
+fn fault(text: &str, function: &str) -> Option<&'static str> {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let Some(place) = lines.iter().position(|line| *line == format!("fn {function}() {{")) else {
+        return Some("there is no such function");
+    };
+    if text.contains("#![cfg") {
+        return Some("its file is not always compiled");
+    }
+    let before = lines[..place].iter().rev();
+    let attributes: Vec<&&str> =
+        before.take_while(|line| line.starts_with("#[") || line.starts_with("///")).collect();
+    if attributes.iter().any(|line| line.starts_with("#[ignore") || line.starts_with("#[cfg")) {
+        return Some("it does not run");
+    }
+    if attributes.iter().any(|line| **line == "#[test]") { None } else { Some("it is no test") }
+}
+
+fn real() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real")
+}
+
+#[test]
+fn every_row_names_tests_that_exist_and_run() {
+    let modules = fs::read_to_string(real().join("main.rs")).unwrap();
+    let rows = rows(TABLE).unwrap();
+    assert!(rows.len() > 60, "{} rows", rows.len());
+    let mut faults = Vec::new();
+    for test in rows.iter().flat_map(|row| &row.tests) {
+        let (module, function) = test.split_once("::").unwrap();
+        let is_compiled = modules.lines().any(|line| line == format!("mod {module};"));
+        let text = fs::read_to_string(real().join(format!("{module}.rs"))).unwrap_or_default();
+        let fault = if is_compiled { fault(&text, function) } else { Some("there is no such module") };
+        faults.extend(fault.map(|fault| format!("{test}: {fault}")));
+    }
+    assert_eq!(faults, Vec::<String>::new());
+}
+
+#[test]
+fn every_sentence_stands_once_and_every_promise_stands() {
+    let rows = rows(TABLE).unwrap();
+    let sentences: BTreeSet<&str> = rows.iter().map(|row| row.sentence.as_str()).collect();
+    assert_eq!(sentences.len(), rows.len(), "a sentence stands twice");
+    for row in &rows {
+        let named: BTreeSet<&String> = row.tests.iter().collect();
+        assert_eq!(named.len(), row.tests.len(), "{row:?}");
+    }
+    let number = |row: &Row| row.sentence.split_once(". ")?.0.parse::<usize>().ok();
+    let promises: Vec<usize> = rows.iter().filter_map(number).collect();
+    assert_eq!(promises, (1..=PROMISES).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_wrong_in_the_table_is_seen() {
+    for bad in
+        ["| A sentence. | |", "| A sentence. | a::b |", "| A sentence. | `b` |", "| | `a::b` |", "| One. |"]
+    {
+        assert!(rows(bad).is_err(), "{bad}");
+    }
+    let row = Row { sentence: "One.".to_owned(), tests: vec!["a::b".to_owned(), "c::d".to_owned()] };
+    assert_eq!(rows("| Sentence | Tests |\n| --- | --- |\n| One. | `a::b`, `c::d` |\n"), Ok(vec![row]));
+    let good = "/// Why.\n#[test]\n#[should_panic]\nfn a() {\n}\n";
+    assert_eq!(fault(good, "a"), None);
+    assert_eq!(fault(good, "b"), Some("there is no such function"));
+    assert_eq!(fault(&good.replace("fn a", "// fn a"), "a"), Some("there is no such function"));
+    assert_eq!(fault(&good.replace("#[test]\n", ""), "a"), Some("it is no test"));
+    assert_eq!(fault(&good.replace("#[should_panic]", "#[ignore = \"slow\"]"), "a"), Some("it does not run"));
+    assert_eq!(fault(&good.replace("#[should_panic]", "#[cfg(any())]"), "a"), Some("it does not run"));
+}
+
+/// Tests on real pools run side by side: each names datasets of its own.
+#[test]
+fn no_two_tests_on_real_pools_share_a_dataset() {
+    const MAKERS: [&str; 6] = [
+        "World::new(\"",
+        "World::with_archive(\"",
+        "World::archive_only(\"",
+        "Scratch::new(\"",
+        "Pair::new(\"",
+        "under_way(\"",
+    ];
+    let mut users: BTreeMap<String, String> = BTreeMap::new();
+    for entry in fs::read_dir(real()).unwrap() {
+        let path = entry.unwrap().path();
+        for line in fs::read_to_string(&path).unwrap().lines() {
+            let made = MAKERS.iter().find_map(|maker| line.split_once(maker));
+            let Some((name, _)) = made.and_then(|(_, rest)| rest.split_once('"')) else { continue };
+            let here = format!("{}: {}", path.display(), line.trim());
+            if let Some(there) = users.insert(name.to_owned(), here.clone()) {
+                panic!("{name:?} is of two tests:\n{there}\n{here}");
+            }
+        }
+    }
+    assert!(users.len() > 60, "{} names", users.len());
+}
