@@ -165,7 +165,7 @@ impl World {
         inventory
     }
 
-    fn boxed_targets(&self) -> Targets {
+    pub(crate) fn boxed_targets(&self) -> Targets {
         let boxed = |host: &FakeHost| -> Box<dyn TargetHost> { Box::new(host.clone()) };
         let targets = self.policy.targets.iter();
         targets.map(|target| (target.name.clone(), boxed(self.host(&target.name.0)))).collect()
