@@ -347,19 +347,22 @@ pub(super) struct How {
 
 /// What the lanes of one source dataset mean for pruning it.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(super) struct Lanes<'a> {
     /// A target that did not answer: what it needs is not known.
     pub(super) has_unknown_target: bool,
     /// Every transfer.
     pub(super) sends: Vec<StepId>,
     /// GUIDs that are the newest common point of a target, before this run and after it.
     pub(super) common: BTreeSet<Guid>,
+    /// The target snapshots that are those points before this run: where they are, and what they are called there.
+    pub(super) bases: Vec<(Place, DatasetName, &'a Point)>,
     /// GUIDs of snapshots that a broken-off receive will be resumed from.
     pub(super) resumable: BTreeSet<Guid>,
 }
 
-impl Lanes {
-    pub(super) fn add(&mut self, lane: Lane<'_>) {
+impl<'a> Lanes<'a> {
+    pub(super) fn add(&mut self, lane: Lane<'a>) {
+        self.bases.extend(lane.target_base().map(|base| (lane.place.clone(), lane.name.clone(), base)));
         self.common.extend(lane.target_base().map(|point| point.guid));
         self.common.extend(lane.received.last().and_then(|(_, what)| what.guid()));
         self.resumable.extend(lane.resumable);

@@ -115,7 +115,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let pending = taken.snapshot.map(|_| name.clone());
         sources.push(Source { selected, taken, pending, time });
     }
-    let mut lanes: Vec<Lanes> = sources.iter().map(|_| Lanes::default()).collect();
+    let mut lanes: Vec<Lanes<'_>> = sources.iter().map(|_| Lanes::default()).collect();
     for target in &policy.targets {
         plan_target(&mut builder, policy, inventory, request, target, &sources, &mut lanes)?;
     }
@@ -132,8 +132,8 @@ fn plan_target<'a>(
     inventory: &'a Inventory,
     request: &Request,
     target: &Target,
-    sources: &[Source<'a>],
-    lanes: &mut [Lanes],
+    sources: &'a [Source<'a>],
+    lanes: &mut [Lanes<'a>],
 ) -> Result<(), PlanError> {
     let listing = match inventory.targets.get(&target.name) {
         Some(Answer::Listed(listing)) => listing,
@@ -172,7 +172,7 @@ fn plan_target<'a>(
     Ok(())
 }
 
-fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut [Lanes]) {
+fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut [Lanes<'_>]) {
     for lanes in lanes {
         lanes.has_unknown_target = true;
     }

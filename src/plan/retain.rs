@@ -18,7 +18,7 @@ use crate::policy::{BackupRules, KeepRules, Policy};
 type Candidate<'a> = (Timestamp, Option<&'a Point>);
 
 /// Adds the pruning of one dataset's own snapshots and bookmarks at the source: after everything was sent or has failed.
-pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes) {
+pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes<'_>) {
     let history = &source.selected.dataset.history;
     let guest = source.selected.guest;
     let mut candidates: Vec<Candidate<'_>> = source.pending.iter().map(|_| (source.time, None)).collect();
@@ -43,7 +43,13 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
 }
 
 /// Adds the pruning of bookmarks without a snapshot, newest kept, never one that a target still needs.
-fn plan_bookmarks(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes, order: Order) {
+fn plan_bookmarks(
+    builder: &mut Builder,
+    policy: &Policy,
+    source: &Source<'_>,
+    lanes: &Lanes<'_>,
+    order: Order,
+) {
     let Some(keep) = policy.keep_bookmarks else { return };
     if lanes.has_unknown_target {
         return;
@@ -56,7 +62,13 @@ fn plan_bookmarks(builder: &mut Builder, policy: &Policy, source: &Source<'_>, l
         .filter(|point| !lanes.common.contains(&point.guid) && !lanes.resumable.contains(&point.guid))
         .map(|point| Doomed::new(point, format!("older than the newest {keep} and no target needs it")))
         .collect();
-    if !bookmarks.is_empty() {
+    // A base that will vanish by itself is none: the one before it is needed.
+    let are_bases_known = bookmarks.is_empty()
+        || lanes
+            .bases
+            .iter()
+            .fold(true, |all, (place, dataset, base)| builder.knows(place, dataset, [*base]) && all);
+    if !bookmarks.is_empty() && are_bases_known {
         let dataset = &source.selected.dataset.name;
         let reason = format!("bookmarks.keep is {keep}");
         let action = Action::DestroyBookmarks { dataset: dataset.clone(), bookmarks };

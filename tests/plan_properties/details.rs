@@ -100,6 +100,31 @@ fn no_increment_begins_at_a_snapshot_that_will_vanish() {
     assert_eq!(bases, ['#'], "its bookmark stays");
 }
 
+#[test]
+fn a_bookmark_is_not_given_up_for_a_base_that_will_vanish() {
+    let mut world = world(6);
+    world.policy.keep_bookmarks = Some(0);
+    let (here, there) = (snapshots(&world, "pve0", ROOT), snapshots(&world, "nfs8", BACKUP_ROOT));
+    let before = &here[here.len() - 2];
+    world.source.destroy_point(before).unwrap();
+    world.backup.hold("keep", &there[3]).unwrap();
+    world.backup.destroy_deferred(&there[3]).unwrap();
+    let kept = before.rsplit_once('@').unwrap().1;
+    let plan = world.plan(false);
+    let gone: Vec<_> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::DestroyBookmarks { bookmarks, .. } => Some(bookmarks),
+            _ => None,
+        })
+        .flatten()
+        .map(|doomed| doomed.name.as_str())
+        .collect();
+    assert_eq!(gone.len(), 4, "{gone:?}");
+    assert!(!gone.contains(&kept), "{gone:?}");
+}
+
 /// Plans after the listing, while `meanwhile` happens between the listing and the closer look.
 fn plan_while(world: &World, meanwhile: impl Fn(usize)) -> (Plan, Inventory) {
     let (mut inventory, rounds) = (world.inventory(), Cell::new(0));
