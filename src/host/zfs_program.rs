@@ -80,8 +80,7 @@ impl ZfsProgram {
     /// not exist. Two calls, one after the other in one session: where datasets are made, destroyed or renamed between them
     /// it asks again, since a dataset that only seems to have no points would be sent in full.
     pub(super) fn list(&self, roots: &[DatasetName], types: &str) -> Result<Listed, Failure> {
-        let mut torn = String::new();
-        for _ in 0..LIST_TRIES {
+        until_they_agree(|| {
             let mut datasets = DatasetsReader::new();
             let get =
                 ["get", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,property,value", PROPERTIES];
@@ -90,13 +89,8 @@ impl ZfsProgram {
             let list = ["list", "-Hp", "-r", "-t", types, "-o", COLUMNS];
             self.read(&list, roots, &mut |line| points.take(line))?;
             let row_count = points.row_count();
-            match datasets.join(points) {
-                Ok(listing) => return Ok(Listed { listing, row_count }),
-                Err(name) => torn = name,
-            }
-        }
-        let text = format!("{torn:?} was made, destroyed or renamed each time it was listed");
-        Err(Problem::Changed(text).into())
+            Ok(datasets.join(points).map(|listing| Listed { listing, row_count }))
+        })
     }
 
     /// Runs a `zfs` that tells of `roots`.
@@ -206,6 +200,21 @@ impl ZfsProgram {
     }
 }
 
+/// Lists until the two answers of one listing agree. `Err` within is the name on which they do not.
+fn until_they_agree(
+    mut list: impl FnMut() -> Result<Result<Listed, String>, Failure>,
+) -> Result<Listed, Failure> {
+    let mut torn = String::new();
+    for _ in 0..LIST_TRIES {
+        match list()? {
+            Ok(listed) => return Ok(listed),
+            Err(name) => torn = name,
+        }
+    }
+    let text = format!("{torn:?} was made, destroyed or renamed each time it was listed");
+    Err(Problem::Changed(text).into())
+}
+
 /// Why a listing failed.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -239,4 +248,30 @@ fn number(text: &str) -> Result<u64, Problem> {
 
 fn number_or_none(text: &str) -> Result<u64, Problem> {
     if text == "-" { Ok(0) } else { number(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed() -> Listed {
+        Listed { listing: Listing::default(), row_count: 1 }
+    }
+
+    #[test]
+    fn answers_that_do_not_agree_are_asked_for_again_but_not_for_ever() {
+        let mut answers = vec![Ok(Ok(listed())), Ok(Err("tank/new".to_owned()))];
+        assert_eq!(until_they_agree(|| answers.pop().unwrap()).unwrap().row_count, 1);
+        let mut tries = 0;
+        let failure = until_they_agree(|| {
+            tries += 1;
+            Ok(Err("tank/\u{1b}x".to_owned()))
+        });
+        let problem = failure.unwrap_err().problem;
+        assert!(matches!(&problem, Problem::Changed(text) if !text.contains('\u{1b}')), "{problem}");
+        assert_eq!(tries, LIST_TRIES);
+        let mut answers = vec![Ok(Ok(listed())), Err(Failure::from(Problem::Cancelled))];
+        let failure = until_they_agree(|| answers.pop().unwrap());
+        assert!(matches!(failure.unwrap_err().problem, Problem::Cancelled), "an error is not tried again");
+    }
 }
