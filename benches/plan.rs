@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use zhaul::model::{
-    Answer, Dataset, DatasetKind, DatasetName, Encryption, Guid, History, Inventory, Listing, Point,
+    Answer, Dataset, DatasetKind, DatasetName, Details, Encryption, Guid, History, Inventory, Listing, Point,
     PointKind, TargetName, Txg,
 };
 use zhaul::plan::{Request, plan};
@@ -28,11 +28,8 @@ fn point(kind: PointKind, policy: &Policy, dataset: u64, age: u64, now: Timestam
         name: policy.name_format.name(at).unwrap(),
         guid: Guid((dataset << 20) + age),
         createtxg: Txg(1_000_000 - age),
-        used_bytes: 4096,
-        written_bytes: 4096,
-        holds: 0,
         clones: 0,
-        is_doomed: false,
+        details: Some(Details { used_bytes: 4096, written_bytes: 4096, ..Details::default() }),
     }
 }
 
@@ -104,13 +101,13 @@ fn main() {
     let inventory = Inventory { source, targets, guests: Vec::new() };
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let started = Instant::now();
-    let plan = plan(&policy, &inventory, &request).unwrap();
+    let planned = plan(&policy, &inventory, &request).unwrap();
     let took = started.elapsed();
     let points = DATASETS * (LOCAL + BOOKMARKS + BACKUP + MONTHS);
     println!(
         "{DATASETS} datasets, {points} points -> {} steps, {} findings: {:.3} s, peak {} MiB (of them {before_mib} MiB before)",
-        plan.steps.len(),
-        plan.findings.len(),
+        planned.plan.steps.len(),
+        planned.plan.findings.len(),
         took.as_secs_f64(),
         memory_mib("VmHWM"),
     );

@@ -14,7 +14,8 @@ use super::progress::Progress;
 use super::render::{Estimates, failures_text, plan_json, plan_text, report_json, report_text};
 use super::session::Session;
 use crate::execute::{self, Report, Settings};
-use crate::plan::{Plan, PlanError, Request, Severity, estimate, plan};
+use crate::model::Inventory;
+use crate::plan::{Plan, PlanError, Request, Severity, estimate, plan, wanted_sizes};
 use crate::policy::Policy;
 use crate::stream::pump::PumpSettings;
 use crate::stream::rate::{RateLimit, RateSchedule, SystemClock};
@@ -32,9 +33,11 @@ pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
 fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     // Until the end of the run. A dry run changes nothing, so it may look while another run is active.
     let _lock = if args.dry_run { None } else { Some(take_lock(session)?) };
-    let inventory = session.inventory()?;
-    let plan = plan(&session.policy, &inventory, &request(args, session)).map_err(explain)?;
-    let estimates = estimate(&plan, &inventory);
+    let mut inventory = session.inventory()?;
+    let request = request(args, session);
+    let plan =
+        session.complete(&mut inventory, |known| plan(&session.policy, known, &request).map_err(explain))?;
+    let estimates = estimates(args, session, &plan, &mut inventory);
     if args.dry_run {
         return show_plan(args, &plan, &estimates);
     }
@@ -44,6 +47,15 @@ fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     let report = execute::run(plan, session.hosts(), &settings, &progress, &session.cancel);
     progress.finish();
     show_report(args, &report, started.elapsed())
+}
+
+/// Sizes of transfers, where somebody looks at them: they take a closer look at the source's snapshots.
+fn estimates(args: &RunArgs, session: &Session, plan: &Plan, inventory: &mut Inventory) -> Estimates {
+    if !args.dry_run && !session.is_watched {
+        return Estimates::new();
+    }
+    session.learn(inventory, &wanted_sizes(plan, inventory));
+    estimate(plan, inventory)
 }
 
 /// How the plan is carried out. Sizes cost a walk over the source's blocks, so only a person who watches gets them.

@@ -13,6 +13,7 @@ use crate::discover::{self, Targets};
 use crate::execute::Hosts;
 use crate::host::SourceHost;
 use crate::model::{Answer, Inventory, Listing};
+use crate::plan::{Plan, Planned, Wants};
 use crate::policy::Policy;
 use crate::stream::Cancel;
 
@@ -57,10 +58,31 @@ impl Session {
     pub(super) fn inventory(&self) -> Result<Inventory, Failure> {
         tracing::info!("asking this machine and {} targets what they have", self.targets.len());
         let inventory = discover::inventory(&self.policy, &*self.source, &self.targets);
+        self.check_interrupted()?;
+        inventory.or_exit(Code::Failed)
+    }
+
+    /// Plans, asking the hosts for whatever the plan turns out to depend on.
+    pub(super) fn complete(
+        &self,
+        inventory: &mut Inventory,
+        plan: impl Fn(&Inventory) -> Result<Planned, Failure>,
+    ) -> Result<Plan, Failure> {
+        let plan = discover::complete(inventory, &*self.source, &self.targets, plan)?;
+        self.check_interrupted()?;
+        Ok(plan)
+    }
+
+    /// Asks the hosts for the details of these snapshots.
+    pub(super) fn learn(&self, inventory: &mut Inventory, wants: &Wants) {
+        discover::learn(inventory, &*self.source, &self.targets, wants);
+    }
+
+    fn check_interrupted(&self) -> Result<(), Failure> {
         if self.cancel.is_requested() {
             return Err(anyhow::anyhow!("interrupted; nothing was changed")).or_exit(Code::Interrupted);
         }
-        inventory.or_exit(Code::Failed)
+        Ok(())
     }
 
     /// Asks only this machine what it has.

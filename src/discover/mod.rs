@@ -2,7 +2,10 @@
 //!
 //! A target has three answers: what it has, that it has nothing, and that it could not be asked. The last is never an
 //! error of the run, since the other targets are still to be served.
+//!
+//! Listings leave out what ZFS tells only slowly; [`complete`] asks for it where a plan turns out to depend on it.
 
+mod details;
 mod guests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +18,7 @@ use crate::policy::{Address, Policy};
 use crate::stream::Cancel;
 use crate::zfs::LoadError;
 
+pub use details::{complete, learn};
 pub use guests::{GuestError, guests};
 
 /// The hosts that a policy names.

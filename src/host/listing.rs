@@ -1,133 +1,270 @@
-//! Reads the output of `zfs list -Hp` into a [`Listing`], line by line as it comes.
+//! Reads what `zfs` prints of a machine's datasets and points into a [`Listing`], line by line as it comes.
+//!
+//! Two calls, since what is told of a dataset is slow to find out, and there are many more points: `zfs list` gives every
+//! name with what the kernel has at hand, points and datasets alike, and `zfs get` the properties of datasets alone. What a
+//! listing tells of a point takes the kernel's fast path only if every column does (`zfs_list_only_by_fast`; `type` does
+//! not, so the kind of a point is read off its name).
 //!
 //! The other end is not trusted: a line with the wrong number of columns, a control character or a number that is none is
-//! an error of the whole listing, since a listing with holes would be taken for the truth. Only names that no ZFS known
-//! to zhaul allows are passed over, with a warning.
+//! an error of the whole listing, since a listing with holes would be taken for the truth. So is a dataset that is only in
+//! one of the two answers, or another one there: points of a dataset that was renamed meanwhile must not be missed. Only
+//! names that no ZFS known to zhaul allows are passed over, with a warning.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::Problem;
 use crate::model::{
-    Dataset, DatasetKind, DatasetName, Encryption, Guid, History, Listing, Point, PointKind, PointName,
-    SnapshotName, Txg,
+    Dataset, DatasetKind, DatasetName, Details, Encryption, Guid, History, Listing, Point, PointKind,
+    PointName, SnapshotName, Txg,
 };
 
 /// What `zfs list -o` is asked for. `numclones` is not in the manual, but in every release from 0.7 on; `clones` would
 /// give names, without limit.
-pub(super) const COLUMNS: &str = "name,type,guid,createtxg,used,written,referenced,userrefs,numclones,defer_destroy,\
-                                  encryption,readonly,receive_resume_token,origin,zhaul:backup";
+pub(super) const COLUMNS: &str = "name,guid,createtxg,numclones";
 
-/// The number of columns.
-const COLUMN_COUNT: usize = 15;
+/// What `zfs get` is asked for, in the order in which it answers.
+pub(super) const PROPERTIES: &str =
+    "type,guid,written,referenced,encryption,readonly,receive_resume_token,origin,zhaul:backup";
 
 /// More rows than any host has; a listing that does not end must not fill the memory. Takes 1 GiB or so.
 const ROWS_MAX: usize = 5_000_000;
 
-/// A listing on its way in.
-#[derive(Debug, Default)]
-pub(super) struct ListingReader {
-    datasets: Vec<Dataset>,
-    points: HashMap<String, Vec<Point>>,
-    row_count: usize,
+/// Counts lines, refuses what cannot be one, and puts its number to what is wrong with it.
+#[derive(Debug)]
+struct Rows {
+    command: &'static str,
+    count: usize,
 }
 
-impl ListingReader {
-    /// Takes one line without its end.
-    pub(super) fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
-        self.row_count += 1;
-        if self.row_count > ROWS_MAX {
-            return Err(Problem::Protocol(format!("zfs list printed more than {ROWS_MAX} lines")));
+impl Rows {
+    fn take<const COLUMNS: usize>(
+        &mut self,
+        line: &[u8],
+        read: impl FnOnce([&str; COLUMNS]) -> Result<(), String>,
+    ) -> Result<(), Problem> {
+        self.count += 1;
+        if self.count > ROWS_MAX {
+            return Err(Problem::Protocol(format!("{} printed more than {ROWS_MAX} lines", self.command)));
         }
-        self.read(line).map_err(|why| {
+        split(line).and_then(read).map_err(|why| {
             let start = line.get(..line.len().min(120)).unwrap_or_default();
             let text = start.escape_ascii();
-            Problem::Protocol(format!("line {} of zfs list: {why}: \"{text}\"", self.row_count))
+            Problem::Protocol(format!("line {} of {}: {why}: \"{text}\"", self.count, self.command))
         })
     }
+}
 
-    /// What was read. Points whose dataset was not listed (it was made meanwhile) are left out.
-    pub(super) fn finish(mut self) -> Listing {
-        for dataset in &mut self.datasets {
-            if let Some(points) = self.points.remove(dataset.name.as_str()) {
-                dataset.history = History::new(points);
-            }
-        }
-        Listing::new(self.datasets)
+fn split<const COLUMNS: usize>(line: &[u8]) -> Result<[&str; COLUMNS], String> {
+    if line.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t') {
+        return Err("it has a control character".to_owned());
+    }
+    let line = str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
+    let columns: Vec<&str> = line.split('\t').collect();
+    let count = columns.len();
+    columns.try_into().map_err(|_| format!("it has {count} columns instead of {COLUMNS}"))
+}
+
+/// The answer of `zfs list` on its way in: every dataset's GUID, and its points.
+#[derive(Debug)]
+pub(super) struct PointsReader {
+    rows: Rows,
+    datasets: BTreeMap<String, (Option<Guid>, Vec<Point>)>,
+}
+
+impl PointsReader {
+    pub(super) fn new() -> Self {
+        Self { rows: Rows { command: "zfs list", count: 0 }, datasets: BTreeMap::new() }
     }
 
-    fn read(&mut self, line: &[u8]) -> Result<(), String> {
-        if line.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t') {
-            return Err("it has a control character".to_owned());
-        }
-        let line = str::from_utf8(line).map_err(|_| "it is not UTF-8".to_owned())?;
-        let columns: Vec<&str> = line.split('\t').collect();
-        let count = columns.len();
-        let row: [&str; COLUMN_COUNT] =
-            columns.try_into().map_err(|_| format!("it has {count} columns instead of {COLUMN_COUNT}"))?;
-        match row[1] {
-            "snapshot" => self.point(PointKind::Snapshot, &row),
-            "bookmark" => self.point(PointKind::Bookmark, &row),
-            "filesystem" => self.dataset(DatasetKind::Filesystem, &row),
-            "volume" => self.dataset(DatasetKind::Volume, &row),
-            other => Err(format!("{other:?} is not a type of dataset")),
-        }
+    /// Takes one line without its end.
+    pub(super) fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
+        let datasets = &mut self.datasets;
+        self.rows.take(line, |row| read_point(datasets, row))
     }
 
-    fn point(&mut self, kind: PointKind, row: &[&str; COLUMN_COUNT]) -> Result<(), String> {
-        let [name, _, guid, createtxg, used, written, _, userrefs, clones, defer_destroy, ..] = *row;
-        let (dataset, point_name) = name
-            .split_once(kind.separator())
-            .ok_or_else(|| format!("{name:?} is not the name of a point"))?;
-        let Ok(point_name) = PointName::new(point_name) else {
-            tracing::warn!("{name:?} is passed over: its name is not one that zhaul takes");
-            return Ok(());
+    /// How many lines there were.
+    pub(super) fn row_count(&self) -> usize {
+        self.rows.count
+    }
+}
+
+fn read_point(
+    datasets: &mut BTreeMap<String, (Option<Guid>, Vec<Point>)>,
+    row: [&str; 4],
+) -> Result<(), String> {
+    let [name, guid, createtxg, clones] = row;
+    let (guid, createtxg) = (Guid(number(guid, "guid")?), Txg(number(createtxg, "createtxg")?));
+    let clones = count(number_or_none(clones, "numclones")?);
+    let (dataset, point) = match name.find(['@', '#']) {
+        None => (name, None),
+        Some(at) => {
+            let (dataset, point) = name.split_at(at);
+            (dataset, Some(point))
+        }
+    };
+    let entry = match datasets.get_mut(dataset) {
+        Some(entry) => entry,
+        None => datasets.entry(dataset.to_owned()).or_default(),
+    };
+    let Some(point) = point else {
+        return match entry.0.replace(guid) {
+            None => Ok(()),
+            Some(_) => Err("this dataset was listed before".to_owned()),
         };
-        let point = Point {
-            kind,
-            name: point_name,
+    };
+    let kind = if point.starts_with('@') { PointKind::Snapshot } else { PointKind::Bookmark };
+    let Ok(point) = PointName::new(point.get(1..).unwrap_or_default()) else {
+        tracing::warn!("{name:?} is passed over: its name is not one that zhaul takes");
+        return Ok(());
+    };
+    let details = (kind == PointKind::Bookmark).then_some(Details::BOOKMARK);
+    entry.1.push(Point { kind, name: point, guid, createtxg, clones, details });
+    Ok(())
+}
+
+/// The answer of `zfs get` on its way in: a line for each property of each dataset.
+#[derive(Debug)]
+pub(super) struct DatasetsReader {
+    rows: Rows,
+    datasets: BTreeMap<String, Properties>,
+    /// The dataset whose lines are coming, and what is known of it.
+    current: (String, Vec<String>),
+}
+
+/// What `zfs get` told of one dataset.
+#[derive(Debug)]
+struct Properties {
+    kind: DatasetKind,
+    guid: Guid,
+    written_bytes: u64,
+    referenced_bytes: u64,
+    encryption: Encryption,
+    is_readonly: bool,
+    resume_token: Option<String>,
+    origin: Option<SnapshotName>,
+    is_opted_out: bool,
+}
+
+impl DatasetsReader {
+    pub(super) fn new() -> Self {
+        let rows = Rows { command: "zfs get", count: 0 };
+        Self { rows, datasets: BTreeMap::new(), current: (String::new(), Vec::new()) }
+    }
+
+    /// Takes one line without its end.
+    pub(super) fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
+        let (datasets, current) = (&mut self.datasets, &mut self.current);
+        self.rows.take(line, |row| read_property(datasets, current, row))
+    }
+
+    /// Puts the two answers together. `Err` is a name that they do not agree on: datasets were made, destroyed or renamed
+    /// between the two, or the answer was cut off.
+    pub(super) fn join(self, points: PointsReader) -> Result<Listing, String> {
+        let Self { mut datasets, current, .. } = self;
+        if !current.1.is_empty() {
+            return Err(current.0);
+        }
+        let mut listed = Vec::with_capacity(datasets.len());
+        for (name, (guid, points)) in points.datasets {
+            let told = datasets.remove(&name).filter(|told| Some(told.guid) == guid);
+            let Some(told) = told else {
+                return Err(name);
+            };
+            let Ok(name) = DatasetName::new(&name) else {
+                tracing::warn!("{name:?} is passed over: its name is not one that zhaul takes");
+                continue;
+            };
+            listed.push(told.into_dataset(name, History::new(points)));
+        }
+        match datasets.pop_first() {
+            Some((name, _)) => Err(name),
+            None => Ok(Listing::new(listed)),
+        }
+    }
+}
+
+fn read_property(
+    datasets: &mut BTreeMap<String, Properties>,
+    (name, values): &mut (String, Vec<String>),
+    row: [&str; 3],
+) -> Result<(), String> {
+    let [dataset, property, value] = row;
+    if values.is_empty() {
+        dataset.clone_into(name);
+    }
+    let expected = PROPERTIES.split(',').nth(values.len());
+    if name.as_str() != dataset || expected != Some(property) {
+        return Err(format!("{} of {name:?} was to come", expected.unwrap_or_default()));
+    }
+    check_property(property, value)?;
+    values.push(value.to_owned());
+    if PROPERTIES.split(',').nth(values.len()).is_some() {
+        return Ok(());
+    }
+    let properties = Properties::new(&std::mem::take(values))?;
+    match datasets.insert(std::mem::take(name), properties) {
+        None => Ok(()),
+        Some(_) => Err("this dataset was told of before".to_owned()),
+    }
+}
+
+/// What is wrong with a value is told with its own line.
+fn check_property(property: &str, value: &str) -> Result<(), String> {
+    match property {
+        "type" => kind(value).map(drop),
+        "guid" => number(value, property).map(drop),
+        "written" | "referenced" => number_or_none(value, property).map(drop),
+        "receive_resume_token" if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
+            Err("receive_resume_token is not a token".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Properties {
+    fn new(values: &[String]) -> Result<Self, String> {
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let [kind_, guid, written, referenced, encryption, readonly, token, origin, opt_out] =
+            *values.as_slice()
+        else {
+            return Err("properties are missing".to_owned());
+        };
+        Ok(Self {
+            kind: kind(kind_)?,
             guid: Guid(number(guid, "guid")?),
-            createtxg: Txg(number(createtxg, "createtxg")?),
-            used_bytes: number_or_none(used, "used")?,
             written_bytes: number_or_none(written, "written")?,
-            holds: count(number_or_none(userrefs, "userrefs")?),
-            clones: count(number_or_none(clones, "numclones")?),
-            is_doomed: match defer_destroy {
-                "on" | "1" => true,
-                "off" | "0" | "-" => false,
-                other => return Err(format!("defer_destroy is {other:?}")),
-            },
-        };
-        match self.points.get_mut(dataset) {
-            Some(points) => points.push(point),
-            None => drop(self.points.insert(dataset.to_owned(), vec![point])),
-        }
-        Ok(())
-    }
-
-    fn dataset(&mut self, kind: DatasetKind, row: &[&str; COLUMN_COUNT]) -> Result<(), String> {
-        let [name, _, guid, _, _, written, referenced, _, _, _, encryption, readonly, token, origin, opt_out] =
-            *row;
-        let Ok(name) = DatasetName::new(name) else {
-            tracing::warn!("{name:?} is passed over: its name is not one that zhaul takes");
-            return Ok(());
-        };
-        if !token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return Err("receive_resume_token is not a token".to_owned());
-        }
-        self.datasets.push(Dataset {
-            name,
-            guid: Guid(number(guid, "guid")?),
-            kind,
-            encryption: if matches!(encryption, "off" | "-") { Encryption::Off } else { Encryption::On },
             referenced_bytes: number_or_none(referenced, "referenced")?,
-            written_bytes: number_or_none(written, "written")?,
+            encryption: if matches!(encryption, "off" | "-") { Encryption::Off } else { Encryption::On },
             is_readonly: readonly == "on",
             resume_token: (token != "-").then(|| token.to_owned()),
             origin: if origin == "-" { None } else { SnapshotName::parse(origin).ok() },
             is_opted_out: opt_out == "off",
-            history: History::default(),
-        });
-        Ok(())
+        })
+    }
+
+    fn into_dataset(self, name: DatasetName, history: History) -> Dataset {
+        let Self { kind, guid, encryption, referenced_bytes, written_bytes, is_readonly, .. } = self;
+        Dataset {
+            name,
+            guid,
+            kind,
+            encryption,
+            referenced_bytes,
+            written_bytes,
+            is_readonly,
+            resume_token: self.resume_token,
+            origin: self.origin,
+            is_opted_out: self.is_opted_out,
+            history,
+        }
+    }
+}
+
+fn kind(text: &str) -> Result<DatasetKind, String> {
+    match text {
+        "filesystem" => Ok(DatasetKind::Filesystem),
+        "volume" => Ok(DatasetKind::Volume),
+        other => Err(format!("{other:?} is not a type of dataset")),
     }
 }
 
@@ -145,84 +282,4 @@ fn count(number: u64) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(lines: &[&[u8]]) -> Result<Listing, Problem> {
-        let mut reader = ListingReader::default();
-        for line in lines {
-            reader.take(line)?;
-        }
-        Ok(reader.finish())
-    }
-
-    fn name(text: &str) -> DatasetName {
-        DatasetName::new(text).unwrap()
-    }
-
-    const VOLUME: &[u8] =
-        b"tank/vm 1/disk\tvolume\t7\t3\t900\t10\t800\t-\t-\t-\taes-256-gcm\ton\t1-a-f0-78\ttank/base@x\toff";
-    const SNAPSHOT: &[u8] =
-        b"tank/vm 1/disk@a b\tsnapshot\t18446744073709551615\t9\t5\t6\t800\t2\t1\ton\taes-256-gcm\t-\t-\t-\t-";
-    const BOOKMARK: &[u8] = b"tank/vm 1/disk#a\tbookmark\t5\t4\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-";
-
-    #[test]
-    fn every_column_finds_its_place() {
-        let listing = read(&[SNAPSHOT, VOLUME, BOOKMARK]).unwrap();
-        let dataset = listing.get(&name("tank/vm 1/disk")).unwrap();
-        assert_eq!((dataset.guid, dataset.kind), (Guid(7), DatasetKind::Volume));
-        assert_eq!((dataset.referenced_bytes, dataset.written_bytes), (800, 10));
-        assert_eq!(dataset.encryption, Encryption::On);
-        assert_eq!(dataset.resume_token.as_deref(), Some("1-a-f0-78"));
-        assert_eq!(dataset.origin, Some(SnapshotName::parse("tank/base@x").unwrap()));
-        assert!(dataset.is_opted_out && dataset.is_readonly);
-        let points: Vec<_> = dataset.history.points().collect();
-        assert_eq!(points.len(), 2);
-        assert_eq!(
-            (points[0].kind, points[0].guid, points[0].createtxg),
-            (PointKind::Bookmark, Guid(5), Txg(4))
-        );
-        let snapshot = points[1];
-        assert_eq!((snapshot.guid, snapshot.name.as_str()), (Guid(u64::MAX), "a b"));
-        assert_eq!((snapshot.used_bytes, snapshot.written_bytes), (5, 6));
-        assert_eq!((snapshot.holds, snapshot.clones, snapshot.is_doomed), (2, 1, true));
-    }
-
-    #[test]
-    fn a_plain_dataset_has_no_more_than_it_says() {
-        let line = b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-";
-        let listing = read(&[line]).unwrap();
-        let dataset = listing.get(&name("tank")).unwrap();
-        assert_eq!(dataset.encryption, Encryption::Off);
-        assert_eq!((dataset.resume_token.as_deref(), &dataset.origin), (None, &None));
-        assert!(!dataset.is_opted_out && !dataset.is_readonly && dataset.history.is_empty());
-    }
-
-    #[test]
-    fn lines_that_lie_are_refused_with_their_number() {
-        let bad: [(&[u8], &str); 8] = [
-            (b"", "1 columns"),
-            (b"tank", "1 columns"),
-            (b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-\t-", "16 columns"),
-            (b"tank\tfilesystem\t-7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-", "guid is \"-7\""),
-            (b"tank\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\tx;y\t-\t-", "not a token"),
-            (b"tank\tpool\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-", "not a type"),
-            (b"ta\x1b[2Jnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-", "control character"),
-            (b"ta\xffnk\tfilesystem\t7\t1\t9\t0\t8\t-\t-\t-\toff\toff\t-\t-\t-", "not UTF-8"),
-        ];
-        for (line, why) in bad {
-            let error = read(&[VOLUME, line]).unwrap_err();
-            assert!(matches!(error, Problem::Protocol(_)), "{error}");
-            let text = error.to_string();
-            assert!(text.contains(why) && text.contains("line 2"), "{text}");
-            assert!(!text.contains('\x1b'), "{text}");
-        }
-    }
-
-    #[test]
-    fn names_of_others_that_we_cannot_say_are_passed_over() {
-        let odd = b"tank/vm 1/disk@%x\tsnapshot\t1\t9\t5\t6\t8\t0\t0\toff\toff\t-\t-\t-\t-";
-        let listing = read(&[VOLUME, odd]).unwrap();
-        assert!(listing.get(&name("tank/vm 1/disk")).unwrap().history.is_empty());
-    }
-}
+mod tests;

@@ -11,8 +11,8 @@ use super::sessions::Machine;
 use super::zfs_program::{Identity, NAMES_MAX, ZfsProgram, other_guid};
 use super::{HostError, Outgoing, Problem, Refusal, SendSpec, SourceHost};
 use crate::model::{
-    BookmarkName, ByteCount, DatasetName, Encryption, Guid, Listing, PointKind, PointName, SendFlags,
-    SnapshotName,
+    BookmarkName, ByteCount, DatasetName, Details, Encryption, Guid, Listing, PointKind, PointName,
+    SendFlags, SnapshotName,
 };
 use crate::stream::{self, Cancel, FdSource};
 use crate::zfs::{Cause, Library, LoadError, SendBase, SendRequest, SendTask};
@@ -100,6 +100,11 @@ impl SourceHost for Local {
             Some(root) => self.program.error("list", root, Problem::NotFound),
             None => self.program.error("list", names.join(", "), failure.problem),
         })
+    }
+
+    fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
+        let object = snapshots.first().map(|(name, _)| name.to_string()).unwrap_or_default();
+        self.program.details(snapshots).map_err(|problem| self.program.error("look at", object, problem))
     }
 
     fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {

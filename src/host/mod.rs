@@ -8,6 +8,7 @@
 //! Whoever destroys or renames says with its GUID what is meant; the host looks again just before it acts and refuses
 //! with [`Problem::Changed`] where name and GUID no longer belong together.
 
+mod details;
 mod error;
 pub mod fake;
 mod lines;
@@ -25,8 +26,8 @@ mod zfs_program;
 mod zfs_words;
 
 use crate::model::{
-    BookmarkName, ByteCount, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind, PointName,
-    ResumePoint, SnapshotName,
+    BookmarkName, ByteCount, DatasetKind, DatasetName, Details, Encryption, Guid, Listing, PointKind,
+    PointName, ResumePoint, SnapshotName,
 };
 use crate::stream;
 use crate::stream::meter::Places;
@@ -103,8 +104,12 @@ pub trait Incoming: Send {
 
 /// The machine whose guests are backed up.
 pub trait SourceHost: Sync {
-    /// Every dataset at and below `roots`, with all points.
+    /// Every dataset at and below `roots`, with all points, but without the details of snapshots.
     fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError>;
+
+    /// What `list` left out of these snapshots, in their order; `None` for one that is gone, or whose name is another's by
+    /// now.
+    fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError>;
 
     /// Takes all `snapshots` (one pool) in one transaction group, or none.
     fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError>;
@@ -135,8 +140,12 @@ pub trait SourceHost: Sync {
 
 /// A machine that keeps copies.
 pub trait TargetHost: Sync {
-    /// Every dataset at and below `root`, with all snapshots; empty if `root` does not exist.
+    /// Every dataset at and below `root`, with all snapshots, but without their details; empty if `root` does not exist.
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError>;
+
+    /// What `list` left out of these snapshots, in their order; `None` for one that is gone, or whose name is another's by
+    /// now.
+    fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError>;
 
     /// Creates `dataset` and its missing parents as empty unmounted containers; existing ones are left alone.
     fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError>;

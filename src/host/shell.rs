@@ -7,7 +7,7 @@ use super::session::Limits;
 use super::sessions::Machine;
 use super::zfs_program::{NAMES_MAX, ZfsProgram, other_guid};
 use super::{HostError, Incoming, Problem, ReceiveSpec, Refusal, TargetHost};
-use crate::model::{DatasetName, Guid, Listing, PointKind, PointName};
+use crate::model::{DatasetName, Details, Guid, Listing, PointKind, PointName, SnapshotName};
 use crate::stream::Cancel;
 
 /// A target behind a worker shell.
@@ -136,8 +136,15 @@ impl Shell {
         if listed.row_count != 1 + found.history.len() {
             return Err(Problem::Changed("it has children".to_owned()));
         }
-        if let Some(pinned) = found.history.points().find(|point| point.is_pinned()) {
-            return Err(if pinned.holds > 0 { Problem::Held } else { Problem::Cloned });
+        if found.history.points().any(|point| point.clones > 0) {
+            return Err(Problem::Cloned);
+        }
+        let full = found.history.points().map(|point| Ok((dataset.snapshot(&point.name)?, point.guid)));
+        let full: Result<Vec<_>, crate::model::NameError> = full.collect();
+        let full = full.map_err(|error| Problem::Other(error.to_string()))?;
+        let is_held = |details: Option<Details>| details.is_some_and(|details| details.holds > 0);
+        if self.program.details(&full)?.into_iter().any(is_held) {
+            return Err(Problem::Held);
         }
         let mut refusals = Vec::new();
         for some in snapshots.chunks(NAMES_MAX) {
@@ -166,6 +173,11 @@ impl TargetHost for Shell {
             }
         };
         Err(self.program.error("list", root, problem))
+    }
+
+    fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
+        let object = snapshots.first().map(|(name, _)| name.to_string()).unwrap_or_default();
+        self.program.details(snapshots).map_err(|problem| self.program.error("look at", object, problem))
     }
 
     fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError> {

@@ -3,16 +3,20 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 
-use super::listing::{COLUMNS, ListingReader};
+use super::details::{self, DetailsReader};
+use super::listing::{COLUMNS, DatasetsReader, PROPERTIES, PointsReader};
 use super::session::{Answer, Limits, Session};
 use super::sessions::{Machine, Sessions};
 use super::zfs_words;
 use super::{HostError, Problem};
-use crate::model::{DatasetName, Guid, Listing, PointKind, PointName};
+use crate::model::{DatasetName, Details, Guid, Listing, PointKind, PointName, SnapshotName};
 use crate::stream::Cancel;
 
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
 pub(super) const NAMES_MAX: usize = 200;
+
+/// How often a listing is tried while datasets come and go.
+const LIST_TRIES: usize = 3;
 
 /// What a point is, looked at just before something is done to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,21 +76,55 @@ impl ZfsProgram {
         if matches!(problem, Problem::NotFound) { Ok(rows) } else { Err(problem) }
     }
 
-    /// Everything at and below `roots`. [`Failure::missing`] is set where one of them does not exist.
+    /// Everything at and below `roots`, without the details of snapshots. [`Failure::missing`] is set where one of them does
+    /// not exist. Two calls, one after the other in one session: where datasets are made, destroyed or renamed between them
+    /// it asks again, since a dataset that only seems to have no points would be sent in full.
     pub(super) fn list(&self, roots: &[DatasetName], types: &str) -> Result<Listed, Failure> {
-        let mut arguments = vec!["list", "-Hp", "-r", "-t", types, "-o", COLUMNS];
-        arguments.extend(roots.iter().map(DatasetName::as_str));
-        let mut reader = ListingReader::default();
-        let mut row_count = 0;
-        let answer = self.sessions.run(&arguments, &mut |line| {
-            row_count += 1;
-            reader.take(line)
-        })?;
+        until_they_agree(|| {
+            let mut datasets = DatasetsReader::new();
+            let get =
+                ["get", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,property,value", PROPERTIES];
+            self.read(&get, roots, &mut |line| datasets.take(line))?;
+            let mut points = PointsReader::new();
+            let list = ["list", "-Hp", "-r", "-t", types, "-o", COLUMNS];
+            self.read(&list, roots, &mut |line| points.take(line))?;
+            let row_count = points.row_count();
+            Ok(datasets.join(points).map(|listing| Listed { listing, row_count }))
+        })
+    }
+
+    /// Runs a `zfs` that tells of `roots`.
+    fn read(
+        &self,
+        words: &[&str],
+        roots: &[DatasetName],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<(), Failure> {
+        let arguments: Vec<&str> =
+            words.iter().copied().chain(roots.iter().map(DatasetName::as_str)).collect();
+        let answer = self.sessions.run(&arguments, take)?;
         if answer.status == 0 {
-            return Ok(Listed { listing: reader.finish(), row_count });
+            return Ok(());
         }
         let missing = missing_root(&answer, roots);
         Err(Failure { missing, problem: zfs_words::problem(answer) })
+    }
+
+    /// What a listing leaves out of these snapshots, in their order; `None` for one that is gone, or whose name is another's.
+    pub(super) fn details(
+        &self,
+        snapshots: &[(SnapshotName, Guid)],
+    ) -> Result<Vec<Option<Details>>, Problem> {
+        let mut details = Vec::with_capacity(snapshots.len());
+        for some in snapshots.chunks(NAMES_MAX) {
+            let names: Vec<String> = some.iter().map(|(name, _)| name.to_string()).collect();
+            let mut arguments = vec!["list", "-Hp", "-t", "snapshot", "-o", details::COLUMNS];
+            arguments.extend(names.iter().map(String::as_str));
+            let mut reader = DetailsReader::default();
+            let answer = self.sessions.run(&arguments, &mut |line| reader.take(line))?;
+            details.extend(reader.finish(some, &names, answer)?);
+        }
+        Ok(details)
     }
 
     /// Whether the pool of `dataset` is there.
@@ -162,6 +200,21 @@ impl ZfsProgram {
     }
 }
 
+/// Lists until the two answers of one listing agree. `Err` within is the name on which they do not.
+fn until_they_agree(
+    mut list: impl FnMut() -> Result<Result<Listed, String>, Failure>,
+) -> Result<Listed, Failure> {
+    let mut torn = String::new();
+    for _ in 0..LIST_TRIES {
+        match list()? {
+            Ok(listed) => return Ok(listed),
+            Err(name) => torn = name,
+        }
+    }
+    let text = format!("{torn:?} was made, destroyed or renamed each time it was listed");
+    Err(Problem::Changed(text).into())
+}
+
 /// Why a listing failed.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -195,4 +248,30 @@ fn number(text: &str) -> Result<u64, Problem> {
 
 fn number_or_none(text: &str) -> Result<u64, Problem> {
     if text == "-" { Ok(0) } else { number(text) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed() -> Listed {
+        Listed { listing: Listing::default(), row_count: 1 }
+    }
+
+    #[test]
+    fn answers_that_do_not_agree_are_asked_for_again_but_not_for_ever() {
+        let mut answers = vec![Ok(Ok(listed())), Ok(Err("tank/new".to_owned()))];
+        assert_eq!(until_they_agree(|| answers.pop().unwrap()).unwrap().row_count, 1);
+        let mut tries = 0;
+        let failure = until_they_agree(|| {
+            tries += 1;
+            Ok(Err("tank/\u{1b}x".to_owned()))
+        });
+        let problem = failure.unwrap_err().problem;
+        assert!(matches!(&problem, Problem::Changed(text) if !text.contains('\u{1b}')), "{problem}");
+        assert_eq!(tries, LIST_TRIES);
+        let mut answers = vec![Ok(Ok(listed())), Err(Failure::from(Problem::Cancelled))];
+        let failure = until_they_agree(|| answers.pop().unwrap());
+        assert!(matches!(failure.unwrap_err().problem, Problem::Cancelled), "an error is not tried again");
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Guid, Point, PointKind, PointName};
+use super::{Details, Guid, Point, PointKind, PointName};
 
 /// All points of one dataset, oldest first by `createtxg`; where a snapshot and its bookmark share one, the snapshot
 /// stands first.
@@ -25,7 +25,7 @@ impl History {
         self.0.iter()
     }
 
-    /// The snapshots that can be built on, oldest first.
+    /// The snapshots that can be built on, as far as is known, oldest first.
     pub fn snapshots(&self) -> impl DoubleEndedIterator<Item = &Point> {
         self.0.iter().filter(|point| point.is_snapshot())
     }
@@ -53,6 +53,17 @@ impl History {
     /// The point of this kind and name.
     pub fn named(&self, kind: PointKind, name: &PointName) -> Option<&Point> {
         self.0.iter().find(|point| point.kind == kind && point.name == *name)
+    }
+
+    /// Notes what was learnt of the snapshot that `guid` identifies; `None` is that it is gone.
+    pub fn learn(&mut self, guid: Guid, details: Option<Details>) {
+        let is_it = |point: &Point| point.kind == PointKind::Snapshot && point.guid == guid;
+        if details.is_none() {
+            return self.0.retain(|point| !is_it(point));
+        }
+        for point in self.0.iter_mut().filter(|point| is_it(point)) {
+            point.details = details;
+        }
     }
 
     /// Whether the dataset has neither snapshots nor bookmarks.

@@ -71,6 +71,11 @@ impl Listing {
         self.0.get(name)
     }
 
+    /// The dataset of this name, to note what was learnt of its points.
+    pub fn get_mut(&mut self, name: &DatasetName) -> Option<&mut Dataset> {
+        self.0.get_mut(name)
+    }
+
     /// Every dataset, parents before children.
     pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
         self.0.values()

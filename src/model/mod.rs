@@ -27,7 +27,7 @@ pub use inventory::{Answer, Dataset, DatasetKind, Encryption, Inventory, Listing
 pub use month::Month;
 pub use name::{BookmarkName, DatasetName, NameError, PointName, SnapshotName};
 pub use name_format::{FormatError, NameFormat};
-pub use point::{Guid, Point, PointKind, Txg};
+pub use point::{Details, Guid, Point, PointKind, Txg};
 pub use resume::{ResumeToken, ResumeTokenError};
 pub use send::{ResumePoint, SendFlags};
 pub use size::{ByteCount, SizeError};

@@ -68,26 +68,44 @@ pub struct Point {
     pub guid: Guid,
     /// What orders it within its pool.
     pub createtxg: Txg,
-    /// The `used` property of a snapshot: bytes that only this snapshot keeps, so what destroying it alone frees.
-    pub used_bytes: u64,
-    /// The `written` property of a snapshot: bytes written between the one before it and this one.
-    pub written_bytes: u64,
-    /// The `userrefs` property of a snapshot: how many user holds keep it from being destroyed.
-    pub holds: u32,
     /// How many clones depend on a snapshot and keep it from being destroyed.
     pub clones: u32,
+    /// What ZFS tells of a snapshot only slowly, and a listing therefore leaves out: `None` until somebody needs it and
+    /// asks. Nothing is ever destroyed without it.
+    pub details: Option<Details>,
+}
+
+/// What is only asked of the snapshots that it matters for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Details {
+    /// The `used` property: bytes that only this snapshot keeps, so what destroying it alone frees.
+    pub used_bytes: u64,
+    /// The `written` property: bytes written between the one before it and this one.
+    pub written_bytes: u64,
+    /// The `userrefs` property: how many user holds keep it from being destroyed.
+    pub holds: u32,
     /// Marked by `zfs destroy -d`: will vanish when its last hold or clone goes, so nothing may build on it.
     pub is_doomed: bool,
 }
 
+impl Details {
+    /// Those of every bookmark: it takes no space, and nothing keeps it.
+    pub const BOOKMARK: Self = Self { used_bytes: 0, written_bytes: 0, holds: 0, is_doomed: false };
+}
+
 impl Point {
-    /// Whether this is a snapshot that can be built on.
+    /// Whether this is a snapshot that can be built on, as far as is known.
     pub fn is_snapshot(&self) -> bool {
-        self.kind == PointKind::Snapshot && !self.is_doomed
+        self.kind == PointKind::Snapshot && !self.is_doomed()
     }
 
-    /// Whether ZFS itself would refuse to destroy it now.
+    /// Whether it is known to vanish by itself.
+    pub fn is_doomed(&self) -> bool {
+        self.details.is_some_and(|details| details.is_doomed)
+    }
+
+    /// Whether ZFS itself would refuse to destroy it now; so would zhaul where that is not known.
     pub fn is_pinned(&self) -> bool {
-        self.holds > 0 || self.clones > 0
+        self.clones > 0 || self.details.is_none_or(|details| details.holds > 0)
     }
 }

@@ -80,6 +80,7 @@ fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTree
         .filter(|point| lane.knows(point.guid))
         .filter_map(|point| Some((point, policy.name_format.time(&point.name)?)))
         .collect();
+    builder.knows(&lane.place, &lane.name, arrived.iter().map(|(point, _)| *point));
     for (point, time) in arrived {
         let month = Month::of(time, &policy.time_zone);
         let to = if archived.insert(month) {
@@ -240,6 +241,11 @@ fn settle_line(
     lane: &mut Lane<'_>,
     there: &Dataset,
 ) -> Option<SnapshotName> {
+    if lane.line.as_ref().is_some_and(|line| line.common.is_some() && !line.unknown.is_empty())
+        && !lane.knows_unknown(builder)
+    {
+        return None;
+    }
     let Some(parted) = &lane.line else {
         if there.resume_token.is_none() {
             refuse_unknown_data(builder, lane);

@@ -89,11 +89,15 @@ fn settle_line(
             }
         };
     }
-    let is_raw = lane.dataset().encryption == Encryption::On;
-    if history.unknown.is_empty() || history.is_unchanged_since_base(there, is_raw) {
+    if history.unknown.is_empty() {
         return;
     }
     let unknown: Vec<Point> = history.unknown.iter().map(|point| (*point).clone()).collect();
+    let is_raw = lane.dataset().encryption == Encryption::On;
+    let is_unchanged = history.is_unchanged_since_base(there, is_raw);
+    if !lane.knows_unknown(builder) || is_unchanged {
+        return;
+    }
     settle_divergence(builder, policy, rules, lane, &unknown);
 }
 
@@ -109,6 +113,7 @@ fn settle_written(builder: &mut Builder, rules: &BackupRules, lane: &mut Lane<'_
     if !there.is_readonly || rules.on_divergence == BackupDivergence::Stop {
         return refuse_written(builder, lane, there);
     }
+    builder.knows(&lane.place, &lane.name, [common.target]);
     let (dataset, to, guid) = (lane.name.clone(), common.target.name.clone(), common.target.guid);
     let size = ByteCount(written);
     let reason = format!("it is read-only, so {size} beyond @{to} can only be left of destroyed snapshots");
@@ -166,7 +171,8 @@ fn settle_divergence(
     }
     // The hidden clone of a receive that this plan drops (`%recv`, of the newest snapshot) is gone by then.
     let hidden = |point: &Point| u32::from(lane.dropped.is_some() && unknown.last() == Some(point));
-    let is_pinned = |point: &&Point| point.holds > 0 || point.clones > hidden(point);
+    let is_held = |point: &Point| point.details.is_none_or(|details| details.holds > 0);
+    let is_pinned = |point: &&Point| is_held(point) || point.clones > hidden(point);
     let pinned = list(&mut unknown.iter().filter(is_pinned));
     if !pinned.is_empty() {
         return lane.block(
@@ -176,16 +182,8 @@ fn settle_divergence(
         );
     }
     let why = format!("the source has left this line after @{} (a rollback, most likely)", base.name);
-    let doom = |point: &Point| Doomed {
-        name: point.name.clone(),
-        guid: point.guid,
-        why: why.clone(),
-        used_bytes: point.used_bytes,
-    };
-    let action = Action::DestroySnapshots {
-        dataset: lane.name.clone(),
-        snapshots: unknown.iter().map(doom).collect(),
-    };
+    let snapshots = unknown.iter().map(|point| Doomed::new(point, why.clone())).collect();
+    let action = Action::DestroySnapshots { dataset: lane.name.clone(), snapshots };
     let (to, guid) = (base.name.clone(), base.guid);
     lane.removed.extend(unknown.iter().map(|point| point.guid));
     lane.step(builder, action, why.clone());

@@ -1,12 +1,13 @@
 //! Collects steps and findings while the planner decides.
 
-use super::{Action, Finding, Place, Plan, Severity, Step, StepId};
-use crate::model::DatasetName;
+use super::{Action, Finding, Place, Plan, Planned, Severity, Step, StepId, Wants};
+use crate::model::{DatasetName, Point};
 
 /// A plan in the making.
 #[derive(Debug)]
 pub(super) struct Builder {
     plan: Plan,
+    wants: Wants,
 }
 
 /// What a step needs before it can start.
@@ -27,7 +28,7 @@ impl Order {
 
 impl Builder {
     pub(super) fn new(at: jiff::Timestamp) -> Self {
-        Self { plan: Plan { at, steps: Vec::new(), findings: Vec::new() } }
+        Self { plan: Plan { at, steps: Vec::new(), findings: Vec::new() }, wants: Wants::default() }
     }
 
     /// The moment that the plan is made for.
@@ -66,7 +67,22 @@ impl Builder {
         self.plan.findings.push(Finding { severity, dataset: dataset.cloned(), place, what, advice });
     }
 
-    pub(super) fn finish(self) -> Plan {
-        self.plan
+    /// Says that a decision depends on the details of these snapshots. Gives whether all of them are known; where they are
+    /// not, the plan will be made again, and nothing of them may be destroyed until then.
+    pub(super) fn knows<'a>(
+        &mut self,
+        place: &Place,
+        dataset: &DatasetName,
+        points: impl IntoIterator<Item = &'a Point>,
+    ) -> bool {
+        let mut are_known = true;
+        for point in points {
+            are_known &= self.wants.note(place, dataset, point);
+        }
+        are_known
+    }
+
+    pub(super) fn finish(self) -> Planned {
+        Planned { plan: self.plan, wants: self.wants }
     }
 }

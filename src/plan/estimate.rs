@@ -7,40 +7,68 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Plan, StepId, Transfer};
-use crate::model::{Answer, ByteCount, Dataset, Inventory};
+use super::{Action, Place, Plan, StepId, Transfer, Wants};
+use crate::model::{Answer, ByteCount, Dataset, Inventory, Point};
 
 /// The transfers whose size can be told.
 pub fn estimate(plan: &Plan, inventory: &Inventory) -> BTreeMap<StepId, ByteCount> {
-    let Answer::Listed(source) = &inventory.source else {
-        return BTreeMap::new();
-    };
-    let mut estimates = BTreeMap::new();
-    for step in &plan.steps {
-        if let Action::Send(transfer) = &step.action {
-            let dataset = source.get(transfer.snapshot.dataset());
-            if let Some(bytes) = dataset.and_then(|dataset| stream_bytes(transfer, dataset)) {
-                estimates.insert(step.id, ByteCount(bytes));
-            }
+    let sized = |(step, transfer, dataset)| Some((step, ByteCount(stream_bytes(transfer, dataset)?)));
+    transfers(plan, inventory).filter_map(sized).collect()
+}
+
+/// The snapshots whose details the estimates lack.
+pub fn wanted_sizes(plan: &Plan, inventory: &Inventory) -> Wants {
+    let mut wants = Wants::default();
+    for (_, transfer, dataset) in transfers(plan, inventory) {
+        for point in between(transfer, dataset).into_iter().flatten() {
+            wants.note(&Place::Source, &dataset.name, point);
         }
     }
-    estimates
+    wants
+}
+
+/// Each transfer with its source dataset.
+fn transfers<'a>(
+    plan: &'a Plan,
+    inventory: &'a Inventory,
+) -> impl Iterator<Item = (StepId, &'a Transfer, &'a Dataset)> {
+    let source = match &inventory.source {
+        Answer::Listed(listing) => Some(listing),
+        Answer::CouldNotAsk(_) => None,
+    };
+    plan.steps.iter().filter_map(move |step| match &step.action {
+        Action::Send(transfer) => Some((step.id, transfer, source?.get(transfer.snapshot.dataset())?)),
+        Action::Snapshot { .. }
+        | Action::Bookmark { .. }
+        | Action::CreateContainer { .. }
+        | Action::AbortReceive { .. }
+        | Action::DestroySnapshots { .. }
+        | Action::DestroyBookmarks { .. }
+        | Action::Rollback { .. }
+        | Action::RenameDataset { .. }
+        | Action::RenameSnapshot { .. }
+        | Action::DestroyDataset { .. } => None,
+    })
+}
+
+/// The snapshots after the base of an increment, up to its end; `None` for a full stream, or where the base is gone.
+fn between<'a>(transfer: &'a Transfer, dataset: &'a Dataset) -> Option<impl Iterator<Item = &'a Point>> {
+    let start = dataset.history.find(transfer.base.as_ref()?.guid)?.createtxg;
+    let end = transfer.guid.and_then(|guid| dataset.history.find_snapshot(guid));
+    Some(dataset.history.snapshots().filter(move |point| {
+        point.createtxg > start && end.is_none_or(|end| point.createtxg <= end.createtxg)
+    }))
 }
 
 fn stream_bytes(transfer: &Transfer, dataset: &Dataset) -> Option<u64> {
-    let whole = match &transfer.base {
-        None => dataset.referenced_bytes,
-        Some(base) => {
-            let start = dataset.history.find(base.guid)?.createtxg;
-            let end = transfer.guid.and_then(|guid| dataset.history.find_snapshot(guid));
-            let between = dataset.history.snapshots().filter(|point| {
-                point.createtxg > start && end.is_none_or(|end| point.createtxg <= end.createtxg)
-            });
-            let written = between.fold(0_u64, |sum, point| sum.saturating_add(point.written_bytes));
-            // A snapshot that this run takes has what was written since the newest one.
-            let fresh = if transfer.guid.is_none() { dataset.written_bytes } else { 0 };
-            written.saturating_add(fresh)
-        }
+    let whole = if transfer.base.is_none() {
+        dataset.referenced_bytes
+    } else {
+        let written = between(transfer, dataset)?
+            .try_fold(0_u64, |sum, point| Some(sum.saturating_add(point.details?.written_bytes)))?;
+        // A snapshot that this run takes has what was written since the newest one.
+        let fresh = if transfer.guid.is_none() { dataset.written_bytes } else { 0 };
+        written.saturating_add(fresh)
     };
     let received = transfer.resume.as_ref().map_or(0, |resume| resume.received_bytes);
     Some(whole.saturating_sub(received))
@@ -50,8 +78,8 @@ fn stream_bytes(transfer: &Transfer, dataset: &Dataset) -> Option<u64> {
 mod tests {
     use super::*;
     use crate::model::{
-        DatasetKind, DatasetName, Encryption, Guid, History, Point, PointKind, PointName, ResumePoint,
-        SendFlags, Txg,
+        DatasetKind, DatasetName, Details, Encryption, Guid, History, Point, PointKind, PointName,
+        ResumePoint, SendFlags, Txg,
     };
     use crate::plan::Base;
 
@@ -61,11 +89,8 @@ mod tests {
             name: PointName::new(&format!("p{txg}")).unwrap(),
             guid: Guid(txg),
             createtxg: Txg(txg),
-            used_bytes: 0,
-            written_bytes,
-            holds: 0,
             clones: 0,
-            is_doomed: false,
+            details: Some(Details { written_bytes, ..Details::default() }),
         }
     }
 

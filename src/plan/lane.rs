@@ -9,8 +9,8 @@ use super::line::{GuidIndex, Line};
 use super::partial::{self, Partial};
 use super::{Action, Base, Place, Severity, Source, StepId, Transfer, superseded};
 use crate::model::{
-    Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point, PointName, ResumePoint,
-    SnapshotName,
+    Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point, PointKind, PointName,
+    ResumePoint, SnapshotName,
 };
 use crate::policy::Target;
 
@@ -186,7 +186,8 @@ impl<'a> Lane<'a> {
     /// Whether a snapshot of this name will be on the target.
     pub(super) fn is_taken(&self, name: &PointName) -> bool {
         let listed = self.there.is_some_and(|there| {
-            there.history.snapshots().any(|point| point.name == *name && !self.removed.contains(&point.guid))
+            let mut snapshots = there.history.points().filter(|point| point.kind == PointKind::Snapshot);
+            snapshots.any(|point| point.name == *name && !self.removed.contains(&point.guid))
         });
         listed || self.renamed.contains(name) || self.received.iter().any(|(received, _)| received == name)
     }
@@ -264,6 +265,7 @@ impl<'a> Lane<'a> {
             }
             Head::At(Outbound::Pending(_)) => return,
         };
+        self.want_ends(builder, what);
         let transfer = Transfer {
             snapshot,
             guid: what.guid(),
@@ -285,6 +287,32 @@ impl<'a> Lane<'a> {
         self.sends.push(id);
         self.head = Head::At(what);
         self.received.push((name.clone(), what));
+    }
+
+    /// What is sent next must not begin or end at a snapshot that will vanish by itself. Not knowing it keeps nothing from
+    /// being sent: the kernel keeps what it reads.
+    fn want_ends(&self, builder: &mut Builder, what: Outbound<'a>) {
+        let sent = match what {
+            Outbound::Taken(point) => Some(point),
+            Outbound::Pending(_) => None,
+        };
+        let ends = self.head_point().into_iter().chain(sent);
+        builder.knows(&Place::Source, &self.dataset().name, ends);
+        let base = self.target_base().filter(|_| self.received.is_empty());
+        builder.knows(&self.place, &self.name, base);
+    }
+
+    /// Whether enough is known of the target's snapshots after the base, and of the base, to judge or remove them; ends the
+    /// lane if not.
+    pub(super) fn knows_unknown(&mut self, builder: &mut Builder) -> bool {
+        let Some(line) = &self.line else { return true };
+        let points = line.unknown.iter().copied().chain(line.common.map(|common| common.target));
+        let known = builder.knows(&self.place, &self.name, points);
+        if !known {
+            let what = format!("{}: what keeps its newest snapshots could not be found out", self.name);
+            self.block(builder, what, "the next run asks again");
+        }
+        known
     }
 
     /// Whether what the target has was sent the way it must be sent now; ends the lane if not.
@@ -319,19 +347,22 @@ pub(super) struct How {
 
 /// What the lanes of one source dataset mean for pruning it.
 #[derive(Debug, Default)]
-pub(super) struct Lanes {
+pub(super) struct Lanes<'a> {
     /// A target that did not answer: what it needs is not known.
     pub(super) has_unknown_target: bool,
     /// Every transfer.
     pub(super) sends: Vec<StepId>,
     /// GUIDs that are the newest common point of a target, before this run and after it.
     pub(super) common: BTreeSet<Guid>,
+    /// The target snapshots that are those points before this run: where they are, and what they are called there.
+    pub(super) bases: Vec<(Place, DatasetName, &'a Point)>,
     /// GUIDs of snapshots that a broken-off receive will be resumed from.
     pub(super) resumable: BTreeSet<Guid>,
 }
 
-impl Lanes {
-    pub(super) fn add(&mut self, lane: Lane<'_>) {
+impl<'a> Lanes<'a> {
+    pub(super) fn add(&mut self, lane: Lane<'a>) {
+        self.bases.extend(lane.target_base().map(|base| (lane.place.clone(), lane.name.clone(), base)));
         self.common.extend(lane.target_base().map(|point| point.guid));
         self.common.extend(lane.received.last().and_then(|(_, what)| what.guid()));
         self.resumable.extend(lane.resumable);

@@ -13,7 +13,7 @@ pub(super) struct GuidIndex<'a>(Vec<&'a Point>);
 impl<'a> GuidIndex<'a> {
     pub(super) fn new(history: &'a History) -> Self {
         // A deferred-destroy snapshot may vanish while it is being used; its bookmark does not.
-        let mut points: Vec<&Point> = history.points().filter(|point| !point.is_doomed).collect();
+        let mut points: Vec<&Point> = history.points().filter(|point| !point.is_doomed()).collect();
         points.sort_by_key(|point| (point.guid, point.kind));
         Self(points)
     }
@@ -60,6 +60,7 @@ impl<'a> Line<'a> {
     /// Whether an increment from the base would be received: nothing was written since (`dsl_dataset_modified_since_snap`),
     /// though there may be newer snapshots. A raw receive insists on the newest (ETXTBSY).
     pub(super) fn is_unchanged_since_base(&self, target: &Dataset, is_raw: bool) -> bool {
-        target.written_bytes == 0 && self.unknown.iter().all(|point| point.written_bytes == 0 && !is_raw)
+        let is_empty = |point: &Point| point.details.is_some_and(|details| details.written_bytes == 0);
+        target.written_bytes == 0 && self.unknown.iter().all(|point| is_empty(point) && !is_raw)
     }
 }

@@ -1,4 +1,4 @@
-//! Decides: `(policy, inventory, request) → Plan`. Pure: no I/O, no clock, no logging.
+//! Decides: `(policy, inventory, request) → Planned`. Pure: no I/O, no clock, no logging.
 //!
 //! Everything dangerous is decided here and visible in the plan. The order of thought, for each selected dataset:
 //!
@@ -8,7 +8,8 @@
 //! 4. `retain`: what may go at the backup and, last, at the source.
 //!
 //! `status` tells how every dataset stands, `estimate` how much each transfer will move.
-//! `line` compares two histories, `partial` judges a receive that broke off, `lane` turns what is to be sent into steps.
+//! `line` compares two histories, `partial` judges a receive that broke off, `lane` turns what is to be sent into steps,
+//! `wants` collects what a listing told too little of.
 
 mod archive;
 mod backup;
@@ -24,6 +25,7 @@ mod snapshot;
 pub mod status;
 mod step;
 mod superseded;
+mod wants;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,10 +38,11 @@ use snapshot::Taken;
 use crate::model::{Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, TargetName};
 use crate::policy::{Policy, Target, TargetKind};
 
-pub use estimate::estimate;
+pub use estimate::{estimate, wanted_sizes};
 pub use finding::{Finding, Severity};
 pub use select::{Selected, select, target_name};
 pub use step::{Action, Base, Doomed, NewBookmark, Place, Plan, Step, StepId, Transfer};
+pub use wants::{Lookups, Planned, Wants};
 
 /// What this one run is asked for, beyond the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,8 +93,8 @@ struct Source<'a> {
     time: Timestamp,
 }
 
-/// Plans one run.
-pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result<Plan, PlanError> {
+/// Plans one run; says of which snapshots it has to know more before that is final.
+pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result<Planned, PlanError> {
     let listing = match &inventory.source {
         Answer::Listed(listing) => listing,
         Answer::CouldNotAsk(why) => return Err(PlanError::Source(why.clone())),
@@ -112,7 +115,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let pending = taken.snapshot.map(|_| name.clone());
         sources.push(Source { selected, taken, pending, time });
     }
-    let mut lanes: Vec<Lanes> = sources.iter().map(|_| Lanes::default()).collect();
+    let mut lanes: Vec<Lanes<'_>> = sources.iter().map(|_| Lanes::default()).collect();
     for target in &policy.targets {
         plan_target(&mut builder, policy, inventory, request, target, &sources, &mut lanes)?;
     }
@@ -129,8 +132,8 @@ fn plan_target<'a>(
     inventory: &'a Inventory,
     request: &Request,
     target: &Target,
-    sources: &[Source<'a>],
-    lanes: &mut [Lanes],
+    sources: &'a [Source<'a>],
+    lanes: &mut [Lanes<'a>],
 ) -> Result<(), PlanError> {
     let listing = match inventory.targets.get(&target.name) {
         Some(Answer::Listed(listing)) => listing,
@@ -169,7 +172,7 @@ fn plan_target<'a>(
     Ok(())
 }
 
-fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut [Lanes]) {
+fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut [Lanes<'_>]) {
     for lanes in lanes {
         lanes.has_unknown_target = true;
     }

@@ -18,7 +18,7 @@ use crate::policy::{BackupRules, KeepRules, Policy};
 type Candidate<'a> = (Timestamp, Option<&'a Point>);
 
 /// Adds the pruning of one dataset's own snapshots and bookmarks at the source: after everything was sent or has failed.
-pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes) {
+pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes<'_>) {
     let history = &source.selected.dataset.history;
     let guest = source.selected.guest;
     let mut candidates: Vec<Candidate<'_>> = source.pending.iter().map(|_| (source.time, None)).collect();
@@ -32,9 +32,8 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
     let order = Order { needs: needs.collect(), after: lanes.sends.clone() };
     let spared =
         |point: &Point| lanes.resumable.contains(&point.guid) || taken.unmarkable.contains(&point.guid);
-    let (doomed, pinned) = split(judged, spared);
     let dataset = &source.selected.dataset.name;
-    report_pinned(builder, Some(dataset), &Place::Source, &pinned);
+    let doomed = judged.settle(builder, dataset, &Place::Source, dataset, spared);
     if !doomed.is_empty() {
         let reason = format!("no keep rule of the source wants {}", count(doomed.len()));
         let action = Action::DestroySnapshots { dataset: dataset.clone(), snapshots: doomed };
@@ -44,7 +43,13 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
 }
 
 /// Adds the pruning of bookmarks without a snapshot, newest kept, never one that a target still needs.
-fn plan_bookmarks(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes, order: Order) {
+fn plan_bookmarks(
+    builder: &mut Builder,
+    policy: &Policy,
+    source: &Source<'_>,
+    lanes: &Lanes<'_>,
+    order: Order,
+) {
     let Some(keep) = policy.keep_bookmarks else { return };
     if lanes.has_unknown_target {
         return;
@@ -55,9 +60,15 @@ fn plan_bookmarks(builder: &mut Builder, policy: &Policy, source: &Source<'_>, l
     let own = alone.filter(|point| policy.name_format.is_own(&point.name)).skip(keep);
     let bookmarks: Vec<Doomed> = own
         .filter(|point| !lanes.common.contains(&point.guid) && !lanes.resumable.contains(&point.guid))
-        .map(|point| doom(point, format!("older than the newest {keep} and no target needs it")))
+        .map(|point| Doomed::new(point, format!("older than the newest {keep} and no target needs it")))
         .collect();
-    if !bookmarks.is_empty() {
+    // A base that will vanish by itself is none: the one before it is needed.
+    let are_bases_known = bookmarks.is_empty()
+        || lanes
+            .bases
+            .iter()
+            .fold(true, |all, (place, dataset, base)| builder.knows(place, dataset, [*base]) && all);
+    if !bookmarks.is_empty() && are_bases_known {
         let dataset = &source.selected.dataset.name;
         let reason = format!("bookmarks.keep is {keep}");
         let action = Action::DestroyBookmarks { dataset: dataset.clone(), bookmarks };
@@ -77,11 +88,11 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     let own = there.history.snapshots().rev().filter(|point| !lane.removed.contains(&point.guid));
     let own = own.filter(|point| !is_a_guests(lane, point));
     candidates.extend(own.filter_map(|point| Some((format.time(&point.name)?, Some(point)))));
-    let judged = judge(&rules.keep, policy, builder.at().max(lane.source.time), candidates);
-    let base = lane.target_base().map(|point| point.guid);
-    let is_needed = |point: &Point| lane.received.is_empty() && base == Some(point.guid);
-    let (doomed, pinned) = split(judged, is_needed);
-    report_pinned(builder, Some(&lane.dataset().name), &lane.place, &pinned);
+    let mut judged = judge(&rules.keep, policy, builder.at().max(lane.source.time), candidates);
+    let base = lane.target_base().filter(|_| lane.received.is_empty());
+    judged.counted.extend(base);
+    let is_needed = |point: &Point| base.is_some_and(|base| base.guid == point.guid);
+    let doomed = judged.settle(builder, &lane.dataset().name, &lane.place, &lane.name, is_needed);
     if !doomed.is_empty() {
         let reason = format!("no keep rule of the backup wants {}", count(doomed.len()));
         let action = Action::DestroySnapshots { dataset: lane.name.clone(), snapshots: doomed };
@@ -93,15 +104,23 @@ fn count(snapshots: usize) -> String {
     if snapshots == 1 { "it".to_owned() } else { "them".to_owned() }
 }
 
-/// The candidates (newest first) that no rule keeps; the newest is always kept.
+/// What the keep rules made of a dataset's own snapshots.
+struct Judged<'a> {
+    /// Those that no rule keeps, newest first.
+    unkept: Vec<&'a Point>,
+    /// All that the rules were shown, and whatever else the verdict rests on.
+    counted: Vec<&'a Point>,
+}
+
+/// Shows the candidates (newest first) to the rules; the newest is always kept.
 fn judge<'a>(
     rules: &KeepRules,
     policy: &Policy,
     now: Timestamp,
     mut candidates: Vec<Candidate<'a>>,
-) -> Vec<&'a Point> {
+) -> Judged<'a> {
     if rules.is_empty() {
-        return Vec::new();
+        return Judged { unkept: Vec::new(), counted: Vec::new() };
     }
     // Names may have stepped back with the clock; the rules want the newest first by time.
     let newest = candidates.first().copied();
@@ -110,26 +129,42 @@ fn judge<'a>(
     let kept = rules.select(&times, &policy.time_zone, now);
     let unkept =
         candidates.iter().zip(kept).filter(|(_, keep)| keep.is_none()).map(|(candidate, _)| *candidate);
-    unkept.filter(|candidate| Some(*candidate) != newest).filter_map(|(_, point)| point).collect()
+    let unkept =
+        unkept.filter(|candidate| Some(*candidate) != newest).filter_map(|(_, point)| point).collect();
+    Judged { unkept, counted: candidates.into_iter().filter_map(|(_, point)| point).collect() }
 }
 
-/// Parts what nobody needs from what ZFS would not let go.
-fn split(unkept: Vec<&Point>, is_needed: impl Fn(&Point) -> bool) -> (Vec<Doomed>, Vec<&Point>) {
-    let (pinned, free): (Vec<&Point>, Vec<&Point>) =
-        unkept.into_iter().filter(|point| !is_needed(point)).partition(|point| point.is_pinned());
-    let mut doomed: Vec<Doomed> =
-        free.into_iter().map(|point| doom(point, "no keep rule wants it".to_owned())).collect();
-    doomed.reverse();
-    (doomed, pinned)
-}
-
-fn doom(point: &Point, why: String) -> Doomed {
-    Doomed { name: point.name.clone(), guid: point.guid, why, used_bytes: point.used_bytes }
+impl Judged<'_> {
+    /// What may go of what no rule keeps and nobody needs; reports what ZFS would not let go. Nothing goes before all that
+    /// was counted is known: a snapshot that will vanish by itself must not push another one out.
+    fn settle(
+        self,
+        builder: &mut Builder,
+        source: &DatasetName,
+        place: &Place,
+        dataset: &DatasetName,
+        is_needed: impl Fn(&Point) -> bool,
+    ) -> Vec<Doomed> {
+        let unkept: Vec<&Point> = self.unkept.into_iter().filter(|point| !is_needed(point)).collect();
+        if unkept.is_empty() {
+            return Vec::new();
+        }
+        if !builder.knows(place, dataset, self.counted) {
+            let what = format!("{dataset} is not pruned: what keeps its snapshots could not be found out");
+            builder.find(Severity::Warning, Some(source), place.clone(), what, "the next run asks again");
+            return Vec::new();
+        }
+        let (pinned, free): (Vec<&Point>, Vec<&Point>) =
+            unkept.into_iter().partition(|point| point.is_pinned());
+        report_pinned(builder, Some(source), place, &pinned);
+        free.into_iter().rev().map(|point| Doomed::new(point, "no keep rule wants it".to_owned())).collect()
+    }
 }
 
 fn report_pinned(builder: &mut Builder, dataset: Option<&DatasetName>, place: &Place, pinned: &[&Point]) {
     for point in pinned {
-        let by = if point.holds > 0 { "a hold" } else { "a clone" };
+        let is_held = point.details.is_some_and(|details| details.holds > 0);
+        let by = if is_held { "a hold" } else { "a clone" };
         let what = format!("@{} would be pruned, but {by} keeps it", point.name);
         builder.find(
             Severity::Note,

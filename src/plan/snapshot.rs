@@ -119,9 +119,9 @@ pub(super) fn plan_missing_bookmarks(
     let history = &one.dataset.history;
     let marked: BTreeSet<Guid> = history.bookmarks().map(|point| point.guid).collect();
     let mut bookmarks = Vec::new();
-    for snapshot in
-        history.snapshots().filter(|point| !marked.contains(&point.guid) && format.is_own(&point.name))
-    {
+    // One that will vanish by itself too: its bookmark stays.
+    let snapshots = history.points().filter(|point| point.kind == PointKind::Snapshot);
+    for snapshot in snapshots.filter(|point| !marked.contains(&point.guid) && format.is_own(&point.name)) {
         let name = match history.named(PointKind::Bookmark, &snapshot.name) {
             None => Ok(snapshot.name.clone()),
             Some(_) => NameFormat::name_with_guid(&snapshot.name, snapshot.guid),

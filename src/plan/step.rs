@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::Finding;
 use crate::model::{
-    BookmarkName, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint,
+    BookmarkName, DatasetKind, DatasetName, Encryption, Guid, Point, PointKind, PointName, ResumePoint,
     SnapshotName, TargetName,
 };
 
@@ -173,6 +173,14 @@ pub struct Doomed {
     pub why: String,
     /// Its `used` property: the least that destroying it frees, in bytes.
     pub used_bytes: u64,
+}
+
+impl Doomed {
+    /// Marks `point` for destruction.
+    pub(super) fn new(point: &Point, why: String) -> Self {
+        let used_bytes = point.details.map_or(0, |details| details.used_bytes);
+        Self { name: point.name.clone(), guid: point.guid, why, used_bytes }
+    }
 }
 
 /// One stream from the source to a target.

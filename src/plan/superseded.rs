@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::builder::{Builder, Order};
 use super::lane::Lane;
 use super::{Action, Doomed, Place, Severity};
-use crate::model::{Dataset, DatasetName, Listing, NameFormat, PointName};
+use crate::model::{Dataset, DatasetName, Listing, NameFormat, Point, PointName};
 use crate::policy::{BackupRules, Policy, Target};
 
 /// What stands between a dataset's name and the date in the name of an old backup line.
@@ -76,10 +76,13 @@ pub(super) fn plan_expiry(
             continue;
         }
         let place = Place::Target(target.name.clone());
-        let has_successor = listing.get(&line).is_some_and(|new| new.history.newest_snapshot().is_some());
+        let successor = listing.get(&line).and_then(|new| new.history.newest_snapshot());
         let is_all_ours = old.history.points().all(|point| policy.name_format.is_own(&point.name));
-        let is_free = old.history.points().all(|point| !point.is_pinned()) && old.resume_token.is_none();
-        if !has_successor || !is_all_ours || !is_free || listing.has_children(&old.name) {
+        let may_go = is_all_ours && old.resume_token.is_none() && !listing.has_children(&old.name);
+        let may_go = may_go
+            && successor.is_some_and(|newest| builder.knows(&place, &line, [newest]))
+            && builder.knows(&place, &old.name, old.history.points());
+        if !may_go || old.history.points().any(Point::is_pinned) {
             let what = format!(
                 "{} has expired, but stays: it has no complete successor, or something in it is held, cloned or not ours",
                 old.name
@@ -88,13 +91,7 @@ pub(super) fn plan_expiry(
             continue;
         }
         let why = format!("superseded since {since}");
-        let doom = |point: &crate::model::Point| Doomed {
-            name: point.name.clone(),
-            guid: point.guid,
-            why: why.clone(),
-            used_bytes: point.used_bytes,
-        };
-        let snapshots = old.history.snapshots().map(doom).collect();
+        let snapshots = old.history.snapshots().map(|point| Doomed::new(point, why.clone())).collect();
         let action = Action::DestroyDataset { dataset: old.name.clone(), guid: old.guid, snapshots };
         builder.step(None, place, action, format!("{why}, longer than keep-superseded"), Order::default());
     }

@@ -4,9 +4,10 @@
 #   python3 -m venv DIR && DIR/bin/pip install bzfs
 #   cargo lab run --out OUT -- env ZHAUL=$PWD/target/release/zhaul BZFS=DIR/bin/bzfs \
 #       bash tests/lab/compare.sh [DATASETS [SNAPSHOTS [ROUNDS]]]
-# FIRST=no leaves out the first send.
+# FIRST=no leaves out the first send; TOOLS="zhaul bzfs" leaves out syncoid, which takes most of the time.
 set -euo pipefail
 datasets=${1:-20} snapshots=${2:-10} rounds=${3:-3}
+read -ra tools <<< "${TOOLS:-zhaul bzfs syncoid}"
 source=${ZHAUL_LAB_POOL_PVE0}/data
 backup8=${ZHAUL_LAB_POOL_NFS8}/backup/pve0
 backup9=${ZHAUL_LAB_POOL_NFS9}/backup/pve0
@@ -80,18 +81,16 @@ for target in "$backup8" "$backup9"; do zfs send -R "$source@$last" | zfs receiv
 config true "nfs8:$backup8" "nfs9:$backup9"
 zhaul_run # makes the bookmarks that these snapshots lack
 for ((round = 0; round < rounds; round++)); do
-    timed "$what" zhaul zhaul_run
-    timed "$what" bzfs bzfs_run "nfs8:$backup8" "nfs9:$backup9"
-    timed "$what" syncoid syncoid_run "nfs8:$backup8" "nfs9:$backup9"
+    for tool in "${tools[@]}"; do timed "$what" "$tool" "${tool}_run" "nfs8:$backup8" "nfs9:$backup9"; done
 done
 if [ "${FIRST:-yes}" = yes ]; then
     what="first send, $datasets x $snapshots, 1 target"
     config true "nfs8:$backup8"
     for ((round = 0; round < rounds; round++)); do
-        for tool in zhaul bzfs syncoid; do
+        for tool in "${tools[@]}"; do
             zfs destroy -r "$backup8"
             zfs create -o mountpoint=none -o canmount=off "$backup8"
-            timed "$what" $tool ${tool}_run "nfs8:$backup8"
+            timed "$what" "$tool" "${tool}_run" "nfs8:$backup8"
         done
     done
 fi

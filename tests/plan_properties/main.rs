@@ -5,6 +5,7 @@
 #![expect(clippy::panic, reason = "in a test, that is how a broken promise is told")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a check picks out the one action that it is about")]
 
+mod details;
 mod months;
 mod promises;
 mod small_worlds;

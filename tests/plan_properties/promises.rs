@@ -99,7 +99,7 @@ fn find<'a>(datasets: &'a [Dataset], name: &DatasetName) -> Option<&'a Dataset> 
 
 /// The newest target snapshot that the source knows.
 pub(crate) fn common(source: &History, target: &History) -> Option<Guid> {
-    let known = |guid: Guid| source.points().any(|point| point.guid == guid && !point.is_doomed);
+    let known = |guid: Guid| source.points().any(|point| point.guid == guid && !point.is_doomed());
     target.snapshots().rev().map(|point| point.guid).find(|guid| known(*guid))
 }
 
@@ -133,7 +133,7 @@ fn check_destroyed(world: &World, before: &Before) {
 /// Whether it could not be destroyed; the hidden clone of an aborted receive does not count.
 fn is_held(point: &Point, dataset: &Dataset) -> bool {
     let hidden = u32::from(dataset.resume_token.is_some());
-    point.holds > 0 || point.clones > hidden
+    point.details.is_none_or(|details| details.holds > 0) || point.clones > hidden
 }
 
 /// What was complete on the archive is still there, with the same content.

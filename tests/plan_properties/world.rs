@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use zhaul::discover::{self, Targets};
 use zhaul::execute::{self, Hosts, Outcome, Report, Settings, Silent};
 use zhaul::host::fake::{Block, FakeHost, Universe};
 use zhaul::host::{SourceHost, TargetHost};
-use zhaul::model::{Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, NameFormat, TargetName};
+use zhaul::model::{
+    Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, NameFormat, PointKind, TargetName,
+};
 use zhaul::plan::{self, Plan, Request};
 use zhaul::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Policy,
@@ -133,7 +136,39 @@ impl World {
     }
 
     pub(crate) fn plan_with(&self, request: &Request) -> Plan {
-        plan::plan(&self.policy, &self.inventory(), request).unwrap()
+        let mut inventory = self.inventory();
+        let everything = self.with_details(inventory.clone());
+        let plan = |known: &Inventory| plan::plan(&self.policy, known, request);
+        let planned = discover::complete(&mut inventory, &self.source, &self.boxed_targets(), plan).unwrap();
+        // Asking only where it matters must come to the same as having asked for everything.
+        let at_once = plan(&everything).unwrap();
+        assert!(at_once.wants.is_empty(), "{:?}", at_once.wants);
+        assert_eq!(planned, at_once.plan);
+        planned
+    }
+
+    /// `inventory` with all that is known of each snapshot.
+    fn with_details(&self, mut inventory: Inventory) -> Inventory {
+        let fill = |answer: &mut Answer, host: &FakeHost, root: &str| {
+            let Answer::Listed(listing) = answer else { return };
+            for dataset in host.datasets(root) {
+                let known = listing.get_mut(&dataset.name).unwrap();
+                for point in dataset.history.points().filter(|point| point.kind == PointKind::Snapshot) {
+                    known.history.learn(point.guid, point.details);
+                }
+            }
+        };
+        fill(&mut inventory.source, &self.source, ROOT);
+        for (name, root, host) in self.targets() {
+            fill(inventory.targets.get_mut(&TargetName(name.to_owned())).unwrap(), host, root);
+        }
+        inventory
+    }
+
+    pub(crate) fn boxed_targets(&self) -> Targets {
+        let boxed = |host: &FakeHost| -> Box<dyn TargetHost> { Box::new(host.clone()) };
+        let targets = self.policy.targets.iter();
+        targets.map(|target| (target.name.clone(), boxed(self.host(&target.name.0)))).collect()
     }
 
     /// One run of the program; the universe may crash in it.
@@ -149,10 +184,8 @@ impl World {
     }
 
     pub(crate) fn carry_out(&self, plan: Plan) -> Report {
-        let boxed = |host: &FakeHost| -> Box<dyn TargetHost> { Box::new(host.clone()) };
-        let targets =
-            self.policy.targets.iter().map(|target| (target.name.clone(), boxed(self.host(&target.name.0))));
-        let hosts = Hosts { source: &self.source, targets: &targets.collect() };
+        let targets = self.boxed_targets();
+        let hosts = Hosts { source: &self.source, targets: &targets };
         let pump = PumpSettings { buffer_bytes: 1 << 20, rate: None, stall_limit: None };
         let settings = Settings { jobs: 1, pump, expects_sizes: false };
         execute::run(plan, hosts, &settings, &Silent, &Cancel::new().unwrap())

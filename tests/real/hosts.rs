@@ -251,9 +251,50 @@ fn what_is_held_stays_and_the_others_go() {
     assert!(
         matches!(refusals[0].problem, Problem::Held) && matches!(refusals[1].problem, Problem::Changed(_))
     );
-    let left: Vec<_> = pair.listed("d").history.points().map(|p| (p.name.to_string(), p.holds)).collect();
-    assert_eq!(left, [("2".to_owned(), 1), ("3".to_owned(), 0)]);
+    let listed = pair.listed("d").history;
+    let left: Vec<_> =
+        listed.points().map(|point| (snapshot(&dataset, point.name.as_str()), point.guid)).collect();
+    assert!(
+        listed.points().all(|point| point.details.is_none() && point.is_pinned()),
+        "not known is not free"
+    );
+    let details = pair.target.details(&left).unwrap();
+    let holds: Vec<_> = left
+        .iter()
+        .zip(&details)
+        .map(|((name, _), told)| (name.name().as_str(), told.unwrap().holds))
+        .collect();
+    assert_eq!(holds, [("2", 1), ("3", 0)]);
     zfs(&["release", "keep", &format!("{dataset}@2")]);
+}
+
+#[test]
+fn both_ends_tell_the_details_that_a_listing_leaves_out() {
+    let pair = Pair::new("hosts-details");
+    let dataset = pair.scratch.child("d");
+    zfs(&["create", "-V", "8M", "-s", dataset.as_str()]);
+    let asked: Vec<_> = ["a", "b", "c"]
+        .map(|name| {
+            pair.source.snapshot(&[snapshot(&dataset, name)]).unwrap();
+            (snapshot(&dataset, name), guid(&format!("{dataset}@{name}")))
+        })
+        .into();
+    zfs(&["hold", "keep", &format!("{dataset}@a")]);
+    zfs(&["destroy", "-d", &format!("{dataset}@a")]);
+    let local = Shell::new("here", Machine::Local, &pair.stop);
+    for told in [pair.source.details(&asked).unwrap(), local.details(&asked).unwrap()] {
+        let seen: Vec<_> = told.iter().map(|told| told.map(|told| (told.holds, told.is_doomed))).collect();
+        assert_eq!(seen, [Some((1, true)), Some((0, false)), Some((0, false))]);
+        let written = told[1].unwrap().written_bytes.to_string();
+        assert_eq!(written, property("written", &format!("{dataset}@b")));
+    }
+    zfs(&["destroy", &format!("{dataset}@b")]);
+    zfs(&["rename", &format!("{dataset}@c"), &format!("{dataset}@b")]);
+    for told in [pair.source.details(&asked).unwrap(), local.details(&asked).unwrap()] {
+        assert!(told[0].is_some());
+        assert_eq!(told[1..], [None, None], "another's name, and gone");
+    }
+    zfs(&["release", "keep", &format!("{dataset}@a")]);
 }
 
 #[test]

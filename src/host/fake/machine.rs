@@ -7,8 +7,8 @@ use super::token::{TokenFields, write_token};
 use super::wire::{BLOCK_BYTES, Block, Header};
 use crate::host::Problem;
 use crate::model::{
-    Dataset, DatasetKind, DatasetName, Encryption, Guid, History, Point, PointKind, PointName, SendFlags,
-    SnapshotName, Txg,
+    Dataset, DatasetKind, DatasetName, Details, Encryption, Guid, History, Point, PointKind, PointName,
+    SendFlags, SnapshotName, Txg,
 };
 
 /// Tells one snapshot from all others, those with its GUID in other datasets of the pool included (`ds_object`).
@@ -174,10 +174,30 @@ impl Machine {
         false
     }
 
-    /// Every dataset within `root` as `zfs list` would show it, with bookmarks where they are asked for.
+    /// Every dataset within `root` with all that is known of it, with bookmarks where they are asked for.
     pub(super) fn list(&self, root: &DatasetName, with_bookmarks: bool) -> Vec<Dataset> {
         let within = self.datasets.iter().filter(|(name, _)| name.is_within(root));
         within.map(|(name, node)| self.show(name, node, with_bookmarks)).collect()
+    }
+
+    /// The same as the hosts list it: without the details of snapshots.
+    pub(super) fn list_fast(&self, root: &DatasetName, with_bookmarks: bool) -> Vec<Dataset> {
+        let mut datasets = self.list(root, with_bookmarks);
+        for dataset in &mut datasets {
+            let bare = |point: &Point| Point {
+                details: point.details.filter(|_| point.kind == PointKind::Bookmark),
+                ..point.clone()
+            };
+            dataset.history = History::new(dataset.history.points().map(bare).collect());
+        }
+        datasets
+    }
+
+    /// What a listing leaves out of one snapshot; `None` if it is gone, or its name now another's.
+    pub(super) fn details(&self, name: &SnapshotName, guid: Guid) -> Option<Details> {
+        let dataset = self.show(name.dataset(), self.datasets.get(name.dataset())?, false);
+        let mut points = dataset.history.points();
+        points.find(|point| point.name == *name.name() && point.guid == guid)?.details
     }
 
     fn show(&self, name: &DatasetName, node: &Node, with_bookmarks: bool) -> Dataset {
@@ -189,11 +209,13 @@ impl Machine {
                 name: snapshot.name.clone(),
                 guid: snapshot.guid,
                 createtxg: snapshot.createtxg,
-                used_bytes: BLOCK_BYTES,
-                written_bytes: bytes_of(added(before, &snapshot.content).len()),
-                holds: u32::try_from(snapshot.holds.len()).unwrap_or(u32::MAX),
                 clones: self.clones_of(snapshot.object),
-                is_doomed: snapshot.is_doomed,
+                details: Some(Details {
+                    used_bytes: BLOCK_BYTES,
+                    written_bytes: bytes_of(added(before, &snapshot.content).len()),
+                    holds: u32::try_from(snapshot.holds.len()).unwrap_or(u32::MAX),
+                    is_doomed: snapshot.is_doomed,
+                }),
             });
             before = &snapshot.content;
         }
@@ -203,11 +225,8 @@ impl Machine {
                 name: bookmark.name.clone(),
                 guid: bookmark.guid,
                 createtxg: bookmark.createtxg,
-                used_bytes: 0,
-                written_bytes: 0,
-                holds: 0,
                 clones: 0,
-                is_doomed: false,
+                details: Some(Details::BOOKMARK),
             }));
         }
         Dataset {

@@ -37,6 +37,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{HostError, Problem};
+use crate::model::{Details, Guid, SnapshotName};
 use faults::Passage;
 use machine::Machine;
 
@@ -137,6 +138,13 @@ impl FakeHost {
     ) -> Result<T, HostError> {
         let looked = self.pass(verb, object, false).and_then(|_| work(&self.machine()));
         looked.map_err(|problem| HostError::new(&self.name, operation, object, problem))
+    }
+
+    /// What the lists of both traits leave out.
+    fn look_closer(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
+        self.look("details", "look at", &joined(snapshots.iter().map(|(name, _)| name)), |machine| {
+            Ok(snapshots.iter().map(|(name, guid)| machine.details(name, *guid)).collect())
+        })
     }
 
     /// Changes something, and dies before or after it where the universe says so.

@@ -4,7 +4,7 @@
 //! at the source and `@b` at the target are the same snapshot. After `=` its name, where it is not the one that the
 //! letters stand for; after `!` marks: `h` held, `c` cloned, `d` doomed.
 
-use crate::model::{Guid, History, NameError, Point, PointKind, PointName, Txg};
+use crate::model::{Details, Guid, History, NameError, Point, PointKind, PointName, Txg};
 
 /// The history that `text` tells; a point's name is its letters.
 pub fn history(text: &str) -> Result<History, NameError> {
@@ -28,11 +28,12 @@ pub fn history_with(text: &str, name: impl Fn(&str) -> String) -> Result<History
             name: PointName::new(&given.map_or_else(|| name(letters), str::to_owned))?,
             guid,
             createtxg,
-            used_bytes: 0,
-            written_bytes: 0,
-            holds: u32::from(marks.contains('h')),
             clones: u32::from(marks.contains('c')),
-            is_doomed: marks.contains('d'),
+            details: Some(Details {
+                holds: u32::from(marks.contains('h')),
+                is_doomed: marks.contains('d'),
+                ..Details::default()
+            }),
         });
     }
     Ok(History::new(points))
@@ -50,8 +51,10 @@ mod tests {
     #[test]
     fn a_word_is_a_point() {
         let told = history("#a @a @b=manual!h #b").unwrap();
-        let seen: Vec<_> =
-            told.points().map(|point| (point.kind, point.name.as_str(), point.holds)).collect();
+        let seen: Vec<_> = told
+            .points()
+            .map(|point| (point.kind, point.name.as_str(), point.details.unwrap().holds))
+            .collect();
         let (snapshot, bookmark) = (PointKind::Snapshot, PointKind::Bookmark);
         assert_eq!(
             seen,

@@ -3,13 +3,17 @@
 use super::send::Sending;
 use super::{FakeHost, joined};
 use crate::host::{HostError, Outgoing, Refusal, SendSpec, SourceHost};
-use crate::model::{BookmarkName, ByteCount, DatasetName, Guid, Listing, PointName, SnapshotName};
+use crate::model::{BookmarkName, ByteCount, DatasetName, Details, Guid, Listing, PointName, SnapshotName};
 
 impl SourceHost for FakeHost {
     fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError> {
         self.look("list", "list", &joined(roots.iter()), |machine| {
-            Ok(Listing::new(roots.iter().flat_map(|root| machine.list(root, true))))
+            Ok(Listing::new(roots.iter().flat_map(|root| machine.list_fast(root, true))))
         })
+    }
+
+    fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
+        self.look_closer(snapshots)
     }
 
     fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {

@@ -7,12 +7,16 @@ use super::machine::bytes_of;
 use super::wire::{self, Arrived, BLOCK_BYTES};
 use super::{FakeHost, joined};
 use crate::host::{HostError, Incoming, Problem, ReceiveSpec, Refusal, TargetHost};
-use crate::model::{DatasetName, Guid, Listing, PointName, SnapshotName};
+use crate::model::{DatasetName, Details, Guid, Listing, PointName, SnapshotName};
 use crate::stream;
 
 impl TargetHost for FakeHost {
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
-        self.look("list", "list", root, |machine| Ok(Listing::new(machine.list(root, false))))
+        self.look("list", "list", root, |machine| Ok(Listing::new(machine.list_fast(root, false))))
+    }
+
+    fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
+        self.look_closer(snapshots)
     }
 
     fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError> {

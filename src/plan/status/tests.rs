@@ -65,11 +65,8 @@ fn dataset(full_name: &str, points: &str) -> Dataset {
             name: PointName::new(name).unwrap(),
             guid: Guid(guid.parse().unwrap()),
             createtxg: Txg(txg),
-            used_bytes: 0,
-            written_bytes: 0,
-            holds: 0,
             clones: 0,
-            is_doomed: false,
+            details: None,
         }
     };
     Dataset {
