@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Caller, Lane, LaneError, LaneKind, Listening, Offer, PortRange};
 use crate::stream::framed::{Receiver, Sender};
@@ -44,7 +44,9 @@ pub(super) fn meet(caller: Caller, listening: Listening, offer: &Offer, lanes: u
 /// Lanes between two ends of this process: the caller's, and the listener's.
 pub(super) fn lanes(kind: LaneKind, count: usize) -> (Vec<Lane>, Vec<Lane>) {
     let (caller, listening, offer) = open(kind);
+    let asked = Instant::now();
     let (near, far) = meet(caller, listening, &offer, count);
+    assert!(asked.elapsed() < LIMIT / 2, "lanes that are there are not waited for");
     (near.unwrap(), far.unwrap())
 }
 
@@ -192,7 +194,7 @@ fn streams_arrive_one_after_another_over_the_same_lanes() {
         for count in 1..=4 {
             let (mut near, mut far) = lanes(kind, count);
             let mut stream = 0;
-            for bytes in [0, 1, MIB - 1, MIB, MIB + 1] {
+            for bytes in [0, 1, MIB - 1, MIB, MIB + 1, 5 * MIB + 17] {
                 for packing in packings {
                     stream += 1;
                     Transfer::new(stream, bytes, packing).arrives(&mut near, &mut far);

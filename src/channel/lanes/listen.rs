@@ -24,7 +24,7 @@ const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// How many may try at once.
 const PENDING_MAX: usize = 32;
 /// How often the end of a handshake is looked for while nobody comes.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(5);
 
 /// A port that is open for one caller.
 #[derive(Debug)]
@@ -100,14 +100,15 @@ impl Listening {
         (report, reports): (&Sender<Shaken>, &Receiver<Shaken>),
     ) -> io::Result<bool> {
         let until = Instant::now() + limit;
-        while gathering.lanes.iter().any(Option::is_none) {
+        loop {
             stop.check()?;
             for shaken in reports.try_iter() {
                 gathering.note(shaken);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(gathering.lanes.iter().all(Option::is_some));
+            let is_complete = gathering.lanes.iter().all(Option::is_some);
+            if is_complete || left.is_zero() {
+                return Ok(is_complete);
             }
             if gathering.pending >= PENDING_MAX {
                 stop.sleep(LOOK.min(left))?;
@@ -123,7 +124,6 @@ impl Listening {
                 });
             }
         }
-        Ok(true)
     }
 
     fn newcomer(&self, stop: &Cancel, pause: Duration) -> io::Result<Option<(TcpStream, SocketAddr)>> {
