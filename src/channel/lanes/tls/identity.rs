@@ -1,0 +1,59 @@
+//! A certificate for one use, and the ciphers.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use crate::channel::lanes::error::LaneError;
+
+/// One end's certificate and private key; neither is ever written to a disk.
+pub(in crate::channel::lanes) struct Identity {
+    certificate: CertificateDer<'static>,
+    key: PrivatePkcs8KeyDer<'static>,
+}
+
+impl Identity {
+    pub(in crate::channel::lanes) fn new() -> Result<Self, LaneError> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(setup)?;
+        let params = CertificateParams::new(vec!["zhaul".to_owned()]).map_err(setup)?;
+        let certificate = params.self_signed(&key).map_err(setup)?;
+        Ok(Self {
+            certificate: certificate.der().clone(),
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()),
+        })
+    }
+
+    /// In DER.
+    pub(in crate::channel::lanes) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    pub(super) fn chain_and_key(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        (vec![self.certificate.clone()], PrivateKeyDer::Pkcs8(self.key.clone_key()))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity")
+    }
+}
+
+/// The ciphers, the cheapest first. All of TLS 1.3's are sound; the others are for processors without AES.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    use ring::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    let cipher_suites =
+        vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    Arc::new(CryptoProvider { cipher_suites, ..ring::default_provider() })
+}
+
+/// What cannot fail with what this module makes.
+pub(super) fn setup(error: impl std::error::Error + Send + Sync + 'static) -> LaneError {
+    LaneError::Setup(io::Error::other(error))
+}

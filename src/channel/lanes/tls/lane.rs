@@ -1,0 +1,213 @@
+//! One TLS connection: few calls of the system, few copies.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::time::Duration;
+
+use rustls::{AlertDescription, Connection, Error};
+
+use crate::channel::lanes::error::LaneError;
+use crate::channel::lanes::socket::{Patience, Socket};
+use crate::stream::Cancel;
+
+/// What is read at once.
+const RAW_BYTES: usize = 256 << 10;
+/// What is encrypted before it is written: still in the processor's cache then.
+const PIECE_BYTES: usize = 256 << 10;
+/// What is written in smaller pieces than this waits for more, or for a flush.
+const SMALL_BYTES: usize = 4 << 10;
+/// What the listening end says when it has accepted the calling one. TLS alone does not tell: the calling end is done
+/// before the other one has seen its certificate.
+const WELCOME: [u8; 12] = *b"zhaul lane 1";
+
+/// One authenticated connection.
+#[derive(Debug)]
+pub(in crate::channel::lanes) struct TlsLane {
+    pub(in crate::channel::lanes) socket: Socket,
+    tls: Connection,
+    raw: Raw,
+    /// What has been encrypted but not written, in plain length.
+    held_bytes: usize,
+}
+
+/// What came over the socket and was not looked at.
+#[derive(Debug)]
+struct Raw {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl TlsLane {
+    pub(super) fn new(socket: Socket, mut tls: Connection) -> Self {
+        // What is held is bounded here.
+        tls.set_buffer_limit(None);
+        Self { socket, tls, raw: Raw { buffer: vec![0; RAW_BYTES], start: 0, end: 0 }, held_bytes: 0 }
+    }
+
+    /// Shakes hands.
+    pub(super) fn shake(&mut self, limit: Duration, patience: Patience<'_>) -> Result<(), LaneError> {
+        loop {
+            self.write_out(patience).map_err(|error| self.explain(limit, error))?;
+            if !self.tls.is_handshaking() {
+                return Ok(());
+            }
+            let come = self.take_in(patience);
+            if come.is_err() {
+                // Tells the other end why, if it still listens.
+                drop(self.write_out(patience));
+            }
+            match come.map_err(|error| self.explain(limit, error))? {
+                Come::Some => {}
+                Come::End => return Err(self.explain(limit, io::ErrorKind::UnexpectedEof.into())),
+                Come::Nothing => return Err(LaneError::Silent { peer: self.socket.peer, limit }),
+            }
+        }
+    }
+
+    pub(super) fn welcome(&mut self, limit: Duration, patience: Patience<'_>) -> Result<(), LaneError> {
+        let said = self.tls.writer().write_all(&WELCOME).and_then(|()| self.write_out(patience));
+        said.map_err(|error| self.explain(limit, error))
+    }
+
+    pub(super) fn expect_welcome(
+        &mut self,
+        limit: Duration,
+        patience: Patience<'_>,
+    ) -> Result<(), LaneError> {
+        let mut said = [0; WELCOME.len()];
+        let mut come = 0;
+        while come < said.len() {
+            match self.read(&mut said[come..], patience).map_err(|error| self.explain(limit, error))? {
+                Some(0) => return Err(LaneError::TurnedAway { peer: self.socket.peer }),
+                Some(bytes) => come += bytes,
+                None => return Err(LaneError::Silent { peer: self.socket.peer, limit }),
+            }
+        }
+        if said == WELCOME {
+            return Ok(());
+        }
+        Err(LaneError::NotZhaul {
+            peer: self.socket.peer,
+            why: "it speaks another version of this protocol".to_owned(),
+        })
+    }
+
+    /// Writes some of `bytes`, or keeps them until [`TlsLane::flush`] if they are few.
+    pub(in crate::channel::lanes) fn write(&mut self, bytes: &[u8], stop: &Cancel) -> io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(PIECE_BYTES)];
+        let taken = self.tls.writer().write(piece)?;
+        self.held_bytes += taken;
+        if self.held_bytes >= SMALL_BYTES {
+            self.write_out(Patience::for_ever(stop))?;
+        }
+        Ok(taken)
+    }
+
+    /// Writes what was kept.
+    pub(in crate::channel::lanes) fn flush(&mut self, stop: &Cancel) -> io::Result<()> {
+        self.write_out(Patience::for_ever(stop))
+    }
+
+    /// As [`Source::read_within`](crate::stream::Source::read_within).
+    pub(in crate::channel::lanes) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        patience: Patience<'_>,
+    ) -> io::Result<Option<usize>> {
+        loop {
+            match self.tls.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read.map(Some),
+            }
+            match self.take_in(patience)? {
+                Come::Some => {}
+                Come::Nothing => return Ok(None),
+                // The reader says now which kind of end it is.
+                Come::End => drop(self.tls.read_tls(&mut io::empty())?),
+            }
+        }
+    }
+
+    fn write_out(&mut self, patience: Patience<'_>) -> io::Result<()> {
+        let mut out = Out { socket: &self.socket, patience };
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut out)?;
+        }
+        self.held_bytes = 0;
+        Ok(())
+    }
+
+    /// Takes in the next bytes, from the socket if there are no others.
+    fn take_in(&mut self, patience: Patience<'_>) -> io::Result<Come> {
+        if self.raw.is_empty() {
+            match self.raw.fill(&self.socket, patience)? {
+                Some(0) => return Ok(Come::End),
+                Some(_) => {}
+                None => return Ok(Come::Nothing),
+            }
+        }
+        let mut waiting = &self.raw.buffer[self.raw.start..self.raw.end];
+        self.raw.start += self.tls.read_tls(&mut waiting)?;
+        self.tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(Come::Some)
+    }
+
+    /// What a failed handshake means.
+    fn explain(&self, limit: Duration, error: io::Error) -> LaneError {
+        let peer = self.socket.peer;
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        match tls {
+            Some(Error::InvalidCertificate(_)) => LaneError::WrongCertificate { peer },
+            Some(Error::NoCertificatesPresented) => LaneError::NoCertificate { peer },
+            // These are what the other end says of our certificate.
+            Some(Error::AlertReceived(
+                AlertDescription::AccessDenied
+                | AlertDescription::BadCertificate
+                | AlertDescription::CertificateUnknown
+                | AlertDescription::CertificateRequired
+                | AlertDescription::DecryptError,
+            )) => LaneError::TurnedAway { peer },
+            Some(other) => LaneError::NotZhaul { peer, why: other.to_string() },
+            None => LaneError::handshake(peer, limit, error),
+        }
+    }
+}
+
+/// What came.
+enum Come {
+    Some,
+    End,
+    Nothing,
+}
+
+impl Raw {
+    fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    fn fill(&mut self, socket: &Socket, patience: Patience<'_>) -> io::Result<Option<usize>> {
+        let read = socket.read(&mut [IoSliceMut::new(&mut self.buffer)], patience)?;
+        (self.start, self.end) = (0, read.unwrap_or(0));
+        Ok(read)
+    }
+}
+
+/// The socket, as rustls writes to it.
+struct Out<'a> {
+    socket: &'a Socket,
+    patience: Patience<'a>,
+}
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.write(&[IoSlice::new(bytes)], self.patience)
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.write(pieces, self.patience)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Lanes with TLS 1.3: each end accepts the one certificate whose every byte it was told over ssh, and no other.
+//!
+//! There is no authority, no name and no date to be checked: the certificates are made for one use, and what they say is
+//! never looked at. What TLS proves is that the other end has the private key of the one that was announced.
+
+mod identity;
+mod lane;
+mod pinned;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
+use rustls::server::NoServerSessionStorage;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+
+pub(super) use self::identity::Identity;
+pub(super) use self::lane::TlsLane;
+use self::pinned::Pinned;
+use super::error::LaneError;
+use super::socket::{Patience, Socket};
+
+/// The calling end.
+#[derive(Debug)]
+pub(super) struct Caller {
+    config: Arc<ClientConfig>,
+}
+
+impl Caller {
+    /// For the listener with this certificate.
+    pub(super) fn new(own: &Identity, listener: &[u8]) -> Result<Self, LaneError> {
+        let (chain, key) = own.chain_and_key();
+        let mut config = ClientConfig::builder_with_provider(identity::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(identity::setup)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Pinned::new(listener)))
+            .with_client_auth_cert(chain, key)
+            .map_err(identity::setup)?;
+        config.resumption = Resumption::disabled();
+        config.enable_sni = false;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Shakes hands, until the other end has said that it accepts this one.
+    pub(super) fn shake(
+        &self,
+        socket: Socket,
+        limit: Duration,
+        patience: Patience<'_>,
+    ) -> Result<TlsLane, LaneError> {
+        let name = ServerName::try_from("zhaul").map_err(identity::setup)?;
+        let tls = ClientConnection::new(Arc::clone(&self.config), name).map_err(identity::setup)?;
+        let mut lane = TlsLane::new(socket, tls.into());
+        lane.shake(limit, patience)?;
+        lane.expect_welcome(limit, patience)?;
+        Ok(lane)
+    }
+}
+
+/// The listening end.
+#[derive(Debug)]
+pub(super) struct Listener {
+    config: Arc<ServerConfig>,
+}
+
+impl Listener {
+    /// For the caller with this certificate.
+    pub(super) fn new(own: &Identity, caller: &[u8]) -> Result<Self, LaneError> {
+        let (chain, key) = own.chain_and_key();
+        let mut config = ServerConfig::builder_with_provider(identity::provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(identity::setup)?
+            .with_client_cert_verifier(Arc::new(Pinned::new(caller)))
+            .with_single_cert(chain, key)
+            .map_err(identity::setup)?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    /// Shakes hands with whoever came, and welcomes the right one.
+    pub(super) fn shake(
+        &self,
+        socket: Socket,
+        limit: Duration,
+        patience: Patience<'_>,
+    ) -> Result<TlsLane, LaneError> {
+        let tls = ServerConnection::new(Arc::clone(&self.config)).map_err(identity::setup)?;
+        let mut lane = TlsLane::new(socket, tls.into());
+        lane.shake(limit, patience)?;
+        lane.welcome(limit, patience)?;
+        Ok(lane)
+    }
+}
