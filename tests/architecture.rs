@@ -10,7 +10,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("zfs", &["model"]),
     ("stream", &["model"]),
-    ("channel", &["model"]),
+    ("channel", &["stream", "model"]),
     ("policy", &["model"]),
     ("plan", &["policy", "model"]),
     ("host", &["channel", "stream", "zfs", "model"]),

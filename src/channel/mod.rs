@@ -1,5 +1,6 @@
-//! Bytes and messages to another machine. Knows no datasets.
+//! Ways to another machine.
 
+pub mod message;
 mod ssh;
 
 pub use ssh::Ssh;

@@ -10,6 +10,7 @@
 //! * **guest**: one virtual machine or container, that is all its volumes;
 //! * **inventory**: what exists on all hosts at one moment.
 
+mod compression;
 mod guest;
 mod history;
 mod inventory;
@@ -21,6 +22,7 @@ mod resume;
 mod send;
 mod size;
 
+pub use compression::{Compression, CompressionError};
 pub use guest::{Guest, GuestId};
 pub use history::History;
 pub use inventory::{Answer, Dataset, DatasetKind, Encryption, Inventory, Listing, TargetName};
