@@ -24,12 +24,14 @@ mod worker;
 mod zfs_program;
 mod zfs_words;
 
+use std::sync::Arc;
+
 use crate::model::{
-    BookmarkName, ByteCount, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind, PointName,
-    ResumePoint, SnapshotName,
+    BookmarkName, ByteCount, Compression, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind,
+    PointName, ResumePoint, SnapshotName,
 };
 use crate::stream;
-use crate::stream::meter::Places;
+use crate::stream::meter::{Meters, Places};
 
 pub use error::{HostError, Problem};
 pub use local::Local;
@@ -83,14 +85,46 @@ pub trait Outgoing: Send {
     fn finish(self: Box<Self>) -> Result<(), HostError>;
 }
 
+/// Where the stream of a transfer goes in.
+pub enum Inlet<'a> {
+    /// As it is: what is written here is what `zfs receive` reads.
+    Plain(Box<dyn stream::Target + 'a>),
+    /// Packed and in frames, which an agent unpacks.
+    Framed {
+        /// The connections that the frames are spread over.
+        lanes: Vec<Box<dyn stream::Target + 'a>>,
+        /// The number of the transfer in its session.
+        stream: u32,
+        /// How the frames are to be packed.
+        compression: Compression,
+    },
+}
+
+impl std::fmt::Debug for Inlet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain(_) => f.write_str("Plain"),
+            Self::Framed { lanes, stream, compression } => {
+                write!(f, "Framed({} lanes, stream {stream}, {compression})", lanes.len())
+            }
+        }
+    }
+}
+
 /// The receiving half of a transfer under way.
 pub trait Incoming: Send {
-    /// Where the stream goes in. Asked for once.
-    fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::Target + '_>, HostError>;
+    /// Where the stream goes in. Asked for once. An agent tells `meters` from then on that it lives and what it waits
+    /// for, and requests `cancel` when it gives up: [`abort`](Self::abort) then says why.
+    fn inlet(&mut self, cancel: &stream::Cancel, meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError>;
 
     /// What lies before and behind the pump that writes into it; so waiting for it is given the right name.
     fn places(&self) -> Places {
         Places::LOCAL
+    }
+
+    /// How many threads of this machine pack what goes in.
+    fn packers(&self) -> usize {
+        0
     }
 
     /// To be called when the last byte is in: waits until the snapshot is complete.
