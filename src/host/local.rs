@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, PipeReader};
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::session::Limits;
-use super::sessions::Machine;
+use super::sessions::{Machine, Sessions};
 use super::zfs_program::{Identity, NAMES_MAX, ZfsProgram, other_guid};
 use super::{HostError, Outgoing, Problem, Refusal, SendSpec, SourceHost};
 use crate::model::{
@@ -32,7 +33,8 @@ pub struct Local {
 impl Local {
     /// Loads the ZFS libraries; says what is missing where that fails. `stop` ends every wait.
     pub fn new(stop: &Cancel) -> Result<Self, LoadError> {
-        let program = ZfsProgram::new(HOST.to_owned(), Machine::Local, Limits::default(), stop);
+        let sessions = Sessions::new(Machine::Local, Limits::default(), stop);
+        let program = ZfsProgram::new(HOST.to_owned(), Arc::new(sessions));
         Ok(Self { library: Library::load()?, program })
     }
 

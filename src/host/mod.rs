@@ -1,13 +1,14 @@
 //! One machine that has ZFS, as discover and execute see it.
 //!
 //! Two traits, since the two ends do different things: a [`SourceHost`] snapshots and sends, a [`TargetHost`] receives
-//! and keeps. Real kinds: `local` (`libzfs_core` in process) is a source; `shell` (only `zfs` and sshd at the other
-//! end, or on this machine) is a target. `fake` is both, in memory, for tests; it enforces ZFS's rules, as far
+//! and keeps. Real kinds: `local` (`libzfs_core` in process) is a source; `agent` (zhaul at the other end) and `shell`
+//! (only `zfs` and sshd at the other end, or on this machine) are targets. `fake` is both, in memory, for tests; it enforces ZFS's rules, as far
 //! as they are written down there: it is not yet checked against real pools.
 //!
 //! Whoever destroys or renames says with its GUID what is meant; the host looks again just before it acts and refuses
 //! with [`Problem::Changed`] where name and GUID no longer belong together.
 
+pub mod agent;
 mod error;
 pub mod fake;
 mod lines;
@@ -26,6 +27,8 @@ mod zfs_words;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     BookmarkName, ByteCount, Compression, DatasetKind, DatasetName, Encryption, Guid, Listing, PointKind,
     PointName, ResumePoint, SnapshotName,
@@ -33,6 +36,7 @@ use crate::model::{
 use crate::stream;
 use crate::stream::meter::{Meters, Places};
 
+pub use agent::Agent;
 pub use error::{HostError, Problem};
 pub use local::Local;
 pub use sessions::Machine;
@@ -54,7 +58,7 @@ pub struct SendSpec {
 }
 
 /// A stream to receive, always resumably and never with force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveSpec {
     /// The snapshot that the stream makes here.
     pub snapshot: SnapshotName,
@@ -68,7 +72,7 @@ pub struct ReceiveSpec {
 }
 
 /// A point that could not be destroyed while the others were.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Refusal {
     /// Its name.
     pub name: PointName,

@@ -7,7 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use zhaul::execute::{self, Hosts, Outcome, Report, Settings, Silent};
 use zhaul::host::fake::{Block, FakeHost, Universe};
 use zhaul::host::{SourceHost, TargetHost};
-use zhaul::model::{Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, NameFormat, TargetName};
+use zhaul::model::{
+    Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, Link, NameFormat, TargetName,
+};
 use zhaul::plan::{self, Plan, Request};
 use zhaul::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Policy,
@@ -48,6 +50,7 @@ fn target(name: &str, root: &str, intermediates: bool, kind: TargetKind) -> Targ
     Target {
         name: TargetName(name.to_owned()),
         address: Address::Local,
+        link: Link::default(),
         root: dataset(root),
         intermediates,
         kind,
@@ -82,6 +85,7 @@ pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDiver
             buffer: ByteCount(1 << 20),
             rate: None,
             stall_limit: SignedDuration::from_secs(60),
+            link: Link::default(),
         },
         lock: "/nonexistent".into(),
     }
