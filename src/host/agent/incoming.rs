@@ -129,10 +129,12 @@ impl Incoming for AgentIncoming<'_> {
     }
 
     fn abort(mut self: Box<Self>) -> Option<HostError> {
+        let was_first = self.heard.as_ref().is_some_and(|heard| !heard.is_empty());
         // The agent sees its frames end, keeps what can be resumed, and says so; that takes it a moment.
         self.session.close_input();
         match self.verdict(Some(self.session.limits.farewell)) {
-            Verdict::Failed(problem) if !is_echo(&problem) => Some(self.error(problem)),
+            Verdict::Failed(problem) if was_first || !is_echo(&problem) => Some(self.error(problem)),
+            Verdict::Lost(problem) if was_first => Some(self.error(problem)),
             Verdict::Done | Verdict::Failed(_) | Verdict::Lost(_) => None,
         }
     }

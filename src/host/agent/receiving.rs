@@ -61,6 +61,8 @@ fn take_in(
         Ok(Ok(_)) => incoming.finish().map_err(|error| error.problem),
         Ok(Err(error)) => {
             let told = incoming.abort().map(|error| error.problem);
+            // Whoever failed first knows why: to `zfs receive` all else is only a stream that ends too early.
+            let told = told.filter(|_| matches!(error, PumpError::Target(_)));
             Err(told.unwrap_or_else(|| of_pump(&error)))
         }
         Err(problem) => {
