@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
-    Answer, Dataset, DatasetKind, DatasetName, Encryption, Guid, Inventory, Listing, NameFormat, TargetName,
+    Answer, Dataset, DatasetKind, DatasetName, Encryption, Guid, Inventory, Link, Listing, NameFormat,
+    TargetName,
 };
 use zhaul::plan::{Action, Plan, Request, Severity, plan};
 use zhaul::policy::{
@@ -79,6 +80,7 @@ fn policy(kind: TargetKind) -> Policy {
         targets: vec![Target {
             name: TargetName("nfs".to_owned()),
             address: Address::Local,
+            link: Link::default(),
             root: name("tank/copies"),
             intermediates: false,
             kind,
@@ -89,6 +91,7 @@ fn policy(kind: TargetKind) -> Policy {
             buffer: "1MiB".parse().unwrap(),
             rate: None,
             stall_limit: jiff::SignedDuration::from_secs(60),
+            link: Link::default(),
         },
         lock: "/dev/null".into(),
     }

@@ -48,6 +48,12 @@ pub(super) enum Command {
     /// With --check the answer is one line for Nagios or Icinga and the exit code 0 (OK), 1 (warning) or 2 (critical).
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(STATUS_EXAMPLES))]
     Status(StatusArgs),
+    /// Receive what zhaul on another machine sends: started by it, through ssh
+    ///
+    /// As a forced command in `authorized_keys` it is all that a key may do there:
+    /// `command="zhaul agent --root tank/backup/pve0 --append-only",restrict ssh-ed25519 ...`
+    #[command(after_help = EXIT_CODES_HELP)]
+    Agent(AgentArgs),
     /// Check or write a configuration file
     #[command(after_help = EXIT_CODES_HELP, arg_required_else_help = true, disable_help_subcommand = true)]
     Config {
@@ -224,6 +230,20 @@ pub(super) struct StatusArgs {
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(super) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// `zhaul agent`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct AgentArgs {
+    /// Serve nothing outside of this dataset; can be given again [default: no limit]
+    #[arg(long = "root", value_name = "DATASET", value_parser = DatasetName::new)]
+    pub(super) roots: Vec<DatasetName>,
+    /// Destroy nothing and roll nothing back; rename only what an archive renames
+    #[arg(long)]
+    pub(super) append_only: bool,
     /// What to log.
     #[command(flatten)]
     pub(super) log: LogArgs,

@@ -3,6 +3,7 @@
 //! `args` is the command line as typed; each subcommand has its file; `render` and `progress` turn plans, reports and
 //! samples into text; `exit_code` says what everything leads to.
 
+mod agent;
 mod args;
 mod config;
 mod exit_code;
@@ -51,6 +52,7 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::manual(&directory),
         Command::Run(args) => run::run(&args),
+        Command::Agent(args) => agent::agent(&args),
         Command::Status(args) => status::status(&args),
         Command::Config { command } => config::config(&command),
     }

@@ -10,11 +10,13 @@ mod guests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
+use std::time::Duration;
 
 use crate::channel::Ssh;
-use crate::host::{HostError, Local, Machine, Shell, SourceHost, TargetHost};
+use crate::host::agent::Framing;
+use crate::host::{Agent, HostError, Local, Machine, Shell, SourceHost, TargetHost};
 use crate::model::{Answer, DatasetName, Inventory, Listing, TargetName};
-use crate::policy::{Address, Policy};
+use crate::policy::{Address, Policy, Target};
 use crate::stream::Cancel;
 use crate::zfs::LoadError;
 
@@ -26,21 +28,25 @@ pub type Targets = BTreeMap<TargetName, Box<dyn TargetHost>>;
 
 /// The real hosts of `policy`. No connection is made yet; `stop` ends every wait of theirs.
 pub fn hosts(policy: &Policy, stop: &Cancel) -> Result<(Local, Targets), LoadError> {
-    let shell = |name: &TargetName, address: &Address| {
-        let machine = match address {
-            Address::Local => Machine::Local,
-            Address::Ssh { host, user, port, config } => Machine::Ssh(Ssh {
-                host: host.clone(),
-                user: user.clone(),
-                port: *port,
-                config: config.clone(),
-            }),
-        };
-        let shell: Box<dyn TargetHost> = Box::new(Shell::new(&name.0, machine, stop));
-        (name.clone(), shell)
-    };
-    let targets = policy.targets.iter().map(|target| shell(&target.name, &target.address)).collect();
+    let targets = policy.targets.iter().map(|target| (target.name.clone(), host(policy, target, stop)));
+    let targets = targets.collect();
     Ok((Local::new(stop)?, targets))
+}
+
+fn host(policy: &Policy, target: &Target, stop: &Cancel) -> Box<dyn TargetHost> {
+    let name = &target.name.0;
+    let ssh = match &target.address {
+        Address::Local => return Box::new(Shell::new(name, Machine::Local, stop)),
+        Address::Ssh { host, user, port, config } => {
+            Ssh { host: host.clone(), user: user.clone(), port: *port, config: config.clone() }
+        }
+    };
+    let framing = Framing {
+        compression: target.link.compression,
+        buffer: policy.transfer.buffer,
+        stall_limit: Duration::try_from(policy.transfer.stall_limit).ok(),
+    };
+    Box::new(Agent::new(name, Machine::Ssh(ssh), target.link.agent, framing, stop))
 }
 
 /// What exists on the source, on the targets and in Proxmox VE's configuration. The only error is a configuration that is

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::step::{Told, Work};
-use crate::host::{HostError, Incoming, Outgoing, Problem, ReceiveSpec, SendSpec, TargetHost};
+use crate::host::{HostError, Incoming, Inlet, Outgoing, Problem, ReceiveSpec, SendSpec, TargetHost};
 use crate::model::ByteCount;
 use crate::plan::{Step, Transfer};
 use crate::stream::Cancel;
+use crate::stream::framed::Sender;
 use crate::stream::meter::Meters;
 use crate::stream::pump::Pump;
 use crate::stream::sample::{SampleReceiver, samples};
@@ -39,7 +40,7 @@ pub(super) fn run(
         }
     };
     let pumped = pump(work, step, outgoing.as_mut(), incoming.as_mut(), cancel);
-    let report = settle(transfer, pumped, outgoing, incoming)?;
+    let report = settle(work, transfer, pumped, outgoing, incoming)?;
     Ok(Told { moved_bytes: ByteCount(report.input_bytes), remarks: Vec::new() })
 }
 
@@ -72,22 +73,23 @@ fn pump(
     incoming: &mut dyn Incoming,
     cancel: Cancel,
 ) -> Pumped {
-    let meters = Meters::new(incoming.places(), 0);
+    let meters = Meters::new(incoming.places(), incoming.packers());
     let reader = outgoing.stream(&cancel)?;
-    let writer = incoming.stream(&cancel)?;
+    let inlet = incoming.inlet(&cancel, &meters)?;
+    let settings = work.settings.pump.clone();
     let (sender, receiver) = samples();
-    let pump = Pump {
-        settings: work.settings.pump.clone(),
-        meters,
-        stop: cancel,
-        samples: work.settings.expects_sizes.then_some(sender),
-    };
+    let samples = work.settings.expects_sizes.then_some(sender);
     let over = AtomicBool::new(false);
     Ok(std::thread::scope(|scope| {
-        if pump.samples.is_some() {
+        if samples.is_some() {
             scope.spawn(|| show(work, step, &receiver, &over));
         }
-        let pumped = pump.run(reader, writer);
+        let pumped = match inlet {
+            Inlet::Plain(target) => Pump { settings, meters, stop: cancel, samples }.run(reader, target),
+            Inlet::Framed { lanes, stream, compression } => {
+                Sender { settings, compression, stream, meters, stop: cancel, samples }.run(reader, lanes)
+            }
+        };
         over.store(true, Ordering::Relaxed);
         pumped
     }))
@@ -103,6 +105,7 @@ fn show(work: &Work<'_>, step: &Step, receiver: &SampleReceiver, over: &AtomicBo
 }
 
 fn settle(
+    work: &Work<'_>,
     transfer: &Transfer,
     pumped: Pumped,
     outgoing: Box<dyn Outgoing + '_>,
@@ -138,7 +141,13 @@ fn settle(
         }
         PumpError::Frame(damage) => end(transfer, incoming, outgoing, Problem::Protocol(damage.to_string())),
         PumpError::Peer(text) => end(transfer, incoming, outgoing, Problem::Other(text)),
-        PumpError::Cancelled => end(transfer, incoming, outgoing, Problem::Cancelled),
+        PumpError::Cancelled => {
+            let told = incoming.abort();
+            drop(outgoing);
+            // Not the run was stopped but this transfer, by a target that gave up and says why.
+            let told = told.filter(|_| !work.cancel.is_requested());
+            Err(told.unwrap_or_else(|| failed(transfer, Problem::Cancelled)))
+        }
         PumpError::Stalled { limit, .. } => {
             end(transfer, incoming, outgoing, Problem::Stalled(limit.as_secs()))
         }

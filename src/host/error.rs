@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::stream;
 
 /// An operation on a host that failed: what was tried on what and where; the [`Problem`] is the cause.
@@ -37,7 +39,8 @@ impl HostError {
 }
 
 /// Why an operation failed. Callers match on the kind; the text is for people.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Problem {
     /// The host could not be reached, or the login was refused.
     #[error("the host cannot be reached: {0}")]

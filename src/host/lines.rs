@@ -21,6 +21,20 @@ pub(super) enum Line<'a> {
     Late,
 }
 
+/// What is not lines can be read, too.
+impl<S: Source> Source for Lines<S> {
+    fn read_within(&mut self, room: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
+        let rest = self.buffer.get(self.start..).unwrap_or_default();
+        if rest.is_empty() {
+            return self.source.read_within(room, limit);
+        }
+        let bytes = rest.len().min(room.len());
+        room[..bytes].copy_from_slice(&rest[..bytes]);
+        self.start += bytes;
+        Ok(Some(bytes))
+    }
+}
+
 /// Splits a source into lines.
 #[derive(Debug)]
 pub(super) struct Lines<S> {

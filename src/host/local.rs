@@ -4,10 +4,13 @@
 //! stable interface (`libzfs_core` has none for it); one worker shell serves all of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::PipeReader;
+use std::io::{self, PipeReader};
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::session::Limits;
-use super::sessions::Machine;
+use super::sessions::{Machine, Sessions};
 use super::zfs_program::{Identity, NAMES_MAX, ZfsProgram, other_guid};
 use super::{HostError, Outgoing, Problem, Refusal, SendSpec, SourceHost};
 use crate::model::{
@@ -30,7 +33,8 @@ pub struct Local {
 impl Local {
     /// Loads the ZFS libraries; says what is missing where that fails. `stop` ends every wait.
     pub fn new(stop: &Cancel) -> Result<Self, LoadError> {
-        let program = ZfsProgram::new(HOST.to_owned(), Machine::Local, Limits::default(), stop);
+        let sessions = Sessions::new(Machine::Local, Limits::default(), stop);
+        let program = ZfsProgram::new(HOST.to_owned(), Arc::new(sessions));
         Ok(Self { library: Library::load()?, program })
     }
 
@@ -196,13 +200,32 @@ struct LocalOutgoing {
     snapshot: SnapshotName,
 }
 
+/// The pipe out of the kernel. Its end alone tells nothing, so what the call returned is asked for.
+struct LocalSource<'a> {
+    pipe: FdSource<&'a PipeReader>,
+    task: &'a mut SendTask,
+}
+
+impl stream::Source for LocalSource<'_> {
+    fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
+        self.pipe.read_within(buffer, limit)
+    }
+
+    fn confirm_end(&mut self) -> io::Result<()> {
+        self.task.join().map_err(|error| io::Error::other(of_cause(error.cause())))
+    }
+
+    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.bare_fd()
+    }
+}
+
 impl Outgoing for LocalOutgoing {
     fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
-        match FdSource::new(&self.reader, cancel) {
-            Ok(source) => Ok(Box::new(source)),
-            Err(error) => {
-                Err(HostError::new(HOST, "send", &self.snapshot, Problem::Other(error.to_string())))
-            }
+        let Self { reader, task, snapshot } = self;
+        match FdSource::new(&*reader, cancel) {
+            Ok(pipe) => Ok(Box::new(LocalSource { pipe, task })),
+            Err(error) => Err(HostError::new(HOST, "send", snapshot, Problem::Other(error.to_string()))),
         }
     }
 

@@ -1,13 +1,14 @@
 //! One machine that has ZFS, as discover and execute see it.
 //!
 //! Two traits, since the two ends do different things: a [`SourceHost`] snapshots and sends, a [`TargetHost`] receives
-//! and keeps. Real kinds: `local` (`libzfs_core` in process) is a source; `shell` (only `zfs` and sshd at the other
-//! end, or on this machine) is a target. `fake` is both, in memory, for tests; it enforces ZFS's rules, as far
+//! and keeps. Real kinds: `local` (`libzfs_core` in process) is a source; `agent` (zhaul at the other end) and `shell`
+//! (only `zfs` and sshd at the other end, or on this machine) are targets. `fake` is both, in memory, for tests; it enforces ZFS's rules, as far
 //! as they are written down there: it is not yet checked against real pools.
 //!
 //! Whoever destroys or renames says with its GUID what is meant; the host looks again just before it acts and refuses
 //! with [`Problem::Changed`] where name and GUID no longer belong together.
 
+pub mod agent;
 mod details;
 mod error;
 pub mod fake;
@@ -25,13 +26,18 @@ mod worker;
 mod zfs_program;
 mod zfs_words;
 
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
-    BookmarkName, ByteCount, DatasetKind, DatasetName, Details, Encryption, Guid, Listing, PointKind,
-    PointName, ResumePoint, SnapshotName,
+    BookmarkName, ByteCount, Compression, DatasetKind, DatasetName, Details, Encryption, Guid, Listing,
+    PointKind, PointName, ResumePoint, SnapshotName,
 };
 use crate::stream;
-use crate::stream::meter::Places;
+use crate::stream::meter::{Meters, Places};
 
+pub use agent::Agent;
 pub use error::{HostError, Problem};
 pub use local::Local;
 pub use sessions::Machine;
@@ -53,7 +59,7 @@ pub struct SendSpec {
 }
 
 /// A stream to receive, always resumably and never with force.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiveSpec {
     /// The snapshot that the stream makes here.
     pub snapshot: SnapshotName,
@@ -67,7 +73,7 @@ pub struct ReceiveSpec {
 }
 
 /// A point that could not be destroyed while the others were.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Refusal {
     /// Its name.
     pub name: PointName,
@@ -84,14 +90,46 @@ pub trait Outgoing: Send {
     fn finish(self: Box<Self>) -> Result<(), HostError>;
 }
 
+/// Where the stream of a transfer goes in.
+pub enum Inlet<'a> {
+    /// As it is: what is written here is what `zfs receive` reads.
+    Plain(Box<dyn stream::Target + 'a>),
+    /// Packed and in frames, which an agent unpacks.
+    Framed {
+        /// The connections that the frames are spread over.
+        lanes: Vec<Box<dyn stream::Target + 'a>>,
+        /// The number of the transfer in its session.
+        stream: u32,
+        /// How the frames are to be packed.
+        compression: Compression,
+    },
+}
+
+impl std::fmt::Debug for Inlet<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain(_) => f.write_str("Plain"),
+            Self::Framed { lanes, stream, compression } => {
+                write!(f, "Framed({} lanes, stream {stream}, {compression})", lanes.len())
+            }
+        }
+    }
+}
+
 /// The receiving half of a transfer under way.
 pub trait Incoming: Send {
-    /// Where the stream goes in. Asked for once.
-    fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::Target + '_>, HostError>;
+    /// Where the stream goes in. Asked for once. An agent tells `meters` from then on that it lives and what it waits
+    /// for, and requests `cancel` when it gives up: [`abort`](Self::abort) then says why.
+    fn inlet(&mut self, cancel: &stream::Cancel, meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError>;
 
     /// What lies before and behind the pump that writes into it; so waiting for it is given the right name.
     fn places(&self) -> Places {
         Places::LOCAL
+    }
+
+    /// How many threads of this machine pack what goes in.
+    fn packers(&self) -> usize {
+        0
     }
 
     /// To be called when the last byte is in: waits until the snapshot is complete.

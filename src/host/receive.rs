@@ -1,11 +1,13 @@
 //! The receiving half of a transfer, through a worker session.
 
+use std::sync::Arc;
+
 use super::session::Session;
 use super::zfs_program::ZfsProgram;
-use super::{HostError, Incoming, Problem, ReceiveSpec, zfs_words};
+use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
 use crate::model::{DatasetKind, SnapshotName};
-use crate::stream::meter::Places;
-use crate::stream::{self, Cancel};
+use crate::stream::Cancel;
+use crate::stream::meter::{Meters, Places};
 
 const OPERATION: &str = "receive into";
 
@@ -34,9 +36,9 @@ impl<'a> ShellIncoming<'a> {
 }
 
 impl Incoming for ShellIncoming<'_> {
-    fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Target + '_>, HostError> {
+    fn inlet(&mut self, cancel: &Cancel, _meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
         match self.session.stream(cancel) {
-            Ok(target) => Ok(Box::new(target)),
+            Ok(target) => Ok(Inlet::Plain(Box::new(target))),
             Err(error) => {
                 let problem = Problem::Other(error.to_string());
                 Err(self.program.error(OPERATION, &self.snapshot, problem))

@@ -13,9 +13,10 @@ use std::{fs, io, thread};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::Problem;
+use super::agent::wire::PROTOCOL;
 use super::lines::{Line, Lines};
 use super::session_errors::{Record, read_errors};
-use super::worker::HELLO;
+use super::worker::{AGENT_HELLO, HELLO};
 use crate::stream::endpoint::widen;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
 use crate::zfs::PIPE_BYTES;
@@ -50,17 +51,31 @@ pub(super) struct Answer {
     pub(super) errors: String,
 }
 
-/// A live worker.
+/// What is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// A shell that runs `zfs`.
+    Worker,
+    /// zhaul's agent.
+    Agent,
+}
+
+/// What comes from the other end.
+pub(super) type Output = Lines<FdSource<ChildStdout>>;
+
+/// A live worker or agent.
 #[derive(Debug)]
 pub(super) struct Session {
     child: Child,
-    input: Option<ChildStdin>,
-    output: Lines<FdSource<ChildStdout>>,
+    pub(super) input: Option<ChildStdin>,
+    /// `None` while an agent's replies are read elsewhere.
+    pub(super) output: Option<Output>,
     errors: Receiver<Record>,
     key: String,
+    speaks: Speaks,
     is_remote: bool,
-    limits: Limits,
-    stop: Cancel,
+    pub(super) limits: Limits,
+    pub(super) stop: Cancel,
 }
 
 impl Session {
@@ -87,9 +102,10 @@ impl Session {
         let mut session = Self {
             child,
             input: Some(input),
-            output: Lines::new(output),
+            output: Some(Lines::new(output)),
             errors: spawn_errors_reader(errors, key.clone())?,
             key,
+            speaks: Speaks::Worker,
             is_remote,
             limits,
             stop: stop.clone(),
@@ -100,24 +116,39 @@ impl Session {
 
     fn greet(&mut self) -> Result<(), Problem> {
         self.write(&format!("{}\n", self.key))?;
-        match self.output.next(self.limits.hello) {
-            Ok(Line::Text(line)) if line == format!("{HELLO} {}", self.key).as_bytes() => {}
-            Ok(Line::Text(line)) => {
-                let text = printable(line);
-                return Err(Problem::Protocol(format!(
-                    "unexpected output from remote: {text:?}; the login shell's start files must print nothing"
-                )));
-            }
-            Ok(Line::End) => return Err(self.lost()),
-            Ok(Line::Late) => {
-                let seconds = self.limits.hello.as_secs();
-                let text = format!("no answer within {seconds} seconds after the login began");
-                return Err(Problem::Unreachable(text));
-            }
-            Err(error) => return Err(self.broken(&error)),
-        }
+        let limit = self.limits.hello;
+        let line = self.line(limit)?;
+        let line = line.ok_or_else(|| {
+            let text = format!("no answer within {} seconds after the login began", limit.as_secs());
+            Problem::Unreachable(text)
+        })?;
+        self.speaks = speaks(&line, &self.key)?;
         // What came before, a banner or ssh's own warnings, is no part of any answer.
-        self.next_record(self.limits.hello).map(drop)
+        self.next_record(limit)?;
+        if self.speaks == Speaks::Agent { self.introduce() } else { Ok(()) }
+    }
+
+    /// What is at the other end.
+    pub(super) fn speaks(&self) -> Speaks {
+        self.speaks
+    }
+
+    /// Says that nothing more will be written.
+    pub(super) fn close_input(&mut self) {
+        self.input = None;
+    }
+
+    /// The next line, `None` if there is none in time.
+    fn line(&mut self, limit: Duration) -> Result<Option<Vec<u8>>, Problem> {
+        let Some(output) = &mut self.output else {
+            return Err(self.lost());
+        };
+        match output.next(limit) {
+            Ok(Line::Text(line)) => Ok(Some(line.to_vec())),
+            Ok(Line::End) => Err(self.lost()),
+            Ok(Line::Late) => Ok(None),
+            Err(error) => Err(self.broken(&error)),
+        }
     }
 
     /// The key, to forge requests with.
@@ -128,7 +159,8 @@ impl Session {
 
     /// Whether it is idle and still there.
     pub(super) fn is_usable(&mut self) -> bool {
-        self.input.is_some() && self.output.is_silent() && self.errors.is_empty()
+        let is_silent = self.output.as_mut().is_some_and(Lines::is_silent);
+        self.input.is_some() && is_silent && self.errors.is_empty()
     }
 
     /// Runs `zfs` with `arguments` and hands each line of its output to `take`.
@@ -189,7 +221,10 @@ impl Session {
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<Answer, Problem> {
         let status = loop {
-            match self.output.next(limit) {
+            let Some(output) = &mut self.output else {
+                return Err(self.lost());
+            };
+            match output.next(limit) {
                 Ok(Line::Text([])) => {}
                 Ok(Line::Text(line)) => match trailer(line, &self.key) {
                     Some(status) => break status,
@@ -214,7 +249,7 @@ impl Session {
     }
 
     /// The child's end of a pipe has gone, or somebody cancelled.
-    fn broken(&mut self, error: &io::Error) -> Problem {
+    pub(super) fn broken(&mut self, error: &io::Error) -> Problem {
         if Cancelled::is_in(error) {
             Problem::Cancelled
         } else if error.kind() == io::ErrorKind::InvalidData {
@@ -225,7 +260,7 @@ impl Session {
     }
 
     /// Why the child ended, in its own words if it had any.
-    fn lost(&mut self) -> Problem {
+    pub(super) fn lost(&mut self) -> Problem {
         let until = Instant::now() + self.limits.farewell;
         let mut text = String::new();
         while let Ok(record) = self.errors.recv_deadline(until) {
@@ -269,6 +304,27 @@ impl Drop for Session {
             }
         }
         tracing::warn!("process {} does not end; it is left behind", self.child.id());
+    }
+}
+
+/// Who greets.
+fn speaks(line: &[u8], key: &str) -> Result<Speaks, Problem> {
+    if line == format!("{HELLO} {key}").as_bytes() {
+        return Ok(Speaks::Worker);
+    }
+    let words = str::from_utf8(line).ok().and_then(|line| line.strip_prefix(AGENT_HELLO));
+    match words.and_then(|words| words.trim().strip_suffix(key)).map(str::trim) {
+        Some(protocol) if protocol == PROTOCOL.to_string() => Ok(Speaks::Agent),
+        Some(protocol) => Err(Problem::Protocol(format!(
+            "the zhaul there speaks version {protocol} of the agent's protocol, this one version {PROTOCOL}: \
+             install the same zhaul on both"
+        ))),
+        None => {
+            let text = printable(line);
+            Err(Problem::Protocol(format!(
+                "unexpected output from remote: {text:?}; the login shell's start files must print nothing"
+            )))
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! The worker sessions to one machine: opened when needed, kept for the next use.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Problem;
-use super::session::{Answer, Limits, Session};
+use super::session::{Answer, Limits, Session, Speaks};
 use super::worker;
 use crate::channel::Ssh;
+use crate::model::AgentUse;
 use crate::stream::Cancel;
 
 /// Where a worker runs.
@@ -26,6 +28,9 @@ const RETRIES: [Duration; 2] = [Duration::from_millis(300), Duration::from_milli
 #[derive(Debug)]
 pub(super) struct Sessions {
     machine: Machine,
+    agent: AgentUse,
+    /// An agent there could not be used: it is not tried again.
+    is_agent_broken: AtomicBool,
     idle: Mutex<Vec<Session>>,
     limits: Limits,
     stop: Cancel,
@@ -33,7 +38,21 @@ pub(super) struct Sessions {
 
 impl Sessions {
     pub(super) fn new(machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        Self { machine, idle: Mutex::new(Vec::new()), limits, stop: stop.clone() }
+        let (is_agent_broken, idle) = Default::default();
+        Self { machine, agent: AgentUse::Off, is_agent_broken, idle, limits, stop: stop.clone() }
+    }
+
+    /// With an agent at the other end, where there is one and it is wanted.
+    pub(super) fn with_agent(self, agent: AgentUse) -> Self {
+        Self { agent, ..self }
+    }
+
+    /// What the sessions of this machine speak. Opens one, if there is none.
+    pub(super) fn speaks(&self) -> Result<Speaks, Problem> {
+        let session = self.take()?;
+        let speaks = session.speaks();
+        self.give_back(session);
+        Ok(speaks)
     }
 
     /// An idle session, or a new one. One that died while it was idle is replaced.
@@ -67,9 +86,27 @@ impl Sessions {
     }
 
     fn open(&self) -> Result<Session, Problem> {
+        if self.agent == AgentUse::Off || self.is_agent_broken.load(Ordering::Relaxed) {
+            return self.log_in(false);
+        }
+        match (self.log_in(true), self.agent) {
+            (Ok(session), AgentUse::Require) if session.speaks() == Speaks::Worker => {
+                Err(Problem::Other("zhaul is not installed there, and the policy wants its agent".to_owned()))
+            }
+            (Err(Problem::Protocol(why)), AgentUse::Auto) => {
+                tracing::warn!("the agent there cannot be used: {why}; going on with zfs alone");
+                self.is_agent_broken.store(true, Ordering::Relaxed);
+                self.log_in(false)
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    fn log_in(&self, wants_agent: bool) -> Result<Session, Problem> {
         let mut retries = RETRIES.iter();
         loop {
-            let opened = Session::open(self.command(), self.is_remote(), self.limits, &self.stop);
+            let command = self.command(wants_agent);
+            let opened = Session::open(command, self.is_remote(), self.limits, &self.stop);
             match (opened, retries.next()) {
                 (Err(Problem::Unreachable(text)), Some(pause)) if is_dropped(&text) => {
                     self.stop.sleep(*pause).map_err(|_| Problem::Cancelled)?;
@@ -84,10 +121,10 @@ impl Sessions {
         matches!(self.machine, Machine::Ssh(_))
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, wants_agent: bool) -> Command {
         match &self.machine {
             Machine::Local => worker::local_command(),
-            Machine::Ssh(ssh) => ssh.command(worker::remote_command()),
+            Machine::Ssh(ssh) => ssh.command(worker::remote_command(wants_agent)),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! A target that needs nothing but `zfs` and sshd (or, on this machine, nothing but `zfs`).
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use super::receive::ShellIncoming;
 use super::session::Limits;
-use super::sessions::Machine;
+use super::sessions::{Machine, Sessions};
 use super::zfs_program::{NAMES_MAX, ZfsProgram, other_guid};
 use super::{HostError, Incoming, Problem, ReceiveSpec, Refusal, TargetHost};
 use crate::model::{DatasetName, Details, Guid, Listing, PointKind, PointName, SnapshotName};
@@ -23,7 +24,12 @@ impl Shell {
     }
 
     pub(super) fn with_limits(host: String, machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        Self { program: ZfsProgram::new(host, machine, limits, stop) }
+        Self::over(host, Arc::new(Sessions::new(machine, limits, stop)))
+    }
+
+    /// The same through sessions that an agent shares.
+    pub(super) fn over(host: String, sessions: Arc<Sessions>) -> Self {
+        Self { program: ZfsProgram::new(host, sessions) }
     }
 
     fn try_create(&self, dataset: &DatasetName) -> Result<(), Problem> {

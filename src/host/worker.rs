@@ -9,16 +9,21 @@ const SCRIPT: &str = include_str!("worker.sh");
 /// What the worker says first, before the key; the number grows when the protocol changes.
 pub(super) const HELLO: &str = "zhaul-worker 1";
 
+/// What an agent says in its place, before the number of its protocol and the key.
+pub(super) const AGENT_HELLO: &str = "zhaul-agent";
+
 /// The script on one line, without comments.
 static LINE: LazyLock<String> = LazyLock::new(|| {
     let lines = SCRIPT.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.collect::<Vec<_>>().join(" ")
 });
 
-/// What ssh hands to the login shell of the other machine. Any of them (also csh and fish) reads it alike.
-pub(super) fn remote_command() -> &'static str {
-    static REMOTE: LazyLock<String> = LazyLock::new(|| format!("exec sh -c '{}'", *LINE));
-    &REMOTE
+/// What ssh hands to the login shell of the other machine. Any of them (also csh and fish) reads it alike. An agent is
+/// started instead where one is wanted and zhaul is installed.
+pub(super) fn remote_command(wants_agent: bool) -> &'static str {
+    static WORKER: LazyLock<String> = LazyLock::new(|| format!("exec sh -c '{}' zhaul worker", *LINE));
+    static AGENT: LazyLock<String> = LazyLock::new(|| format!("exec sh -c '{}' zhaul agent", *LINE));
+    if wants_agent { &AGENT } else { &WORKER }
 }
 
 /// The same worker on this machine.

@@ -5,10 +5,13 @@
 # In mode "receive" zfs itself reads the stream that follows on the same input; a receive that failed leaves the rest
 # of its stream unread, so the worker ends there and then, lest a stream be taken for requests.
 #
+# Called with the word "agent", it leaves the session to zhaul's agent where zhaul is installed.
+#
 # This file becomes one line of one quoted word (worker.rs): every line must end where a space may follow, and the
 # characters that some login shell would change (quote, backslash, exclamation mark) must not occur.
 LC_ALL=C; export LC_ALL;
-PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH;
+PATH=$PATH:/usr/local/bin:/usr/local/sbin:/usr/sbin:/sbin; export PATH;
+if [ "$1" = agent ] && command -v zhaul >/dev/null; then exec zhaul agent; fi;
 IFS= read -r key || exit 9;
 echo "zhaul-worker 1 $key"; echo "zhaul-worker 1 $key" >&2;
 while read -r given count mode && [ "$given" = "$key" ]; do

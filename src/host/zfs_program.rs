@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use super::details::{self, DetailsReader};
 use super::listing::{COLUMNS, DatasetsReader, PROPERTIES, PointsReader};
-use super::session::{Answer, Limits, Session};
-use super::sessions::{Machine, Sessions};
+use super::session::{Answer, Session};
+use super::sessions::Sessions;
 use super::zfs_words;
 use super::{HostError, Problem};
 use crate::model::{DatasetName, Details, Guid, Listing, PointKind, PointName, SnapshotName};
-use crate::stream::Cancel;
 
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
 pub(super) const NAMES_MAX: usize = 200;
@@ -37,12 +37,12 @@ pub(super) struct Listed {
 #[derive(Debug)]
 pub(super) struct ZfsProgram {
     host: String,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
 }
 
 impl ZfsProgram {
-    pub(super) fn new(host: String, machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        Self { host, sessions: Sessions::new(machine, limits, stop) }
+    pub(super) fn new(host: String, sessions: Arc<Sessions>) -> Self {
+        Self { host, sessions }
     }
 
     /// Whether a network lies between.

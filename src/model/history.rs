@@ -1,6 +1,6 @@
 //! The points of one dataset in the order in which they came to be.
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Details, Guid, Point, PointKind, PointName};
 
@@ -9,6 +9,13 @@ use super::{Details, Guid, Point, PointKind, PointName};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct History(Vec<Point>);
+
+/// Sorted anew: the order is ours, whatever the other machine says.
+impl<'de> Deserialize<'de> for History {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Vec::deserialize(deserializer).map(Self::new)
+    }
+}
 
 impl History {
     /// Sorts `points` into a history. The kernel lists in hash order, so this is never redundant.

@@ -10,9 +10,12 @@
 //! * **guest**: one virtual machine or container, that is all its volumes;
 //! * **inventory**: what exists on all hosts at one moment.
 
+mod aside;
+mod compression;
 mod guest;
 mod history;
 mod inventory;
+mod link;
 mod month;
 mod name;
 mod name_format;
@@ -21,9 +24,12 @@ mod resume;
 mod send;
 mod size;
 
+pub use aside::{ARCHIVE_ASIDE, BACKUP_ASIDE};
+pub use compression::{Compression, CompressionError};
 pub use guest::{Guest, GuestId};
 pub use history::History;
 pub use inventory::{Answer, Dataset, DatasetKind, Encryption, Inventory, Listing, TargetName};
+pub use link::{AgentUse, Channel, Link};
 pub use month::Month;
 pub use name::{BookmarkName, DatasetName, NameError, PointName, SnapshotName};
 pub use name_format::{FormatError, NameFormat};

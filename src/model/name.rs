@@ -8,6 +8,7 @@ use std::borrow::Borrow;
 use std::fmt;
 
 use serde::Serialize;
+use serde::de::{Deserialize, Deserializer, Error as _};
 
 /// `ZFS_MAX_DATASET_NAME_LEN` less the terminating NUL: what a dataset, snapshot or bookmark name may take, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -110,6 +111,13 @@ impl DatasetName {
     }
 }
 
+/// Checked as [`DatasetName::new`] does: what comes from another machine is no more trusted than what a person types.
+impl<'de> Deserialize<'de> for DatasetName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 /// Orders and compares as its text does, so that collections can be searched by text.
 impl Borrow<str> for DatasetName {
     fn borrow(&self) -> &str {
@@ -148,6 +156,12 @@ impl PointName {
     /// The name as ZFS writes it, without `@` or `#`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for PointName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 
@@ -218,6 +232,12 @@ macro_rules! full_point_name {
         impl Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
             }
         }
     };

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::PointName;
 
@@ -24,6 +25,12 @@ impl Serialize for Guid {
     }
 }
 
+impl<'de> Deserialize<'de> for Guid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(D::Error::custom)
+    }
+}
+
 impl Guid {
     /// Six hexadecimal digits that tell two points of one name apart.
     pub fn short(self) -> String {
@@ -33,12 +40,12 @@ impl Guid {
 
 /// The `createtxg` property: the transaction group in which a point was made. Orders the points of one pool, and means
 /// nothing across pools. A bookmark has its snapshot's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Txg(pub u64);
 
 /// Which of the two a point is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PointKind {
     /// Holds data; can be sent, and can be a base.
@@ -58,7 +65,7 @@ impl PointKind {
 }
 
 /// One snapshot or bookmark as a host listed it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Point {
     /// Snapshot or bookmark.
     pub kind: PointKind,
@@ -76,7 +83,7 @@ pub struct Point {
 }
 
 /// What is only asked of the snapshots that it matters for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// The `used` property: bytes that only this snapshot keeps, so what destroying it alone frees.
     pub used_bytes: u64,

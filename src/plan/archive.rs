@@ -15,7 +15,9 @@ use super::builder::Builder;
 use super::lane::{Containers, How, Lane, Outbound};
 use super::superseded;
 use super::{Action, Request, Severity};
-use crate::model::{Dataset, Encryption, Month, NameError, NameFormat, Point, PointName, SnapshotName};
+use crate::model::{
+    ARCHIVE_ASIDE, Dataset, Encryption, Month, NameError, NameFormat, Point, PointName, SnapshotName,
+};
 use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
 
 /// A snapshot that the archive is to get, with the name that it will have there.
@@ -274,7 +276,7 @@ fn settle_line(
         return None;
     }
     let (source_head, base) = (lane.head_point(), base.cloned());
-    let aside = superseded::plan_aside(builder, lane, there, superseded::ARCHIVE, &why)?;
+    let aside = superseded::plan_aside(builder, lane, there, ARCHIVE_ASIDE, &why)?;
     let base = base?;
     lane.continue_from(source_head);
     aside.snapshot(&base.name).ok()

@@ -5,7 +5,7 @@ use super::builder::Builder;
 use super::lane::{Containers, How, Lane, Outbound};
 use super::superseded;
 use super::{Action, Doomed};
-use crate::model::{ByteCount, Dataset, Encryption, Point};
+use crate::model::{BACKUP_ASIDE, ByteCount, Dataset, Encryption, Point};
 use crate::policy::{BackupDivergence, BackupRules, OnNoBase, Policy};
 
 /// Plans what one dataset's backup needs to catch up.
@@ -81,7 +81,7 @@ fn settle_line(
         return match rules.on_no_base {
             OnNoBase::Supersede => {
                 let why = "the source knows none of its snapshots: it was recreated under the same name";
-                superseded::plan_aside(builder, lane, there, superseded::BACKUP, why);
+                superseded::plan_aside(builder, lane, there, BACKUP_ASIDE, why);
             }
             OnNoBase::Stop => {
                 let what = format!("{} has snapshots, but the source knows none of them", lane.name);

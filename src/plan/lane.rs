@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::builder::{Builder, Order};
 use super::line::{GuidIndex, Line};
 use super::partial::{self, Partial};
-use super::{Action, Base, Place, Severity, Source, StepId, Transfer, superseded};
+use super::{Action, Base, Place, Severity, Source, StepId, Transfer};
 use crate::model::{
-    Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point, PointKind, PointName,
-    ResumePoint, SnapshotName,
+    ARCHIVE_ASIDE, Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point, PointKind,
+    PointName, ResumePoint, SnapshotName,
 };
 use crate::policy::Target;
 
@@ -101,7 +101,7 @@ impl<'a> Lane<'a> {
             source,
             there,
             has_children: listing.has_children(name),
-            asides: listing.starting_with(format!("{name}{}", superseded::ARCHIVE)).collect(),
+            asides: listing.starting_with(format!("{name}{ARCHIVE_ASIDE}")).collect(),
             intermediates: target.intermediates,
             line,
             received: Vec::new(),

@@ -5,14 +5,8 @@ use jiff::Timestamp;
 use super::builder::{Builder, Order};
 use super::lane::Lane;
 use super::{Action, Doomed, Place, Severity};
-use crate::model::{Dataset, DatasetName, Listing, NameFormat, Point, PointName};
+use crate::model::{BACKUP_ASIDE, Dataset, DatasetName, Listing, NameFormat, Point, PointName};
 use crate::policy::{BackupRules, Policy, Target};
-
-/// What stands between a dataset's name and the date in the name of an old backup line.
-pub(super) const BACKUP: &str = ".superseded-";
-
-/// The same for an archive's.
-pub(super) const ARCHIVE: &str = ".branch-";
 
 /// The date in such a name is always written like this, whatever the policy's snapshots are called.
 fn date_format() -> Option<NameFormat> {
@@ -52,7 +46,7 @@ pub(super) fn plan_aside(
 
 /// The date at which a dataset of this name was superseded, and what its line was called.
 fn superseded_at(name: &DatasetName) -> Option<(DatasetName, Timestamp)> {
-    let (line, date) = name.as_str().rsplit_once(BACKUP)?;
+    let (line, date) = name.as_str().rsplit_once(BACKUP_ASIDE)?;
     let time = date_format()?.time(&PointName::new(date).ok()?)?;
     Some((DatasetName::new(line).ok()?, time))
 }

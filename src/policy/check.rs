@@ -1,5 +1,6 @@
 //! From the file as written to the policy as checked: every value, in the order of the file.
 
+mod link;
 mod value;
 
 use std::ops::Range;
@@ -13,7 +14,7 @@ use super::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Pattern,
     Policy, PolicyError, SourceRoot, Target, TargetKind, TransferSettings,
 };
-use crate::model::{ByteCount, NameFormat, TargetName};
+use crate::model::{ByteCount, Link, NameFormat, TargetName};
 
 /// The least the ring buffer of a stream can do with: a few of its recycled blocks.
 const BUFFER_MIN: ByteCount = ByteCount(4 << 20);
@@ -71,10 +72,10 @@ impl Checker<'_> {
             .map(|n| usize::try_from(n).unwrap_or(usize::MAX));
         policy.transfer = self.transfer(file)?;
         for backup in &file.backup {
-            policy.targets.push(self.backup(backup)?);
+            policy.targets.push(self.backup(backup, &policy.transfer.link)?);
         }
         for archive in &file.archive {
-            policy.targets.push(self.archive(archive)?);
+            policy.targets.push(self.archive(archive, &policy.transfer.link)?);
         }
         self.structure(file, &policy)?;
         Ok(policy)
@@ -142,10 +143,11 @@ impl Checker<'_> {
         if let Some(limit) = &written.stall_limit {
             settings.stall_limit = self.duration("stall-limit", limit, "10min")?;
         }
+        settings.link = self.default_link(written)?;
         Ok(settings)
     }
 
-    fn backup(&self, section: &Spanned<BackupSection>) -> Checked<Target> {
+    fn backup(&self, section: &Spanned<BackupSection>, link: &Link) -> Checked<Target> {
         let written = section.get_ref();
         let default = BackupRules::default();
         let on_divergence = [("remove", BackupDivergence::Remove), ("stop", BackupDivergence::Stop)];
@@ -171,11 +173,11 @@ impl Checker<'_> {
             },
         };
         let target =
-            self.target("[[backup]]", &section.span(), &written.place(), TargetKind::Backup(rules))?;
+            self.target("[[backup]]", &section.span(), &written.place(), link, TargetKind::Backup(rules))?;
         Ok(Target { intermediates: written.intermediates, ..target })
     }
 
-    fn archive(&self, section: &Spanned<ArchiveSection>) -> Checked<Target> {
+    fn archive(&self, section: &Spanned<ArchiveSection>, link: &Link) -> Checked<Target> {
         let written = section.get_ref();
         let default = ArchiveRules::default();
         let on_divergence = [("branch", ArchiveDivergence::Branch), ("stop", ArchiveDivergence::Stop)];
@@ -188,7 +190,7 @@ impl Checker<'_> {
                 default.on_divergence,
             )?,
         };
-        self.target("[[archive]]", &section.span(), &written.place(), TargetKind::Archive(rules))
+        self.target("[[archive]]", &section.span(), &written.place(), link, TargetKind::Archive(rules))
     }
 
     fn target(
@@ -196,6 +198,7 @@ impl Checker<'_> {
         section: &str,
         at: &Range<usize>,
         written: &PlaceSection<'_>,
+        link: &Link,
         kind: TargetKind,
     ) -> Checked<Target> {
         let Some(host) = written.host else {
@@ -221,7 +224,9 @@ impl Checker<'_> {
             Some(name) => self.target_name(name)?,
             None => TargetName(address.host().to_owned()),
         };
-        Ok(Target { name, address, root: self.dataset("dataset", dataset)?, intermediates: false, kind })
+        let link = self.link(&written.link, link)?;
+        let root = self.dataset("dataset", dataset)?;
+        Ok(Target { name, address, link, root, intermediates: false, kind })
     }
 
     fn ssh_settings(&self, address: Address, written: &PlaceSection<'_>) -> Checked<Address> {

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::{KeepRules, Pattern, Target};
-use crate::model::{ByteCount, DatasetName, NameFormat};
+use crate::model::{ByteCount, DatasetName, Link, NameFormat};
 
 /// The whole policy of one host.
 #[derive(Debug, Clone)]
@@ -56,11 +56,19 @@ pub struct TransferSettings {
     pub rate: Option<ByteCount>,
     /// A stream in which no byte moves for so long has stalled.
     pub stall_limit: SignedDuration,
+    /// How targets on other machines are talked to, unless they say otherwise.
+    pub link: Link,
 }
 
 impl Default for TransferSettings {
     fn default() -> Self {
-        Self { jobs: 2, buffer: ByteCount(256 << 20), rate: None, stall_limit: SignedDuration::from_mins(10) }
+        Self {
+            jobs: 2,
+            buffer: ByteCount(256 << 20),
+            rate: None,
+            stall_limit: SignedDuration::from_mins(10),
+            link: Link::default(),
+        }
     }
 }
 

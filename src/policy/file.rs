@@ -54,6 +54,10 @@ pub(super) struct TransferSection {
     pub(super) buffer: Value<String>,
     pub(super) rate: Value<String>,
     pub(super) stall_limit: Value<String>,
+    pub(super) agent: Value<String>,
+    pub(super) channel: Value<String>,
+    pub(super) compression: Value<String>,
+    pub(super) connections: Value<i64>,
 }
 
 /// One `[[backup]]`.
@@ -64,6 +68,9 @@ pub(super) struct BackupSection {
     pub(super) host: Value<String>,
     pub(super) port: Value<i64>,
     pub(super) ssh_config: Value<String>,
+    pub(super) agent: Value<String>,
+    pub(super) channel: Value<String>,
+    pub(super) compression: Value<String>,
     pub(super) dataset: Value<String>,
     pub(super) intermediates: bool,
     pub(super) keep_last: Value<i64>,
@@ -88,6 +95,9 @@ pub(super) struct ArchiveSection {
     pub(super) host: Value<String>,
     pub(super) port: Value<i64>,
     pub(super) ssh_config: Value<String>,
+    pub(super) agent: Value<String>,
+    pub(super) channel: Value<String>,
+    pub(super) compression: Value<String>,
     pub(super) dataset: Value<String>,
     #[serde(alias = "catch_up")]
     pub(super) catch_up: Option<bool>,
@@ -105,12 +115,20 @@ pub(super) struct KeepSection<'a> {
     pub(super) yearly: &'a Value<i64>,
 }
 
+/// How targets are talked to, as written for all of them or for one.
+pub(super) struct LinkSection<'a> {
+    pub(super) agent: &'a Value<String>,
+    pub(super) channel: &'a Value<String>,
+    pub(super) compression: &'a Value<String>,
+}
+
 /// How one target is reached, as written.
 pub(super) struct PlaceSection<'a> {
     pub(super) name: &'a Value<String>,
     pub(super) host: &'a Value<String>,
     pub(super) port: &'a Value<i64>,
     pub(super) ssh_config: &'a Value<String>,
+    pub(super) link: LinkSection<'a>,
     pub(super) dataset: &'a Value<String>,
 }
 
@@ -141,8 +159,19 @@ macro_rules! place_section {
                     host: &self.host,
                     port: &self.port,
                     ssh_config: &self.ssh_config,
+                    link: self.link(),
                     dataset: &self.dataset,
                 }
+            }
+        }
+    };
+}
+
+macro_rules! link_section {
+    ($type:ident) => {
+        impl $type {
+            pub(super) fn link(&self) -> LinkSection<'_> {
+                LinkSection { agent: &self.agent, channel: &self.channel, compression: &self.compression }
             }
         }
     };
@@ -152,3 +181,6 @@ keep_section!(SourceSection);
 keep_section!(BackupSection);
 place_section!(BackupSection);
 place_section!(ArchiveSection);
+link_section!(TransferSection);
+link_section!(BackupSection);
+link_section!(ArchiveSection);

@@ -2,7 +2,7 @@
 
 use super::structure::{self, Part};
 use super::{Address, ArchiveRules, BackupRules, Policy, PolicyError, SourceRoot, Target, TargetKind};
-use crate::model::{DatasetName, NameFormat, TargetName};
+use crate::model::{DatasetName, Link, NameFormat, TargetName};
 
 /// What the command line says of the policy; each `None` or empty list says nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,6 +66,7 @@ impl Role {
         Ok(Target {
             name: TargetName(address.host().to_owned()),
             address,
+            link: Link::default(),
             root,
             intermediates: false,
             kind: (self.kind)(),

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 
 use super::{Address, KeepRules};
-use crate::model::{DatasetName, TargetName};
+use crate::model::{DatasetName, Link, TargetName};
 
 /// A place where copies go.
 #[derive(Debug, Clone)]
@@ -12,6 +12,8 @@ pub struct Target {
     pub name: TargetName,
     /// How to reach it.
     pub address: Address,
+    /// How it is talked to, if it is another machine.
+    pub link: Link,
     /// The dataset below which the copies lie.
     pub root: DatasetName,
     /// Send every own snapshot between base and newest, not only the newest.

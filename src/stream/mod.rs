@@ -40,8 +40,8 @@ pub mod sample;
 mod store;
 pub mod supervise;
 
+pub use crate::model::Compression;
 pub use cancel::{Cancel, Cancelled};
-pub use codec::Compression;
 pub use endpoint::{FdSource, FdTarget, Plain, Source, Target};
 pub use meter::Bottleneck;
 pub use sample::Sample;

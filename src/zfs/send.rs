@@ -137,7 +137,7 @@ impl Library {
                 drop(report);
             })
             .map_err(refused)?;
-        let task = SendTask { snapshot: request.snapshot.clone(), result, is_joined: false };
+        let task = SendTask { snapshot: request.snapshot.clone(), result, outcome: None };
         Ok(SendStream { reader, task })
     }
 
@@ -241,7 +241,7 @@ impl AsFd for SendStream {
 pub struct SendTask {
     snapshot: SnapshotName,
     result: Receiver<i32>,
-    is_joined: bool,
+    outcome: Option<Result<(), Cause>>,
 }
 
 impl SendTask {
@@ -251,32 +251,40 @@ impl SendTask {
         self.join()
     }
 
-    fn join(&mut self) -> Result<(), Error> {
-        if self.is_joined {
-            return Ok(());
-        }
-        self.is_joined = true;
-        let cause = match self.result.recv_timeout(Duration::from_secs(RETURN_SECS)) {
+    /// The same, without giving the task up: what comes out is kept and told again by [`finish`](Self::finish).
+    pub fn join(&mut self) -> Result<(), Error> {
+        let outcome = match self.outcome.take() {
+            Some(known) => known,
+            None => self.wait(),
+        };
+        self.outcome = Some(outcome.clone());
+        outcome.map_err(|cause| Error::new(Operation::Send, &self.snapshot, cause))
+    }
+
+    fn wait(&self) -> Result<(), Cause> {
+        match self.result.recv_timeout(Duration::from_secs(RETURN_SECS)) {
             Ok(errno) => {
                 // Only the release of holds is left, which ends with the channel's; a pool that hangs takes for ever.
                 let released = self.result.recv_timeout(Duration::from_secs(RELEASE_SECS));
                 if released == Err(RecvTimeoutError::Timeout) {
                     tracing::warn!("{}: its hold is not released yet", self.snapshot);
                 }
-                match errno {
-                    0 => return Ok(()),
-                    errno => Cause::from_errno(Operation::Send, errno),
-                }
+                if errno == 0 { Ok(()) } else { Err(Cause::from_errno(Operation::Send, errno)) }
             }
-            Err(RecvTimeoutError::Timeout) => Cause::Stuck { seconds: RETURN_SECS },
-            Err(RecvTimeoutError::Disconnected) => Cause::Unexpected("the sending thread died".to_owned()),
-        };
-        Err(Error::new(Operation::Send, &self.snapshot, cause))
+            Err(RecvTimeoutError::Timeout) => Err(Cause::Stuck { seconds: RETURN_SECS }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Cause::Unexpected("the sending thread died".to_owned()))
+            }
+        }
     }
 }
 
 impl Drop for SendTask {
     fn drop(&mut self) {
+        // Whoever asked was told.
+        if self.outcome.is_some() {
+            return;
+        }
         match self.join() {
             Err(error) if !matches!(error.cause(), Cause::Cancelled) => {
                 tracing::warn!("{error}: {}", error.cause());

@@ -9,7 +9,7 @@ use zhaul::execute::{self, Hosts, Outcome, Report, Settings, Silent};
 use zhaul::host::fake::{Block, FakeHost, Universe};
 use zhaul::host::{SourceHost, TargetHost};
 use zhaul::model::{
-    Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, NameFormat, PointKind, TargetName,
+    Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, Link, NameFormat, PointKind, TargetName,
 };
 use zhaul::plan::{self, Plan, Request};
 use zhaul::policy::{
@@ -51,6 +51,7 @@ fn target(name: &str, root: &str, intermediates: bool, kind: TargetKind) -> Targ
     Target {
         name: TargetName(name.to_owned()),
         address: Address::Local,
+        link: Link::default(),
         root: dataset(root),
         intermediates,
         kind,
@@ -85,6 +86,7 @@ pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDiver
             buffer: ByteCount(1 << 20),
             rate: None,
             stall_limit: SignedDuration::from_secs(60),
+            link: Link::default(),
         },
         lock: "/nonexistent".into(),
     }

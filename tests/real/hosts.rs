@@ -3,11 +3,12 @@
 use std::process::{Command, Stdio};
 
 use zhaul::channel::Ssh;
-use zhaul::host::{Local, Machine, Problem, ReceiveSpec, SendSpec, Shell, SourceHost, TargetHost};
+use zhaul::host::{Inlet, Local, Machine, Problem, ReceiveSpec, SendSpec, Shell, SourceHost, TargetHost};
 use zhaul::model::{
     DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken, SendFlags,
     SnapshotName,
 };
+use zhaul::stream::meter::Meters;
 use zhaul::stream::{Cancel, Source as _, Target as _};
 
 use crate::pool::{Scratch, bookmark, property, snapshot, zfs};
@@ -51,7 +52,10 @@ impl Pair {
         let (mut moved, mut broken) = (0, None);
         {
             let mut from = outgoing.stream(&self.stop).unwrap();
-            let mut to = incoming.stream(&self.stop).unwrap();
+            let meters = Meters::new(incoming.places(), incoming.packers());
+            let Inlet::Plain(mut to) = incoming.inlet(&self.stop, &meters).unwrap() else {
+                panic!("a shell takes the stream as it is");
+            };
             let mut buffer = vec![0; 128 << 10];
             'stream: while cut.is_none_or(|cut| moved < cut) {
                 let read = from.read_within(&mut buffer, None).unwrap().unwrap();

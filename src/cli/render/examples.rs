@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::Estimates;
 use crate::execute::{Outcome, Report};
 use crate::model::{
-    ByteCount, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, SnapshotName, TargetName,
+    ByteCount, DatasetKind, DatasetName, Encryption, Guid, Link, PointKind, PointName, SnapshotName,
+    TargetName,
 };
 use crate::plan::{
     Action, Base, Doomed, Finding, NewBookmark, Place, Plan, Severity, Step, StepId, Transfer,
@@ -160,6 +161,7 @@ pub(in crate::cli) fn targets() -> Vec<Target> {
     let target = |name: &str, kind| Target {
         name: TargetName(name.to_owned()),
         address: Address::Local,
+        link: Link::default(),
         root: dataset("tank/copies"),
         intermediates: false,
         kind,

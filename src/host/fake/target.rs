@@ -1,14 +1,16 @@
 //! The fake as a machine that keeps copies, and the receiving half of a transfer.
 
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use super::faults::{self, Passage};
 use super::machine::bytes_of;
 use super::wire::{self, Arrived, BLOCK_BYTES};
 use super::{FakeHost, joined};
-use crate::host::{HostError, Incoming, Problem, ReceiveSpec, Refusal, TargetHost};
+use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec, Refusal, TargetHost};
 use crate::model::{DatasetName, Details, Guid, Listing, PointName, SnapshotName};
 use crate::stream;
+use crate::stream::meter::Meters;
 
 impl TargetHost for FakeHost {
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
@@ -160,8 +162,8 @@ impl Receiving<'_> {
 }
 
 impl Incoming for Receiving<'_> {
-    fn stream(&mut self, _cancel: &stream::Cancel) -> Result<Box<dyn stream::Target + '_>, HostError> {
-        Ok(Box::new(Pipe { receiving: self, is_broken: false }))
+    fn inlet(&mut self, _cancel: &stream::Cancel, _meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
+        Ok(Inlet::Plain(Box::new(Pipe { receiving: self, is_broken: false })))
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), HostError> {

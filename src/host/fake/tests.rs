@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use super::*;
-use crate::host::{Incoming, Outgoing, ReceiveSpec, SendSpec, SourceHost, TargetHost};
+use crate::host::{Incoming, Inlet, Outgoing, ReceiveSpec, SendSpec, SourceHost, TargetHost};
 use crate::model::{
     DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint, SendFlags, SnapshotName,
 };
 use crate::stream::Cancel;
+use crate::stream::meter::Meters;
 
 struct Pair {
     universe: Universe,
@@ -77,7 +78,10 @@ impl Pair {
 
 fn copy(outgoing: &mut dyn Outgoing, incoming: &mut dyn Incoming, cancel: &Cancel) -> std::io::Result<()> {
     let mut source = outgoing.stream(cancel).unwrap();
-    let mut target = incoming.stream(cancel).unwrap();
+    let meters = Meters::new(incoming.places(), incoming.packers());
+    let Inlet::Plain(mut target) = incoming.inlet(cancel, &meters).unwrap() else {
+        panic!("the fake takes the stream as it is");
+    };
     let mut buffer = [0; 100];
     while let Some(read @ 1..) = source.read_within(&mut buffer, None)? {
         let mut rest = &buffer[..read];

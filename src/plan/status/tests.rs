@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{
-    ByteCount, DatasetKind, Encryption, Guid, History, Listing, Point, PointKind, PointName, Txg,
+    ByteCount, DatasetKind, Encryption, Guid, History, Link, Listing, Point, PointKind, PointName, Txg,
 };
 use crate::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, SourceRoot,
@@ -19,6 +19,7 @@ fn target(text: &str, kind: TargetKind) -> Target {
     Target {
         name: TargetName(text.to_owned()),
         address: Address::Local,
+        link: Link::default(),
         root: name("tank/copies"),
         intermediates: false,
         kind,
@@ -51,6 +52,7 @@ fn policy() -> Policy {
             buffer: ByteCount(1 << 20),
             rate: None,
             stall_limit: SignedDuration::from_mins(10),
+            link: Link::default(),
         },
         lock: "/run/zhaul.lock".into(),
     }

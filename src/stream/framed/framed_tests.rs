@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::{Receiver, Sender};
+use crate::model::Compression;
 use crate::stream::cancel::Cancel;
-use crate::stream::codec::Compression;
 use crate::stream::endpoint::{FdSource, FdTarget, Plain, Source, Target};
 use crate::stream::frame::{Codec, FrameError, Header, Kind, Totals};
 use crate::stream::meter::{Meters, Places};

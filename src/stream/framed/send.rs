@@ -8,9 +8,10 @@ use super::auto::Chooser;
 use super::outbox::{Ending, Next, Outbox, Ready};
 use super::spares::Spares;
 use super::{HEARTBEAT, LOOK};
+use crate::model::Compression;
 use crate::stream::cancel::Cancel;
 use crate::stream::clock::{Doing, StageClock};
-use crate::stream::codec::{Compression, Method, Packer, room_for};
+use crate::stream::codec::{Method, Packer, room_for};
 use crate::stream::endpoint::{Source, Target};
 use crate::stream::frame::{Codec, HEADER_BYTES, Header, Kind, REASON_BYTES_MAX};
 use crate::stream::meter::Meters;
@@ -79,9 +80,10 @@ impl Sender {
             drop((running, drainer));
             stages.watch(&over, self.samples.as_ref(), self.settings.stall_limit);
         });
-        let report = stages.finish()?;
+        let finished = stages.finish();
         let source_error = sending.source_error.lock().unwrap_or_else(PoisonError::into_inner).take();
-        source_error.map_or(Ok(report), Err)
+        // It came first: a receiving end that has heard of it on one lane may hang up on the others.
+        source_error.map_or(finished, Err)
     }
 }
 

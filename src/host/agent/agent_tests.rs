@@ -1,0 +1,350 @@
+//! The agent's side against whatever may come, with a fake machine behind it and a socket for ssh.
+
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::serve::{ServeError, serve};
+use super::wire::{PROTOCOL, Receive, Reply, Request};
+use super::*;
+use crate::channel::message;
+use crate::host::fake::{FakeHost, Universe};
+use crate::host::{SendSpec, SourceHost as _};
+use crate::model::{DatasetKind, Encryption, SnapshotName};
+use crate::stream::framed::Sender;
+use crate::stream::meter::{Meters, Places};
+use crate::stream::pump::PumpSettings;
+use crate::stream::{FdSource, FdTarget, Target};
+
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+const LIMIT: Option<Duration> = Some(Duration::from_secs(20));
+
+fn name(text: &str) -> DatasetName {
+    DatasetName::new(text).unwrap()
+}
+
+fn point(text: &str) -> PointName {
+    PointName::new(text).unwrap()
+}
+
+/// A source `s/a` with two snapshots and a target pool `t`, an agent in front of the latter, and the other end's socket.
+struct Peer {
+    source: FakeHost,
+    target: FakeHost,
+    socket: UnixStream,
+    stop: Cancel,
+    agent: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl Peer {
+    /// Nothing has been said yet.
+    fn silent(cage: Cage) -> Self {
+        let universe = Universe::default();
+        let (source, target) = (FakeHost::new("source", &universe), FakeHost::new("target", &universe));
+        source.create("s", DatasetKind::Filesystem).unwrap();
+        source.create("s/a", DatasetKind::Volume).unwrap();
+        source.write("s/a", 50).unwrap();
+        source.take(&["s/a@1"]).unwrap();
+        target.create("t", DatasetKind::Filesystem).unwrap();
+        let (socket, other) = UnixStream::pair().unwrap();
+        let (stop, host) = (Cancel::new().unwrap(), target.clone());
+        let ends = stop.clone();
+        let agent = std::thread::spawn(move || {
+            let output = other.try_clone().unwrap();
+            serve((other.as_fd(), output.as_fd()), &mut std::io::sink(), &host, &cage, &ends)
+        });
+        Self { source, target, socket, stop, agent: Some(agent) }
+    }
+
+    /// Has greeted and said hello.
+    fn new(cage: Cage) -> Self {
+        let mut peer = Self::silent(cage);
+        peer.greet();
+        let hello = Request::Hello { protocol: PROTOCOL, version: "test".to_owned() };
+        let replies = peer.ask(&hello);
+        assert!(matches!(&replies[..], [Reply::Hello { .. }, Reply::Done]), "{replies:?}");
+        peer
+    }
+
+    fn greet(&mut self) {
+        writeln!(self.socket, "{KEY}").unwrap();
+        let mut line = vec![0; format!("zhaul-agent {PROTOCOL} {KEY}\n").len()];
+        self.socket.read_exact(&mut line).unwrap();
+        assert_eq!(String::from_utf8(line).unwrap(), format!("zhaul-agent {PROTOCOL} {KEY}\n"));
+    }
+
+    fn say(&self, request: &Request) {
+        message::write(&mut FdTarget::new(&self.socket, &self.stop).unwrap(), request).unwrap();
+    }
+
+    fn hear(&self) -> Option<Reply> {
+        message::read(&mut FdSource::new(&self.socket, &self.stop).unwrap(), LIMIT).unwrap()
+    }
+
+    /// The reply that is no progress.
+    fn verdict(&self) -> Reply {
+        loop {
+            match self.hear().unwrap() {
+                Reply::Progress { .. } => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn ask(&self, request: &Request) -> Vec<Reply> {
+        self.say(request);
+        let mut replies = Vec::new();
+        loop {
+            replies.push(self.hear().expect("an answer"));
+            if matches!(replies.last(), Some(Reply::Done | Reply::Failed { .. })) {
+                return replies;
+            }
+        }
+    }
+
+    fn refusal(&self, request: &Request) -> String {
+        let replies = self.ask(request);
+        let [Reply::Failed { problem: Problem::Denied(text) }] = &replies[..] else {
+            panic!("{request:?}: {replies:?}");
+        };
+        text.clone()
+    }
+
+    /// Asks for `s/a@1` to be received as `t/a@1`, with frames up to the first error.
+    fn send(&self, stream: u32, compression: Compression) {
+        self.say(&receive(stream));
+        assert!(matches!(self.hear(), Some(Reply::Ready)));
+        let spec = SendSpec {
+            snapshot: SnapshotName::parse("s/a@1").unwrap(),
+            base: None,
+            resume: None,
+            encryption: Encryption::Off,
+        };
+        let mut outgoing = self.source.send(&spec).unwrap();
+        let stop = self.stop.child().unwrap();
+        let lanes: Vec<Box<dyn Target>> = vec![Box::new(FdTarget::new(&self.socket, &stop).unwrap())];
+        let sender = Sender {
+            settings: PumpSettings { buffer_bytes: 4 << 20, rate: None, stall_limit: None },
+            compression,
+            stream,
+            meters: Meters::new(Places::SENDING, 2),
+            stop: stop.clone(),
+            samples: None,
+        };
+        sender.run(outgoing.stream(&stop).unwrap(), lanes).unwrap();
+    }
+
+    fn ended(&mut self) -> Result<(), ServeError> {
+        self.socket.shutdown(Shutdown::Write).unwrap();
+        self.agent.take().unwrap().join().unwrap()
+    }
+}
+
+fn receive(stream: u32) -> Request {
+    Request::Receive(Receive {
+        spec: ReceiveSpec {
+            snapshot: SnapshotName::parse("t/a@1").unwrap(),
+            origin: None,
+            creates_dataset: true,
+            kind: DatasetKind::Volume,
+        },
+        stream,
+        buffer_bytes: 4 << 20,
+        stall_limit_seconds: Some(60),
+    })
+}
+
+#[test]
+fn a_stream_arrives_and_the_session_goes_on() {
+    for compression in [Compression::Off, Compression::Lz4, Compression::Zstd(3), Compression::Auto] {
+        let mut peer = Peer::new(Cage::default());
+        peer.send(7, compression);
+        assert!(matches!(peer.verdict(), Reply::Done));
+        assert_eq!(peer.target.content("t/a@1"), peer.source.content("s/a@1"), "{compression}");
+        let replies = peer.ask(&Request::List { root: name("t/a") });
+        let [Reply::Dataset { dataset }, Reply::Points { points }, Reply::Done] = &replies[..] else {
+            panic!("{replies:?}");
+        };
+        assert_eq!((dataset.name.as_str(), points.len()), ("t/a", 1));
+        assert_eq!(Some(points[0].guid), peer.source.guid("s/a@1"));
+        peer.ended().unwrap();
+    }
+}
+
+#[test]
+fn a_long_history_comes_in_pieces() {
+    let mut peer = Peer::new(Cage::default());
+    for number in 0..2500 {
+        peer.target.take(&[&format!("t@{number}")]).unwrap();
+    }
+    let replies = peer.ask(&Request::List { root: name("t") });
+    let counts: Vec<_> = replies
+        .iter()
+        .map(|reply| if let Reply::Points { points } = reply { points.len() } else { 0 })
+        .collect();
+    assert_eq!(counts, [0, 1000, 1000, 500, 0]);
+    peer.ended().unwrap();
+}
+
+#[test]
+fn what_breaks_off_keeps_what_came() {
+    let mut peer = Peer::new(Cage::default());
+    peer.say(&receive(1));
+    assert!(matches!(peer.hear(), Some(Reply::Ready)));
+    peer.socket.shutdown(Shutdown::Write).unwrap();
+    let verdict = peer.verdict();
+    assert!(matches!(&verdict, Reply::Failed { .. }), "{verdict:?}");
+    assert_eq!(peer.target.guid("t/a@1"), None);
+    peer.agent.take().unwrap().join().unwrap().unwrap();
+}
+
+#[test]
+fn frames_that_make_no_sense_end_the_session() {
+    let mut peer = Peer::new(Cage::default());
+    peer.say(&receive(1));
+    assert!(matches!(peer.hear(), Some(Reply::Ready)));
+    peer.socket.write_all(&[b'x'; 36]).unwrap();
+    let verdict = peer.verdict();
+    let Reply::Failed { problem: Problem::Protocol(text) } = &verdict else { panic!("{verdict:?}") };
+    assert_eq!(text, "what came is no frame");
+    assert!(peer.hear().is_none(), "nothing after it is taken for a request");
+    assert_eq!(peer.target.guid("t/a@1"), None);
+    peer.agent.take().unwrap().join().unwrap().unwrap();
+}
+
+#[test]
+fn a_receive_that_cannot_begin_leaves_the_session_alone() {
+    let mut peer = Peer::new(Cage::default());
+    peer.target.set_unreachable(true);
+    let replies = peer.ask(&receive(1));
+    assert!(matches!(&replies[..], [Reply::Failed { .. }]), "{replies:?}");
+    peer.target.set_unreachable(false);
+    peer.send(2, Compression::Off);
+    assert!(matches!(peer.verdict(), Reply::Done));
+    peer.ended().unwrap();
+}
+
+#[test]
+fn another_version_is_told_both() {
+    let mut peer = Peer::silent(Cage::default());
+    peer.greet();
+    let replies = peer.ask(&Request::Hello { protocol: PROTOCOL + 1, version: "9.9.9".to_owned() });
+    let [Reply::Failed { problem: Problem::Protocol(text) }] = &replies[..] else { panic!("{replies:?}") };
+    assert!(text.contains("9.9.9") && text.contains(env!("CARGO_PKG_VERSION")), "{text}");
+    peer.ended().unwrap();
+}
+
+#[test]
+fn who_does_not_greet_is_not_served() {
+    for words in ["", "zfs list\n", "0123\n", "\x1b[2J\n"] {
+        let mut peer = Peer::silent(Cage::default());
+        peer.socket.write_all(words.as_bytes()).unwrap();
+        assert!(matches!(peer.ended(), Err(ServeError::NoGreeting)), "{words:?}");
+    }
+}
+
+#[test]
+fn noise_instead_of_a_request_is_answered_and_ends_the_session() {
+    let long = [&b"zhm\x01"[..], &u32::MAX.to_le_bytes()].concat();
+    let unknown = [&b"zhm\x01"[..], &14_u32.to_le_bytes(), br#"{"ask":"shell"}"#].concat();
+    for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &long, &unknown] {
+        let mut peer = Peer::new(Cage::default());
+        peer.socket.write_all(noise).unwrap();
+        let reply = peer.hear();
+        assert!(matches!(&reply, Some(Reply::Failed { problem: Problem::Protocol(_) })), "{reply:?}");
+        assert!(matches!(peer.ended(), Err(ServeError::Message(_))));
+    }
+}
+
+/// One of every request that names something, about `dataset`.
+fn requests(dataset: &str) -> Vec<Request> {
+    let (dataset, guid, to) = (name(dataset), Guid(1), point("x"));
+    let Request::Receive(mut taken) = receive(1) else { unreachable!() };
+    taken.spec.snapshot = dataset.snapshot(&to).unwrap();
+    vec![
+        Request::List { root: dataset.clone() },
+        Request::Details { snapshots: vec![(dataset.snapshot(&to).unwrap(), guid)] },
+        Request::CreateContainer { dataset: dataset.clone() },
+        Request::AbortReceive { dataset: dataset.clone(), token: "1-0".to_owned() },
+        Request::Receive(taken),
+        Request::DestroySnapshots { dataset: dataset.clone(), snapshots: Vec::new() },
+        Request::Rollback { dataset: dataset.clone(), to: to.clone(), guid },
+        Request::RenameDataset { from: dataset.clone(), guid, to: name("t/pve0/b") },
+        Request::RenameDataset { from: name("t/pve0/b"), guid, to: dataset.clone() },
+        Request::RenameSnapshot { dataset: dataset.clone(), from: to.clone(), guid, to },
+        Request::DestroyDataset { dataset, guid, snapshots: Vec::new() },
+    ]
+}
+
+#[test]
+fn nothing_outside_the_root_is_seen_or_touched() {
+    let cage = Cage { roots: vec![name("t/pve0"), name("t/ct")], append_only: false };
+    let mut peer = Peer::new(cage);
+    for outside in ["t", "t/pve1", "t/pve00", "t/pve0-old/x", "s/pve0"] {
+        for request in requests(outside) {
+            assert_eq!(
+                peer.refusal(&request),
+                "the agent there serves only t/pve0, t/ct (--root)",
+                "{outside}"
+            );
+        }
+    }
+    let Request::Receive(mut cloned) = receive(1) else { unreachable!() };
+    cloned.spec.snapshot = SnapshotName::parse("t/pve0/a@1").unwrap();
+    cloned.spec.origin = Some(SnapshotName::parse("t/other@1").unwrap());
+    assert!(peer.refusal(&Request::Receive(cloned)).contains("--root"), "an origin is read from");
+    for inside in ["t/pve0", "t/ct/x"] {
+        let replies = peer.ask(&Request::List { root: name(inside) });
+        assert!(!matches!(&replies[..], [Reply::Failed { problem: Problem::Denied(_) }]), "{replies:?}");
+    }
+    peer.ended().unwrap();
+}
+
+#[test]
+fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
+    let mut peer = Peer::new(Cage { roots: Vec::new(), append_only: true });
+    let (a, guid) = (name("t/a"), Guid(1));
+    let rename = |to: &str| Request::RenameSnapshot {
+        dataset: name("t/a"),
+        from: point("2026-01-01-000000"),
+        guid,
+        to: point(to),
+    };
+    let aside = |to: &str| Request::RenameDataset { from: name("t/a"), guid, to: name(to) };
+    let refused = [
+        Request::DestroySnapshots { dataset: a.clone(), snapshots: Vec::new() },
+        Request::DestroyDataset { dataset: a.clone(), guid, snapshots: Vec::new() },
+        Request::Rollback { dataset: a.clone(), to: point("x"), guid },
+        rename("x"),
+        rename("2026-Foo"),
+        aside("t/b"),
+        aside("t/a.superseded-"),
+        aside("t/b.superseded-2026-01-01-000000"),
+        aside("t/a.branch-2026/x"),
+    ];
+    for request in &refused {
+        assert!(peer.refusal(request).contains("--append-only"), "{request:?}");
+    }
+    let allowed = [
+        rename("2026-Jan"),
+        rename("2026-Jan-15"),
+        aside("t/a.branch-2026-01-01-000000"),
+        aside("t/a.superseded-2026-01-01-000000"),
+    ];
+    for request in &allowed {
+        let replies = peer.ask(request);
+        let [Reply::Failed { problem }] = &replies[..] else { panic!("{replies:?}") };
+        assert!(!matches!(problem, Problem::Denied(_)), "there is no t/a, but the cage is open: {problem}");
+    }
+    peer.ended().unwrap();
+}
+
+#[test]
+fn an_agent_that_is_told_to_stop_ends_at_once() {
+    let mut peer = Peer::new(Cage::default());
+    peer.stop.request();
+    peer.agent.take().unwrap().join().unwrap().unwrap();
+}

@@ -1,0 +1,81 @@
+//! What an agent may do: the one place that decides it, whatever the other end asks for.
+//!
+//! An administrator writes it into `authorized_keys`: `command="zhaul agent --root tank/backup/pve0 --append-only",restrict`.
+//! Whoever has that key can then add to what lies below the root, and nothing else.
+
+use super::wire::Request;
+use crate::host::Problem;
+use crate::model::{ARCHIVE_ASIDE, BACKUP_ASIDE, DatasetName, Month, PointName};
+
+/// The limits of an agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cage {
+    /// Nothing outside of these is listed or touched; empty: no limit.
+    pub roots: Vec<DatasetName>,
+    /// Nothing is destroyed or rolled back, and renamed only what an archive renames: the snapshot of a month, and a line
+    /// that is put aside.
+    pub append_only: bool,
+}
+
+impl Cage {
+    /// Refuses what is outside the limits.
+    pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
+        match request {
+            Request::Hello { .. } => Ok(()),
+            Request::Details { snapshots } => {
+                snapshots.iter().try_for_each(|(snapshot, _)| self.inside(snapshot.dataset()))
+            }
+            Request::List { root: dataset }
+            | Request::CreateContainer { dataset }
+            | Request::AbortReceive { dataset, .. } => self.inside(dataset),
+            Request::Receive(receive) => {
+                self.inside(receive.spec.snapshot.dataset())?;
+                receive.spec.origin.as_ref().map_or(Ok(()), |origin| self.inside(origin.dataset()))
+            }
+            Request::DestroySnapshots { dataset, .. } | Request::DestroyDataset { dataset, .. } => {
+                self.inside(dataset)?;
+                self.not_append_only("destroys nothing")
+            }
+            Request::Rollback { dataset, .. } => {
+                self.inside(dataset)?;
+                self.not_append_only("rolls nothing back")
+            }
+            Request::RenameDataset { from, to, .. } => {
+                self.inside(from)?;
+                self.inside(to)?;
+                if is_put_aside(from, to) { Ok(()) } else { self.not_append_only("renames no dataset") }
+            }
+            Request::RenameSnapshot { dataset, to, .. } => {
+                self.inside(dataset)?;
+                if is_month(to) { Ok(()) } else { self.not_append_only("renames no snapshot but to a month") }
+            }
+        }
+    }
+
+    fn inside(&self, dataset: &DatasetName) -> Result<(), Problem> {
+        if self.roots.is_empty() || self.roots.iter().any(|root| dataset.is_within(root)) {
+            return Ok(());
+        }
+        let roots: Vec<_> = self.roots.iter().map(DatasetName::as_str).collect();
+        Err(Problem::Denied(format!("the agent there serves only {} (--root)", roots.join(", "))))
+    }
+
+    fn not_append_only(&self, what: &str) -> Result<(), Problem> {
+        if self.append_only {
+            return Err(Problem::Denied(format!("the agent there {what} (--append-only)")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether `to` is the name that a line is given when a new one takes its place.
+fn is_put_aside(from: &DatasetName, to: &DatasetName) -> bool {
+    let added = to.as_str().strip_prefix(from.as_str()).unwrap_or_default();
+    let date = [BACKUP_ASIDE, ARCHIVE_ASIDE].iter().find_map(|infix| added.strip_prefix(infix));
+    date.is_some_and(|date| !date.is_empty() && !date.contains('/'))
+}
+
+/// Whether an archive gives its snapshots such names: `2026-Jan`, `2026-Jan-15`, perhaps with something to tell two apart.
+fn is_month(name: &PointName) -> bool {
+    name.as_str().get(..8).is_some_and(|start| Month::parse(start).is_some())
+}

@@ -1,0 +1,174 @@
+//! This end of a transfer to an agent: frames go out, and what the agent says meanwhile is heard on a thread of its own.
+
+#![expect(clippy::wildcard_enum_match_arm, reason = "every other reply is as wrong, a new one too")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::wire::{Receive, Reply, Request, harmless};
+use super::{Agent, senseless};
+use crate::channel::message;
+use crate::host::session::{Output, Session};
+use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec};
+use crate::model::{Compression, SnapshotName};
+use crate::stream::framed::workers;
+use crate::stream::meter::{Meters, Places};
+use crate::stream::{Bottleneck, Cancel, Target};
+
+pub(super) const OPERATION: &str = "receive into";
+
+/// How the agent's part ended.
+enum Verdict {
+    Done,
+    /// In the agent's own words.
+    Failed(Problem),
+    /// Nothing was heard of it.
+    Lost(Problem),
+}
+
+/// `zfs receive` behind an agent.
+pub(super) struct AgentIncoming<'a> {
+    agent: &'a Agent,
+    session: Session,
+    snapshot: SnapshotName,
+    stream: u32,
+    /// Whoever hears the agent brings its verdict here.
+    heard: Option<Receiver<(Output, Verdict)>>,
+}
+
+impl<'a> AgentIncoming<'a> {
+    /// Asks the agent to receive, and returns when it is ready for frames.
+    pub(super) fn start(agent: &'a Agent, spec: &ReceiveSpec, stream: u32) -> Result<Self, Problem> {
+        let mut session = agent.sessions.take()?;
+        session.ask(&Request::Receive(Receive {
+            spec: spec.clone(),
+            stream,
+            buffer_bytes: agent.framing.buffer.0,
+            stall_limit_seconds: agent.framing.stall_limit.as_ref().map(Duration::as_secs),
+        }))?;
+        match session.reply(session.limits.answer)? {
+            Reply::Ready => {}
+            Reply::Failed { problem } => {
+                agent.sessions.give_back(session);
+                return Err(harmless(problem));
+            }
+            other => return Err(senseless(&other)),
+        }
+        Ok(Self { agent, session, snapshot: spec.snapshot.clone(), stream, heard: None })
+    }
+
+    fn error(&self, problem: Problem) -> HostError {
+        self.agent.error(OPERATION, &self.snapshot, problem)
+    }
+
+    /// Waits for the agent's verdict, at most for `limit`. The session can be used again only after a `Done`.
+    fn verdict(&mut self, limit: Option<Duration>) -> Verdict {
+        let Some(heard) = self.heard.take() else {
+            return Verdict::Lost(Problem::Other("the transfer was never begun".to_owned()));
+        };
+        let heard = match limit {
+            Some(limit) => heard.recv_timeout(limit).ok(),
+            None => heard.recv().ok(),
+        };
+        let Some((output, verdict)) = heard else {
+            return Verdict::Lost(Problem::Other("the agent does not answer any more".to_owned()));
+        };
+        self.session.put_back(output);
+        verdict
+    }
+}
+
+impl Incoming for AgentIncoming<'_> {
+    fn inlet(&mut self, cancel: &Cancel, meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
+        let Some(output) = self.session.take_output() else {
+            return Err(self.error(Problem::Other("the transfer was begun twice; this is a bug".to_owned())));
+        };
+        let limit = self.session.limits.answer;
+        let (cancel_too, meters) = (cancel.clone(), Arc::clone(meters));
+        let (tell, heard) = bounded(1);
+        let listener = std::thread::Builder::new().name("zhaul-agent".to_owned()).spawn(move || {
+            // Nobody waits where the session was given up.
+            drop(tell.send(listen(output, limit, &meters, &cancel_too)));
+        });
+        listener.map_err(|e| self.error(Problem::Other(e.to_string())))?;
+        self.heard = Some(heard);
+        let (stream, compression) = (self.stream, self.agent.framing.compression);
+        match self.session.stream(cancel) {
+            Ok(lane) => {
+                let lanes: Vec<Box<dyn Target + '_>> = vec![Box::new(lane)];
+                Ok(Inlet::Framed { lanes, stream, compression })
+            }
+            Err(error) => Err(HostError::new(
+                &self.agent.host,
+                OPERATION,
+                &self.snapshot,
+                Problem::Other(error.to_string()),
+            )),
+        }
+    }
+
+    fn places(&self) -> Places {
+        Places::SENDING
+    }
+
+    fn packers(&self) -> usize {
+        if self.agent.framing.compression == Compression::Off { 0 } else { workers() }
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<(), HostError> {
+        // The agent lives as long as it says so; how long the end of a receive takes is for its pool to say.
+        match self.verdict(None) {
+            Verdict::Done => {
+                self.agent.sessions.give_back(self.session);
+                Ok(())
+            }
+            Verdict::Failed(problem) | Verdict::Lost(problem) => Err(self.error(problem)),
+        }
+    }
+
+    fn abort(mut self: Box<Self>) -> Option<HostError> {
+        let was_first = self.heard.as_ref().is_some_and(|heard| !heard.is_empty());
+        // The agent sees its frames end, keeps what can be resumed, and says so; that takes it a moment.
+        self.session.close_input();
+        match self.verdict(Some(self.session.limits.farewell)) {
+            Verdict::Failed(problem) if was_first || !is_echo(&problem) => Some(self.error(problem)),
+            Verdict::Lost(problem) if was_first => Some(self.error(problem)),
+            Verdict::Done | Verdict::Failed(_) | Verdict::Lost(_) => None,
+        }
+    }
+}
+
+/// What a cut of the stream looks like from the other end: no account of its own.
+fn is_echo(problem: &Problem) -> bool {
+    matches!(problem, Problem::Cancelled | Problem::Stalled(_) | Problem::Protocol(_))
+}
+
+/// Hears the agent until its verdict. A bad one cancels the transfer: nobody takes its bytes any more.
+fn listen(mut output: Output, limit: Duration, meters: &Meters, cancel: &Cancel) -> (Output, Verdict) {
+    let verdict = loop {
+        match message::read(&mut output, Some(limit)) {
+            Ok(Some(Reply::Progress { waiting_for })) => meters.note_peer(told(waiting_for)),
+            Ok(Some(Reply::Done)) => break Verdict::Done,
+            Ok(Some(Reply::Failed { problem })) => break Verdict::Failed(harmless(problem)),
+            Ok(Some(other)) => break Verdict::Lost(senseless(&other)),
+            Ok(None) => {
+                break Verdict::Lost(Problem::Unreachable("the connection ended in mid-transfer".to_owned()));
+            }
+            Err(error) => break Verdict::Lost(Problem::Protocol(error.to_string())),
+        }
+    };
+    if !matches!(verdict, Verdict::Done) {
+        cancel.request();
+    }
+    (output, verdict)
+}
+
+/// What the receiving end waits for, in this end's words: its input is the network.
+fn told(waiting_for: Bottleneck) -> Bottleneck {
+    match waiting_for {
+        Bottleneck::SourceRead | Bottleneck::RateLimit => Bottleneck::Network,
+        Bottleneck::Network | Bottleneck::Compress | Bottleneck::TargetReceive => waiting_for,
+    }
+}

@@ -1,0 +1,138 @@
+//! The agent's side of a transfer: frames in, `zfs receive` behind them, and a word every half second to the other end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::serve::{Ended, Server, lost};
+use super::wire::{Receive, Reply};
+use crate::host::{Incoming, Inlet, Problem};
+use crate::stream::framed::{Receiver, workers};
+use crate::stream::meter::{Meters, Places};
+use crate::stream::pump::PumpSettings;
+use crate::stream::sample::{SampleReceiver, SampleSender, samples};
+use crate::stream::supervise::{PumpError, PumpReport};
+use crate::stream::{Bottleneck, Cancel, FdSource, Source};
+
+/// How often the other end is told what this one waits for.
+const WORD: Duration = Duration::from_millis(500);
+/// How often the thread that tells it looks whether the receive is over.
+const LOOK: Duration = Duration::from_millis(20);
+/// Memory that a request may ask for: the other end is not to fill this machine's.
+const BUFFER_BYTES_MAX: u64 = 4 << 30;
+
+pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
+    let incoming = match server.host.receive(&receive.spec) {
+        Ok(incoming) => incoming,
+        Err(error) => return Ended::Clean(Err(error.problem)),
+    };
+    let cancel = match server.stop.child() {
+        Ok(cancel) => cancel,
+        Err(error) => return Ended::Clean(Err(Problem::Other(error.to_string()))),
+    };
+    if let Err(error) = server.tell(&Reply::Ready) {
+        incoming.abort();
+        return Ended::Torn(lost(&error));
+    }
+    let (sender, latest) = samples();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| tell_progress(server, &latest, &over, &cancel));
+        let received = take_in(server, receive, incoming, &cancel, sender);
+        over.store(true, Ordering::Relaxed);
+        match received {
+            Ok(()) => Ended::Clean(Ok(())),
+            Err(problem) => Ended::Torn(problem),
+        }
+    })
+}
+
+/// Receives everything and waits until the snapshot is complete; or breaks off and keeps what can be resumed.
+fn take_in(
+    server: &Server<'_>,
+    receive: &Receive,
+    mut incoming: Box<dyn Incoming + '_>,
+    cancel: &Cancel,
+    samples: SampleSender,
+) -> Result<(), Problem> {
+    let pumped = pump(server, receive, incoming.as_mut(), cancel, samples);
+    match pumped {
+        Ok(Ok(_)) => incoming.finish().map_err(|error| error.problem),
+        Ok(Err(error)) => {
+            let told = incoming.abort().map(|error| error.problem);
+            // Whoever failed first knows why: to `zfs receive` all else is only a stream that ends too early.
+            let told = told.filter(|_| matches!(error, PumpError::Target(_)));
+            Err(told.unwrap_or_else(|| of_pump(&error)))
+        }
+        Err(problem) => {
+            incoming.abort();
+            Err(problem)
+        }
+    }
+}
+
+fn pump(
+    server: &Server<'_>,
+    receive: &Receive,
+    incoming: &mut dyn Incoming,
+    cancel: &Cancel,
+    samples: SampleSender,
+) -> Result<Result<PumpReport, PumpError>, Problem> {
+    let meters = Meters::new(Places::RECEIVING, workers());
+    let inlet = incoming.inlet(cancel, &meters).map_err(|error| error.problem)?;
+    let Inlet::Plain(target) = inlet else {
+        return Err(Problem::Other("this machine's own host wants frames; this is a bug".to_owned()));
+    };
+    let settings = PumpSettings {
+        buffer_bytes: receive.buffer_bytes.min(BUFFER_BYTES_MAX),
+        rate: None,
+        stall_limit: receive.stall_limit_seconds.map(Duration::from_secs),
+    };
+    let lane = FdSource::new(server.input, cancel).map_err(|e| Problem::Other(e.to_string()))?;
+    let lanes: Vec<Box<dyn Source + '_>> = vec![Box::new(lane)];
+    let receiver = Receiver {
+        settings,
+        stream: receive.stream,
+        meters: Arc::clone(&meters),
+        stop: cancel.clone(),
+        samples: Some(samples),
+    };
+    Ok(receiver.run(lanes, target))
+}
+
+/// Says what this end waits for, until the receive is over. An end that cannot be told any more ends the receive.
+fn tell_progress(server: &Server<'_>, samples: &SampleReceiver, over: &AtomicBool, cancel: &Cancel) {
+    let mut waiting_for = Bottleneck::Network;
+    let mut pause = Duration::ZERO;
+    while !over.load(Ordering::Relaxed) {
+        thread::sleep(LOOK);
+        pause += LOOK;
+        // After the last sample only `zfs receive` is at work.
+        waiting_for = match samples.try_recv() {
+            Ok(sample) => sample.bottleneck,
+            Err(ring_channel::TryRecvError::Empty) => waiting_for,
+            Err(ring_channel::TryRecvError::Disconnected) => Bottleneck::TargetReceive,
+        };
+        if pause < WORD {
+            continue;
+        }
+        pause = Duration::ZERO;
+        if server.tell(&Reply::Progress { waiting_for }).is_err() {
+            cancel.request();
+            return;
+        }
+    }
+}
+
+fn of_pump(error: &PumpError) -> Problem {
+    match error {
+        PumpError::Cancelled => Problem::Cancelled,
+        PumpError::Stalled { limit, .. } => Problem::Stalled(limit.as_secs()),
+        PumpError::Frame(damage) => Problem::Protocol(damage.to_string()),
+        PumpError::Peer(text) => Problem::Other(text.clone()),
+        PumpError::Source(_) | PumpError::Target(_) | PumpError::Setup(_) | PumpError::Crashed(_) => {
+            Problem::Other(crate::stream::chain(error))
+        }
+    }
+}

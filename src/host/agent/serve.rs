@@ -1,0 +1,194 @@
+//! The agent's side of a session: answers requests from standard input, one after the other, until it ends.
+//!
+//! What it does, it does through a [`TargetHost`] of its own machine, after the [`Cage`] has allowed it: so an agent does
+//! exactly what a shell would, looks again just before it acts, and cannot be talked into more.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::cage::Cage;
+use super::receiving;
+use super::wire::{PROTOCOL, Receive, Reply, Request, pieces};
+use crate::channel::message::{self, MessageError};
+use crate::host::lines::{Line, Lines};
+use crate::host::worker::AGENT_HELLO;
+use crate::host::{HostError, Problem, TargetHost};
+use crate::stream::{Cancel, Cancelled, FdSource, FdTarget, Target as _};
+
+/// How long to wait for the first line: who logs in to an agent is a program.
+const GREETING_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why an agent ended before its session did.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The other end did not greet: a person at a terminal, usually.
+    #[error("nobody spoke to the agent: it is started by `zhaul run` on another machine, through ssh")]
+    NoGreeting,
+    /// What came is no request.
+    #[error("the other end made no sense")]
+    Message(#[from] MessageError),
+    /// Standard input or output cannot be used.
+    #[error("the session broke off")]
+    Io(#[from] io::Error),
+}
+
+/// What an agent works with.
+pub(super) struct Server<'a> {
+    /// Where requests, and in the session frames, come from.
+    pub(super) input: BorrowedFd<'a>,
+    /// Where replies go. A receive tells its progress from a thread of its own.
+    output: Mutex<FdTarget<BorrowedFd<'a>>>,
+    /// This machine.
+    pub(super) host: &'a dyn TargetHost,
+    cage: &'a Cage,
+    /// Ends everything.
+    pub(super) stop: &'a Cancel,
+}
+
+/// How a request ended, as far as the session is concerned.
+pub(super) enum Ended {
+    /// The next one may come.
+    Clean(Result<(), Problem>),
+    /// Frames may lie unread in the input: nothing after them can be understood.
+    Torn(Problem),
+}
+
+/// Serves one session; returns when the other end closes it or `stop` is requested. `greet` is where the greeting goes
+/// besides `output`: standard error, whose reader waits for it.
+pub fn serve(
+    (input, output): (BorrowedFd<'_>, BorrowedFd<'_>),
+    greet: &mut dyn io::Write,
+    host: &dyn TargetHost,
+    cage: &Cage,
+    stop: &Cancel,
+) -> Result<(), ServeError> {
+    let server = Server { input, output: Mutex::new(FdTarget::new(output, stop)?), host, cage, stop };
+    match server.serve(greet) {
+        Err(ServeError::Io(error)) if Cancelled::is_in(&error) => Ok(()),
+        Err(ServeError::Message(MessageError::Io(error))) if Cancelled::is_in(&error) => Ok(()),
+        ended => ended,
+    }
+}
+
+impl Server<'_> {
+    fn serve(&self, greet: &mut dyn io::Write) -> Result<(), ServeError> {
+        self.greet(greet)?;
+        let mut source = FdSource::new(self.input, self.stop)?;
+        loop {
+            let request: Request = match message::read(&mut source, None) {
+                Ok(Some(request)) => request,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.tell(&Reply::Failed { problem: Problem::Protocol(error.to_string()) })?;
+                    return Err(error.into());
+                }
+            };
+            tracing::debug!("asked: {request:?}");
+            let ended = match self.cage.check(&request) {
+                Ok(()) => self.carry_out(&request),
+                Err(problem) => Ended::Clean(Err(problem)),
+            };
+            match ended {
+                Ended::Clean(Ok(())) => self.tell(&Reply::Done)?,
+                Ended::Clean(Err(problem)) => self.tell(&Reply::Failed { problem })?,
+                Ended::Torn(problem) => return Ok(self.tell(&Reply::Failed { problem })?),
+            }
+        }
+    }
+
+    /// Reads the key and says it again, on both outputs.
+    fn greet(&self, errors: &mut dyn io::Write) -> Result<(), ServeError> {
+        let mut lines = Lines::new(FdSource::new(self.input, self.stop)?);
+        let key = match lines.next(GREETING_LIMIT)? {
+            Line::Text(key) if key.len() == 32 && key.iter().all(u8::is_ascii_hexdigit) => {
+                String::from_utf8_lossy(key).into_owned()
+            }
+            Line::Text(_) | Line::End | Line::Late => return Err(ServeError::NoGreeting),
+        };
+        let hello = format!("{AGENT_HELLO} {PROTOCOL} {key}\n");
+        errors.write_all(hello.as_bytes())?;
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rest = hello.as_bytes();
+        while !rest.is_empty() {
+            let written = output.write_some(rest)?;
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Sends a reply.
+    pub(super) fn tell(&self, reply: &Reply) -> Result<(), MessageError> {
+        message::write(&mut *self.output.lock().unwrap_or_else(PoisonError::into_inner), reply)
+    }
+
+    fn carry_out(&self, request: &Request) -> Ended {
+        let host = self.host;
+        let done = match request {
+            Request::Receive(receive) => return self.receive(receive),
+            Request::Hello { protocol, version } => return Ended::Clean(self.introduce(*protocol, version)),
+            Request::List { root } => match host.list(root) {
+                Ok(listing) => {
+                    let mut all = listing.datasets().flat_map(pieces);
+                    return Ended::Clean(
+                        all.try_for_each(|piece| self.tell(&piece)).map_err(|error| lost(&error)),
+                    );
+                }
+                Err(error) => Err(error),
+            },
+            Request::Details { snapshots } => match host.details(snapshots) {
+                Ok(details) => {
+                    return Ended::Clean(
+                        self.tell(&Reply::Details { details }).map_err(|error| lost(&error)),
+                    );
+                }
+                Err(error) => Err(error),
+            },
+            Request::DestroySnapshots { dataset, snapshots } => {
+                match host.destroy_snapshots(dataset, snapshots) {
+                    Ok(refusals) => {
+                        return Ended::Clean(
+                            self.tell(&Reply::Refused { refusals }).map_err(|error| lost(&error)),
+                        );
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Request::CreateContainer { dataset } => host.create_container(dataset),
+            Request::AbortReceive { dataset, token } => host.abort_receive(dataset, token),
+            Request::Rollback { dataset, to, guid } => host.rollback(dataset, to, *guid),
+            Request::RenameDataset { from, guid, to } => host.rename_dataset(from, *guid, to),
+            Request::RenameSnapshot { dataset, from, guid, to } => {
+                host.rename_snapshot(dataset, from, *guid, to)
+            }
+            Request::DestroyDataset { dataset, guid, snapshots } => {
+                host.destroy_dataset(dataset, *guid, snapshots)
+            }
+        };
+        Ended::Clean(done.map_err(|error: HostError| error.problem))
+    }
+
+    fn introduce(&self, protocol: u32, version: &str) -> Result<(), Problem> {
+        let own = env!("CARGO_PKG_VERSION");
+        if protocol != PROTOCOL {
+            return Err(Problem::Protocol(format!(
+                "zhaul {version} speaks version {protocol} of the agent's protocol, the agent there (zhaul {own}) \
+                 version {PROTOCOL}: install the same zhaul on both"
+            )));
+        }
+        let Cage { roots, append_only } = self.cage.clone();
+        self.tell(&Reply::Hello { protocol: PROTOCOL, version: own.to_owned(), roots, append_only })
+            .map_err(|error| lost(&error))
+    }
+
+    fn receive(&self, receive: &Receive) -> Ended {
+        receiving::run(self, receive)
+    }
+}
+
+/// Nobody is left to hear it.
+pub(super) fn lost(error: &MessageError) -> Problem {
+    Problem::Other(error.to_string())
+}

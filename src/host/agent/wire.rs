@@ -1,0 +1,138 @@
+//! What zhaul and its agent say to each other: one request, then replies up to the one that ends it.
+//!
+//! Each is a [message](crate::channel::message). A listing comes in pieces, so that no message is long. In a receive the
+//! agent first says that it is ready, then frames follow (in the session itself, or over lanes), and until the last
+//! reply it tells every second that it lives and what it waits for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Problem, ReceiveSpec, Refusal};
+use crate::model::{Dataset, DatasetName, Details, Guid, History, Point, PointName, SnapshotName};
+use crate::stream::Bottleneck;
+
+/// Grows with every change that an older end would misunderstand.
+pub(in crate::host) const PROTOCOL: u32 = 1;
+
+/// What the agent is asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
+pub(in crate::host) enum Request {
+    /// The first one of a session: who asks.
+    Hello {
+        protocol: u32,
+        version: String,
+    },
+    /// All datasets at and below `root`.
+    List {
+        root: DatasetName,
+    },
+    /// What the listing left out of these snapshots.
+    Details {
+        snapshots: Vec<(SnapshotName, Guid)>,
+    },
+    CreateContainer {
+        dataset: DatasetName,
+    },
+    AbortReceive {
+        dataset: DatasetName,
+        token: String,
+    },
+    /// A stream is to be received.
+    Receive(Receive),
+    DestroySnapshots {
+        dataset: DatasetName,
+        snapshots: Vec<(PointName, Guid)>,
+    },
+    Rollback {
+        dataset: DatasetName,
+        to: PointName,
+        guid: Guid,
+    },
+    RenameDataset {
+        from: DatasetName,
+        guid: Guid,
+        to: DatasetName,
+    },
+    RenameSnapshot {
+        dataset: DatasetName,
+        from: PointName,
+        guid: Guid,
+        to: PointName,
+    },
+    DestroyDataset {
+        dataset: DatasetName,
+        guid: Guid,
+        snapshots: Vec<(PointName, Guid)>,
+    },
+}
+
+/// What a receive needs to know.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::host) struct Receive {
+    pub(in crate::host) spec: ReceiveSpec,
+    /// The number that its frames bear.
+    pub(in crate::host) stream: u32,
+    /// Memory for chunks that wait for `zfs receive`.
+    pub(in crate::host) buffer_bytes: u64,
+    /// After how long without a byte the receive has failed; `None`: never.
+    pub(in crate::host) stall_limit_seconds: Option<u64>,
+}
+
+/// What the agent answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "tell", rename_all = "kebab-case")]
+pub(in crate::host) enum Reply {
+    /// To a hello. The roots are all that this agent serves; none: everything.
+    Hello { protocol: u32, version: String, roots: Vec<DatasetName>, append_only: bool },
+    /// One dataset of a listing, without its points.
+    Dataset { dataset: Box<Dataset> },
+    /// Some points of the dataset named last.
+    Points { points: Vec<Point> },
+    /// Of the snapshots asked for, in their order.
+    Details { details: Vec<Option<Details>> },
+    /// Frames may come.
+    Ready,
+    /// A receive is under way.
+    Progress { waiting_for: Bottleneck },
+    /// The points that stay; the others are destroyed.
+    Refused { refusals: Vec<Refusal> },
+    /// The request has been carried out; a listing is complete.
+    Done,
+    /// The request has failed, or was refused.
+    Failed { problem: Problem },
+}
+
+/// How many points one message takes: far below what a message may be long.
+pub(super) const POINTS_MAX: usize = 1000;
+
+/// The pieces in which a dataset of a listing is sent.
+pub(super) fn pieces(dataset: &Dataset) -> impl Iterator<Item = Reply> {
+    let points: Vec<Point> = dataset.history.points().cloned().collect();
+    let head = Dataset { history: History::default(), ..dataset.clone() };
+    let parts: Vec<_> =
+        points.chunks(POINTS_MAX).map(|some| Reply::Points { points: some.to_vec() }).collect();
+    std::iter::once(Reply::Dataset { dataset: Box::new(head) }).chain(parts)
+}
+
+/// Text from the other end, with nothing in it that a terminal would obey.
+pub(super) fn harmless(problem: Problem) -> Problem {
+    let clean = |text: String| crate::host::session::printable(text.as_bytes());
+    match problem {
+        Problem::Unreachable(text) => Problem::Unreachable(clean(text)),
+        Problem::Busy(text) => Problem::Busy(clean(text)),
+        Problem::NoSpace(text) => Problem::NoSpace(clean(text)),
+        Problem::Denied(text) => Problem::Denied(clean(text)),
+        Problem::Changed(text) => Problem::Changed(clean(text)),
+        Problem::Protocol(text) => Problem::Protocol(clean(text)),
+        Problem::Other(text) => Problem::Other(clean(text)),
+        Problem::NotFound
+        | Problem::Exists
+        | Problem::Held
+        | Problem::Cloned
+        | Problem::Locked
+        | Problem::Modified
+        | Problem::Cancelled
+        | Problem::Stalled(_) => problem,
+    }
+}
