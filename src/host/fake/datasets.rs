@@ -125,6 +125,10 @@ impl Machine {
         if self.has_children(dataset) {
             return Err(Problem::Changed("it has children".to_owned()));
         }
+        // One that the hidden clone of a receive needs counts as cloned here, unlike for `zfs destroy -r`.
+        if let Some(problem) = node.snapshots.iter().find_map(|snapshot| self.pinned(snapshot)) {
+            return Err(problem);
+        }
         self.destroy_with_snapshots(dataset)
     }
 

@@ -85,7 +85,7 @@ impl Machine {
     }
 
     /// Why ZFS would not destroy this snapshot.
-    fn pinned(&self, snapshot: &Snapshot) -> Option<Problem> {
+    pub(super) fn pinned(&self, snapshot: &Snapshot) -> Option<Problem> {
         if !snapshot.holds.is_empty() {
             Some(Problem::Held) // EBUSY
         } else if self.clones_of(snapshot.object) > 0 {
