@@ -2,8 +2,8 @@
 //!
 //! Two traits, since the two ends do different things: a [`SourceHost`] snapshots and sends, a [`TargetHost`] receives
 //! and keeps. Real kinds: `local` (`libzfs_core` in process) is a source; `agent` (zhaul at the other end) and `shell`
-//! (only `zfs` and sshd at the other end, or on this machine) are targets. `fake` is both, in memory, for tests; it enforces ZFS's rules, as far
-//! as they are written down there: it is not yet checked against real pools.
+//! (only `zfs` and sshd at the other end, or on this machine) are targets. `fake` is both, in memory, for tests; it
+//! enforces ZFS's rules, and `tests/real/agreement` plays the same scenarios on it and on real pools.
 //!
 //! Whoever destroys or renames says with its GUID what is meant; the host looks again just before it acts and refuses
 //! with [`Problem::Changed`] where name and GUID no longer belong together.

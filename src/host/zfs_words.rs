@@ -21,7 +21,7 @@ enum Kind {
 }
 
 /// More specific phrases first: a held snapshot is also said to be busy.
-const PHRASES: [(&str, Kind); 25] = [
+const PHRASES: [(&str, Kind); 29] = [
     ("it's being held", Kind::Held),
     ("snapshot has dependent clones", Kind::Cloned),
     ("snapshot is cloned", Kind::Cloned),
@@ -42,11 +42,15 @@ const PHRASES: [(&str, Kind); 25] = [
     ("dataset does not exist", Kind::NotFound),
     ("could not find any snapshots to destroy", Kind::NotFound),
     ("no such parent", Kind::NotFound),
+    ("parent does not exist", Kind::NotFound),
+    ("' does not exist", Kind::NotFound),
+    (") does not exist", Kind::NotFound),
     ("permission denied", Kind::Denied),
     ("Permission denied", Kind::Denied),
     ("Operation not permitted", Kind::Denied),
     ("key must be loaded", Kind::Locked),
     ("is busy", Kind::Busy),
+    ("contains partially-complete state", Kind::Busy),
 ];
 
 /// Why a `zfs` that did not succeed failed.
@@ -103,6 +107,13 @@ mod tests {
                       must specify -F to overwrite it";
         assert!(matches!(said(exists), Problem::Exists));
         assert!(matches!(said("cannot destroy 'tank/a': dataset is busy"), Problem::Busy(_)));
+        let partial = "cannot receive incremental stream: destination tank/a contains \
+                       partially-complete state from \"zfs receive -s\".";
+        assert!(matches!(said(partial), Problem::Busy(_)));
+        let nothing = "cannot receive incremental stream: destination 'tank/a' does not exist";
+        assert!(matches!(said(nothing), Problem::NotFound));
+        let origin = "cannot receive: specified origin fs (tank/a@b) does not exist";
+        assert!(matches!(said(origin), Problem::NotFound));
         assert!(matches!(said("cannot create 'tank/a': permission denied"), Problem::Denied(_)));
         assert!(matches!(
             said("cannot receive new filesystem stream: inherited key must be loaded"),

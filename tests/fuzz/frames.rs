@@ -95,6 +95,10 @@ fn frames(mut bytes: &[u8]) -> Vec<Frame> {
 
 /// Damages one lane in one way. `true`: checksums were made good, so that other data may be taken for right.
 fn damage(random: &mut Random, lane: &mut Vec<Frame>) -> bool {
+    if lane.is_empty() {
+        // All of it was taken away before.
+        return false;
+    }
     let at = random.below(lane.len());
     let other = random.below(lane.len());
     match random.below(8) {

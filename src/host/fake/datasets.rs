@@ -1,12 +1,17 @@
 //! ZFS's rules for creating, cloning, renaming and destroying datasets, after `dsl_dir.c` and `dsl_destroy.c`.
 
-use super::machine::{Machine, ObjectId};
+use super::machine::{Machine, ObjectId, Snapshot};
 use super::points::changed;
 use crate::host::Problem;
 use crate::model::{DatasetKind, DatasetName, Encryption, Guid, PointName, SnapshotName};
 
 fn unnameable(error: &crate::model::NameError) -> Problem {
     Problem::Other(error.to_string()) // ENAMETOOLONG
+}
+
+/// What a target says of a pool that is not there.
+pub(super) fn no_pool(dataset: &DatasetName) -> Problem {
+    Problem::Other(format!("there is no pool {}", dataset.pool()))
 }
 
 impl Machine {
@@ -37,16 +42,18 @@ impl Machine {
         Ok(())
     }
 
-    /// `zfs create -p -u`: existing ones are left alone.
+    /// `zfs create -o readonly=on` of each level that is missing; existing ones are left alone.
     pub(super) fn create_with_parents(&mut self, dataset: &DatasetName) -> Result<(), Problem> {
         if self.datasets.contains_key(dataset) {
             return Ok(());
         }
         match dataset.parent() {
             Some(parent) => self.create_with_parents(&parent)?,
-            None => return Err(Problem::NotFound), // no such pool
+            None => return Err(no_pool(dataset)),
         }
-        self.create(dataset, DatasetKind::Filesystem, Encryption::Off)
+        self.create(dataset, DatasetKind::Filesystem, Encryption::Off)?;
+        self.node_mut(dataset)?.readonly = Some(true);
+        Ok(())
     }
 
     /// `zfs clone`.
@@ -72,6 +79,9 @@ impl Machine {
         if guid.is_some_and(|guid| guid != node.guid) {
             return Err(changed(node.guid));
         }
+        if to == from {
+            return Ok(());
+        }
         if to.pool() != from.pool() || to.below(from).is_some() || from.parent().is_none() {
             return Err(Problem::Other("it cannot be moved there".to_owned())); // EXDEV, EINVAL
         }
@@ -95,7 +105,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Destroys a dataset with exactly these snapshots, all or nothing.
+    /// Destroys a dataset that has no other points than these snapshots, some of which an interrupted attempt may have
+    /// destroyed already.
     pub(super) fn destroy_dataset(
         &mut self,
         dataset: &DatasetName,
@@ -106,12 +117,17 @@ impl Machine {
         if node.guid != guid {
             return Err(changed(node.guid));
         }
-        let mut expected: Vec<Guid> = snapshots.iter().map(|(_, guid)| *guid).collect();
-        let mut found: Vec<Guid> = node.snapshots.iter().map(|snapshot| snapshot.guid).collect();
-        expected.sort_unstable();
-        found.sort_unstable();
-        if expected != found {
-            return Err(Problem::Changed("it has other snapshots now".to_owned()));
+        let is_known =
+            |found: &Snapshot| snapshots.iter().any(|known| *known == (found.name.clone(), found.guid));
+        if !node.bookmarks.is_empty() || !node.snapshots.iter().all(is_known) {
+            return Err(Problem::Changed("it has points that the plan does not know".to_owned()));
+        }
+        if self.has_children(dataset) {
+            return Err(Problem::Changed("it has children".to_owned()));
+        }
+        // One that the hidden clone of a receive needs counts as cloned here, unlike for `zfs destroy -r`.
+        if let Some(problem) = node.snapshots.iter().find_map(|snapshot| self.pinned(snapshot)) {
+            return Err(problem);
         }
         self.destroy_with_snapshots(dataset)
     }
@@ -134,6 +150,7 @@ impl Machine {
             }
         }
         self.datasets.remove(dataset);
+        self.reap();
         Ok(())
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Node {
     pub(super) opted_out: Option<bool>,
     /// Got the properties of a safe copy when it was received.
     pub(super) is_safe_copy: bool,
+    /// The property `readonly` as it is set here; `None` where it is inherited.
+    pub(super) readonly: Option<bool>,
 }
 
 impl Node {
@@ -140,6 +142,7 @@ impl Machine {
             origin: None,
             opted_out: None,
             is_safe_copy: false,
+            readonly: None,
         }
     }
 
@@ -163,15 +166,30 @@ impl Machine {
         })
     }
 
-    fn is_opted_out(&self, dataset: &DatasetName) -> bool {
+    /// A property as set on `dataset` or the nearest one above it; off where nobody has set it.
+    fn inherited(&self, dataset: &DatasetName, property: impl Fn(&Node) -> Option<bool>) -> bool {
         let mut at = Some(dataset.clone());
         while let Some(name) = at {
-            if let Some(is_opted_out) = self.datasets.get(&name).and_then(|node| node.opted_out) {
-                return is_opted_out;
+            if let Some(value) = self.datasets.get(&name).and_then(&property) {
+                return value;
             }
             at = name.parent();
         }
         false
+    }
+
+    /// The property `written`: an empty head holds at least what makes it a dataset; a clone begins as its origin.
+    fn written(&self, node: &Node) -> u64 {
+        let origin = node.origin.and_then(|object| self.object(object));
+        let is_new_to_be = node.partial.as_ref().is_some_and(|partial| partial.pins.is_none());
+        match node.newest().or(origin) {
+            Some(before) if !is_new_to_be => bytes_of(added(&before.content, &node.head).len()),
+            Some(_) | None => bytes_of(node.head.len() + 1),
+        }
+    }
+
+    fn object(&self, object: ObjectId) -> Option<&Snapshot> {
+        self.datasets.values().flat_map(|node| &node.snapshots).find(|snapshot| snapshot.object == object)
     }
 
     /// Every dataset within `root` with all that is known of it, with bookmarks where they are asked for.
@@ -235,11 +253,11 @@ impl Machine {
             kind: node.kind,
             encryption: node.encryption,
             referenced_bytes: bytes_of(node.head.len()),
-            written_bytes: bytes_of(added(before, &node.head).len()),
+            written_bytes: self.written(node),
             resume_token: node.partial.as_ref().map(token_of),
             origin: node.origin.and_then(|object| self.name_of(object)),
-            is_readonly: node.is_safe_copy,
-            is_opted_out: self.is_opted_out(name),
+            is_readonly: self.inherited(name, |node| node.readonly),
+            is_opted_out: self.inherited(name, |node| node.opted_out),
             history: History::new(points),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! It is a fake, not a mock: it holds datasets, snapshots, bookmarks, holds, clones and half-received streams, and refuses
 //! what `OpenZFS` refuses, each rule with the kernel function that it is taken from. Data is a list of numbered blocks, so
-//! that two snapshots with the same content are told from two that differ. `tests/plan_properties` runs on it. That real
-//! pools come out the same is not yet tested.
+//! that two snapshots with the same content are told from two that differ. `tests/plan_properties` runs on it;
+//! `tests/real/agreement` shows that real pools come out the same.
 //!
 //! What it leaves out: space, quotas, permissions, keys, mounts, properties other than those of a safe copy, and time.
 //!

@@ -60,8 +60,7 @@ impl FakeHost {
             (snapshot_name(snapshot)?, BookmarkName::parse(bookmark).map_err(|error| bad_name(&error))?);
         self.by_hand(|machine| {
             let node = machine.node(name.dataset())?;
-            let known = node.bookmark(name.name()).map(|bookmark| bookmark.guid);
-            if known.is_some() && node.snapshot(of.name()).map(|snapshot| snapshot.guid) != known {
+            if node.bookmark(name.name()).is_some() {
                 return Err(Problem::Exists);
             }
             machine.make_bookmarks(&[(of, name)])
@@ -129,7 +128,7 @@ impl FakeHost {
             if !held.holds.remove(tag) {
                 return Err(Problem::NotFound);
             }
-            node.snapshots.retain(|snapshot| !(snapshot.is_doomed && snapshot.holds.is_empty()));
+            machine.reap();
             Ok(())
         })
     }

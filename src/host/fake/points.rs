@@ -85,13 +85,23 @@ impl Machine {
     }
 
     /// Why ZFS would not destroy this snapshot.
-    fn pinned(&self, snapshot: &Snapshot) -> Option<Problem> {
+    pub(super) fn pinned(&self, snapshot: &Snapshot) -> Option<Problem> {
         if !snapshot.holds.is_empty() {
             Some(Problem::Held) // EBUSY
         } else if self.clones_of(snapshot.object) > 0 {
             Some(Problem::Cloned) // EEXIST
         } else {
             None
+        }
+    }
+
+    /// What was destroyed with `-d` goes with its last hold or clone.
+    pub(super) fn reap(&mut self) {
+        let doomed = self.datasets.values().flat_map(|node| &node.snapshots).filter(|known| known.is_doomed);
+        let gone: Vec<_> =
+            doomed.filter(|known| self.pinned(known).is_none()).map(|known| known.object).collect();
+        for node in self.datasets.values_mut() {
+            node.snapshots.retain(|known| !gone.contains(&known.object));
         }
     }
 
@@ -103,7 +113,7 @@ impl Machine {
     ) -> Result<Vec<Refusal>, Problem> {
         let mut refusals = Vec::new();
         for (name, guid) in doomed {
-            let problem = match self.node(dataset)?.snapshot(name) {
+            let problem = match self.datasets.get(dataset).and_then(|node| node.snapshot(name)) {
                 None => continue,
                 Some(snapshot) if snapshot.guid != *guid => Some(changed(snapshot.guid)),
                 Some(snapshot) => self.pinned(snapshot),
@@ -121,9 +131,11 @@ impl Machine {
         &mut self,
         dataset: &DatasetName,
         doomed: &[(PointName, Guid)],
-    ) -> Result<Vec<Refusal>, Problem> {
-        let node = self.node_mut(dataset)?;
+    ) -> Vec<Refusal> {
         let mut refusals = Vec::new();
+        let Some(node) = self.datasets.get_mut(dataset) else {
+            return refusals; // and its points with it
+        };
         for (name, guid) in doomed {
             match node.bookmark(name) {
                 Some(bookmark) if bookmark.guid != *guid => {
@@ -132,7 +144,7 @@ impl Machine {
                 Some(_) | None => node.bookmarks.retain(|bookmark| bookmark.name != *name),
             }
         }
-        Ok(refusals)
+        refusals
     }
 
     /// `zfs destroy DATASET@NAME`.
@@ -163,7 +175,7 @@ impl Machine {
         let is_newest =
             newer.is_empty() && node.bookmarks.iter().all(|bookmark| bookmark.createtxg <= createtxg);
         if !is_newest && !is_recursive {
-            return Err(Problem::Exists); // EEXIST: "more recent snapshots or bookmarks exist"
+            return Err(Problem::Changed("more recent snapshots or bookmarks exist".to_owned())); // EEXIST
         }
         if let Some(problem) = newer.iter().find_map(|snapshot| self.pinned(snapshot)) {
             return Err(problem);
@@ -191,7 +203,7 @@ impl Machine {
         from.dataset().snapshot(to).map_err(|error| Problem::Other(error.to_string()))?;
         let node = self.node_mut(from.dataset())?;
         if node.snapshot(to).is_some() {
-            return Err(Problem::Exists);
+            return if to == from.name() { Ok(()) } else { Err(Problem::Exists) };
         }
         if let Some(snapshot) = node.snapshot_mut(from.name()) {
             snapshot.name = to.clone();

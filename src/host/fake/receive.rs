@@ -40,15 +40,15 @@ impl Machine {
     }
 
     fn check_receive_existing(spec: &ReceiveSpec, header: &Header, node: &Node) -> Result<(), Problem> {
+        let Some(from) = header.from else {
+            return Err(Problem::Exists); // EEXIST: a full stream needs a new dataset
+        };
         if node.partial.is_some() {
             return Err(Problem::Busy("it holds a receive that broke off".to_owned())); // EBUSY
         }
         if node.snapshot(spec.snapshot.name()).is_some() {
             return Err(Problem::Exists);
         }
-        let Some(from) = header.from else {
-            return Err(Problem::Exists); // EEXIST: a full stream needs a new dataset
-        };
         if header.is_raw && node.encryption == Encryption::Off {
             return Err(Problem::Other("a raw stream does not fit a plain dataset".to_owned())); // EINVAL
         }
@@ -74,22 +74,36 @@ impl Machine {
         if node.snapshot(spec.snapshot.name()).is_some() {
             return Err(Problem::Exists);
         }
+        if partial.pins != node.newest().map(|newest| newest.object) {
+            return Err(Problem::Other("there is a newer snapshot than when it broke off".to_owned())); // EINVAL
+        }
         Ok(())
+    }
+
+    /// Whether an increment would make a snapshot that is there: `zfs receive` reads past it (`zfs_receive_one`).
+    pub(super) fn has_already(&self, spec: &ReceiveSpec, header: &Header) -> bool {
+        let node = self.datasets.get(spec.snapshot.dataset());
+        let known = node.and_then(|node| node.snapshot(spec.snapshot.name()));
+        spec.origin.is_none() && header.from.is_some() && known.is_some_and(|known| known.guid == header.to)
     }
 
     /// Takes in what arrived of a stream: all of it, which makes the snapshot, or a part, which can be resumed.
     pub(super) fn receive(&mut self, spec: &ReceiveSpec, arrived: &Arrived) -> Result<(), Problem> {
+        if self.has_already(spec, &arrived.header) {
+            return Ok(());
+        }
         self.check_receive(spec, &arrived.header)?;
         let dataset = spec.snapshot.dataset();
+        if !arrived.is_begun && !arrived.is_whole {
+            // Nothing is kept of nothing; `zfs receive` then does not find the dataset that it was to make.
+            return Err(if self.datasets.contains_key(dataset) { truncated() } else { Problem::NotFound });
+        }
         let mut blocks: Vec<Block> = Vec::new();
         if arrived.header.resumes_at.is_some() {
             if let Some(partial) = self.node_mut(dataset)?.partial.take() {
                 blocks = partial.blocks;
             }
         } else if !self.datasets.contains_key(dataset) {
-            if arrived.blocks.is_empty() && !arrived.is_whole {
-                return Err(truncated()); // nothing is kept of nothing
-            }
             self.begin_dataset(spec, &arrived.header)?;
         }
         blocks.extend_from_slice(&arrived.blocks);
@@ -106,6 +120,7 @@ impl Machine {
         let encryption = if header.is_raw { Encryption::On } else { Encryption::Off };
         let mut node = self.new_node(kind, encryption);
         node.is_safe_copy = spec.creates_dataset;
+        node.readonly = spec.creates_dataset.then_some(true);
         if let Some(origin) = &spec.origin {
             let snapshot = self.snapshot(origin)?;
             node.head.clone_from(&snapshot.content);
@@ -121,9 +136,6 @@ impl Machine {
         header: &Header,
         blocks: Vec<Block>,
     ) -> Result<(), Problem> {
-        if blocks.is_empty() {
-            return Ok(());
-        }
         let node = self.node_mut(dataset)?;
         let pins = node.newest().map(|snapshot| snapshot.object);
         let header = Header { resumes_at: None, ..header.clone() };
@@ -136,9 +148,13 @@ impl Machine {
         let createtxg = self.next_txg(dataset.pool());
         let object = self.next_object();
         let node = self.node_mut(dataset)?;
+        let base = match header.resumes_at {
+            Some(_) => node.newest(), // %recv is its clone; the base itself may have gone
+            None => header.from.and_then(|from| Self::base(node, from)),
+        };
         let mut content = match header.from.filter(|_| !node.snapshots.is_empty()) {
-            Some(from) => {
-                let base = Self::base(node, from).ok_or_else(no_base)?;
+            Some(_) => {
+                let base = base.ok_or_else(no_base)?;
                 if node.head != base.content {
                     return Err(Problem::Modified); // written to while the receive was interrupted
                 }
@@ -158,27 +174,29 @@ impl Machine {
             holds: BTreeSet::new(),
             is_doomed: false,
         });
+        self.reap();
         Ok(())
     }
 
-    /// `zfs receive -A`: a new dataset goes altogether, an existing one keeps its snapshots.
+    /// `zfs receive -A`: a new dataset goes altogether, an existing one keeps its snapshots. For the program, which names a
+    /// token, one that is gone is fine.
     pub(super) fn abort_receive(
         &mut self,
         dataset: &DatasetName,
         token: Option<&str>,
     ) -> Result<(), Problem> {
-        let node = self.node_mut(dataset)?;
-        let Some(partial) = &node.partial else {
-            return Err(Problem::Changed("it holds no receive that broke off".to_owned()));
+        let Some(partial) = self.datasets.get(dataset).and_then(|node| node.partial.as_ref()) else {
+            return if token.is_some() { Ok(()) } else { Err(Problem::NotFound) };
         };
         if token.is_some_and(|token| token != token_of(partial)) {
             return Err(Problem::Changed("another receive broke off there".to_owned()));
         }
-        let is_new = partial.pins.is_none();
-        node.partial = None;
-        if is_new {
+        if partial.pins.is_none() {
             self.datasets.remove(dataset);
+        } else {
+            self.node_mut(dataset)?.partial = None;
         }
+        self.reap();
         Ok(())
     }
 }
@@ -187,6 +205,9 @@ fn no_base() -> Problem {
     Problem::Changed("it has no snapshot that the stream starts from".to_owned())
 }
 
+/// What is said of a stream that was cut short.
+pub(super) const TRUNCATED: &str = "the stream ended before its end";
+
 fn truncated() -> Problem {
-    Problem::Other("the stream ended before its end".to_owned())
+    Problem::Other(TRUNCATED.to_owned())
 }

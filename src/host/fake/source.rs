@@ -8,6 +8,9 @@ use crate::model::{BookmarkName, ByteCount, DatasetName, Details, Guid, Listing,
 impl SourceHost for FakeHost {
     fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError> {
         self.look("list", "list", &joined(roots.iter()), |machine| {
+            for root in roots {
+                machine.node(root)?;
+            }
             Ok(Listing::new(roots.iter().flat_map(|root| machine.list_fast(root, true))))
         })
     }
@@ -45,7 +48,7 @@ impl SourceHost for FakeHost {
     ) -> Result<Vec<Refusal>, HostError> {
         let object = joined(bookmarks.iter().map(|(name, _)| format!("{dataset}#{name}")));
         self.change("destroy_bookmarks", "destroy", &object, |machine| {
-            machine.destroy_bookmarks(dataset, bookmarks)
+            Ok(machine.destroy_bookmarks(dataset, bookmarks))
         })
     }
 

@@ -3,8 +3,10 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use super::datasets::no_pool;
 use super::faults::{self, Passage};
 use super::machine::bytes_of;
+use super::receive::TRUNCATED;
 use super::wire::{self, Arrived, BLOCK_BYTES};
 use super::{FakeHost, joined};
 use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec, Refusal, TargetHost};
@@ -14,7 +16,12 @@ use crate::stream::meter::Meters;
 
 impl TargetHost for FakeHost {
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
-        self.look("list", "list", root, |machine| Ok(Listing::new(machine.list_fast(root, false))))
+        self.look("list", "list", root, |machine| {
+            match DatasetName::new(root.pool()).map(|pool| machine.datasets.contains_key(&pool)) {
+                Ok(true) => Ok(Listing::new(machine.list_fast(root, false))),
+                Ok(false) | Err(_) => Err(no_pool(root)),
+            }
+        })
     }
 
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
@@ -119,6 +126,7 @@ impl Receiving<'_> {
     fn let_through(&self, limit: u64) -> Option<Arrived> {
         let mut arrived = wire::read(&self.bytes)?;
         arrived.blocks.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        arrived.is_begun = !arrived.blocks.is_empty();
         arrived.is_whole = false;
         Some(arrived)
     }
@@ -156,8 +164,11 @@ impl Receiving<'_> {
 
     /// Whether the receive could not even begin.
     fn is_refused(&self) -> bool {
-        wire::read(&self.bytes)
-            .is_some_and(|arrived| self.host.machine().check_receive(&self.spec, &arrived.header).is_err())
+        let machine = self.host.machine();
+        wire::read(&self.bytes).is_some_and(|arrived| {
+            !machine.has_already(&self.spec, &arrived.header)
+                && machine.check_receive(&self.spec, &arrived.header).is_err()
+        })
     }
 }
 
@@ -171,7 +182,9 @@ impl Incoming for Receiving<'_> {
     }
 
     fn abort(mut self: Box<Self>) -> Option<HostError> {
-        self.settle().err().map(|problem| self.error(problem))
+        let problem = self.settle().err()?;
+        // That the stream was cut short is no account of the receiver's own.
+        (!matches!(&problem, Problem::Other(text) if text == TRUNCATED)).then(|| self.error(problem))
     }
 }
 

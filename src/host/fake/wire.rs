@@ -1,4 +1,5 @@
-//! The fake's stream: a header that names both ends by GUID, one line for each block, and an end that counts them.
+//! The fake's stream: a header that names both ends by GUID, a line for what is no data, one for each block, and an end
+//! that counts them.
 //!
 //! It is text, so that a failing test can be read; it can be cut after any byte, as a real stream can, and a stream without
 //! its end is never taken for a whole one.
@@ -10,6 +11,9 @@ pub(super) const BLOCK_BYTES: u64 = 64;
 
 /// The width that a block's number is padded to: with `W `, a space and the newline it makes [`BLOCK_BYTES`].
 const BLOCK_DIGITS: usize = 61;
+
+/// What a stream has beside its blocks (`DRR_OBJECT` and the like); an increment without changes has nothing at all.
+const OBJECTS: &str = "O and their properties";
 
 /// One block that was written once, somewhere; no two writes make the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +63,9 @@ impl Header {
 /// A whole stream.
 pub(super) fn write(header: &Header, blocks: &[Block]) -> Vec<u8> {
     let mut lines = vec![header.write()];
+    if header.from.is_none() || !blocks.is_empty() {
+        lines.push(format!("{OBJECTS}\n"));
+    }
     lines.extend(blocks.iter().map(|block| format!("W {:0>BLOCK_DIGITS$}\n", block.0)));
     lines.push(format!("E {}\n", blocks.len()));
     lines.concat().into_bytes()
@@ -71,6 +78,8 @@ pub(super) struct Arrived {
     pub(super) header: Header,
     /// The blocks after it.
     pub(super) blocks: Vec<Block>,
+    /// Whether anything whole came after the header.
+    pub(super) is_begun: bool,
     /// Whether its end was there.
     pub(super) is_whole: bool,
 }
@@ -79,8 +88,14 @@ pub(super) struct Arrived {
 pub(super) fn read(bytes: &[u8]) -> Option<Arrived> {
     let text = std::str::from_utf8(bytes).ok()?;
     let mut lines = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-    let mut arrived = Arrived { header: Header::read(lines.next()?)?, blocks: Vec::new(), is_whole: false };
+    let first = lines.next()?;
+    let mut arrived =
+        Arrived { header: Header::read(first)?, blocks: Vec::new(), is_begun: false, is_whole: false };
     for line in lines {
+        arrived.is_begun = true;
+        if line == OBJECTS {
+            continue;
+        }
         if let Some(number) = line.strip_prefix("W ") {
             arrived.blocks.push(Block(number.parse().ok()?));
         } else if let Some(count) = line.strip_prefix("E ") {
@@ -125,8 +140,8 @@ mod tests {
             resumes_at: Some(2),
             name: "p@s".to_owned(),
         };
-        let none = write(&header, &[]).len();
-        let one = write(&header, &[Block(9)]).len();
-        assert_eq!(u64::try_from(one - none).unwrap(), BLOCK_BYTES);
+        let one = write(&header, &[Block(8)]).len();
+        let two = write(&header, &[Block(8), Block(9)]).len();
+        assert_eq!(u64::try_from(two - one).unwrap(), BLOCK_BYTES);
     }
 }

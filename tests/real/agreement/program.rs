@@ -1,0 +1,63 @@
+//! What the program does to points and datasets, with what it knows of them.
+
+use zhaul::model::{BookmarkName, PointKind, PointName};
+
+use super::deed::Side;
+use super::stage::Stage;
+use super::view::Outcome;
+
+/// A token that no receive has.
+const NO_TOKEN: &str = "1-0-0-00";
+
+impl Stage {
+    pub(super) fn take(&self, names: &[&str]) -> Outcome {
+        let names: Vec<_> = names.iter().map(|name| self.snapshot(Side::Source, name)).collect();
+        Outcome::of(self.source.snapshot(&names))
+    }
+
+    pub(super) fn bookmark(&self, snapshot: &str, bookmark: &str) -> Outcome {
+        let bookmark = BookmarkName::parse(&self.full(Side::Source, bookmark)).unwrap();
+        Outcome::of(self.source.bookmark(&[(self.snapshot(Side::Source, snapshot), bookmark)]))
+    }
+
+    pub(super) fn destroy_snapshots(&self, side: Side, dataset: &str, names: &[&str]) -> Outcome {
+        let dataset = self.dataset(side, dataset);
+        let points = self.points(side, PointKind::Snapshot, &dataset, names);
+        Outcome::of_refusals(match side {
+            Side::Source => self.source.destroy_snapshots(&dataset, &points),
+            Side::Target => self.target.destroy_snapshots(&dataset, &points),
+        })
+    }
+
+    pub(super) fn destroy_bookmarks(&self, dataset: &str, names: &[&str]) -> Outcome {
+        let dataset = self.dataset(Side::Source, dataset);
+        let points = self.points(Side::Source, PointKind::Bookmark, &dataset, names);
+        Outcome::of_refusals(self.source.destroy_bookmarks(&dataset, &points))
+    }
+
+    pub(super) fn rename_dataset(&self, from: &str, to: &str) -> Outcome {
+        let (from, to) = (self.dataset(Side::Target, from), self.dataset(Side::Target, to));
+        Outcome::of(self.target.rename_dataset(&from, self.dataset_guid(&from), &to))
+    }
+
+    pub(super) fn rename_snapshot(&self, from: &str, to: &str) -> Outcome {
+        let (from, to) = (self.snapshot(Side::Target, from), PointName::new(to).unwrap());
+        let guid = self.point(&from);
+        Outcome::of(self.target.rename_snapshot(from.dataset(), from.name(), guid, &to))
+    }
+
+    pub(super) fn abort_receive(&self, name: &str) -> Outcome {
+        let dataset = self.dataset(Side::Target, name);
+        let known = self.known(Side::Target);
+        let token = known.get(&dataset).and_then(|dataset| dataset.resume_token.as_deref());
+        Outcome::of(self.target.abort_receive(&dataset, token.unwrap_or(NO_TOKEN)))
+    }
+
+    pub(super) fn destroy_dataset(&self, name: &str) -> Outcome {
+        let dataset = self.dataset(Side::Target, name);
+        let known = self.known(Side::Target);
+        let points = known.get(&dataset).into_iter().flat_map(|dataset| dataset.history.points());
+        let points: Vec<_> = points.map(|point| (point.name.clone(), point.guid)).collect();
+        Outcome::of(self.target.destroy_dataset(&dataset, self.dataset_guid(&dataset), &points))
+    }
+}

@@ -1,0 +1,115 @@
+//! What of a result and of a listing must agree: kinds of problems, and everything but numbers that are a pool's own.
+
+use std::collections::BTreeMap;
+
+use zhaul::host::{HostError, Problem, Refusal};
+use zhaul::model::{Dataset, Guid, Listing, Point};
+
+use super::deed::Side;
+
+/// A problem's kind; what it says in words is each host's own.
+pub(crate) fn kind(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::Unreachable(_) => "Unreachable",
+        Problem::NotFound => "NotFound",
+        Problem::Exists => "Exists",
+        Problem::Busy(_) => "Busy",
+        Problem::Held => "Held",
+        Problem::Cloned => "Cloned",
+        Problem::NoSpace(_) => "NoSpace",
+        Problem::Denied(_) => "Denied",
+        Problem::Locked => "Locked",
+        Problem::Modified => "Modified",
+        Problem::Changed(_) => "Changed",
+        Problem::Cancelled => "Cancelled",
+        Problem::Stalled(_) => "Stalled",
+        Problem::Protocol(_) => "Protocol",
+        Problem::Other(_) => "Other",
+    }
+}
+
+/// A result, and beside it the words that help whoever reads a failure.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Must agree.
+    pub(crate) told: String,
+    /// Need not.
+    pub(crate) words: String,
+}
+
+impl Outcome {
+    pub(crate) fn told(told: &str) -> Self {
+        Self { told: told.to_owned(), words: String::new() }
+    }
+
+    pub(crate) fn of(result: Result<(), HostError>) -> Self {
+        match result {
+            Ok(()) => Self::told("ok"),
+            Err(error) => Self { told: kind(&error.problem).to_owned(), words: error.chain() },
+        }
+    }
+
+    /// Which points were refused, in the order of their names: hosts do not promise one.
+    pub(crate) fn of_refusals(result: Result<Vec<Refusal>, HostError>) -> Self {
+        let refusals = match result {
+            Ok(refusals) => refusals,
+            Err(error) => return Self::of(Err(error)),
+        };
+        let mut told: Vec<_> =
+            refusals.iter().map(|refusal| format!("{}: {}", refusal.name, kind(&refusal.problem))).collect();
+        told.sort();
+        let words: Vec<_> = refusals.iter().map(|refusal| refusal.problem.to_string()).collect();
+        Self { told: format!("ok {told:?}"), words: words.join("; ") }
+    }
+}
+
+/// GUIDs as numbers in the order in which they were first seen.
+#[derive(Debug, Default)]
+pub(crate) struct Guids(BTreeMap<Guid, usize>);
+
+impl Guids {
+    fn number(&mut self, guid: Guid) -> usize {
+        let next = self.0.len() + 1;
+        *self.0.entry(guid).or_insert(next)
+    }
+
+    /// One line for each dataset and each of its points.
+    pub(crate) fn show(&mut self, side: Side, listed: &Result<Listing, HostError>) -> Vec<String> {
+        match listed {
+            Err(error) => vec![format!("cannot be listed: {}", kind(&error.problem))],
+            Ok(listing) => {
+                let mut lines = Vec::new();
+                for dataset in listing.datasets() {
+                    lines.push(self.dataset(side, dataset));
+                    lines.extend(dataset.history.points().map(|point| self.point(point)));
+                }
+                lines
+            }
+        }
+    }
+
+    /// Whether it was written to says nothing at a source, where a file system is mounted and so changes by itself.
+    fn dataset(&mut self, side: Side, dataset: &Dataset) -> String {
+        let mut line = format!("{} {:?} guid {}", dataset.name, dataset.kind, self.number(dataset.guid));
+        for (word, is_so) in [
+            ("readonly", dataset.is_readonly),
+            ("token", dataset.resume_token.is_some()),
+            ("written", side == Side::Target && dataset.written_bytes > 0),
+        ] {
+            if is_so {
+                line = format!("{line} {word}");
+            }
+        }
+        match &dataset.origin {
+            Some(origin) => format!("{line} origin {origin}"),
+            None => line,
+        }
+    }
+
+    fn point(&mut self, point: &Point) -> String {
+        let (mark, name, guid) = (point.kind.separator(), &point.name, self.number(point.guid));
+        let doomed = if point.is_doomed() { " doomed" } else { "" };
+        let holds = point.details.map_or(0, |details| details.holds);
+        format!("  {mark}{name} guid {guid} holds {holds} clones {}{doomed}", point.clones)
+    }
+}
