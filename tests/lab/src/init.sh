@@ -58,7 +58,8 @@ if [ -n "$LAB_INTERACTIVE" ]; then
 else
     stty -F /dev/tty1 raw -echo
     stty -F /dev/tty2 raw -echo
-    (lab_on_pve0 /lab/run/command) < /dev/null > /dev/tty1 2> /dev/tty2
+    # A size is kept only as long as the console is open.
+    ([ -z "$LAB_SIZE" ] || stty $LAB_SIZE <&2; lab_on_pve0 /lab/run/command) < /dev/null > /dev/tty1 2> /dev/tty2
     status=$?
     # stty waits until what was written has left.
     stty -F /dev/tty1 raw

@@ -79,6 +79,10 @@ impl RunDir {
         if !rustix::process::geteuid().is_root() {
             text.push_str("LAB_NOT_ROOT=1\n");
         }
+        // Progress is drawn for a width, and the lab's consoles have none of their own.
+        if let Ok(size) = rustix::termios::tcgetwinsize(std::io::stderr()) {
+            text.extend([format!("LAB_SIZE='cols {} rows {}'\n", size.ws_col, size.ws_row)]);
+        }
         self.script("params", &text)
     }
 
