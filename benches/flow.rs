@@ -4,19 +4,24 @@
 //! ```text
 //! flow send WAY [HOST:PORT [LANES]]      standard input  → network, or standard output without an address
 //! flow receive WAY [PORT [LANES]]        network or standard input → standard output
+//! flow send tls|tcp DIR LANES            standard input  → so many lanes, opened by way of two files in DIR
+//! flow receive tls|tcp DIR LANES         so many lanes → standard output
 //! flow sink                              reads standard input as `zfs receive` does, and forgets it
 //! ```
 //! WAY is `bare` (the least that can be written for a hop), `plain` (the pump without frames), or a compression.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, clippy::panic, reason = "a bench fails by panicking")]
 
+use std::fs;
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use rustix::pipe::{SpliceFlags, splice};
+use zhaul::channel::lanes::{Caller, Lane, LaneKind, Listening, PortRange};
 use zhaul::stream::framed::{Receiver, Sender, workers};
 use zhaul::stream::meter::{Meters, Places};
 use zhaul::stream::pump::{Pump, PumpSettings};
@@ -24,6 +29,7 @@ use zhaul::stream::{Cancel, FdSource, FdTarget, Source, Target};
 
 const BUFFER_BYTES: u64 = 256 << 20;
 const STREAM: u32 = 1;
+const LIMIT: Duration = Duration::from_secs(20);
 
 fn main() {
     // Cargo adds `--bench`.
@@ -34,6 +40,12 @@ fn main() {
         ["sink"] => sink(),
         ["send", "bare", address] => bare(io::stdin().as_fd(), connect(address).as_fd()),
         ["receive", "bare", port] => bare(accept(port, 1)[0].as_fd(), io::stdout().as_fd()),
+        ["send", kind @ ("tls" | "tcp"), dir, lanes] => {
+            send_lanes("off", &mut call(kind, Path::new(dir), lanes.parse().unwrap()));
+        }
+        ["receive", "tls" | "tcp", dir, lanes] => {
+            receive_lanes(&mut listen(Path::new(dir), lanes.parse().unwrap()));
+        }
         ["send", way] => send(way, vec![own(io::stdout().as_fd())]),
         ["send", way, address] => send(way, vec![connect(address)]),
         ["send", way, address, lanes] => {
@@ -67,6 +79,44 @@ fn accept(port: &str, lanes: usize) -> Vec<OwnedFd> {
     (0..lanes).map(|_| listener.accept().unwrap().0.into()).collect()
 }
 
+/// The exchange that ssh carries otherwise: the calling end's side.
+fn call(kind: &str, dir: &Path, lanes: usize) -> Vec<Lane> {
+    let stop = Cancel::new().unwrap();
+    let kind = if kind == "tls" { LaneKind::Tls } else { LaneKind::Tcp };
+    let caller = Caller::new(kind).unwrap();
+    put(dir, "greeting", &caller.greeting());
+    caller.connect(&wait_for(dir, "offer"), lanes, LIMIT, &stop).unwrap()
+}
+
+/// And the listening end's.
+fn listen(dir: &Path, lanes: usize) -> Vec<Lane> {
+    let stop = Cancel::new().unwrap();
+    let greeting = wait_for(dir, "greeting");
+    let (listening, offer) = Listening::open(&greeting, [127, 0, 0, 1].into(), PortRange::default()).unwrap();
+    put(dir, "offer", &offer);
+    listening.accept(lanes, LIMIT, &stop).unwrap()
+}
+
+/// Writes a file, all of it at once.
+fn put(dir: &Path, name: &str, what: &impl serde::Serialize) {
+    let half = dir.join("half");
+    fs::write(&half, serde_json::to_vec(what).unwrap()).unwrap();
+    fs::rename(half, dir.join(name)).unwrap();
+}
+
+/// Takes a file away when it comes.
+fn wait_for<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> T {
+    let path = dir.join(name);
+    for _ in 0..5000 {
+        if let Ok(text) = fs::read(&path) {
+            fs::remove_file(path).unwrap();
+            return serde_json::from_slice(&text).unwrap();
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    panic!("nobody writes {}", path.display());
+}
+
 fn sink() {
     let mut buffer = vec![0; 128 << 10];
     while io::stdin().lock().read(&mut buffer).unwrap() > 0 {}
@@ -94,10 +144,19 @@ fn send(way: &str, mut lanes: Vec<OwnedFd>) {
         return plain(input, lanes.remove(0), Places::SENDING);
     }
     let stop = Cancel::new().unwrap();
-    let meters = Meters::new(Places::SENDING, workers());
     let target = |lane| -> Box<dyn Target> { Box::new(FdTarget::new(lane, &stop).unwrap()) };
-    let lanes = lanes.into_iter().map(target).collect();
-    let source = FdSource::new(input, &stop).unwrap();
+    send_frames(way, input, lanes.into_iter().map(target).collect(), &stop);
+}
+
+fn send_lanes(way: &str, lanes: &mut [Lane]) {
+    let stop = Cancel::new().unwrap();
+    let lanes = lanes.iter_mut().map(|lane| lane.target(&stop).unwrap()).collect();
+    send_frames(way, own(io::stdin().as_fd()), lanes, &stop);
+}
+
+fn send_frames(way: &str, input: OwnedFd, lanes: Vec<Box<dyn Target + '_>>, stop: &Cancel) {
+    let meters = Meters::new(Places::SENDING, workers());
+    let source = FdSource::new(input, stop).unwrap();
     let compression = way.parse().unwrap();
     let sender = Sender {
         settings: settings(),
@@ -119,10 +178,19 @@ fn receive(way: &str, mut lanes: Vec<OwnedFd>) {
         return plain(lanes.remove(0), output, Places::RECEIVING);
     }
     let stop = Cancel::new().unwrap();
-    let meters = Meters::new(Places::RECEIVING, workers());
     let source = |lane| -> Box<dyn Source> { Box::new(FdSource::new(lane, &stop).unwrap()) };
-    let lanes = lanes.into_iter().map(source).collect();
-    let target = FdTarget::new(output, &stop).unwrap();
+    receive_frames(lanes.into_iter().map(source).collect(), output, &stop);
+}
+
+fn receive_lanes(lanes: &mut [Lane]) {
+    let stop = Cancel::new().unwrap();
+    let lanes = lanes.iter_mut().map(|lane| lane.source(&stop).unwrap()).collect();
+    receive_frames(lanes, own(io::stdout().as_fd()), &stop);
+}
+
+fn receive_frames(lanes: Vec<Box<dyn Source + '_>>, output: OwnedFd, stop: &Cancel) {
+    let meters = Meters::new(Places::RECEIVING, workers());
+    let target = FdTarget::new(output, stop).unwrap();
     let receiver =
         Receiver { settings: settings(), stream: STREAM, meters, stop: stop.clone(), samples: None };
     receiver.run(lanes, target).unwrap();

@@ -14,7 +14,7 @@ use crate::stream::{Cancel, Source, Target};
 #[derive(Debug)]
 pub struct Lane {
     carrier: Carrier,
-    /// Something failed in the middle of a record: nothing that comes after it could be understood.
+    /// It ended, or something failed in the middle of a record: nothing that comes after it could be understood.
     is_broken: bool,
 }
 
@@ -88,6 +88,8 @@ impl Source for End<'_> {
             Carrier::Tls(lane) => lane.read(buffer, patience),
             Carrier::Tcp(lane) => lane.read(buffer, patience),
         };
+        // Nothing comes after the end.
+        self.lane.is_broken |= matches!(read, Ok(Some(0))) && !buffer.is_empty();
         self.noted(read)
     }
 }

@@ -35,7 +35,13 @@ mod tcp;
 mod tls;
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
 mod lanes_tests;
+#[cfg(test)]
+mod strangers_tests;
+#[cfg(test)]
+mod waits_tests;
 
 pub use error::LaneError;
 pub use exchange::{Caller, Greeting, LaneKind, Offer};

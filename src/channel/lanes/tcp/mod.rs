@@ -174,3 +174,33 @@ impl Session<'_> {
         [&MAGIC[..], &purpose, &self.lane.to_le_bytes(), self.of_caller, self.of_listener].concat()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_purposes_lanes_or_handshakes_share_a_key() {
+        let mut seen = BTreeSet::new();
+        for halves in [[1, 2], [2, 1], [1, 1]] {
+            let key = Key::new(&[halves[0]; 32], &[halves[1]; 32]).unwrap();
+            for lane in 0..3 {
+                for (of_caller, of_listener) in [(5, 6), (6, 5)] {
+                    let (of_caller, of_listener) = (&[of_caller; 32][..], &[of_listener; 32][..]);
+                    let session = Session { key: &key.0, lane, of_caller, of_listener };
+                    for purpose in [
+                        Purpose::CallerProof,
+                        Purpose::ListenerProof,
+                        Purpose::CallerRecords,
+                        Purpose::ListenerRecords,
+                    ] {
+                        assert!(seen.insert(session.derive(purpose).as_ref().to_vec()));
+                    }
+                }
+            }
+        }
+        assert_eq!(seen.len(), 3 * 3 * 2 * 4);
+    }
+}

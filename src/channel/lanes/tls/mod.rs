@@ -7,10 +7,14 @@ mod identity;
 mod lane;
 mod pinned;
 
+#[cfg(test)]
+mod tls_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
@@ -30,8 +34,16 @@ pub(super) struct Caller {
 impl Caller {
     /// For the listener with this certificate.
     pub(super) fn new(own: &Identity, listener: &[u8]) -> Result<Self, LaneError> {
+        Self::with_ciphers(identity::provider(), own, listener)
+    }
+
+    fn with_ciphers(
+        ciphers: Arc<CryptoProvider>,
+        own: &Identity,
+        listener: &[u8],
+    ) -> Result<Self, LaneError> {
         let (chain, key) = own.chain_and_key();
-        let mut config = ClientConfig::builder_with_provider(identity::provider())
+        let mut config = ClientConfig::builder_with_provider(ciphers)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(identity::setup)?
             .dangerous()
