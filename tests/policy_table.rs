@@ -111,20 +111,29 @@ fn what_is_wrong_in_the_table_is_seen() {
     assert_eq!(fault(&good.replace("#[should_panic]", "#[cfg(any())]"), "a"), Some("it does not run"));
 }
 
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files
+}
+
 /// Tests on real pools run side by side: each names datasets of its own.
 #[test]
 fn no_two_tests_on_real_pools_share_a_dataset() {
-    const MAKERS: [&str; 6] = [
+    const MAKERS: [&str; 7] = [
         "World::new(\"",
         "World::with_archive(\"",
         "World::archive_only(\"",
         "Scratch::new(\"",
         "Pair::new(\"",
         "under_way(\"",
+        "behind_agents(\"",
     ];
     let mut users: BTreeMap<String, String> = BTreeMap::new();
-    for entry in fs::read_dir(real()).unwrap() {
-        let path = entry.unwrap().path();
+    for path in files_below(&real()) {
         for line in fs::read_to_string(&path).unwrap().lines() {
             let made = MAKERS.iter().find_map(|maker| line.split_once(maker));
             let Some((name, _)) = made.and_then(|(_, rest)| rest.split_once('"')) else { continue };

@@ -30,7 +30,7 @@ fn key(world: &World, options: &str) -> String {
 }
 
 /// A world whose backup and archive are behind agents.
-fn world(name: &str, options: &str) -> World {
+fn behind_agents(name: &str, options: &str) -> World {
     let mut world = World::with_archive(name);
     let lines = key(&world, options);
     world.policy.backup.clone_from(&lines);
@@ -40,7 +40,7 @@ fn world(name: &str, options: &str) -> World {
 
 #[test]
 fn the_whole_policy_runs_through_agents() {
-    let mut world = world("agent_policy", "");
+    let mut world = behind_agents("agent_policy", "");
     world.policy.source = String::from("keep-last = 2");
     world.policy.backup.push_str("keep-last = 2\n");
     world.filesystem(GUEST, 8);
@@ -61,7 +61,7 @@ fn the_whole_policy_runs_through_agents() {
 
 #[test]
 fn every_compression_brings_the_same_data() {
-    let mut world = world("agent_packed", "");
+    let mut world = behind_agents("agent_packed", "");
     world.policy.has_archive = false;
     let lines = world.policy.backup.clone();
     world.filesystem(GUEST, 8);
@@ -76,7 +76,7 @@ fn every_compression_brings_the_same_data() {
 
 #[test]
 fn a_killed_agent_is_told_of_and_its_stream_resumed() {
-    let mut world = world("agent_killed", "");
+    let mut world = behind_agents("agent_killed", "");
     world.policy.has_archive = false;
     world.filesystem(GUEST, 24);
     let received = world.cut(DAY_1, GUEST, 6 << 20).received_bytes;
@@ -91,7 +91,7 @@ fn a_killed_agent_is_told_of_and_its_stream_resumed() {
 
 #[test]
 fn a_run_that_is_stopped_leaves_no_agent_behind() {
-    let mut world = world("agent_stopped", "");
+    let mut world = behind_agents("agent_stopped", "");
     world.policy.has_archive = false;
     world.filesystem(GUEST, 24);
     world.policy.transfer = String::from("rate = \"2MiB\"");
@@ -120,7 +120,7 @@ fn outside_of_its_root_an_agent_serves_nothing() {
 
 #[test]
 fn an_append_only_agent_keeps_all_while_backups_go_on() {
-    let mut world = world("agent_append_only", "--append-only");
+    let mut world = behind_agents("agent_append_only", "--append-only");
     world.policy.backup.push_str("keep-last = 1\n");
     world.filesystem(GUEST, 1);
     world.run_with(DAY_1, &["--archive"]).expect_code(0);
