@@ -3,33 +3,65 @@
 #
 #   benches/side_by_side.sh STREAM [ROUNDS] [WHAT...]
 #
-# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes (all). Both ends run on this machine, over
+# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all). Both ends run on this machine, over
 # loopback or a pipe. Every way gets the same `cat STREAM` for a kernel that sends and the same reader for one that
 # receives; CPU is that of all processes, these two included. `flow` is built by `cargo bench --bench flow --no-run`, or
-# given as $FLOW; tools may be given as $PV, $MBUFFER, $ZSTD. LINK=100mbit (root only) slows the loopback down.
+# given as $FLOW; tools may be given as $PV, $MBUFFER, $ZSTD, $SSHD. `tls` starts an sshd of its own on the loopback, with
+# keys and settings in a directory that is thrown away; as root it needs what any sshd needs (/run/sshd, a user sshd). LINK=100mbit (root only) slows the loopback down.
 set -euo pipefail
 stream=$1 rounds=${2:-5}
 shift; shift || true
-what=${*:-plain zstd auto lanes}
-pv=${PV:-pv} mbuffer=${MBUFFER:-mbuffer} zstd=${ZSTD:-zstd}
+what=${*:-plain zstd auto lanes tls}
+pv=${PV:-pv} mbuffer=${MBUFFER:-mbuffer} zstd=${ZSTD:-zstd} sshd=${SSHD:-/usr/sbin/sshd}
 if [ -z "${FLOW:-}" ]; then
     FLOW=$(cargo bench --bench flow --no-run --message-format=json 2>/dev/null | grep -o '"executable":"[^"]*flow-[^"]*"' | cut -d'"' -f4)
 fi
 flow=$FLOW
 port=45117
 bytes=$(stat -c %s "$stream")
-rows=$(mktemp)
-trap 'rm -f "$rows"' EXIT
+ssh_port=45118
+dir=$(mktemp -d)
+rows=$dir/rows server=
+trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
 TIMEFORMAT='%R %U %S'
 
 # Reading it once puts it into the cache for all.
 cat "$stream" > /dev/null
 
 one() { # one GROUP WAY: runs the function of that name once
-    local group=$1 way=$2 times
+    local group=$1 way=$2 times before
+    before=$(server_cpu)
     times=$({ time "$way" >/dev/null 2>"$rows.errors"; } 2>&1) || { echo "$way failed: $(cat "$rows.errors" "$rows" | head -5)" >&2; return; }
-    echo "$group $way $times" >> "$rows"
+    echo "$group $way $times $before $(server_cpu)" >> "$rows"
     rm -f "$rows.errors"
+}
+
+# What the sshd and all that it started have used so far, in seconds: they are no children of this shell.
+server_cpu() {
+    [ -n "$server" ] || { echo 0; return; }
+    while pgrep -P "$server" > /dev/null; do sleep 0.01; done
+    awk -v hz="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13 + $14 + $15) / hz }' "/proc/$server/stat"
+}
+
+# An sshd for this user alone, and how it is reached.
+start_sshd() {
+    ssh-keygen -q -t ed25519 -N '' -f "$dir/host"
+    ssh-keygen -q -t ed25519 -N '' -f "$dir/user"
+    printf '%s\n' "Port $ssh_port" 'ListenAddress 127.0.0.1' "HostKey $dir/host" "AuthorizedKeysFile $dir/user.pub" \
+        'StrictModes no' 'UsePAM no' 'PidFile none' 'PermitRootLogin yes' > "$dir/sshd_config"
+    echo "[127.0.0.1]:$ssh_port $(cut -d' ' -f1,2 "$dir/host.pub")" > "$dir/known_hosts"
+    "$sshd" -D -e -f "$dir/sshd_config" 2> "$dir/sshd.log" &
+    server=$!
+    for ((try = 0; try < 100; try++)); do
+        over_ssh true 2> /dev/null && return
+        sleep 0.1
+    done
+    cat "$dir/sshd.log" >&2
+    exit 1
+}
+over_ssh() {
+    ssh -F none -c aes128-gcm@openssh.com -p "$ssh_port" -i "$dir/user" -o UserKnownHostsFile="$dir/known_hosts" \
+        -o BatchMode=yes 127.0.0.1 "$@"
 }
 
 # A network hop: who listens is started first and waited for.
@@ -46,6 +78,15 @@ plain_mbuffer() { hop "'$mbuffer' -q -s 128k -m 256M -I $port" "'$pv' -q | { sle
 lanes_1() { hop "'$flow' receive off $port 1" "'$flow' send off 127.0.0.1:$port 1"; }
 lanes_2() { hop "'$flow' receive off $port 2" "'$flow' send off 127.0.0.1:$port 2"; }
 lanes_4() { hop "'$flow' receive off $port 4" "'$flow' send off 127.0.0.1:$port 4"; }
+crypted() { mkdir -p "$dir/exchange"; hop "'$flow' receive $1 $dir/exchange $2" "'$flow' send $1 $dir/exchange $2"; }
+tls_1() { crypted tls 1; }
+tls_2() { crypted tls 2; }
+tls_4() { crypted tls 4; }
+tcp_1() { crypted tcp 1; }
+tcp_2() { crypted tcp 2; }
+tls_ssh_mbuffer() {
+    cat "$stream" | "$pv" -q | "$mbuffer" -q -s 128k -m 256M | over_ssh "'$mbuffer' -q -s 128k -m 256M | '$flow' sink"
+}
 zstd_1_zhaul() { cat "$stream" | "$flow" send zstd:1 | "$flow" receive zstd:1 | "$flow" sink; }
 zstd_1_tool() { cat "$stream" | "$zstd" -q -T2 -1 -c | "$zstd" -q -dc | "$flow" sink; }
 zstd_3_zhaul() { cat "$stream" | "$flow" send zstd:3 | "$flow" receive zstd:3 | "$flow" sink; }
@@ -63,6 +104,7 @@ ways() {
     case $1 in
         plain) echo "plain_zhaul plain_bare plain_mbuffer plain_frames" ;;
         lanes) echo "lanes_1 lanes_2 lanes_4" ;;
+        tls) echo "tls_ssh_mbuffer tls_1 tls_2 tls_4 tcp_1 tcp_2" ;;
         zstd) echo "zstd_1_zhaul zstd_1_tool zstd_3_zhaul zstd_3_tool" ;;
         auto) echo "auto_auto auto_off auto_lz4 auto_zstd1 auto_zstd3 auto_zstd6 auto_zstd9" ;;
     esac
@@ -79,6 +121,8 @@ else
     [ -z "${IN_NETWORK:-}" ] || ip link set lo up
 fi
 
+case " $what " in *" tls "*) start_sshd ;; esac
+
 for ((round = 0; round < rounds; round++)); do
     for group in $what; do
         for way in $(ways "$group"); do one "$group" "$way"; done
@@ -91,7 +135,7 @@ awk -v bytes="$bytes" '
         for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j] + 0 < v[j - 1] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
         return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
     }
-    { if (!($2 in wall)) { order[++count] = $2; group[$2] = $1 } wall[$2] = wall[$2] " " $3; cpu[$2] = cpu[$2] " " ($4 + $5) }
+    { if (!($2 in wall)) { order[++count] = $2; group[$2] = $1 } wall[$2] = wall[$2] " " $3; cpu[$2] = cpu[$2] " " ($4 + $5 + $7 - $6) }
     END {
         gib = bytes / 1073741824
         printf "%-16s %9s %9s %12s   %s\n", "way", "wall s", "MiB/s", "CPU s/GiB", "of the first of its group: throughput, CPU"

@@ -1,8 +1,9 @@
 //! The keyed checksum of records: Poly1305, as ChaCha20-Poly1305 makes it over data that is only authenticated.
 //!
-//! Measured with ring on one core of an EPYC with AVX-512, over 16 and 64 KiB: Poly1305 4.0 GiB/s, HMAC-SHA256 (SHA-NI)
-//! 1.9, AES-128-GCM over data that is only authenticated 1.8, which ring does not hurry. Poly1305 needs no help of the
-//! processor's, either.
+//! Measured with ring on one core of an EPYC with AVX-512, over records of 16 to 128 KiB: Poly1305 2.4 to 4.0 GiB/s,
+//! HMAC-SHA256 0.9 to 1.9, AES-128-GCM over data that is only authenticated 0.8 to 1.8, as ring does not hurry there.
+//! Such a processor *encrypts* with AES-GCM at 11 GiB/s: there a lane with TLS costs no more than one without. What is
+//! gained here is gained on processors that know no AES; Poly1305 needs no such help.
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 

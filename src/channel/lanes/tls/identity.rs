@@ -43,14 +43,28 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The ciphers, the cheapest first. All of TLS 1.3's are sound; the others are for processors without AES.
+/// The ciphers of TLS 1.3, the cheapest for this machine first; the calling end's order decides.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     use ring::cipher_suite::{
         TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
     };
-    let cipher_suites =
+    let mut cipher_suites =
         vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    if !has_aes() {
+        cipher_suites.rotate_right(1);
+    }
     Arc::new(CryptoProvider { cipher_suites, ..ring::default_provider() })
+}
+
+/// Whether the processor knows AES; without that, it costs several times as much as `ChaCha20`.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has_aes = std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    let has_aes = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has_aes = false;
+    has_aes
 }
 
 /// What cannot fail with what this module makes.

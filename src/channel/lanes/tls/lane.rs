@@ -11,8 +11,9 @@ use crate::stream::Cancel;
 
 /// What is read at once.
 const RAW_BYTES: usize = 256 << 10;
-/// What is encrypted before it is written: still in the processor's cache then.
-const PIECE_BYTES: usize = 256 << 10;
+/// What is encrypted before it is written. Records are allocated one by one and freed together: where they are more than
+/// 128 KiB, the allocator gives the memory back and asks for it again each time, which costs more than the encryption.
+const PIECE_BYTES: usize = 64 << 10;
 /// What is written in smaller pieces than this waits for more, or for a flush.
 const SMALL_BYTES: usize = 4 << 10;
 /// What the listening end says when it has accepted the calling one. TLS alone does not tell: the calling end is done
