@@ -21,7 +21,8 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::pipe::{SpliceFlags, splice};
-use zhaul::channel::lanes::{Caller, Lane, LaneKind, Listening, PortRange};
+use zhaul::channel::lanes::{Caller, Lane, LaneKind, Listening};
+use zhaul::model::PortRange;
 use zhaul::stream::framed::{Receiver, Sender, workers};
 use zhaul::stream::meter::{Meters, Places};
 use zhaul::stream::pump::{Pump, PumpSettings};

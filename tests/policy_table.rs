@@ -113,8 +113,8 @@ fn what_is_wrong_in_the_table_is_seen() {
 
 fn files_below(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("the directory of the tests") {
+        let path = entry.expect("an entry of it").path();
         if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
     }
     files

@@ -1,6 +1,7 @@
 //! `zhaul agent`: serves one session on standard input and output.
 
 use std::io::IsTerminal as _;
+use std::net::IpAddr;
 use std::os::fd::AsFd as _;
 
 use anyhow::Context as _;
@@ -8,7 +9,7 @@ use anyhow::Context as _;
 use super::args::AgentArgs;
 use super::exit_code::{Code, Failure, OrExit};
 use super::{logging, progress, signals};
-use crate::host::agent::{Cage, serve};
+use crate::host::agent::{Cage, Service, serve};
 use crate::host::{Machine, Shell};
 use crate::stream::Cancel;
 
@@ -27,8 +28,19 @@ pub(super) fn agent(args: &AgentArgs) -> Result<Code, Failure> {
     let asked = stop.clone();
     signals::watch(move || asked.request()).or_exit(Code::Failed)?;
     let host = Shell::new("this machine", Machine::Local, &stop);
-    let cage = Cage { roots: args.roots.clone(), append_only: args.append_only };
-    let served = serve((input.as_fd(), output.as_fd()), &mut std::io::stderr(), &host, &cage, &stop);
+    let service = Service {
+        host: &host,
+        cage: Cage { roots: args.roots.clone(), append_only: args.append_only },
+        address: own_address(),
+        ports: args.ports,
+    };
+    let served = serve((input.as_fd(), output.as_fd()), &mut std::io::stderr(), &service, &stop);
     served.context("cannot serve").or_exit(Code::Failed)?;
     Ok(if stop.is_requested() { Code::Interrupted } else { Code::Done })
+}
+
+/// The address under which ssh came in, as sshd tells it (`SSH_CONNECTION`: client, its port, server, its port).
+fn own_address() -> Option<IpAddr> {
+    let told = std::env::var_os("SSH_CONNECTION")?.into_string().ok()?;
+    told.split(' ').nth(2)?.parse().ok()
 }

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use super::exit_code::EXIT_CODES_HELP;
 use super::when::When;
-use crate::model::{DatasetName, GuestId};
+use crate::model::{DatasetName, GuestId, PortRange};
 
 /// Where the policy lies unless `--config` says otherwise.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/zhaul.toml";
@@ -241,6 +241,9 @@ pub(super) struct AgentArgs {
     /// Serve nothing outside of this dataset; can be given again [default: no limit]
     #[arg(long = "root", value_name = "DATASET", value_parser = DatasetName::new)]
     pub(super) roots: Vec<DatasetName>,
+    /// Wait for TLS and TCP connections on these ports only, for example 50000-50015 [default: what the other end asks for]
+    #[arg(long, value_name = "PORTS")]
+    pub(super) ports: Option<PortRange>,
     /// Destroy nothing and roll nothing back; rename only what an archive renames
     #[arg(long)]
     pub(super) append_only: bool,

@@ -42,11 +42,11 @@ fn host(policy: &Policy, target: &Target, stop: &Cancel) -> Box<dyn TargetHost> 
         }
     };
     let framing = Framing {
-        compression: target.link.compression,
+        link: target.link.clone(),
         buffer: policy.transfer.buffer,
         stall_limit: Duration::try_from(policy.transfer.stall_limit).ok(),
     };
-    Box::new(Agent::new(name, Machine::Ssh(ssh), target.link.agent, framing, stop))
+    Box::new(Agent::new(name, Machine::Ssh(ssh), framing, stop))
 }
 
 /// What exists on the source, on the targets and in Proxmox VE's configuration. The only error is a configuration that is

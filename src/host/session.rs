@@ -17,6 +17,7 @@ use super::agent::wire::PROTOCOL;
 use super::lines::{Line, Lines};
 use super::session_errors::{Record, read_errors};
 use super::worker::{AGENT_HELLO, HELLO};
+use crate::channel::lanes::Lane;
 use crate::stream::endpoint::widen;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
 use crate::zfs::PIPE_BYTES;
@@ -68,6 +69,8 @@ pub(super) type Output = Lines<FdSource<ChildStdout>>;
 pub(super) struct Session {
     child: Child,
     pub(super) input: Option<ChildStdin>,
+    /// To an agent, for the frames of streams.
+    pub(super) lanes: Vec<Lane>,
     /// `None` while an agent's replies are read elsewhere.
     pub(super) output: Option<Output>,
     errors: Receiver<Record>,
@@ -102,6 +105,7 @@ impl Session {
         let mut session = Self {
             child,
             input: Some(input),
+            lanes: Vec::new(),
             output: Some(Lines::new(output)),
             errors: spawn_errors_reader(errors, key.clone())?,
             key,

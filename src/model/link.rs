@@ -1,6 +1,6 @@
 //! How a target on another machine is talked to.
 
-use super::Compression;
+use super::{Compression, PortRange};
 
 /// What to run at the other end of an ssh session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Link {
     pub compression: Compression,
     /// How many TLS or TCP connections share a stream.
     pub connections: usize,
+    /// Where they may arrive at the other end.
+    pub ports: PortRange,
 }
 
 impl Default for Link {
@@ -48,6 +50,7 @@ impl Default for Link {
             channel: Channel::default(),
             compression: Compression::default(),
             connections: 2,
+            ports: PortRange::default(),
         }
     }
 }

@@ -58,6 +58,7 @@ pub(super) struct TransferSection {
     pub(super) channel: Value<String>,
     pub(super) compression: Value<String>,
     pub(super) connections: Value<i64>,
+    pub(super) ports: Value<String>,
 }
 
 /// One `[[backup]]`.

@@ -60,17 +60,65 @@ fn the_whole_policy_runs_through_agents() {
 }
 
 #[test]
-fn every_compression_brings_the_same_data() {
+fn every_channel_and_compression_brings_the_same_data() {
     let mut world = behind_agents("agent_packed", "");
     world.policy.has_archive = false;
     let lines = world.policy.backup.clone();
     world.filesystem(GUEST, 8);
-    let days = ["11", "12", "13", "14"].map(|day| format!("2026-01-{day}T03:00:00Z"));
-    for (day, compression) in days.iter().zip(["off", "lz4", "zstd:3", "auto"]) {
-        world.policy.backup = format!("{lines}compression = \"{compression}\"\n");
-        world.write(GUEST, compression, 3);
-        world.run(day);
+    let channels = ["ssh", "tls", "tcp", "auto"];
+    let ways =
+        channels.iter().flat_map(|channel| ["off", "lz4", "zstd:3", "auto"].map(|how| (*channel, how)));
+    for (day, (channel, compression)) in (10..).zip(ways) {
+        world.policy.backup = format!("{lines}channel = \"{channel}\"\ncompression = \"{compression}\"\n");
+        world.write(GUEST, &format!("{channel}-{compression}"), 3);
+        let run = world.run(&format!("2026-01-{day}T03:00:00Z"));
+        assert!(!run.stderr.contains("goes through ssh"), "{run:?}");
         look::assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
+    }
+}
+
+#[test]
+fn a_blocked_port_is_told_and_the_data_goes_through_ssh_where_the_policy_lets_it() {
+    let mut world = behind_agents("agent_blocked", "--ports 47811");
+    world.policy.has_archive = false;
+    world.filesystem(GUEST, 2);
+    let lines = world.policy.backup.clone();
+    let blocked = Blocked::new(47811);
+    world.policy.backup = format!("{lines}channel = \"tls\"\n");
+    let run = world.run_with(DAY_1, &[]).expect_code(1);
+    assert!(run.stderr.contains("10.77.0.18:47811"), "{run:?}");
+    assert!(run.stderr.contains("firewall"), "{run:?}");
+    world.policy.backup = format!("{lines}channel = \"auto\"\n");
+    let run = world.run(DAY_2);
+    assert_eq!(run.stderr.matches("the data goes through ssh").count(), 1, "told once: {run:?}");
+    assert!(run.stderr.contains("10.77.0.18:47811") && run.stderr.contains("next: "), "{run:?}");
+    look::assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
+    drop(blocked);
+    world.write(GUEST, "b", 1);
+    let run = world.run(DAY_3);
+    assert!(!run.stderr.contains("goes through ssh"), "{run:?}");
+}
+
+/// A firewall on nfs8 that rejects what comes to a port.
+struct Blocked(u16);
+
+impl Blocked {
+    fn new(port: u16) -> Self {
+        Self::rule("-A", port);
+        Self(port)
+    }
+
+    fn rule(change: &str, port: u16) {
+        let rule =
+            ["nfs8", "iptables", change, "INPUT", "-p", "tcp", "--dport", &port.to_string(), "-j", "REJECT"];
+        let output = Command::new("/lab/bin/on").args(rule).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        Self::rule("-D", self.0);
     }
 }
 

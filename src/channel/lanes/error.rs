@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::ports::PortRange;
+use crate::model::PortRange;
 use crate::stream::Cancelled;
 
 /// Why there are no lanes.

@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Caller, Lane, LaneError, LaneKind, Listening, Offer, PortRange};
+use super::{Caller, Lane, LaneError, LaneKind, Listening, Offer};
+use crate::model::PortRange;
 use crate::stream::framed::{Receiver, Sender};
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;

@@ -14,9 +14,9 @@ use rustix::event::PollFlags;
 use super::error::LaneError;
 use super::exchange::{Greeting, Offer, Secret, Token};
 use super::lane::{Carrier, Lane};
-use super::ports::PortRange;
 use super::socket::{Patience, Socket};
 use super::{tcp, tls};
+use crate::model::PortRange;
 use crate::stream::{Cancel, Cancelled};
 
 /// How long a newcomer may take to show who it is.

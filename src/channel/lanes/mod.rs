@@ -16,7 +16,6 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `exchange` | what goes over ssh |
-//! | `ports` | the ports that may be listened on |
 //! | `listen` | the listening end |
 //! | `connect` | the calling end |
 //! | `socket` | a connection whose every wait hears a cancel |
@@ -29,7 +28,6 @@ mod error;
 mod exchange;
 mod lane;
 mod listen;
-mod ports;
 mod socket;
 mod tcp;
 mod tls;
@@ -47,4 +45,3 @@ pub use error::LaneError;
 pub use exchange::{Caller, Greeting, LaneKind, Offer};
 pub use lane::Lane;
 pub use listen::Listening;
-pub use ports::PortRange;

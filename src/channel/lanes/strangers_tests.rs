@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::exchange::Token;
 use super::lanes_tests::{HERE, KINDS, LIMIT, Transfer, lanes, meet, open};
-use super::{Caller, LaneError, LaneKind, Listening, Offer, PortRange};
+use super::{Caller, LaneError, LaneKind, Listening, Offer};
+use crate::model::PortRange;
 use crate::stream::{Cancel, Compression};
 
 fn at(offer: &Offer) -> SocketAddr {

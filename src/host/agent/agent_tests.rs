@@ -7,13 +7,14 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::serve::{ServeError, serve};
+use super::serve::{ServeError, Service, serve};
 use super::wire::{PROTOCOL, Receive, Reply, Request};
 use super::*;
+use crate::channel::lanes::{Caller, LaneKind};
 use crate::channel::message;
 use crate::host::fake::{FakeHost, Universe};
 use crate::host::{SendSpec, SourceHost as _};
-use crate::model::{DatasetKind, Encryption, SnapshotName};
+use crate::model::{Compression, DatasetKind, Encryption, PortRange};
 use crate::stream::framed::Sender;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
@@ -54,7 +55,9 @@ impl Peer {
         let ends = stop.clone();
         let agent = std::thread::spawn(move || {
             let output = other.try_clone().unwrap();
-            serve((other.as_fd(), output.as_fd()), &mut std::io::sink(), &host, &cage, &ends)
+            let address = Some(std::net::Ipv4Addr::LOCALHOST.into());
+            let service = Service { host: &host, cage, address, ports: None };
+            serve((other.as_fd(), output.as_fd()), &mut std::io::sink(), &service, &ends)
         });
         Self { source, target, socket, stop, agent: Some(agent) }
     }
@@ -117,6 +120,13 @@ impl Peer {
     fn send(&self, stream: u32, compression: Compression) {
         self.say(&receive(stream));
         assert!(matches!(self.hear(), Some(Reply::Ready)));
+        let stop = self.stop.child().unwrap();
+        let lane: Box<dyn Target> = Box::new(FdTarget::new(&self.socket, &stop).unwrap());
+        self.frames(stream, compression, &stop, vec![lane]);
+    }
+
+    /// Sends `s/a@1` in frames.
+    fn frames(&self, stream: u32, compression: Compression, stop: &Cancel, lanes: Vec<Box<dyn Target + '_>>) {
         let spec = SendSpec {
             snapshot: SnapshotName::parse("s/a@1").unwrap(),
             base: None,
@@ -124,8 +134,6 @@ impl Peer {
             encryption: Encryption::Off,
         };
         let mut outgoing = self.source.send(&spec).unwrap();
-        let stop = self.stop.child().unwrap();
-        let lanes: Vec<Box<dyn Target>> = vec![Box::new(FdTarget::new(&self.socket, &stop).unwrap())];
         let sender = Sender {
             settings: PumpSettings { buffer_bytes: 4 << 20, rate: None, stall_limit: None },
             compression,
@@ -134,7 +142,7 @@ impl Peer {
             stop: stop.clone(),
             samples: None,
         };
-        sender.run(outgoing.stream(&stop).unwrap(), lanes).unwrap();
+        sender.run(outgoing.stream(stop).unwrap(), lanes).unwrap();
     }
 
     fn ended(&mut self) -> Result<(), ServeError> {
@@ -151,6 +159,7 @@ fn receive(stream: u32) -> Request {
             creates_dataset: true,
             kind: DatasetKind::Volume,
         },
+        over_lanes: false,
         stream,
         buffer_bytes: 4 << 20,
         stall_limit_seconds: Some(60),
@@ -172,6 +181,51 @@ fn a_stream_arrives_and_the_session_goes_on() {
         assert_eq!(Some(points[0].guid), peer.source.guid("s/a@1"));
         peer.ended().unwrap();
     }
+}
+
+#[test]
+fn streams_come_over_lanes_one_after_another() {
+    for kind in [LaneKind::Tls, LaneKind::Tcp] {
+        let mut peer = Peer::new(Cage::default());
+        let caller = Caller::new(kind).unwrap();
+        let ports = PortRange::default();
+        peer.say(&Request::OpenLanes { greeting: caller.greeting(), lanes: 3, ports });
+        let Some(Reply::Lanes { offer }) = peer.hear() else { panic!("no offer") };
+        let mut lanes = caller.connect(&offer, 3, Duration::from_secs(20), &peer.stop).unwrap();
+        assert!(matches!(peer.hear(), Some(Reply::Done)));
+        for (stream, name) in [(1, "t/a@1"), (2, "t/b@1")] {
+            let Request::Receive(mut asked) = receive(stream) else { unreachable!() };
+            asked.over_lanes = true;
+            asked.spec.snapshot = SnapshotName::parse(name).unwrap();
+            peer.say(&Request::Receive(asked));
+            assert!(matches!(peer.hear(), Some(Reply::Ready)));
+            let stop = peer.stop.child().unwrap();
+            let ends = lanes.iter_mut().map(|lane| lane.target(&stop).unwrap()).collect();
+            peer.frames(stream, Compression::Lz4, &stop, ends);
+            assert!(matches!(peer.verdict(), Reply::Done));
+            assert_eq!(peer.target.content(name), peer.source.content("s/a@1"), "{kind}");
+        }
+        peer.ended().unwrap();
+    }
+}
+
+#[test]
+fn lanes_that_nobody_opens_are_given_up_and_too_many_are_refused() {
+    let mut peer = Peer::new(Cage::default());
+    let greeting = Caller::new(LaneKind::Tls).unwrap().greeting();
+    for lanes in [0, 1000] {
+        let ask = Request::OpenLanes { greeting: greeting.clone(), lanes, ports: PortRange::default() };
+        let replies = peer.ask(&ask);
+        assert!(matches!(&replies[..], [Reply::Failed { problem: Problem::Protocol(_) }]), "{replies:?}");
+    }
+    let replies = peer.ask(&Request::OpenLanes { greeting, lanes: 1, ports: PortRange::default() });
+    let [Reply::Lanes { .. }, Reply::Failed { problem: Problem::Unreachable(text) }] = &replies[..] else {
+        panic!("{replies:?}");
+    };
+    assert!(text.contains("0 of 1 connections came"), "{text}");
+    peer.send(1, Compression::Off);
+    assert!(matches!(peer.verdict(), Reply::Done), "the session itself still carries data");
+    peer.ended().unwrap();
 }
 
 #[test]

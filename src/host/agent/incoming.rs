@@ -2,6 +2,7 @@
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "every other reply is as wrong, a new one too")]
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +42,11 @@ pub(super) struct AgentIncoming<'a> {
 impl<'a> AgentIncoming<'a> {
     /// Asks the agent to receive, and returns when it is ready for frames.
     pub(super) fn start(agent: &'a Agent, spec: &ReceiveSpec, stream: u32) -> Result<Self, Problem> {
-        let mut session = agent.sessions.take()?;
+        let session = agent.sessions.take()?;
+        let mut session = agent.with_lanes(session)?;
+        let over_lanes = !session.lanes.is_empty();
         session.ask(&Request::Receive(Receive {
+            over_lanes,
             spec: spec.clone(),
             stream,
             buffer_bytes: agent.framing.buffer.0,
@@ -94,12 +98,9 @@ impl Incoming for AgentIncoming<'_> {
         });
         listener.map_err(|e| self.error(Problem::Other(e.to_string())))?;
         self.heard = Some(heard);
-        let (stream, compression) = (self.stream, self.agent.framing.compression);
-        match self.session.stream(cancel) {
-            Ok(lane) => {
-                let lanes: Vec<Box<dyn Target + '_>> = vec![Box::new(lane)];
-                Ok(Inlet::Framed { lanes, stream, compression })
-            }
+        let (stream, compression) = (self.stream, self.agent.framing.link.compression);
+        match lanes(&mut self.session, cancel) {
+            Ok(lanes) => Ok(Inlet::Framed { lanes, stream, compression }),
             Err(error) => Err(HostError::new(
                 &self.agent.host,
                 OPERATION,
@@ -114,7 +115,7 @@ impl Incoming for AgentIncoming<'_> {
     }
 
     fn packers(&self) -> usize {
-        if self.agent.framing.compression == Compression::Off { 0 } else { workers() }
+        if self.agent.framing.link.compression == Compression::Off { 0 } else { workers() }
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), HostError> {
@@ -131,6 +132,7 @@ impl Incoming for AgentIncoming<'_> {
     fn abort(mut self: Box<Self>) -> Option<HostError> {
         let was_first = self.heard.as_ref().is_some_and(|heard| !heard.is_empty());
         // The agent sees its frames end, keeps what can be resumed, and says so; that takes it a moment.
+        self.session.lanes.clear();
         self.session.close_input();
         match self.verdict(Some(self.session.limits.farewell)) {
             Verdict::Failed(problem) if was_first || !is_echo(&problem) => Some(self.error(problem)),
@@ -138,6 +140,14 @@ impl Incoming for AgentIncoming<'_> {
             Verdict::Done | Verdict::Failed(_) | Verdict::Lost(_) => None,
         }
     }
+}
+
+/// The session's lanes, or the session itself as the only one.
+fn lanes<'s>(session: &'s mut Session, cancel: &Cancel) -> io::Result<Vec<Box<dyn Target + 's>>> {
+    if session.lanes.is_empty() {
+        return Ok(vec![Box::new(session.stream(cancel)?)]);
+    }
+    session.lanes.iter_mut().map(|lane| lane.target(cancel)).collect()
 }
 
 /// What a cut of the stream looks like from the other end: no account of its own.

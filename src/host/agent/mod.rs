@@ -5,6 +5,7 @@
 //! | `wire` | what the two ends say |
 //! | `dialogue` | a session as requests and replies |
 //! | `incoming` | this end of a transfer |
+//! | `lanes` | connections of their own for the data |
 //! | `serve`, `receiving` | the other end: `zhaul agent` |
 //! | `cage` | what that one may do |
 //!
@@ -17,6 +18,7 @@ mod agent_tests;
 mod cage;
 mod dialogue;
 mod incoming;
+mod lanes;
 mod receiving;
 mod serve;
 pub(super) mod wire;
@@ -30,22 +32,21 @@ use super::session::{Limits, Speaks};
 use super::sessions::{Machine, Sessions};
 use super::{HostError, Incoming, Problem, ReceiveSpec, Refusal, Shell, TargetHost};
 use crate::model::{
-    AgentUse, ByteCount, Compression, Dataset, DatasetName, Details, Guid, History, Listing, Point,
-    PointName, SnapshotName,
+    ByteCount, Dataset, DatasetName, Details, Guid, History, Link, Listing, Point, PointName, SnapshotName,
 };
 use crate::stream::Cancel;
 
 pub use cage::Cage;
-pub use serve::{ServeError, serve};
+pub use serve::{ServeError, Service, serve};
 
 use incoming::AgentIncoming;
 use wire::{POINTS_MAX, Reply, Request, harmless};
 
 /// How streams go to an agent.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Framing {
-    /// How frames are packed.
-    pub compression: Compression,
+    /// What carries them, how they are packed, and over how many connections.
+    pub link: Link,
     /// Memory for the buffer at the other end.
     pub buffer: ByteCount,
     /// After how long without a byte the other end gives up; `None`: never.
@@ -64,19 +65,18 @@ pub struct Agent {
     framing: Framing,
     streams: AtomicU32,
     has_told: AtomicBool,
+    /// No lane could be opened: it is not tried again.
+    is_port_blocked: AtomicBool,
 }
 
 impl Agent {
     /// A target called `host` in errors. Nothing is connected before it is needed; `stop` ends every wait.
-    pub fn new(host: &str, machine: Machine, wanted: AgentUse, framing: Framing, stop: &Cancel) -> Self {
-        Self::over(host, Sessions::new(machine, Limits::default(), stop).with_agent(wanted), framing)
-    }
-
-    fn over(host: &str, sessions: Sessions, framing: Framing) -> Self {
+    pub fn new(host: &str, machine: Machine, framing: Framing, stop: &Cancel) -> Self {
+        let sessions = Sessions::new(machine, Limits::default(), stop).with_agent(framing.link.agent);
         let sessions = Arc::new(sessions);
         let shell = Shell::over(host.to_owned(), Arc::clone(&sessions));
-        let (streams, has_told) = Default::default();
-        Self { host: host.to_owned(), sessions, shell, framing, streams, has_told }
+        let (streams, has_told, is_port_blocked) = Default::default();
+        Self { host: host.to_owned(), sessions, shell, framing, streams, has_told, is_port_blocked }
     }
 
     fn error(&self, operation: &'static str, object: impl Display, problem: Problem) -> HostError {

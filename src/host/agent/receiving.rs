@@ -1,7 +1,8 @@
 //! The agent's side of a transfer: frames in, `zfs receive` behind them, and a word every half second to the other end.
 
-use std::sync::Arc;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const BUFFER_BYTES_MAX: u64 = 4 << 30;
 
 pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
-    let incoming = match server.host.receive(&receive.spec) {
+    let incoming = match server.service.host.receive(&receive.spec) {
         Ok(incoming) => incoming,
         Err(error) => return Ended::Clean(Err(error.problem)),
     };
@@ -89,8 +90,13 @@ fn pump(
         rate: None,
         stall_limit: receive.stall_limit_seconds.map(Duration::from_secs),
     };
-    let lane = FdSource::new(server.input, cancel).map_err(|e| Problem::Other(e.to_string()))?;
-    let lanes: Vec<Box<dyn Source + '_>> = vec![Box::new(lane)];
+    let own = |error: io::Error| Problem::Other(error.to_string());
+    let mut opened = server.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+    let lanes: Vec<Box<dyn Source + '_>> = if receive.over_lanes {
+        opened.iter_mut().map(|lane| lane.source(cancel)).collect::<Result<_, _>>().map_err(own)?
+    } else {
+        vec![Box::new(FdSource::new(server.input, cancel).map_err(own)?)]
+    };
     let receiver = Receiver {
         settings,
         stream: receive.stream,

@@ -3,20 +3,32 @@
 //! What it does, it does through a [`TargetHost`] of its own machine, after the [`Cage`] has allowed it: so an agent does
 //! exactly what a shell would, looks again just before it acts, and cannot be talked into more.
 
+use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::thread;
 use std::time::Duration;
+
+use rustix::event::PollFlags;
 
 use super::cage::Cage;
 use super::receiving;
-use super::wire::{PROTOCOL, Receive, Reply, Request, pieces};
+use super::wire::{PROTOCOL, Reply, Request, pieces};
+use crate::channel::lanes::{Greeting, Lane, LaneError, Listening};
 use crate::channel::message::{self, MessageError};
 use crate::host::lines::{Line, Lines};
 use crate::host::worker::AGENT_HELLO;
 use crate::host::{HostError, Problem, TargetHost};
+use crate::model::PortRange;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget, Target as _};
+
+/// How long both ends try to bring lanes about.
+pub(in crate::host) const LANES_LIMIT: Duration = Duration::from_secs(10);
+/// Each is a thread: the other end is not to fill this machine with them.
+const LANES_MAX: usize = 64;
 
 /// How long to wait for the first line: who logs in to an agent is a program.
 const GREETING_LIMIT: Duration = Duration::from_secs(60);
@@ -35,15 +47,36 @@ pub enum ServeError {
     Io(#[from] io::Error),
 }
 
-/// What an agent works with.
+/// What an agent is started with.
+pub struct Service<'a> {
+    /// This machine.
+    pub host: &'a dyn TargetHost,
+    /// What may be done with it.
+    pub cage: Cage,
+    /// The address that the other end reached this machine under: lanes are waited for there and nowhere else.
+    pub address: Option<IpAddr>,
+    /// The ports on which lanes may arrive, whatever the other end asks for.
+    pub ports: Option<PortRange>,
+}
+
+impl fmt::Debug for Service<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("cage", &self.cage)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A session that is being served.
 pub(super) struct Server<'a> {
     /// Where requests, and in the session frames, come from.
     pub(super) input: BorrowedFd<'a>,
     /// Where replies go. A receive tells its progress from a thread of its own.
     output: Mutex<FdTarget<BorrowedFd<'a>>>,
-    /// This machine.
-    pub(super) host: &'a dyn TargetHost,
-    cage: &'a Cage,
+    pub(super) service: &'a Service<'a>,
+    /// For the frames of receives.
+    pub(super) lanes: Mutex<Vec<Lane>>,
     /// Ends everything.
     pub(super) stop: &'a Cancel,
 }
@@ -61,11 +94,11 @@ pub(super) enum Ended {
 pub fn serve(
     (input, output): (BorrowedFd<'_>, BorrowedFd<'_>),
     greet: &mut dyn io::Write,
-    host: &dyn TargetHost,
-    cage: &Cage,
+    service: &Service<'_>,
     stop: &Cancel,
 ) -> Result<(), ServeError> {
-    let server = Server { input, output: Mutex::new(FdTarget::new(output, stop)?), host, cage, stop };
+    let output = Mutex::new(FdTarget::new(output, stop)?);
+    let server = Server { input, output, service, lanes: Mutex::default(), stop };
     match server.serve(greet) {
         Err(ServeError::Io(error)) if Cancelled::is_in(&error) => Ok(()),
         Err(ServeError::Message(MessageError::Io(error))) if Cancelled::is_in(&error) => Ok(()),
@@ -87,7 +120,7 @@ impl Server<'_> {
                 }
             };
             tracing::debug!("asked: {request:?}");
-            let ended = match self.cage.check(&request) {
+            let ended = match self.service.cage.check(&request) {
                 Ok(()) => self.carry_out(&request),
                 Err(problem) => Ended::Clean(Err(problem)),
             };
@@ -125,9 +158,12 @@ impl Server<'_> {
     }
 
     fn carry_out(&self, request: &Request) -> Ended {
-        let host = self.host;
+        let host = self.service.host;
         let done = match request {
-            Request::Receive(receive) => return self.receive(receive),
+            Request::Receive(receive) => return receiving::run(self, receive),
+            Request::OpenLanes { greeting, lanes, ports } => {
+                return Ended::Clean(self.open_lanes(greeting, *lanes, *ports));
+            }
             Request::Hello { protocol, version } => return Ended::Clean(self.introduce(*protocol, version)),
             Request::List { root } => match host.list(root) {
                 Ok(listing) => {
@@ -178,13 +214,49 @@ impl Server<'_> {
                  version {PROTOCOL}: install the same zhaul on both"
             )));
         }
-        let Cage { roots, append_only } = self.cage.clone();
+        let Cage { roots, append_only } = self.service.cage.clone();
         self.tell(&Reply::Hello { protocol: PROTOCOL, version: own.to_owned(), roots, append_only })
             .map_err(|error| lost(&error))
     }
 
-    fn receive(&self, receive: &Receive) -> Ended {
-        receiving::run(self, receive)
+    /// Waits for lanes. The other end says nothing meanwhile, unless it gives up and hangs up: then the port is closed.
+    fn accept(&self, listening: Listening, lanes: usize) -> Result<Vec<Lane>, LaneError> {
+        let waiting = self.stop.child().map_err(LaneError::Setup)?;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
+                    waiting.request();
+                }
+            });
+            let came = listening.accept(lanes, LANES_LIMIT, &waiting);
+            waiting.request();
+            came
+        })
+    }
+
+    /// Waits for the lanes that the other end is to open.
+    fn open_lanes(&self, greeting: &Greeting, lanes: usize, ports: PortRange) -> Result<(), Problem> {
+        let Some(address) = self.service.address else {
+            return Err(Problem::Unreachable("the agent there was not started by sshd".to_owned()));
+        };
+        if !(1..=LANES_MAX).contains(&lanes) {
+            return Err(Problem::Protocol(format!("{lanes} connections, instead of 1 to {LANES_MAX}")));
+        }
+        let ports = self.service.ports.unwrap_or(ports);
+        let (listening, offer) =
+            Listening::open(greeting, address, ports).map_err(|error| no_lanes(&error))?;
+        self.tell(&Reply::Lanes { offer }).map_err(|error| lost(&error))?;
+        let came = self.accept(listening, lanes).map_err(|error| no_lanes(&error))?;
+        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = came;
+        Ok(())
+    }
+}
+
+/// Why the data cannot have connections of its own.
+pub(in crate::host) fn no_lanes(error: &LaneError) -> Problem {
+    match error {
+        LaneError::Cancelled(_) => Problem::Cancelled,
+        error => Problem::Unreachable(crate::stream::chain(error)),
     }
 }
 

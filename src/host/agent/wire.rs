@@ -6,8 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::channel::lanes::{Greeting, Offer};
 use crate::host::{Problem, ReceiveSpec, Refusal};
-use crate::model::{Dataset, DatasetName, Details, Guid, History, Point, PointName, SnapshotName};
+use crate::model::{Dataset, DatasetName, Details, Guid, History, Point, PointName, PortRange, SnapshotName};
 use crate::stream::Bottleneck;
 
 /// Grows with every change that an older end would misunderstand.
@@ -36,6 +37,13 @@ pub(in crate::host) enum Request {
     AbortReceive {
         dataset: DatasetName,
         token: String,
+    },
+    /// Connections of their own for the frames of this session's receives: answered with an offer, and with Done when all
+    /// are there.
+    OpenLanes {
+        greeting: Greeting,
+        lanes: usize,
+        ports: PortRange,
     },
     /// A stream is to be received.
     Receive(Receive),
@@ -71,6 +79,8 @@ pub(in crate::host) enum Request {
 #[serde(deny_unknown_fields)]
 pub(in crate::host) struct Receive {
     pub(in crate::host) spec: ReceiveSpec,
+    /// Whether its frames come over the session's lanes, or in the session itself.
+    pub(in crate::host) over_lanes: bool,
     /// The number that its frames bear.
     pub(in crate::host) stream: u32,
     /// Memory for chunks that wait for `zfs receive`.
@@ -91,6 +101,8 @@ pub(in crate::host) enum Reply {
     Points { points: Vec<Point> },
     /// Of the snapshots asked for, in their order.
     Details { details: Vec<Option<Details>> },
+    /// Where the lanes are to be opened to.
+    Lanes { offer: Offer },
     /// Frames may come.
     Ready,
     /// A receive is under way.

@@ -3,7 +3,7 @@
 use super::super::file::{LinkSection, TransferSection};
 use super::Checked;
 use super::value::Checker;
-use crate::model::{AgentUse, Channel, CompressionError, Link};
+use crate::model::{AgentUse, Channel, CompressionError, Link, PortRangeError};
 
 /// Each is a thread at both ends, and more than this gain nothing on any link.
 const CONNECTIONS_MAX: i64 = 16;
@@ -16,6 +16,12 @@ impl Checker<'_> {
             let range = 1..=CONNECTIONS_MAX;
             let number = self.number("connections", connections, &range, "2 suits most links")?;
             link.connections = usize::try_from(number).unwrap_or(1);
+        }
+        if let Some(ports) = &written.ports {
+            link.ports = ports.get_ref().parse().map_err(|e: PortRangeError| {
+                let fix = "write those that the targets' firewalls let through, for example \"50000-50015\"";
+                self.error("ports", &ports.span(), e.to_string(), fix)
+            })?;
         }
         Ok(link)
     }
@@ -36,7 +42,7 @@ impl Checker<'_> {
             agent: self.word("agent", written.agent.as_ref(), &agent, default.agent)?,
             channel: self.word("channel", written.channel.as_ref(), &channel, default.channel)?,
             compression,
-            connections: default.connections,
+            ..default.clone()
         })
     }
 }
