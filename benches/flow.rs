@@ -23,12 +23,14 @@ use std::time::Duration;
 use rustix::pipe::{SpliceFlags, splice};
 use zhaul::channel::lanes::{Caller, Lane, LaneKind, Listening};
 use zhaul::model::PortRange;
+use zhaul::stream::endpoint::widen;
 use zhaul::stream::framed::{Receiver, Sender, workers};
 use zhaul::stream::meter::{Meters, Places};
 use zhaul::stream::pump::{Pump, PumpSettings};
 use zhaul::stream::{Cancel, FdSource, FdTarget, Source, Target};
 
 const BUFFER_BYTES: u64 = 256 << 20;
+const PIPE_BYTES: usize = 1 << 20;
 const STREAM: u32 = 1;
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -191,6 +193,8 @@ fn receive_lanes(lanes: &mut [Lane]) {
 
 fn receive_frames(lanes: Vec<Box<dyn Source + '_>>, output: OwnedFd, stop: &Cancel) {
     let meters = Meters::new(Places::RECEIVING, workers());
+    // As zhaul does with the pipe to `zfs receive`.
+    widen(&output, PIPE_BYTES);
     let target = FdTarget::new(output, stop).unwrap();
     let receiver =
         Receiver { settings: settings(), stream: STREAM, meters, stop: stop.clone(), samples: None };

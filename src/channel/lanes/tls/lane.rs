@@ -147,8 +147,19 @@ impl TlsLane {
                 None => return Ok(Come::Nothing),
             }
         }
-        let mut waiting = &self.raw.buffer[self.raw.start..self.raw.end];
-        self.raw.start += self.tls.read_tls(&mut waiting)?;
+        // As much as rustls holds, a record and a bit: with the beginning of the next record always there, it keeps its
+        // buffer as it is, instead of making it anew for each record, 4 KiB at a time.
+        let mut taken = 0;
+        while !self.raw.is_empty() {
+            let mut waiting = &self.raw.buffer[self.raw.start..self.raw.end];
+            match self.tls.read_tls(&mut waiting) {
+                Ok(0) => break,
+                Ok(bytes) => (taken, self.raw.start) = (taken + bytes, self.raw.start + bytes),
+                // Full: a slice knows no other error.
+                Err(_) if taken > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
         self.tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Ok(Come::Some)
     }
