@@ -89,7 +89,7 @@ fn policy(kind: TargetKind) -> Policy {
         transfer: TransferSettings {
             jobs: 1,
             buffer: "1MiB".parse().unwrap(),
-            rate: None,
+            rate: zhaul::model::RateSchedule::default(),
             stall_limit: jiff::SignedDuration::from_secs(60),
             link: Link::default(),
         },

@@ -88,8 +88,7 @@ fn policy_text(policy: &Policy) -> String {
         text.push_str(&target_text(target));
     }
     let transfer = &policy.transfer;
-    let rate =
-        transfer.rate.map_or_else(|| "unlimited".to_owned(), |rate| format!("at most {rate}/s in all"));
+    let rate = &transfer.rate;
     let _ = writeln!(
         text,
         "Transfers\n  {} at a time, {} of buffer each, {rate}\n  one that stands still for {} is given up until the \

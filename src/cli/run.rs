@@ -1,6 +1,5 @@
 //! `zhaul run`: inventory, plan, and, unless it is a dry run, execution and report.
 
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +17,7 @@ use crate::model::Inventory;
 use crate::plan::{Plan, PlanError, Request, Severity, estimate, plan, wanted_sizes};
 use crate::policy::Policy;
 use crate::stream::pump::PumpSettings;
-use crate::stream::rate::{RateLimit, RateSchedule, SystemClock};
+use crate::stream::rate::{RateLimit, SystemClock};
 
 /// Carries out `zhaul run`.
 pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
@@ -61,10 +60,10 @@ fn estimates(args: &RunArgs, session: &Session, plan: &Plan, inventory: &mut Inv
 /// How the plan is carried out. Sizes cost a walk over the source's blocks, so only a person who watches gets them.
 fn settings(policy: &Policy, is_watched: bool) -> Settings {
     let transfer = &policy.transfer;
-    let rate = transfer.rate.and_then(|rate| NonZeroU64::new(rate.0)).map(|rate| {
-        // One limit for all transfers of a run.
+    // One limit for all transfers of a run.
+    let rate = (!transfer.rate.is_unlimited()).then(|| {
         let clock = SystemClock::new(policy.time_zone.clone());
-        Arc::new(RateLimit::new(RateSchedule::constant(rate), clock))
+        Arc::new(RateLimit::new(transfer.rate.clone(), clock))
     });
     Settings {
         jobs: transfer.jobs,

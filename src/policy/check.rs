@@ -1,6 +1,7 @@
 //! From the file as written to the policy as checked: every value, in the order of the file.
 
 mod link;
+mod rate;
 mod value;
 
 use std::ops::Range;
@@ -19,8 +20,6 @@ use crate::model::{ByteCount, Link, NameFormat, TargetName};
 /// The least the ring buffer of a stream can do with: a few of its recycled blocks.
 const BUFFER_MIN: ByteCount = ByteCount(4 << 20);
 const BUFFER_MAX: ByteCount = ByteCount(64 << 30);
-/// Less is a forgotten unit.
-const RATE_MIN: ByteCount = ByteCount(16 << 10);
 const JOBS_MAX: i64 = 64;
 
 /// A value, or what is wrong with it.
@@ -126,20 +125,7 @@ impl Checker<'_> {
                 return Err(self.error("buffer", &buffer.span(), what, "256MiB suits most hosts"));
             }
         }
-        if let Some(rate) = &written.rate {
-            let text = rate.get_ref();
-            let bytes = self.size("rate", rate, text.strip_suffix("/s").unwrap_or(text))?;
-            if bytes < RATE_MIN {
-                let what = format!("{bytes} a second would move nothing in time");
-                return Err(self.error(
-                    "rate",
-                    &rate.span(),
-                    what,
-                    "write at least 16KiB, with the unit, or remove the line for no limit",
-                ));
-            }
-            settings.rate = Some(bytes);
-        }
+        settings.rate = self.rate(written)?;
         if let Some(limit) = &written.stall_limit {
             settings.stall_limit = self.duration("stall-limit", limit, "10min")?;
         }

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use super::{KeepRules, Pattern, Target};
-use crate::model::{ByteCount, DatasetName, Link, NameFormat};
+use crate::model::{ByteCount, DatasetName, Link, NameFormat, RateSchedule};
 
 /// The whole policy of one host.
 #[derive(Debug, Clone)]
@@ -52,8 +52,8 @@ pub struct TransferSettings {
     pub jobs: usize,
     /// Memory for the ring buffer of one stream.
     pub buffer: ByteCount,
-    /// At most so many bytes a second over all streams together.
-    pub rate: Option<ByteCount>,
+    /// At most so many bytes a second over all streams together, by time of day.
+    pub rate: RateSchedule,
     /// A stream in which no byte moves for so long has stalled.
     pub stall_limit: SignedDuration,
     /// How targets on other machines are talked to, unless they say otherwise.
@@ -65,7 +65,7 @@ impl Default for TransferSettings {
         Self {
             jobs: 2,
             buffer: ByteCount(256 << 20),
-            rate: None,
+            rate: RateSchedule::default(),
             stall_limit: SignedDuration::from_mins(10),
             link: Link::default(),
         }

@@ -53,6 +53,7 @@ pub(super) struct TransferSection {
     pub(super) jobs: Value<i64>,
     pub(super) buffer: Value<String>,
     pub(super) rate: Value<String>,
+    pub(super) rate_by_time: Vec<Spanned<String>>,
     pub(super) stall_limit: Value<String>,
     pub(super) agent: Value<String>,
     pub(super) channel: Value<String>,

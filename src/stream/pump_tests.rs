@@ -13,9 +13,10 @@ use super::direct::is_spliceable;
 use super::endpoint::{FdSource, FdTarget, Plain, Source, Target, pipe};
 use super::meter::{Bottleneck, Meters, Places};
 use super::pump::{Pump, PumpSettings};
-use super::rate::{RateLimit, RateSchedule, SystemClock};
+use super::rate::{RateLimit, SystemClock};
 use super::sample::samples;
 use super::supervise::{PumpError, PumpReport};
+use crate::model::RateSchedule;
 
 const MIB: usize = 1 << 20;
 

@@ -17,54 +17,14 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 use super::cancel::{Cancel, Cancelled};
+use crate::model::RateSchedule;
+#[cfg(test)]
+use crate::model::RateWindow;
 
 /// Longest slice that is granted at once.
 const SLICE: Duration = Duration::from_millis(20);
 /// How much unused time may be caught up.
 const CREDIT: Duration = Duration::from_millis(40);
-
-/// A rate for a part of the day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RateWindow {
-    /// First moment of the window, local time.
-    pub from: Time,
-    /// First moment after it. Not after `from`: the window spans midnight (equal: the whole day).
-    pub to: Time,
-    /// The limit in that window; `None` is unlimited.
-    pub bytes_per_second: Option<NonZeroU64>,
-}
-
-impl RateWindow {
-    fn covers(&self, time: Time) -> bool {
-        if self.from < self.to {
-            (self.from..self.to).contains(&time)
-        } else {
-            time >= self.from || time < self.to
-        }
-    }
-}
-
-/// Rates by time of day: the first window that covers the moment counts.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RateSchedule {
-    /// The windows, most important first.
-    pub windows: Vec<RateWindow>,
-    /// The limit outside all windows; `None` is unlimited.
-    pub otherwise: Option<NonZeroU64>,
-}
-
-impl RateSchedule {
-    /// The same limit at any time.
-    pub fn constant(bytes_per_second: NonZeroU64) -> Self {
-        Self { windows: Vec::new(), otherwise: Some(bytes_per_second) }
-    }
-
-    /// The limit at a local time of day; `None` is unlimited.
-    pub fn rate_at(&self, time: Time) -> Option<NonZeroU64> {
-        let window = self.windows.iter().find(|window| window.covers(time));
-        window.map_or(self.otherwise, |window| window.bytes_per_second)
-    }
-}
 
 /// Time as a rate limit needs it; tests bring their own.
 pub trait Clock: Send + Sync + fmt::Debug {

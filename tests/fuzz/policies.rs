@@ -133,7 +133,9 @@ fn check_taken(policy: &Policy) {
     let transfer = &policy.transfer;
     assert!((1..=64).contains(&transfer.jobs), "{transfer:?}");
     assert!((4 << 20..=64 << 30).contains(&transfer.buffer.0), "{transfer:?}");
-    assert!(transfer.rate.is_none_or(|rate| rate.0 >= 16 << 10), "{transfer:?}");
+    let limits = transfer.rate.windows.iter().filter_map(|window| window.bytes_per_second);
+    let mut limits = limits.chain(transfer.rate.otherwise);
+    assert!(limits.all(|rate| rate.get() >= 16 << 10), "{transfer:?}");
     assert!(transfer.stall_limit.is_positive(), "{transfer:?}");
     assert!(policy.lock.is_absolute() && policy.guest_config.as_ref().is_none_or(|path| path.is_absolute()));
     for seconds in [0, 1_767_225_599, 1_772_323_200] {

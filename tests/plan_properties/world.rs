@@ -84,7 +84,7 @@ pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDiver
         transfer: TransferSettings {
             jobs: 1,
             buffer: ByteCount(1 << 20),
-            rate: None,
+            rate: zhaul::model::RateSchedule::default(),
             stall_limit: SignedDuration::from_secs(60),
             link: Link::default(),
         },

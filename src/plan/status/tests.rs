@@ -50,7 +50,7 @@ fn policy() -> Policy {
         transfer: TransferSettings {
             jobs: 1,
             buffer: ByteCount(1 << 20),
-            rate: None,
+            rate: crate::model::RateSchedule::default(),
             stall_limit: SignedDuration::from_mins(10),
             link: Link::default(),
         },

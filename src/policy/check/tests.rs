@@ -50,7 +50,10 @@ fn what_the_example_comments_out_is_valid_too() {
         EXAMPLE.lines().map(|line| if is_key(line) { line.trim_start_matches("# ") } else { line }).collect();
     let policy = parse(&full.join("\n"));
     assert_eq!(policy.keep_bookmarks, Some(200));
-    assert_eq!(policy.transfer.rate, Some(ByteCount(400 << 20)));
+    assert_eq!(
+        policy.transfer.rate.to_string(),
+        "08:00-18:00 at most 50.0 MiB/s, otherwise at most 400 MiB/s"
+    );
     assert_eq!(policy.keep_local.daily, Some(7));
     let Address::Ssh { port, config, .. } = &policy.targets.first().unwrap().address else { panic!() };
     assert_eq!((*port, config.as_deref()), (Some(22), Some(std::path::Path::new("/etc/zhaul/ssh_config"))));
