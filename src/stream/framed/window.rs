@@ -176,7 +176,9 @@ impl<'a> Window<'a> {
                 }
                 Some(Place::Coming) => state.places.push_front(Place::Coming),
                 not_here => {
-                    if let Some(why) = state.broken.take() {
+                    if !state.may_still_come()
+                        && let Some(why) = state.broken.take()
+                    {
                         return Err(why);
                     }
                     if not_here.is_some() {
@@ -210,6 +212,13 @@ impl State {
         }
         self.places[ahead] = Place::Coming;
         self.check_missing()
+    }
+
+    /// Whether a sending end that has given up says so on other lanes yet: what is before that on them is still to come.
+    /// After any other break nobody can rely on another word.
+    fn may_still_come(&self) -> bool {
+        matches!(self.broken, Some(PumpError::Peer(_)))
+            && self.lanes.iter().any(|lowest| *lowest <= self.next)
     }
 
     /// Whether the chunk that is to be written next can still come.
