@@ -100,7 +100,9 @@ impl Observer for Progress {
             state.outstanding.insert(step.id, expected);
         }
         let expected = state.outstanding.get(&step.id).copied();
-        let label = format!("{} -> {}", dataset_label(step), step.place);
+        let dataset =
+            step.dataset.as_ref().map_or_else(|| dataset_label(step), |name| name.last().to_owned());
+        let label = format!("{dataset} -> {}", step.place);
         state.running.insert(step.id, Running { label, expected, shown: None });
     }
 
@@ -166,11 +168,41 @@ impl State {
     }
 }
 
-/// `rpool/data/vm-100-disk-0 -> nfs8  1.20 GiB of 3.40 GiB, 35%  112 MiB/s  20 s left  network  buffer 80%`.
+/// `vm-100-disk-0 -> nfs8  35%  112 MiB/s  limited by network  20 s left  1.20 GiB of 3.40 GiB  buffer 80%`, and how much
+/// smaller it travels where it is packed. What counts most comes first: a terminal may have only 80 columns.
 fn transfer_line(label: &str, expected: Option<ByteCount>, sample: &Sample) -> String {
-    let moved = moved_text(sample.input_bytes, expected, sample.input_bytes_per_second);
     let buffer = percent(sample.buffer_used_bytes, sample.buffer_total_bytes).unwrap_or_default();
-    format!("{label}  {moved}  limited by {}  buffer {buffer}%", sample.bottleneck)
+    let (moved, rate) = (ByteCount(sample.input_bytes), ByteCount(sample.input_bytes_per_second));
+    let (limit, packed) = (sample.bottleneck, packed_text(sample));
+    let (share, rest) = match expected {
+        Some(expected) => (
+            format!("{}  ", share_text(moved.0, expected.0)),
+            format!("{}  {moved} of {expected}", left_text(moved.0, expected.0, rate.0)),
+        ),
+        None => (String::new(), moved.to_string()),
+    };
+    format!("{label}  {share}{rate}/s  limited by {limit}  {rest}  buffer {buffer}%{packed}")
+}
+
+/// An estimate may be too low; 100% is only said when it is over.
+fn share_text(moved: u64, expected: u64) -> String {
+    format!("{}%", percent(moved, expected).unwrap_or(99).min(99))
+}
+
+fn left_text(moved: u64, expected: u64, bytes_per_second: u64) -> String {
+    match expected.saturating_sub(moved).checked_div(bytes_per_second) {
+        Some(seconds) if moved < expected => {
+            format!("{} left", duration_text(Duration::from_secs(seconds)))
+        }
+        Some(_) | None => "? left".to_owned(),
+    }
+}
+
+/// Nothing where it travels as it is.
+fn packed_text(sample: &Sample) -> String {
+    let taken = sample.input_bytes.saturating_sub(sample.buffer_used_bytes);
+    let tenths = taken.saturating_mul(10).checked_div(sample.output_bytes).unwrap_or(0);
+    if tenths > 10 { format!("  packed {}.{}x", tenths / 10, tenths % 10) } else { String::new() }
 }
 
 fn moved_text(moved: u64, expected: Option<ByteCount>, bytes_per_second: u64) -> String {
@@ -178,15 +210,8 @@ fn moved_text(moved: u64, expected: Option<ByteCount>, bytes_per_second: u64) ->
     let Some(expected) = expected else {
         return format!("{}  {rate}/s", ByteCount(moved));
     };
-    // An estimate may be too low; 100% is only said when it is over.
-    let share = percent(moved, expected.0).unwrap_or(99).min(99);
-    let left = match expected.0.saturating_sub(moved).checked_div(bytes_per_second) {
-        Some(seconds) if moved < expected.0 => {
-            format!("{} left", duration_text(Duration::from_secs(seconds)))
-        }
-        Some(_) | None => "? left".to_owned(),
-    };
-    format!("{} of {expected}, {share}%  {rate}/s  {left}", ByteCount(moved))
+    let (share, left) = (share_text(moved, expected.0), left_text(moved, expected.0, bytes_per_second));
+    format!("{} of {expected}, {share}  {rate}/s  {left}", ByteCount(moved))
 }
 
 fn percent(part: u64, whole: u64) -> Option<u64> {
@@ -220,13 +245,22 @@ mod tests {
     #[test]
     fn a_transfers_line_tells_all() {
         assert_eq!(
-            transfer_line("rpool/a -> nfs8", Some(ByteCount(1 << 30)), &sample(1 << 29)),
-            "rpool/a -> nfs8  512 MiB of 1.00 GiB, 50%  100 MiB/s  5.0 s left  limited by network  buffer 25%"
+            transfer_line("a -> nfs8", Some(ByteCount(1 << 30)), &sample(1 << 29)),
+            "a -> nfs8  50%  100 MiB/s  limited by network  5.0 s left  512 MiB of 1.00 GiB  buffer 25%"
         );
         assert_eq!(
-            transfer_line("rpool/a -> nfs8", None, &sample(1 << 29)),
-            "rpool/a -> nfs8  512 MiB  100 MiB/s  limited by network  buffer 25%"
+            transfer_line("a -> nfs8", None, &sample(1 << 29)),
+            "a -> nfs8  100 MiB/s  limited by network  512 MiB  buffer 25%"
         );
+        let packed = Sample { output_bytes: 1 << 28, ..sample(1 << 29) };
+        assert!(transfer_line("a -> nfs8", None, &packed).ends_with("  buffer 25%  packed 1.7x"));
+    }
+
+    #[test]
+    fn the_bottleneck_fits_into_80_columns() {
+        let slow = Sample { bottleneck: Bottleneck::TargetReceive, ..sample(1 << 29) };
+        let line = transfer_line("subvol-101-disk-0 -> backup-nfs8", Some(ByteCount(1 << 30)), &slow);
+        assert!(line[..80].contains("limited by target receive"), "{line}");
     }
 
     #[test]
@@ -283,7 +317,7 @@ mod tests {
         assert_eq!(*paper.0.lock().unwrap(), "", "nothing has moved yet");
         progress.moved(&plan.steps[2], &sample(3 << 28));
         let drawn = paper.0.lock().unwrap().clone();
-        assert!(drawn.contains("rpool/data/vm-100-disk-0 -> nfs8  768 MiB of 1.50 GiB, 50%"), "{drawn}");
+        assert!(drawn.contains("vm-100-disk-0 -> nfs8  50%  100 MiB/s"), "{drawn}");
         let total = |progress: &Progress| progress.state().total_line();
         assert_eq!(
             total(&progress),

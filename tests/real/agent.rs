@@ -15,7 +15,7 @@ const AUTHORIZED_KEYS: &str = "/lab/ssh/client.pub";
 
 /// Gives the world a key of its own that may do nothing but run the agent with `options`, and the lines by which the policy
 /// uses it.
-fn key(world: &World, options: &str) -> String {
+pub(crate) fn key(world: &World, options: &str) -> String {
     let file = world.directory().join("key");
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).status();
     assert!(made.unwrap().success());

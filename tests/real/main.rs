@@ -6,6 +6,7 @@ mod agent;
 mod agreement;
 mod archiving;
 mod binding;
+mod bottleneck;
 mod breaking;
 mod encryption;
 mod flags;
