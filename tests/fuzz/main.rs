@@ -13,6 +13,7 @@
 )]
 
 mod frames;
+mod messages;
 mod policies;
 mod random;
 mod tokens;
@@ -28,8 +29,12 @@ const SECONDS: u64 = 5;
 type Round = fn(&mut Random);
 
 /// What can be fuzzed: one round of each, from a seed.
-const TARGETS: [(&str, Round); 3] =
-    [("frames", frames::round), ("tokens", tokens::round), ("policies", policies::round)];
+const TARGETS: [(&str, Round); 4] = [
+    ("frames", frames::round),
+    ("messages", messages::round),
+    ("tokens", tokens::round),
+    ("policies", policies::round),
+];
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
