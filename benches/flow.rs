@@ -60,6 +60,17 @@ fn main() {
         ["receive", way, port, lanes] => receive(way, accept(port, lanes.parse().unwrap())),
         _ => eprintln!("flow send|receive WAY [ADDRESS [LANES]], or flow sink"),
     }
+    if std::env::var_os("FLOW_PEAK").is_some() {
+        tell_peak(&words.join(" "));
+    }
+}
+
+/// The most memory that this process ever had (`VmHWM` of proc(5)), on standard error.
+fn tell_peak(what: &str) {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    eprintln!("flow {what}: peak {} MiB, of which the buffer may take {}", kib >> 10, BUFFER_BYTES >> 20);
 }
 
 fn own(fd: BorrowedFd<'_>) -> OwnedFd {

@@ -3,11 +3,12 @@
 #
 #   benches/side_by_side.sh STREAM [ROUNDS] [WHAT...]
 #
-# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all). Both ends run on this machine, over
+# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all), or memory, alone. Both ends run on this machine, over
 # loopback or a pipe. Every way gets the same `cat STREAM` for a kernel that sends and the same reader for one that
 # receives; CPU is that of all processes, these two included. `flow` is built by `cargo bench --bench flow --no-run`, or
 # given as $FLOW; tools may be given as $PV, $MBUFFER, $ZSTD, $SSHD. `tls` starts an sshd of its own on the loopback, with
-# keys and settings in a directory that is thrown away; as root it needs what any sshd needs (/run/sshd, a user sshd). LINK=100mbit (root only) slows the loopback down.
+# keys and settings in a directory that is thrown away; as root it needs what any sshd needs (/run/sshd, a user sshd).
+# LINK=100mbit (root only) slows the loopback down.
 set -euo pipefail
 stream=$1 rounds=${2:-5}
 shift; shift || true
@@ -122,6 +123,15 @@ else
 fi
 
 case " $what " in *" tls "*) start_sshd ;; esac
+
+if [ "$what" = memory ]; then
+    # Ten times the stream, into a reader that at first takes nothing: what each end comes to take of memory.
+    for way in off auto; do
+        for _ in 1 2 3 4 5 6 7 8 9 10; do cat "$stream"; done | FLOW_PEAK=1 "$flow" send $way | FLOW_PEAK=1 "$flow" receive $way |
+            { sleep 5; "$flow" sink; }
+    done
+    exit
+fi
 
 for ((round = 0; round < rounds; round++)); do
     for group in $what; do
