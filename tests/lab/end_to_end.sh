@@ -19,7 +19,7 @@ find /usr/include /usr/share/doc -type f -name '*[ht]*' -exec cat {} + 2>/dev/nu
 fill() { # fill DATASET MIB: half noise, half text
     local at
     for ((at = 0; at < $2; at += 16)); do
-        head -c 8M /dev/urandom; tail -c +$((1 + at * 524288 % 50000000)) "$text" | head -c 8M
+        head -c 8M /dev/urandom; dd if="$text" bs=1M skip=$((at % 48)) count=8 status=none
     done > "/lab/tmp/mnt-$1/data"
 }
 guest() { # guest NAME MIB
