@@ -4,7 +4,9 @@
 #   python3 -m venv DIR && DIR/bin/pip install bzfs
 #   cargo lab run --out OUT -- env ZHAUL=$PWD/target/release/zhaul BZFS=DIR/bin/bzfs \
 #       bash tests/lab/compare.sh [DATASETS [SNAPSHOTS [ROUNDS]]]
-# FIRST=no leaves out the first send; TOOLS="zhaul bzfs" leaves out syncoid, which takes most of the time.
+# FIRST=no leaves out the first send; TOOLS="zhaul bzfs" leaves out syncoid, which takes most of the time; COUNT=no counts
+# no programs, which costs a tool that starts many of them some milliseconds for each. In User Mode Linux only: the target
+# pools are made anew.
 set -euo pipefail
 datasets=${1:-20} snapshots=${2:-10} rounds=${3:-3}
 read -ra tools <<< "${TOOLS:-zhaul bzfs syncoid}"
@@ -21,7 +23,7 @@ count() { # count PROGRAM: a wrapper in its place
     local real
     real=$(readlink -f "$(command -v "$1")")
     mv "$real" "$real.real"
-    printf '#!/bin/sh\nprintf "%%s %s %%s\\n" "$(hostname)" "$1" >> %s/calls\nexec %s.real "$@"\n' "$1" "$work" "$real" > "$real"
+    printf '#!/bin/sh\nread -r host < /proc/sys/kernel/hostname\nprintf "%%s %s %%s\\n" "$host" "$1" >> %s/calls\nexec %s.real "$@"\n' "$1" "$work" "$real" > "$real"
     chmod +x "$real"
 }
 
@@ -68,21 +70,48 @@ table() { # medians, and how often zhaul's time and CPU fit into each peer's
         }' "$rows"
 }
 
+# Both target pools are copies of the source's image, so that all have the same GUIDs: thousands of receives would take hours.
+copy() { # copy POOL HOST NEW DATASET: POOL, which is exported, as the pool NEW of HOST, its data as DATASET
+    local dir=/dev/shm/copy-$2
+    zpool destroy -f "$3"
+    rm -f "/dev/shm/lab-$2.img"
+    mkdir "$dir"
+    cp --sparse=always /dev/shm/lab-pve0.img "$dir/lab-$2.img"
+    zpool import -N -o cachefile=none -d "$dir" "$1" "$3"
+    zpool reguid "$3"
+    zfs create -p -o mountpoint=none -o canmount=off "${4%/*}"
+    zfs rename "$3/data" "$4"
+}
+guids() { zfs list -H -p -r -t snapshot -o guid "$1" | sort; }
+alike() { # alike: whether both targets have what the source has, no more, no less
+    local target
+    for target in "$backup8" "$backup9"; do
+        cmp <(guids "$source") <(guids "$target") || { echo "$target is not what the source is"; exit 1; }
+    done
+}
+
+[ "$ZHAUL_LAB" = uml ] || { echo "only in User Mode Linux: the target pools would be destroyed"; exit 1; }
 echo "$datasets datasets with $snapshots snapshots each, $rounds rounds"
+pool=${source%%/*}
 zfs create -o mountpoint=none -o canmount=off "$source"
 for ((i = 0; i < datasets; i++)); do zfs create "$source/subvol-$((100 + i))-disk-0"; done
-count zfs; count ssh
 for ((s = 0; s < snapshots; s++)); do zfs snapshot -r "$source@$(date -u -d "2026-01-01 + $s hours" +%Y-%m-%d-%H%M%S)"; done
-for parent in "${backup8%/*}" "${backup9%/*}"; do zfs create -p -o mountpoint=none -o canmount=off "$parent"; done
+zpool export "$pool"
+copy "$pool" nfs8 "${backup8%%/*}" "$backup8"
+copy "$pool" nfs9 "${backup9%%/*}" "$backup9"
+zpool import -N -o cachefile=none -d /dev/shm/lab-pve0.img "$pool"
+alike
+echo "$(guids "$source" | wc -l) snapshots on each of source and targets, with the same GUIDs"
+[ "${COUNT:-yes}" = no ] || { count zfs; count ssh; }
+: > "$work/calls"
 
 what="no-op, $datasets x $snapshots, 2 targets"
-last=$(date -u -d "2026-01-01 + $((snapshots - 1)) hours" +%Y-%m-%d-%H%M%S)
-for target in "$backup8" "$backup9"; do zfs send -R "$source@$last" | zfs receive -u "$target"; done
 config true "nfs8:$backup8" "nfs9:$backup9"
 zhaul_run # makes the bookmarks that these snapshots lack
 for ((round = 0; round < rounds; round++)); do
     for tool in "${tools[@]}"; do timed "$what" "$tool" "${tool}_run" "nfs8:$backup8" "nfs9:$backup9"; done
 done
+alike # none found anything to do
 if [ "${FIRST:-yes}" = yes ]; then
     what="first send, $datasets x $snapshots, 1 target"
     config true "nfs8:$backup8"

@@ -94,10 +94,13 @@ pub(crate) fn is_trouble(line: &str) -> bool {
     TROUBLE.iter().any(|word| line.contains(word)) && !line.contains("Kernel command line")
 }
 
-/// One CPU unless asked: two gain a quarter on an idle machine, but where it is busy each waits for locks whose holder the
-/// machine has put aside (measured at load 10 on 2 cores: everything 3 to 5 times slower with two).
+/// How many CPUs the lab gets: as many as asked for if its kernel can, and otherwise what it can, with a word.
 fn cpus(options: &Options, lab: &Lab) -> u32 {
-    options.cpus.unwrap_or(1).clamp(1, lab.kernel.cpus)
+    let (wish, most) = (options.cpus.unwrap_or(1).max(1), lab.kernel.cpus);
+    if wish > most {
+        say::line(format_args!("the lab's kernel can use {most} CPU: --cpus {wish} is not followed"));
+    }
+    wish.min(most)
 }
 
 /// The lab's memory is a sparse file in /dev/shm: what it touches must be there, or it dies of SIGBUS.
@@ -158,7 +161,11 @@ impl Uml {
             "quiet",
             "panic=-1",
         ]);
-        command.arg(format!("mem={memory}")).arg(format!("ncpus={}", cpus(options, lab)));
+        command.arg(format!("mem={memory}"));
+        let cpus = cpus(options, lab);
+        if cpus > 1 {
+            command.arg(format!("ncpus={cpus}"));
+        }
         command.arg(format!("init={}", dir.path.join("init").display()));
         command.arg(format!("uml_dir={}/", dir.path.display())).arg("umid=uml");
         for (index, disk) in options.disks.iter().enumerate() {

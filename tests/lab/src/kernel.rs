@@ -196,8 +196,8 @@ mod tests {
 
     #[test]
     fn an_option_that_did_not_come_through_is_named() {
-        let got = "CONFIG_SMP=y\nCONFIG_NR_CPUS=2\n";
-        assert_eq!(missing_options("# why\nCONFIG_SMP=y\nCONFIG_NR_CPUS=22\n", got), ["CONFIG_NR_CPUS=22"]);
+        let got = "CONFIG_MEMCG=y\nCONFIG_HZ=2\n";
+        assert_eq!(missing_options("# why\nCONFIG_MEMCG=y\nCONFIG_HZ=22\n", got), ["CONFIG_HZ=22"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) struct Pin {
 
 /// Best first.
 pub(crate) const PINS: [Pin; 2] = [
-    Pin { suite: "trixie-backports", linux: "7.2", openzfs: "2.4", cpus: 2 },
+    Pin { suite: "trixie-backports", linux: "7.2", openzfs: "2.4", cpus: 1 },
     Pin { suite: "bookworm-backports", linux: "6.12", openzfs: "2.3", cpus: 1 },
 ];
 
