@@ -29,6 +29,10 @@ pub(super) fn pump_settings() -> PumpSettings {
     PumpSettings { buffer_bytes: BUFFER_BYTES, rate: None, stall_limit: Some(Duration::from_secs(60)) }
 }
 
+fn count(threads: usize) -> String {
+    if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") }
+}
+
 impl Setup<'_> {
     /// Every compression of `kept` on one thread and on `threads`.
     pub(super) fn packings(&self, kept: &[u8], threads: usize) -> Result<Vec<Packing>, BenchError> {
@@ -57,7 +61,7 @@ impl Setup<'_> {
         threads: usize,
         frames: &mut Vec<u8>,
     ) -> Result<Flow, BenchError> {
-        let what = format!("compression with {compression} on {threads} threads");
+        let what = format!("compression with {compression}, {}", count(threads));
         let (flow, _) = self.timed(&what, |samples, cancel| {
             let was_cut = AtomicBool::new(false);
             let limits = Limits { bytes: u64::MAX, ..self.limits };
@@ -79,7 +83,7 @@ impl Setup<'_> {
     }
 
     fn unpack(&self, frames: &[u8], compression: Compression, threads: usize) -> Result<Flow, BenchError> {
-        let what = format!("unpacking of {compression} on {threads} threads");
+        let what = format!("unpacking of {compression}, {}", count(threads));
         let (flow, _) = self.timed(&what, |samples, cancel| {
             let lane: Box<dyn Source + '_> = Box::new(Memory::once(frames));
             let mut nothing = Vec::new();

@@ -8,7 +8,7 @@ use super::setup::{BenchError, Limits, Material, Setup, Snapshot, Watcher};
 use crate::host::fake::{FakeHost, Universe};
 use crate::host::{SourceHost, TargetHost};
 use crate::model::{Compression, DatasetKind, DatasetName, Encryption, Listing, PointName, SnapshotName};
-use crate::stream::{Cancel, Sample};
+use crate::stream::{Cancel, Sample, Source};
 
 struct Nobody;
 
@@ -54,6 +54,17 @@ impl World {
 
     /// How much of the stream was received into a dataset below `root`, and what is left behind.
     fn receive(&self, root: &str, bytes: u64) -> (Result<u64, BenchError>, Option<String>) {
+        let mut outgoing = self.source.send(&self.snapshot.send_spec()).unwrap();
+        let stream = outgoing.stream(&self.stop).unwrap();
+        self.receive_from(root, bytes, stream)
+    }
+
+    fn receive_from(
+        &self,
+        root: &str,
+        bytes: u64,
+        stream: impl Source,
+    ) -> (Result<u64, BenchError>, Option<String>) {
         let limits = Limits { time: Duration::from_secs(60), bytes };
         let setup = Setup {
             material: Material::Snapshot(&self.source, self.snapshot.clone()),
@@ -71,8 +82,6 @@ impl World {
             snapshot: &self.snapshot,
             compression: Compression::Off,
         };
-        let mut outgoing = self.source.send(&self.snapshot.send_spec()).unwrap();
-        let stream = outgoing.stream(&self.stop).unwrap();
         let (received, left) = setup.receive("the receive", &trial, stream, limits);
         (received.map(|received| received.flow.bytes), left)
     }
@@ -150,6 +159,37 @@ fn a_bench_that_was_stopped_receives_nothing() {
     };
     assert!(matches!(super::run(&setup), Err(BenchError::Interrupted)));
     assert_eq!(world.listing(), before);
+}
+
+/// Asks the bench to stop in the middle of the stream.
+struct Interrupting<'a, S> {
+    inner: S,
+    reads: u32,
+    stop: &'a Cancel,
+}
+
+impl<S: Source> Source for Interrupting<'_, S> {
+    fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> std::io::Result<Option<usize>> {
+        self.reads += 1;
+        if self.reads == 3 {
+            self.stop.request();
+        }
+        let most = buffer.len().min(512);
+        self.inner.read_within(&mut buffer[..most], limit)
+    }
+}
+
+#[test]
+fn a_bench_that_is_stopped_in_mid_receive_removes_what_it_made() {
+    let world = World::new();
+    let before = world.listing();
+    let mut outgoing = world.source.send(&world.snapshot.send_spec()).unwrap();
+    // The machine's own waits are not those of the bench.
+    let inner = outgoing.stream(&Cancel::new().unwrap()).unwrap();
+    let source = Interrupting { inner, reads: 0, stop: &world.stop };
+    let (received, left) = world.receive_from("t/pve0", u64::MAX, source);
+    assert!(matches!(received, Err(BenchError::Interrupted)), "{received:?}");
+    assert_eq!((left, world.listing()), (None, before));
 }
 
 #[test]

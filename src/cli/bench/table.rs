@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::super::render::{Style, escape};
+use super::super::render::{Style, count, escape};
 use crate::bench::{Choice, Flow, Received, Report, channel_name};
 use crate::model::ByteCount;
 
@@ -13,9 +13,9 @@ const NAME_WIDTH: usize = 34;
 pub(super) fn text(report: &Report, style: Style) -> String {
     let measured = &report.measured;
     let mut text = format!(
-        "{}, {} cores, {}: {} read\n\n",
+        "{}, {}, {}: {} read\n\n",
         escape(&report.target),
-        measured.cores,
+        count(measured.cores, "core"),
         escape(&report.stream),
         ByteCount(measured.source.bytes)
     );
@@ -23,8 +23,7 @@ pub(super) fn text(report: &Report, style: Style) -> String {
     let _ = writeln!(text, "{}", style.bold(&heading));
     row(&mut text, "source read", &measured.source, false);
     for packing in &measured.packings {
-        let threads =
-            if packing.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", packing.threads) };
+        let threads = count(packing.threads, "thread");
         row(&mut text, &format!("compress {}, {threads}", packing.compression), &packing.pack, true);
         row(&mut text, &format!("  and unpack, {threads}"), &packing.unpack, false);
     }
