@@ -1,5 +1,6 @@
 //! zhaul: backup and archive of Proxmox VE guests on ZFS.
 
+pub mod bench;
 pub mod channel;
 pub mod cli;
 pub mod discover;

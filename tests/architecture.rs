@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may name; what is not here may not be named.
-const LAYERS: [(&str, &[&str]); 10] = [
+const LAYERS: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("zfs", &["model"]),
     ("stream", &["model"]),
@@ -16,7 +16,8 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("host", &["channel", "stream", "zfs", "model"]),
     ("discover", &["host", "channel", "stream", "zfs", "policy", "plan", "model"]),
     ("execute", &["host", "channel", "stream", "zfs", "policy", "plan", "model"]),
-    ("cli", &["discover", "execute", "host", "channel", "stream", "zfs", "policy", "plan", "model"]),
+    ("bench", &["host", "channel", "stream", "zfs", "model"]),
+    ("cli", &["bench", "discover", "execute", "host", "channel", "stream", "zfs", "policy", "plan", "model"]),
 ];
 
 /// What pure code cannot do: it would have to name one of these.

@@ -28,6 +28,7 @@ fn help_goes_to_stdout_and_lists_the_exit_codes() {
         &["status", "-h"],
         &["config", "--help"],
         &["config", "check", "--help"],
+        &["bench", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
     ] {
@@ -48,6 +49,10 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong_on_stderr() {
         (&["run", "--debug", "9"], "9 is not in 0..=3"),
         (&["frobnicate"], "frobnicate"),
         (&["completions", "tcl"], "tcl"),
+        (&["bench", "--synthetic", "--size", "0"], "nothing can be measured"),
+        (&["bench", "--seconds", "0"], "1..=3600"),
+        (&["bench", "--receive"], "<TARGET>"),
+        (&["bench", "nfs8", "--receive", "--synthetic"], "cannot be used with"),
     ] {
         let (stdout, stderr) = ends_with(arguments, 2);
         assert!(stderr.contains(expected), "{stderr}");
@@ -148,4 +153,54 @@ fn a_monitor_is_told_in_its_own_words_that_nothing_is_known() {
         stdout,
         "ZHAUL CRITICAL - cannot read the policy file /nonexistent/zhaul.toml: No such file or directory (os error 2)\n"
     );
+}
+
+#[test]
+fn a_bench_of_this_machine_measures_every_stage_and_names_the_settings() {
+    let (stdout, stderr) = ends_with(&["bench", "--synthetic", "--size", "8MiB", "--json"], 0);
+    assert_eq!(stderr, "", "no progress where nobody watches");
+    let report: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(report["target"], "loopback");
+    let measured = &report["measured"];
+    assert_eq!(measured["source"]["bytes"], 8 << 20);
+    let stages = |name: &str| measured[name].as_array().expect("a list").clone();
+    let cores = std::thread::available_parallelism().expect("a number").get();
+    assert_eq!(stages("packings").len(), if cores == 1 { 5 } else { 10 });
+    for packing in stages("packings") {
+        assert_eq!(packing["pack"]["bytes"], 8 << 20, "{packing}");
+        assert_eq!(packing["unpack"]["bytes"], 8 << 20, "{packing}");
+        assert!(packing["pack"]["ratio"].as_f64().expect("a number") > 1.5, "{packing}");
+    }
+    let ways = stages("ways")
+        .iter()
+        .map(|way| format!("{} {}", way["channel"], way["connections"]))
+        .collect::<Vec<_>>();
+    let expected = ["\"tls\" 1", "\"tls\" 2", "\"tls\" 4", "\"tcp\" 1", "\"tcp\" 2", "\"tcp\" 4"];
+    assert_eq!(ways, expected);
+    assert_eq!(report["choice"]["settings"]["channel"], "tls", "tcp is never chosen");
+    assert_eq!(report["together"]["flow"]["bytes"], 8 << 20);
+    assert_eq!(report["left_behind"], serde_json::json!([]));
+}
+
+#[test]
+fn a_bench_of_a_target_wants_a_policy_that_has_it() {
+    let (_, stderr) = ends_with(&["bench", "nfs7", "--dataset", "tank/vm", "--synthetic"], 2);
+    assert!(stderr.contains("no target \"nfs7\"") && stderr.contains("nfs8"), "{stderr}");
+}
+
+#[test]
+fn a_bench_that_is_interrupted_ends_at_once_with_130() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zhaul"));
+    command.args(["bench", "--synthetic", "--seconds", "600"]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn();
+    let child = child.expect("zhaul starts");
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    let asked = std::time::Instant::now();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(10), "{:?}", asked.elapsed());
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "");
+    assert!(text(&output.stderr).contains("interrupted"), "{}", text(&output.stderr));
 }

@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 
+use super::bench::BenchArgs;
 use super::exit_code::EXIT_CODES_HELP;
 use super::when::When;
 use crate::model::{DatasetName, GuestId, PortRange};
@@ -48,6 +49,13 @@ pub(super) enum Command {
     /// With --check the answer is one line for Nagios or Icinga and the exit code 0 (OK), 1 (warning) or 2 (critical).
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(STATUS_EXAMPLES))]
     Status(StatusArgs),
+    /// Measure each stage of a transfer alone, then all together, and say which settings suit
+    ///
+    /// Reads a snapshot in full and throws it away; compresses the beginning of it in memory; sends it to the target's
+    /// agent, which throws it away, over ssh and over connections of its own; and at last does all of that at once.
+    /// Without a target both ends are this machine. Nothing is written anywhere, unless --receive says so.
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::bench::EXAMPLES))]
+    Bench(BenchArgs),
     /// Receive what zhaul on another machine sends: started by it, through ssh
     ///
     /// As a forced command in `authorized_keys` it is all that a key may do there:

@@ -5,6 +5,7 @@
 
 mod agent;
 mod args;
+mod bench;
 mod config;
 mod exit_code;
 mod lock;
@@ -53,6 +54,7 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::Man { directory } => pages::manual(&directory),
         Command::Run(args) => run::run(&args),
         Command::Agent(args) => agent::agent(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Status(args) => status::status(&args),
         Command::Config { command } => config::config(&command),
     }

@@ -13,6 +13,11 @@ pub(super) fn load(args: &PolicyArgs) -> Result<Policy, Failure> {
     load_with_default(args, Path::new(DEFAULT_CONFIG)).or_exit(Code::Usage)
 }
 
+/// Whether there is anything to read a policy from.
+pub(super) fn exists(args: &PolicyArgs) -> bool {
+    file(args, Path::new(DEFAULT_CONFIG)).is_some() || !args.datasets.is_empty()
+}
+
 fn load_with_default(args: &PolicyArgs, default: &Path) -> anyhow::Result<Policy> {
     let flags = flags(args);
     if let Some(path) = file(args, default) {

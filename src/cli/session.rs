@@ -87,19 +87,26 @@ impl Session {
 
     /// Asks only this machine what it has.
     pub(super) fn source_inventory(&self) -> Result<(Inventory, Listing), Failure> {
-        let roots: Vec<_> = self.policy.roots.iter().map(|root| root.dataset.clone()).collect();
-        let listing = self.source.list(&roots).or_exit(Code::Failed)?;
-        let guests = match &self.policy.guest_config {
-            Some(directory) => discover::guests(directory).or_exit(Code::Failed)?,
-            None => Vec::new(),
-        };
-        let inventory =
-            Inventory { source: Answer::Listed(listing.clone()), targets: BTreeMap::new(), guests };
-        Ok((inventory, listing))
+        source_inventory(&self.policy, &*self.source)
     }
 
     /// For the executor.
     pub(super) fn hosts(&self) -> Hosts<'_> {
         Hosts { source: &*self.source, targets: &self.targets }
     }
+}
+
+/// Asks only this machine what it has.
+pub(super) fn source_inventory(
+    policy: &Policy,
+    source: &dyn SourceHost,
+) -> Result<(Inventory, Listing), Failure> {
+    let roots: Vec<_> = policy.roots.iter().map(|root| root.dataset.clone()).collect();
+    let listing = source.list(&roots).or_exit(Code::Failed)?;
+    let guests = match &policy.guest_config {
+        Some(directory) => discover::guests(directory).or_exit(Code::Failed)?,
+        None => Vec::new(),
+    };
+    let inventory = Inventory { source: Answer::Listed(listing.clone()), targets: BTreeMap::new(), guests };
+    Ok((inventory, listing))
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::channel::Ssh;
 use crate::host::agent::Framing;
 use crate::host::{Agent, HostError, Local, Machine, Shell, SourceHost, TargetHost};
-use crate::model::{Answer, DatasetName, Inventory, Listing, TargetName};
+use crate::model::{Answer, DatasetName, Inventory, Link, Listing, TargetName};
 use crate::policy::{Address, Policy, Target};
 use crate::stream::Cancel;
 use crate::zfs::LoadError;
@@ -34,19 +34,29 @@ pub fn hosts(policy: &Policy, stop: &Cancel) -> Result<(Local, Targets), LoadErr
 }
 
 fn host(policy: &Policy, target: &Target, stop: &Cancel) -> Box<dyn TargetHost> {
-    let name = &target.name.0;
-    let ssh = match &target.address {
-        Address::Local => return Box::new(Shell::new(name, Machine::Local, stop)),
-        Address::Ssh { host, user, port, config } => {
-            Ssh { host: host.clone(), user: user.clone(), port: *port, config: config.clone() }
-        }
+    match agent(policy, target, &target.link, stop) {
+        Some(agent) => Box::new(agent),
+        None => Box::new(local(target, stop)),
+    }
+}
+
+/// A target on another machine, over `link`; `None` for one on this machine.
+pub fn agent(policy: &Policy, target: &Target, link: &Link, stop: &Cancel) -> Option<Agent> {
+    let Address::Ssh { host, user, port, config } = &target.address else {
+        return None;
     };
+    let ssh = Ssh { host: host.clone(), user: user.clone(), port: *port, config: config.clone() };
     let framing = Framing {
-        link: target.link.clone(),
+        link: link.clone(),
         buffer: policy.transfer.buffer,
         stall_limit: Duration::try_from(policy.transfer.stall_limit).ok(),
     };
-    Box::new(Agent::new(name, Machine::Ssh(ssh), framing, stop))
+    Some(Agent::new(&target.name.0, Machine::Ssh(ssh), framing, stop))
+}
+
+/// A target on another pool of this machine.
+pub fn local(target: &Target, stop: &Cancel) -> Shell {
+    Shell::new(&target.name.0, Machine::Local, stop)
 }
 
 /// What exists on the source, on the targets and in Proxmox VE's configuration. The only error is a configuration that is

@@ -76,6 +76,8 @@ pub(super) struct Session {
     errors: Receiver<Record>,
     key: String,
     speaks: Speaks,
+    /// What its agent said of itself.
+    pub(super) is_append_only: bool,
     is_remote: bool,
     pub(super) limits: Limits,
     pub(super) stop: Cancel,
@@ -110,6 +112,7 @@ impl Session {
             errors: spawn_errors_reader(errors, key.clone())?,
             key,
             speaks: Speaks::Worker,
+            is_append_only: false,
             is_remote,
             limits,
             stop: stop.clone(),

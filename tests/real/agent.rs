@@ -30,7 +30,7 @@ pub(crate) fn key(world: &World, options: &str) -> String {
 }
 
 /// A world whose backup and archive are behind agents.
-fn behind_agents(name: &str, options: &str) -> World {
+pub(crate) fn behind_agents(name: &str, options: &str) -> World {
     let mut world = World::with_archive(name);
     let lines = key(&world, options);
     world.policy.backup.clone_from(&lines);

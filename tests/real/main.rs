@@ -5,6 +5,7 @@
 mod agent;
 mod agreement;
 mod archiving;
+mod bench;
 mod binding;
 mod bottleneck;
 mod breaking;

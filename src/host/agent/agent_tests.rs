@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::serve::{ServeError, Service, serve};
-use super::wire::{PROTOCOL, Receive, Reply, Request};
+use super::wire::{PROTOCOL, Receive, Reply, Request, Sink};
 use super::*;
 use crate::channel::lanes::{Caller, LaneKind};
 use crate::channel::message;
@@ -118,7 +118,11 @@ impl Peer {
 
     /// Asks for `s/a@1` to be received as `t/a@1`, with frames up to the first error.
     fn send(&self, stream: u32, compression: Compression) {
-        self.say(&receive(stream));
+        self.send_into(&receive(stream), stream, compression);
+    }
+
+    fn send_into(&self, request: &Request, stream: u32, compression: Compression) {
+        self.say(request);
         assert!(matches!(self.hear(), Some(Reply::Ready)));
         let stop = self.stop.child().unwrap();
         let lane: Box<dyn Target> = Box::new(FdTarget::new(&self.socket, &stop).unwrap());
@@ -181,6 +185,19 @@ fn a_stream_arrives_and_the_session_goes_on() {
         assert_eq!(Some(points[0].guid), peer.source.guid("s/a@1"));
         peer.ended().unwrap();
     }
+}
+
+#[test]
+fn a_sink_is_open_to_everybody_and_touches_nothing() {
+    let mut peer = Peer::new(Cage { roots: vec![name("t/elsewhere")], append_only: true });
+    let sink = Sink { over_lanes: false, stream: 5, buffer_bytes: 4 << 20, stall_limit_seconds: Some(60) };
+    peer.send_into(&Request::Sink(sink), 5, Compression::Lz4);
+    assert!(matches!(peer.verdict(), Reply::Done));
+    assert_eq!(peer.target.guid("t/a@1"), None);
+    let sink = Sink { over_lanes: false, stream: 6, buffer_bytes: 4 << 20, stall_limit_seconds: Some(60) };
+    peer.say(&Request::Sink(sink));
+    assert!(matches!(peer.hear(), Some(Reply::Ready)), "the session goes on");
+    peer.ended().unwrap();
 }
 
 #[test]

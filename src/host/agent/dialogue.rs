@@ -21,6 +21,7 @@ impl Session {
                     tracing::debug!(
                         "the agent is zhaul {version}, roots {roots:?}, append only: {append_only}"
                     );
+                    self.is_append_only = append_only;
                 }
                 Reply::Done => return Ok(()),
                 Reply::Failed { problem } => return Err(problem),

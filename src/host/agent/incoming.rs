@@ -8,17 +8,19 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::wire::{Receive, Reply, Request, harmless};
+use super::wire::{Receive, Reply, Request, Sink, harmless};
 use super::{Agent, senseless};
 use crate::channel::message;
 use crate::host::session::{Output, Session};
 use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec};
-use crate::model::{Compression, SnapshotName};
+use crate::model::Compression;
 use crate::stream::framed::workers;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::{Bottleneck, Cancel, Target};
 
 pub(super) const OPERATION: &str = "receive into";
+/// What a stream that is only measured is called in errors.
+pub(super) const SINK: (&str, &str) = ("send to", "a sink, to measure the way");
 
 /// How the agent's part ended.
 enum Verdict {
@@ -33,7 +35,8 @@ enum Verdict {
 pub(super) struct AgentIncoming<'a> {
     agent: &'a Agent,
     session: Session,
-    snapshot: SnapshotName,
+    operation: &'static str,
+    object: String,
     stream: u32,
     /// Whoever hears the agent brings its verdict here.
     heard: Option<Receiver<(Output, Verdict)>>,
@@ -42,16 +45,32 @@ pub(super) struct AgentIncoming<'a> {
 impl<'a> AgentIncoming<'a> {
     /// Asks the agent to receive, and returns when it is ready for frames.
     pub(super) fn start(agent: &'a Agent, spec: &ReceiveSpec, stream: u32) -> Result<Self, Problem> {
+        let Sink { over_lanes: _, stream, buffer_bytes, stall_limit_seconds } = agent.frames(stream);
+        let named = (OPERATION, spec.snapshot.to_string());
+        Self::ask(agent, named, stream, |over_lanes| {
+            let spec = spec.clone();
+            Request::Receive(Receive { spec, over_lanes, stream, buffer_bytes, stall_limit_seconds })
+        })
+    }
+
+    /// Asks the agent to throw frames away, and returns when it is ready for them.
+    pub(super) fn sink(agent: &'a Agent, stream: u32) -> Result<Self, Problem> {
+        let (operation, object) = SINK;
+        Self::ask(agent, (operation, object.to_owned()), stream, |over_lanes| {
+            Request::Sink(Sink { over_lanes, ..agent.frames(stream) })
+        })
+    }
+
+    fn ask(
+        agent: &'a Agent,
+        (operation, object): (&'static str, String),
+        stream: u32,
+        request: impl FnOnce(bool) -> Request,
+    ) -> Result<Self, Problem> {
         let session = agent.sessions.take()?;
         let mut session = agent.with_lanes(session)?;
         let over_lanes = !session.lanes.is_empty();
-        session.ask(&Request::Receive(Receive {
-            over_lanes,
-            spec: spec.clone(),
-            stream,
-            buffer_bytes: agent.framing.buffer.0,
-            stall_limit_seconds: agent.framing.stall_limit.as_ref().map(Duration::as_secs),
-        }))?;
+        session.ask(&request(over_lanes))?;
         match session.reply(session.limits.answer)? {
             Reply::Ready => {}
             Reply::Failed { problem } => {
@@ -60,11 +79,11 @@ impl<'a> AgentIncoming<'a> {
             }
             other => return Err(senseless(&other)),
         }
-        Ok(Self { agent, session, snapshot: spec.snapshot.clone(), stream, heard: None })
+        Ok(Self { agent, session, operation, object, stream, heard: None })
     }
 
     fn error(&self, problem: Problem) -> HostError {
-        self.agent.error(OPERATION, &self.snapshot, problem)
+        self.agent.error(self.operation, &self.object, problem)
     }
 
     /// Waits for the agent's verdict, at most for `limit`. The session can be used again only after a `Done`.
@@ -103,8 +122,8 @@ impl Incoming for AgentIncoming<'_> {
             Ok(lanes) => Ok(Inlet::Framed { lanes, stream, compression }),
             Err(error) => Err(HostError::new(
                 &self.agent.host,
-                OPERATION,
-                &self.snapshot,
+                self.operation,
+                &self.object,
                 Problem::Other(error.to_string()),
             )),
         }

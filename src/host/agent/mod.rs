@@ -40,7 +40,7 @@ pub use cage::Cage;
 pub use serve::{ServeError, Service, serve};
 
 use incoming::AgentIncoming;
-use wire::{POINTS_MAX, Reply, Request, harmless};
+use wire::{POINTS_MAX, Reply, Request, Sink, harmless};
 
 /// How streams go to an agent.
 #[derive(Debug, Clone)]
@@ -77,6 +77,31 @@ impl Agent {
         let shell = Shell::over(host.to_owned(), Arc::clone(&sessions));
         let (streams, has_told, is_port_blocked) = Default::default();
         Self { host: host.to_owned(), sessions, shell, framing, streams, has_told, is_port_blocked }
+    }
+
+    /// Starts a transfer that an agent there throws away; `None` where there is no agent.
+    pub fn sink(&self) -> Result<Option<Box<dyn Incoming + '_>>, HostError> {
+        let failed = |problem| self.error(incoming::SINK.0, incoming::SINK.1, problem);
+        match self.sessions.speaks().map_err(failed)? {
+            Speaks::Worker => Ok(None),
+            Speaks::Agent => {
+                let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+                Ok(Some(Box::new(AgentIncoming::sink(self, stream).map_err(failed)?)))
+            }
+        }
+    }
+
+    /// Whether an agent there was told to destroy nothing.
+    pub fn is_append_only(&self) -> Result<bool, HostError> {
+        let session = self.sessions.take().map_err(|problem| self.error("ask", "its agent", problem))?;
+        let is_append_only = session.is_append_only;
+        self.sessions.give_back(session);
+        Ok(is_append_only)
+    }
+
+    fn frames(&self, stream: u32) -> Sink {
+        let stall_limit_seconds = self.framing.stall_limit.as_ref().map(Duration::as_secs);
+        Sink { over_lanes: false, stream, buffer_bytes: self.framing.buffer.0, stall_limit_seconds }
     }
 
     fn error(&self, operation: &'static str, object: impl Display, problem: Problem) -> HostError {

@@ -7,14 +7,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::serve::{Ended, Server, lost};
-use super::wire::{Receive, Reply};
-use crate::host::{Incoming, Inlet, Problem};
+use super::wire::{Receive, Reply, Sink};
+use crate::host::{HostError, Incoming, Inlet, Problem};
 use crate::stream::framed::{Receiver, workers};
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
 use crate::stream::sample::{SampleReceiver, SampleSender, samples};
 use crate::stream::supervise::{PumpError, PumpReport};
-use crate::stream::{Bottleneck, Cancel, FdSource, Source};
+use crate::stream::{Bottleneck, Cancel, FdSource, Source, Target};
 
 /// How often the other end is told what this one waits for.
 const WORD: Duration = Duration::from_millis(500);
@@ -28,6 +28,39 @@ pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
         Ok(incoming) => incoming,
         Err(error) => return Ended::Clean(Err(error.problem)),
     };
+    let Receive { over_lanes, stream, buffer_bytes, stall_limit_seconds, .. } = *receive;
+    serve_frames(server, &Sink { over_lanes, stream, buffer_bytes, stall_limit_seconds }, incoming)
+}
+
+/// Takes frames in as a receive does, and keeps nothing.
+pub(super) fn sink(server: &Server<'_>, sink: &Sink) -> Ended {
+    serve_frames(server, sink, Box::new(Nowhere))
+}
+
+/// `zfs receive` for a stream that is only measured.
+struct Nowhere;
+
+impl Target for Nowhere {
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+}
+
+impl Incoming for Nowhere {
+    fn inlet(&mut self, _: &Cancel, _: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
+        Ok(Inlet::Plain(Box::new(Self)))
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    fn abort(self: Box<Self>) -> Option<HostError> {
+        None
+    }
+}
+
+fn serve_frames(server: &Server<'_>, frames: &Sink, incoming: Box<dyn Incoming + '_>) -> Ended {
     let cancel = match server.stop.child() {
         Ok(cancel) => cancel,
         Err(error) => return Ended::Clean(Err(Problem::Other(error.to_string()))),
@@ -40,7 +73,7 @@ pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| tell_progress(server, &latest, &over, &cancel));
-        let received = take_in(server, receive, incoming, &cancel, sender);
+        let received = take_in(server, frames, incoming, &cancel, sender);
         over.store(true, Ordering::Relaxed);
         match received {
             Ok(()) => Ended::Clean(Ok(())),
@@ -52,12 +85,12 @@ pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
 /// Receives everything and waits until the snapshot is complete; or breaks off and keeps what can be resumed.
 fn take_in(
     server: &Server<'_>,
-    receive: &Receive,
+    frames: &Sink,
     mut incoming: Box<dyn Incoming + '_>,
     cancel: &Cancel,
     samples: SampleSender,
 ) -> Result<(), Problem> {
-    let pumped = pump(server, receive, incoming.as_mut(), cancel, samples);
+    let pumped = pump(server, frames, incoming.as_mut(), cancel, samples);
     match pumped {
         Ok(Ok(_)) => incoming.finish().map_err(|error| error.problem),
         Ok(Err(error)) => {
@@ -75,7 +108,7 @@ fn take_in(
 
 fn pump(
     server: &Server<'_>,
-    receive: &Receive,
+    frames: &Sink,
     incoming: &mut dyn Incoming,
     cancel: &Cancel,
     samples: SampleSender,
@@ -86,20 +119,20 @@ fn pump(
         return Err(Problem::Other("this machine's own host wants frames; this is a bug".to_owned()));
     };
     let settings = PumpSettings {
-        buffer_bytes: receive.buffer_bytes.min(BUFFER_BYTES_MAX),
+        buffer_bytes: frames.buffer_bytes.min(BUFFER_BYTES_MAX),
         rate: None,
-        stall_limit: receive.stall_limit_seconds.map(Duration::from_secs),
+        stall_limit: frames.stall_limit_seconds.map(Duration::from_secs),
     };
     let own = |error: io::Error| Problem::Other(error.to_string());
     let mut opened = server.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-    let lanes: Vec<Box<dyn Source + '_>> = if receive.over_lanes {
+    let lanes: Vec<Box<dyn Source + '_>> = if frames.over_lanes {
         opened.iter_mut().map(|lane| lane.source(cancel)).collect::<Result<_, _>>().map_err(own)?
     } else {
         vec![Box::new(FdSource::new(server.input, cancel).map_err(own)?)]
     };
     let receiver = Receiver {
         settings,
-        stream: receive.stream,
+        stream: frames.stream,
         meters: Arc::clone(&meters),
         stop: cancel.clone(),
         samples: Some(samples),

@@ -161,6 +161,7 @@ impl Server<'_> {
         let host = self.service.host;
         let done = match request {
             Request::Receive(receive) => return receiving::run(self, receive),
+            Request::Sink(sink) => return receiving::sink(self, sink),
             Request::OpenLanes { greeting, lanes, ports } => {
                 return Ended::Clean(self.open_lanes(greeting, *lanes, *ports));
             }

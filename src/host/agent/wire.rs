@@ -47,6 +47,8 @@ pub(in crate::host) enum Request {
     },
     /// A stream is to be received.
     Receive(Receive),
+    /// Frames are to be taken in and thrown away: to measure the way.
+    Sink(Sink),
     DestroySnapshots {
         dataset: DatasetName,
         snapshots: Vec<(PointName, Guid)>,
@@ -86,6 +88,16 @@ pub(in crate::host) struct Receive {
     /// Memory for chunks that wait for `zfs receive`.
     pub(in crate::host) buffer_bytes: u64,
     /// After how long without a byte the receive has failed; `None`: never.
+    pub(in crate::host) stall_limit_seconds: Option<u64>,
+}
+
+/// What a sink needs to know; the fields are those of [`Receive`].
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::host) struct Sink {
+    pub(in crate::host) over_lanes: bool,
+    pub(in crate::host) stream: u32,
+    pub(in crate::host) buffer_bytes: u64,
     pub(in crate::host) stall_limit_seconds: Option<u64>,
 }
 

@@ -1,0 +1,36 @@
+//! Measures the stages of a transfer, each alone and then all together, with the very pieces that a run uses.
+//!
+//! What comes out says which stage is the slow one, and which settings of the link suit these machines. Nothing is
+//! changed anywhere but by the receive that is measured only on explicit word, and that removes what it made.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `setup` | what is measured, and within which limits |
+//! | `stages` | one after the other |
+//! | `packing` | compression, in memory |
+//! | `network` | lanes on this machine, and an agent's sink |
+//! | `receive`, `removal` | a receive that leaves nothing |
+//! | `material` | streams to measure with |
+//! | `timing` | seconds, CPU seconds, and what was waited for |
+//! | `measured` | what was found |
+//! | `choice` | what follows from it, pure |
+
+mod choice;
+#[cfg(test)]
+mod choice_tests;
+mod material;
+mod measured;
+mod network;
+mod packing;
+mod receive;
+#[cfg(test)]
+mod receive_tests;
+mod removal;
+mod setup;
+mod stages;
+mod timing;
+
+pub use choice::{Choice, Settings, choose};
+pub use measured::{Flow, Measured, Packing, Received, Report, Together, Way, channel_name};
+pub use setup::{BenchError, Destination, End, Limits, Material, Setup, Snapshot, Watcher};
+pub use stages::run;

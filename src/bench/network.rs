@@ -1,0 +1,209 @@
+//! The ways across the network: lanes from this machine to itself, or an agent that throws away what comes.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::material::{Keeper, Limited, Memory};
+use super::measured::{Way, channel_name};
+use super::packing::pump_settings;
+use super::setup::{BenchError, Destination, Setup};
+use super::timing::{Moved, Timed, moved_since};
+use crate::channel::lanes::{Caller, Lane, LaneError, LaneKind, Listening};
+use crate::host::{HostError, Incoming, Inlet, Problem};
+use crate::model::{Channel, Compression, PortRange};
+use crate::stream::framed::{Receiver, Sender, workers};
+use crate::stream::meter::{Meters, Places};
+use crate::stream::pump::Pump;
+use crate::stream::sample::SampleSender;
+use crate::stream::supervise::{PumpError, PumpReport};
+use crate::stream::{Cancel, Source};
+
+/// How many connections are tried.
+const CONNECTIONS: [usize; 3] = [1, 2, 4];
+/// How long lanes may take to be there.
+const LANES_LIMIT: Duration = Duration::from_secs(20);
+
+impl Setup<'_> {
+    /// Every way there is, with a stream that is not packed; and what could not be measured.
+    pub(super) fn ways(&self, kept: &[u8]) -> Result<(Vec<Way>, Option<String>), BenchError> {
+        match &self.destination {
+            None => Ok((self.ways_here(kept)?, None)),
+            Some(destination) => self.ways_there(destination, kept),
+        }
+    }
+
+    fn ways_here(&self, kept: &[u8]) -> Result<Vec<Way>, BenchError> {
+        let mut ways = Vec::new();
+        for (channel, kind) in [(Channel::Tls, LaneKind::Tls), (Channel::Tcp, LaneKind::Tcp)] {
+            for connections in CONNECTIONS {
+                let what = format!("the network, {} x{connections}", channel_name(channel));
+                let (flow, _) = self.timed(&what, |samples, cancel| {
+                    let was_cut = AtomicBool::new(false);
+                    let source = Limited::new(Memory::repeated(kept), self.limits, &was_cut, true);
+                    let lanes = Lanes { kind, connections, compression: Compression::Off };
+                    lanes.carry(&what, source, samples, cancel)
+                })?;
+                ways.push(Way { channel, connections, has_both_ends: true, flow });
+            }
+        }
+        Ok(ways)
+    }
+
+    fn ways_there(
+        &self,
+        destination: &Destination<'_>,
+        kept: &[u8],
+    ) -> Result<(Vec<Way>, Option<String>), BenchError> {
+        let name = destination.name;
+        let mut ways = Vec::new();
+        let more = [Channel::Tls, Channel::Tcp].into_iter().flat_map(|c| CONNECTIONS.map(|n| (c, n)));
+        for (channel, connections) in std::iter::once((Channel::Ssh, 1)).chain(more) {
+            let what = format!("the network, {} x{connections}", channel_name(channel));
+            let was_cut = AtomicBool::new(false);
+            let source = Limited::new(Memory::repeated(kept), self.limits, &was_cut, true);
+            let over = Over { destination, channel, connections, compression: Compression::Off };
+            match self.send_to_sink(&over, &what, source) {
+                Ok(Some((flow, _))) => ways.push(Way { channel, connections, has_both_ends: false, flow }),
+                Ok(None) => {
+                    let why = "no agent of zhaul there could throw a stream away";
+                    return Ok((ways, Some(format!("the way to {name} was not measured by itself: {why}"))));
+                }
+                // Lanes need a port, which may well be closed.
+                Err(BenchError::Host { error, .. })
+                    if channel != Channel::Ssh && matches!(error.problem, Problem::Unreachable(_)) =>
+                {
+                    let why = error.problem;
+                    return Ok((ways, Some(format!("connections beside ssh were not measured: {why}"))));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((ways, None))
+    }
+
+    /// Sends `source` to an agent that throws it away; `None` where there is none.
+    pub(super) fn send_to_sink(
+        &self,
+        over: &Over<'_>,
+        what: &str,
+        source: impl Source,
+    ) -> Result<Option<Timed>, BenchError> {
+        let failed = |error| BenchError::host(what, error);
+        let mut has_sink = true;
+        let timed = self.timed(what, |samples, cancel| {
+            let end = (over.destination.open)(cancel, over.channel, over.connections);
+            let Some(mut incoming) = end.sink().map_err(failed)? else {
+                has_sink = false;
+                return Ok(Moved { bytes: 0, sent_bytes: 0, time: Duration::ZERO });
+            };
+            let started = Instant::now();
+            let pumped =
+                pump(source, incoming.as_mut(), over.compression, samples, cancel).map_err(failed)?.0;
+            match pumped {
+                Ok(report) => incoming
+                    .finish()
+                    .map_err(failed)
+                    .map(|()| moved_since(started, report.input_bytes, report.output_bytes)),
+                Err(error) => Err(match incoming.abort() {
+                    Some(told) => failed(told),
+                    None => BenchError::stream(what, error),
+                }),
+            }
+        });
+        timed.map(|timed| has_sink.then_some(timed))
+    }
+}
+
+/// How a destination is reached.
+pub(super) struct Over<'a> {
+    pub(super) destination: &'a Destination<'a>,
+    pub(super) channel: Channel,
+    pub(super) connections: usize,
+    pub(super) compression: Compression,
+}
+
+/// Moves `source` into `incoming`; tells what the pump said, and how many bytes went in and out in any case.
+pub(super) fn pump(
+    source: impl Source,
+    incoming: &mut dyn Incoming,
+    compression: Compression,
+    samples: SampleSender,
+    cancel: &Cancel,
+) -> Result<(Result<PumpReport, PumpError>, u64, u64), HostError> {
+    let packers = if compression == Compression::Off { 0 } else { workers() };
+    let meters = Meters::new(incoming.places(), packers);
+    let inlet = incoming.inlet(cancel, &meters)?;
+    let (settings, stop, samples) = (pump_settings(), cancel.clone(), Some(samples));
+    let seen = std::sync::Arc::clone(&meters);
+    let pumped = match inlet {
+        Inlet::Plain(target) => Pump { settings, meters, stop, samples }.run(source, target),
+        Inlet::Framed { lanes, stream, .. } => {
+            Sender { settings, compression, stream, meters, stop, samples }.run(source, lanes)
+        }
+    };
+    Ok((pumped, seen.input_bytes(), seen.output_bytes()))
+}
+
+/// Connections from this machine to itself.
+pub(super) struct Lanes {
+    pub(super) kind: LaneKind,
+    pub(super) connections: usize,
+    pub(super) compression: Compression,
+}
+
+impl Lanes {
+    /// Carries `source` across and throws it away.
+    pub(super) fn carry(
+        &self,
+        what: &str,
+        source: impl Source,
+        samples: SampleSender,
+        cancel: &Cancel,
+    ) -> Result<Moved, BenchError> {
+        let (mut near, mut far) = self.open(cancel).map_err(|error| BenchError::lanes(what, error))?;
+        let near: Result<Vec<_>, _> = near.iter_mut().map(|lane| lane.target(cancel)).collect();
+        let far: Result<Vec<_>, _> = far.iter_mut().map(|lane| lane.source(cancel)).collect();
+        let (near, far) = (near?, far?);
+        let sender = Sender {
+            settings: pump_settings(),
+            compression: self.compression,
+            stream: 0,
+            meters: Meters::new(Places::SENDING, workers()),
+            stop: cancel.clone(),
+            samples: Some(samples),
+        };
+        let receiver = Receiver {
+            settings: pump_settings(),
+            stream: 0,
+            meters: Meters::new(Places::RECEIVING, workers()),
+            stop: cancel.clone(),
+            samples: None,
+        };
+        let mut nothing = Vec::new();
+        let started = Instant::now();
+        let (sent, taken) = thread::scope(|scope| {
+            let receiving = scope.spawn(|| receiver.run(far, Keeper { kept: &mut nothing, most: 0 }));
+            let sent = sender.run(source, near);
+            drop(sender);
+            (sent, receiving.join().unwrap_or(Err(PumpError::Crashed("receive"))))
+        });
+        let report = sent.map_err(|error| BenchError::stream(what, error))?;
+        taken.map_err(|error| BenchError::stream(what, error))?;
+        Ok(moved_since(started, report.input_bytes, report.output_bytes))
+    }
+
+    /// Both ends of so many connections.
+    fn open(&self, cancel: &Cancel) -> Result<(Vec<Lane>, Vec<Lane>), LaneError> {
+        let caller = Caller::new(self.kind)?;
+        let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let (listening, offer) = Listening::open(&caller.greeting(), here, PortRange::default())?;
+        thread::scope(|scope| {
+            let accepting = scope.spawn(|| listening.accept(self.connections, LANES_LIMIT, cancel));
+            let near = caller.connect(&offer, self.connections, LANES_LIMIT, cancel)?;
+            let far = accepting.join().unwrap_or(Err(LaneError::Nonsense("the listening end died")))?;
+            Ok((near, far))
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! What is measured, and within which limits.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::channel::lanes::LaneError;
+use crate::host::{Agent, HostError, Incoming, SendSpec, Shell, SourceHost, TargetHost};
+use crate::model::{Channel, DatasetKind, DatasetName, Encryption, Guid, SnapshotName};
+use crate::stream::supervise::PumpError;
+use crate::stream::{Cancel, Cancelled, Sample};
+
+/// All that a bench needs to know.
+pub struct Setup<'a> {
+    /// What is sent.
+    pub material: Material<'a>,
+    /// Where to; `None`: to this machine itself.
+    pub destination: Option<Destination<'a>>,
+    /// When each measurement ends.
+    pub limits: Limits,
+    /// Whether the destination is to receive, and so to write.
+    pub receives: bool,
+    /// Ends the bench. What has been made is removed all the same.
+    pub stop: &'a Cancel,
+    /// Who looks on.
+    pub watcher: &'a dyn Watcher,
+}
+
+impl fmt::Debug for Setup<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// When a measurement ends, if its stream does not end before: whichever comes first.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// After so long.
+    pub time: Duration,
+    /// After so many bytes of the stream.
+    pub bytes: u64,
+}
+
+/// What is sent.
+#[derive(Clone)]
+#[expect(missing_debug_implementations, reason = "a host has none")]
+pub enum Material<'a> {
+    /// A made stream, half of which can be compressed.
+    Made,
+    /// A snapshot, in full.
+    Snapshot(&'a dyn SourceHost, Snapshot),
+}
+
+impl fmt::Display for Material<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Made => f.write_str("a made stream, half of it compressible"),
+            Self::Snapshot(_, snapshot) => write!(f, "{}", snapshot.name),
+        }
+    }
+}
+
+/// A snapshot to measure with.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its name.
+    pub name: SnapshotName,
+    /// What identifies it.
+    pub guid: Guid,
+    /// What its dataset is.
+    pub kind: DatasetKind,
+    /// Whether it has to be sent raw.
+    pub encryption: Encryption,
+}
+
+impl Snapshot {
+    pub(super) fn send_spec(&self) -> SendSpec {
+        SendSpec { snapshot: self.name.clone(), base: None, resume: None, encryption: self.encryption }
+    }
+}
+
+/// A target of the policy.
+#[expect(missing_debug_implementations, reason = "a function has none")]
+pub struct Destination<'a> {
+    /// What the policy calls it.
+    pub name: &'a str,
+    /// Below which what is received lies.
+    pub root: &'a DatasetName,
+    /// Makes a connection of its own for each measurement, with this channel and so many connections; the cancel ends its
+    /// waits.
+    pub open: &'a (dyn Fn(&Cancel, Channel, usize) -> End + Sync),
+}
+
+/// One connection to a destination.
+#[derive(Debug)]
+pub enum End {
+    /// Another machine.
+    Remote(Box<Agent>),
+    /// Another pool of this machine.
+    Local(Shell),
+}
+
+impl End {
+    /// The machine.
+    pub fn host(&self) -> &dyn TargetHost {
+        match self {
+            Self::Remote(agent) => agent.as_ref(),
+            Self::Local(shell) => shell,
+        }
+    }
+
+    pub(super) fn sink(&self) -> Result<Option<Box<dyn Incoming + '_>>, HostError> {
+        match self {
+            Self::Remote(agent) => agent.sink(),
+            Self::Local(_) => Ok(None),
+        }
+    }
+
+    pub(super) fn is_append_only(&self) -> Result<bool, HostError> {
+        match self {
+            Self::Remote(agent) => agent.is_append_only(),
+            Self::Local(_) => Ok(false),
+        }
+    }
+}
+
+/// Who looks on while something is measured. Called from several threads.
+pub trait Watcher: Sync {
+    /// This is measured from now on.
+    fn begins(&self, what: &str);
+    /// So much of it so far.
+    fn moved(&self, sample: &Sample);
+}
+
+/// Why a bench ended before its end.
+#[derive(Debug, Error)]
+pub enum BenchError {
+    /// Somebody asked for it.
+    #[error("interrupted")]
+    Interrupted,
+    /// It could not even begin; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// A host could not do its part.
+    #[error("cannot measure {what}")]
+    Host {
+        /// What was measured.
+        what: String,
+        /// What the host said.
+        #[source]
+        error: HostError,
+    },
+    /// The stream broke off.
+    #[error("cannot measure {what}")]
+    Stream {
+        /// What was measured.
+        what: String,
+        /// Why.
+        #[source]
+        error: PumpError,
+    },
+    /// The connections could not be made.
+    #[error("cannot measure {what}")]
+    Lanes {
+        /// What was measured.
+        what: String,
+        /// Why.
+        #[source]
+        error: LaneError,
+    },
+    /// It failed, and what it had made by then is still there.
+    #[error("{}", .left.join("\n"))]
+    LeftBehind {
+        /// What that is, and how to remove it.
+        left: Vec<String>,
+        /// Why the bench ended.
+        #[source]
+        error: Box<BenchError>,
+    },
+    /// The system has no descriptor or thread left.
+    #[error("cannot set up a measurement")]
+    Setup(#[from] std::io::Error),
+}
+
+impl From<Cancelled> for BenchError {
+    fn from(_: Cancelled) -> Self {
+        Self::Interrupted
+    }
+}
+
+impl BenchError {
+    pub(super) fn host(what: &str, error: HostError) -> Self {
+        Self::Host { what: what.to_owned(), error }
+    }
+
+    pub(super) fn stream(what: &str, error: PumpError) -> Self {
+        Self::Stream { what: what.to_owned(), error }
+    }
+
+    pub(super) fn lanes(what: &str, error: LaneError) -> Self {
+        Self::Lanes { what: what.to_owned(), error }
+    }
+}

@@ -1,0 +1,186 @@
+//! Measurements as a table, with what follows from them below it.
+
+use std::fmt::Write as _;
+
+use super::super::render::{Style, count, escape};
+use crate::bench::{Choice, Flow, Received, Report, channel_name};
+use crate::model::ByteCount;
+
+/// How wide the names of stages are.
+const NAME_WIDTH: usize = 34;
+
+/// The whole report for a person.
+pub(super) fn text(report: &Report, style: Style) -> String {
+    let measured = &report.measured;
+    let mut text = format!(
+        "{}, {}, {}: {} read\n\n",
+        escape(&report.target),
+        count(measured.cores, "core"),
+        escape(&report.stream),
+        ByteCount(measured.source.bytes)
+    );
+    let heading = format!("{:NAME_WIDTH$}{:>8}{:>8}{:>11}", "stage", "MiB/s", "ratio", "CPU s/GiB");
+    let _ = writeln!(text, "{}", style.bold(&heading));
+    row(&mut text, "source read", &measured.source, false);
+    for packing in &measured.packings {
+        let threads = count(packing.threads, "thread");
+        row(&mut text, &format!("compress {}, {threads}", packing.compression), &packing.pack, true);
+        row(&mut text, &format!("  and unpack, {threads}"), &packing.unpack, false);
+    }
+    for way in &measured.ways {
+        let ends = if way.has_both_ends { " (both ends)" } else { "" };
+        let name = format!("network {} x{}{ends}", channel_name(way.channel), way.connections);
+        row(&mut text, &name, &way.flow, false);
+    }
+    if let Some(received) = &measured.receive {
+        row(&mut text, "receive, from memory", &received.flow, false);
+    }
+    if let Some(together) = &report.together {
+        row(&mut text, &format!("all together, {}", together.end), &together.received.flow, true);
+    }
+    text.push('\n');
+    let together = report.together.as_ref().map(|together| &together.received);
+    text.push_str(&conclusion(&report.choice, together, style));
+    for remark in &report.remarks {
+        let _ = writeln!(text, "note: {}", escape(remark));
+    }
+    for left in &report.left_behind {
+        for (at, line) in left.lines().enumerate() {
+            let mark = if at == 0 { style.red("left behind: ") } else { String::new() };
+            let _ = writeln!(text, "{mark}{}", escape(line));
+        }
+    }
+    text
+}
+
+fn row(text: &mut String, name: &str, flow: &Flow, is_packed: bool) {
+    let ratio = if is_packed { format!("{:.2}", flow.ratio) } else { String::new() };
+    let _ = writeln!(
+        text,
+        "{name:NAME_WIDTH$}{:>8}{ratio:>8}{:>11.2}",
+        rate(flow.mib_per_second),
+        flow.cpu_seconds_per_gib
+    );
+}
+
+/// Three digits are all that a measurement is good for.
+fn rate(mib_per_second: f64) -> String {
+    if mib_per_second < 9.95 { format!("{mib_per_second:.1}") } else { format!("{mib_per_second:.0}") }
+}
+
+fn conclusion(choice: &Choice, together: Option<&Received>, style: Style) -> String {
+    let mut text = format!("{} {}", style.bold("Bottleneck:"), choice.bottleneck);
+    let waited_for = together.and_then(|together| together.waited_for);
+    if let Some(waited_for) = waited_for.filter(|waited_for| *waited_for != choice.bottleneck) {
+        let _ = write!(text, " by the numbers; all together waited most for: {waited_for}");
+    }
+    text.push('\n');
+    let settings = choice.settings.as_ref().map(|settings| {
+        format!(
+            "channel = \"{}\", connections = {}, compression = \"{}\"",
+            channel_name(settings.channel),
+            settings.connections,
+            settings.compression
+        )
+    });
+    let _ = writeln!(
+        text,
+        "{}   {}   ({} MiB/s expected)",
+        style.bold("Settings:"),
+        settings.as_deref().unwrap_or("none to choose"),
+        rate(choice.mib_per_second)
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::{Measured, Packing, Settings, Together, Way};
+    use crate::model::{Channel, Compression};
+    use crate::stream::Bottleneck;
+
+    fn report() -> Report {
+        let flow = |sent_mib: u64, seconds| Flow::new(256 << 20, sent_mib << 20, seconds, 0.5);
+        let way = |channel, connections, has_both_ends, seconds| Way {
+            channel,
+            connections,
+            has_both_ends,
+            flow: flow(256, seconds),
+        };
+        Report {
+            target: "nfs8".to_owned(),
+            stream: "rpool/data/vm-100-disk-0@2026-01-10-010000".to_owned(),
+            measured: Measured {
+                cores: 8,
+                source: flow(256, 0.25),
+                packings: vec![Packing {
+                    compression: Compression::Zstd(3),
+                    threads: 8,
+                    pack: flow(128, 0.5),
+                    unpack: flow(128, 0.2),
+                }],
+                ways: vec![way(Channel::Ssh, 1, false, 64.0), way(Channel::Tls, 4, true, 0.5)],
+                receive: Some(Received { flow: flow(256, 1.0), waited_for: None }),
+            },
+            choice: Choice {
+                settings: Some(Settings {
+                    channel: Channel::Tls,
+                    connections: 4,
+                    compression: Compression::Zstd(3),
+                }),
+                mib_per_second: 256.0,
+                bottleneck: Bottleneck::TargetReceive,
+                tcp_mib_per_second: None,
+            },
+            together: Some(Together {
+                end: "received",
+                received: Received { flow: flow(128, 1.1), waited_for: Some(Bottleneck::Compress) },
+            }),
+            remarks: vec!["one\x1bthing".to_owned()],
+            left_behind: vec!["tank/x is left behind\n  next: look".to_owned()],
+        }
+    }
+
+    #[test]
+    fn each_stage_has_its_line_and_what_follows_stands_below() {
+        assert_eq!(
+            text(&report(), Style::default()),
+            "nfs8, 8 cores, rpool/data/vm-100-disk-0@2026-01-10-010000: 256 MiB read\n\n\
+             stage                                MiB/s   ratio  CPU s/GiB\n\
+             source read                           1024               2.00\n\
+             compress zstd:3, 8 threads             512    2.00       2.00\n  \
+               and unpack, 8 threads               1280               2.00\n\
+             network ssh x1                         4.0               2.00\n\
+             network tls x4 (both ends)             512               2.00\n\
+             receive, from memory                   256               2.00\n\
+             all together, received                 233    2.00       2.00\n\n\
+             Bottleneck: target receive by the numbers; all together waited most for: compress\n\
+             Settings:   channel = \"tls\", connections = 4, compression = \"zstd:3\"   (256 MiB/s expected)\n\
+             note: one\\u{1b}thing\n\
+             left behind: tank/x is left behind\n  next: look\n"
+        );
+    }
+
+    #[test]
+    fn where_nothing_is_to_be_set_the_bottleneck_is_still_named() {
+        let choice = Choice { settings: None, ..report().choice };
+        assert_eq!(
+            conclusion(&choice, None, Style::default()),
+            "Bottleneck: target receive\nSettings:   none to choose   (256 MiB/s expected)\n"
+        );
+    }
+
+    #[test]
+    fn json_has_names_as_the_policy_writes_them() {
+        let json = serde_json::to_value(report()).unwrap();
+        assert_eq!(json["choice"]["settings"]["channel"], "tls");
+        assert_eq!(json["choice"]["settings"]["compression"], "zstd:3");
+        assert_eq!(json["choice"]["bottleneck"], "target-receive");
+        assert_eq!(json["measured"]["ways"][0]["channel"], "ssh");
+        assert_eq!(json["measured"]["packings"][0]["pack"]["ratio"], 2.0);
+        assert_eq!(json["together"]["waited_for"], "compress");
+        assert_eq!(json["together"]["end"], "received");
+        assert_eq!(json["left_behind"].as_array().unwrap().len(), 1);
+    }
+}
