@@ -26,7 +26,14 @@ impl Agent {
             return Ok(session);
         }
         match self.open_lanes(&mut session, kind) {
-            Ok(()) => Ok(session),
+            Ok(()) => {
+                tracing::info!(
+                    "{}: the data goes over {} {kind} connections",
+                    self.host,
+                    session.lanes.len()
+                );
+                Ok(session)
+            }
             Err(Problem::Unreachable(why)) if is_choice => {
                 if !self.is_port_blocked.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
