@@ -102,7 +102,7 @@ fn damage(random: &mut Random, lane: &mut Vec<Frame>) -> bool {
     let at = random.below(lane.len());
     let other = random.below(lane.len());
     match random.below(8) {
-        0 => {
+        0 if !lane[at].is_empty() => {
             let byte = random.below(lane[at].len());
             lane[at][byte] ^= 1 << random.below(8);
         }
