@@ -6,6 +6,7 @@
 //! flow receive WAY [PORT [LANES]]        network or standard input → standard output
 //! flow send tls|tcp DIR LANES            standard input  → so many lanes, opened by way of two files in DIR
 //! flow receive tls|tcp DIR LANES         so many lanes → standard output
+//! flow rate MIB                          10 s of zeros at so many MiB/s into nothing: how exactly that is kept
 //! flow sink                              reads standard input as `zfs receive` does, and forgets it
 //! ```
 //! WAY is `bare` (the least that can be written for a hop), `plain` (the pump without frames), or a compression.
@@ -15,18 +16,22 @@
 use std::fs;
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jiff::tz::TimeZone;
 use rustix::pipe::{SpliceFlags, splice};
 use zhaul::channel::lanes::{Caller, Lane, LaneKind, Listening};
-use zhaul::model::PortRange;
+use zhaul::model::{PortRange, RateSchedule};
 use zhaul::stream::endpoint::widen;
 use zhaul::stream::framed::{Receiver, Sender, workers};
 use zhaul::stream::meter::{Meters, Places};
 use zhaul::stream::pump::{Pump, PumpSettings};
+use zhaul::stream::rate::{RateLimit, SystemClock};
 use zhaul::stream::{Cancel, FdSource, FdTarget, Source, Target};
 
 const BUFFER_BYTES: u64 = 256 << 20;
@@ -41,6 +46,7 @@ fn main() {
     match words.as_slice() {
         [] => {}
         ["sink"] => sink(),
+        ["rate", mib] => rate(mib.parse().unwrap()),
         ["send", "bare", address] => bare(io::stdin().as_fd(), connect(address).as_fd()),
         ["receive", "bare", port] => bare(accept(port, 1)[0].as_fd(), io::stdout().as_fd()),
         ["send", kind @ ("tls" | "tcp"), dir, lanes] => {
@@ -63,6 +69,59 @@ fn main() {
     if std::env::var_os("FLOW_PEAK").is_some() {
         tell_peak(&words.join(" "));
     }
+}
+
+/// Pumps zeros for ten seconds at a limit, and tells how far off the average and the worst second were.
+fn rate(mib: u64) {
+    const SECONDS: u32 = 10;
+    let wanted = NonZeroU64::new(mib << 20).unwrap();
+    let limit = RateLimit::new(RateSchedule::constant(wanted), SystemClock::new(TimeZone::UTC));
+    let (source, zeros) = io::pipe().unwrap();
+    let (drain, target) = io::pipe().unwrap();
+    let stop = Cancel::new().unwrap();
+    let pump = Pump {
+        settings: PumpSettings { buffer_bytes: 8 << 20, rate: Some(Arc::new(limit)), stall_limit: None },
+        meters: Meters::new(Places::LOCAL, 0),
+        stop: stop.clone(),
+        samples: None,
+    };
+    let (meters, halt) = (Arc::clone(&pump.meters), stop.clone());
+    thread::scope(|scope| {
+        scope.spawn(move || io::copy(&mut io::repeat(0), &mut &zeros));
+        scope.spawn(move || io::copy(&mut &drain, &mut io::sink()));
+        let pumping = scope.spawn(move || {
+            let (from, to) = (FdSource::new(source, &stop).unwrap(), FdTarget::new(target, &stop).unwrap());
+            pump.run(from, to)
+        });
+        // The first moments fill pipes that were empty.
+        thread::sleep(Duration::from_millis(300));
+        let begun = Instant::now();
+        let mut seen = vec![(Duration::ZERO, meters.output_bytes())];
+        while begun.elapsed() < Duration::from_secs(SECONDS.into()) {
+            thread::sleep(Duration::from_millis(50));
+            seen.push((begun.elapsed(), meters.output_bytes()));
+        }
+        let off = |from: (Duration, u64), to: (Duration, u64)| {
+            let seconds = to.0.saturating_sub(from.0).as_secs_f64();
+            let bytes = u32::try_from((to.1 - from.1) >> 10).unwrap();
+            let expected = f64::from(u32::try_from(mib << 10).unwrap()) * seconds;
+            (f64::from(bytes) / expected - 1.0) * 100.0
+        };
+        let average = off(seen[0], seen[seen.len() - 1]);
+        let second = |start: &(Duration, u64)| {
+            let end = seen.iter().find(|at| at.0 >= start.0 + Duration::from_secs(1))?;
+            Some(off(*start, *end))
+        };
+        let worst = seen
+            .iter()
+            .filter_map(second)
+            .fold(0.0_f64, |worst, one| if one.abs() > worst.abs() { one } else { worst });
+        eprintln!(
+            "flow rate {mib} MiB/s: {average:+.2} % over {SECONDS} s, {worst:+.2} % in the worst second"
+        );
+        halt.request();
+        drop(pumping.join());
+    });
 }
 
 /// The most memory that this process ever had (`VmHWM` of proc(5)), on standard error.

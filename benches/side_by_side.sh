@@ -3,7 +3,7 @@
 #
 #   benches/side_by_side.sh STREAM [ROUNDS] [WHAT...]
 #
-# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all), or memory, alone. Both ends run on this machine, over
+# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all), or memory or rate, alone. Both ends run on this machine, over
 # loopback or a pipe. Every way gets the same `cat STREAM` for a kernel that sends and the same reader for one that
 # receives; CPU is that of all processes, these two included. `flow` is built by `cargo bench --bench flow --no-run`, or
 # given as $FLOW; tools may be given as $PV, $MBUFFER, $ZSTD, $SSHD. `tls` starts an sshd of its own on the loopback, with
@@ -124,6 +124,10 @@ fi
 
 case " $what " in *" tls "*) start_sshd ;; esac
 
+if [ "$what" = rate ]; then
+    for ((round = 0; round < rounds; round++)); do "$flow" rate 50; done
+    exit
+fi
 if [ "$what" = memory ]; then
     # Ten times the stream, into a reader that at first takes nothing: what each end comes to take of memory.
     for way in off auto; do

@@ -146,3 +146,25 @@ fn a_run_that_is_stopped_in_mid_transfer_leaves_no_process_and_nothing_busy() {
     world.run("2026-01-10T06:00:00Z");
     assert_same_newest(&files, &copy);
 }
+
+#[test]
+fn a_run_that_was_suspended_and_goes_on_loses_nothing() {
+    let mut world = World::new("suspended");
+    let files = world.filesystem(GUEST, 24);
+    world.policy.transfer = "rate = \"6MiB\"".to_owned();
+    let mut run = world.start("2026-01-10T03:00:00Z", &[]);
+    look::wait_for_used(&world.backup(GUEST), 3 * MIB);
+    let pid = i32::try_from(run.id()).unwrap();
+    look::signal(pid, Signal::STOP);
+    thread::sleep(Duration::from_secs(1));
+    look::signal(pid, Signal::CONT);
+    // A stop ends the call in the kernel that sends (openzfs #16132): it cannot be blocked, but it must be told.
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
+    assert!(told.contains("a signal interrupted the call") && told.contains("next: "), "{told}");
+    world.wait_for_quiet();
+    world.policy.transfer.clear();
+    let run = world.run("2026-01-10T04:00:00Z");
+    assert!(run.sends("backup")[0].step["action"]["resume"].is_object(), "{run:?}");
+    assert_same_newest(&files, &world.backup(GUEST));
+}
