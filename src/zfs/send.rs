@@ -8,20 +8,25 @@
 //! * Any signal ends the stream with EINTR: the thread blocks all of them.
 //! * It cannot be told to stop: closing the pipe's reading end makes its next write fail. If it does not write, because its
 //!   pool hangs, nothing ends it: it is left behind, reported, and the run goes on.
+//! * Where the whole process is killed the same must hold: the thread has a table of descriptors of its own, without the
+//!   reading end.
 //! * Growing a pipe with data in it can lose a wake-up (openzfs #13232): the size is set before the first byte.
 
 #![expect(unsafe_code, reason = "calls libzfs_core and sets the thread's signal mask")]
 
 use std::ffi::CString;
+use std::fs;
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, RawFd};
+use std::path::Path;
 use std::ptr;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::UnshareFlags;
 use zfs_core_sys as sys;
 
 use crate::model::{BookmarkName, ResumePoint, SendFlags, SnapshotName};
@@ -118,12 +123,20 @@ impl Library {
             tracing::debug!("a pipe stays small: {error}");
         }
         let (report, result) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let own_writer = writer.as_raw_fd();
+        // What this thread keeps of the writing end until the other one has its own.
+        let (kept, mut shared) = if holds.is_none() { (Some(writer), None) } else { (None, Some(writer)) };
         let flags = request.kernel_flags();
         let start = request.resume.as_ref().map_or((0, 0), |at| (at.object, at.offset));
         thread::Builder::new()
             .name("zfs-send".to_owned())
             .spawn(move || {
                 block_signals();
+                // Holds end with their descriptor, which must then be nobody else's: such a stream shares the table.
+                let writer = if holds.is_none() { keep_only(own_writer) } else { shared.take() };
+                let Some(writer) = writer else { return };
+                ready.send(()).ok();
                 let mut errno = send_blocking(&names, &writer, flags, start);
                 // The kernel says EINTR for a broken pipe as well as for a signal.
                 if errno == libc::EINTR && is_reader_gone(&writer) {
@@ -137,6 +150,12 @@ impl Library {
                 drop(report);
             })
             .map_err(refused)?;
+        // Until then this is also the thread's, which from now on has its own.
+        let is_apart = is_ready.recv().is_ok();
+        drop(kept);
+        if !is_apart {
+            return Err(refused(io::Error::other("the sending thread cannot have descriptors of its own")));
+        }
         let task = SendTask { snapshot: request.snapshot.clone(), result, outcome: None };
         Ok(SendStream { reader, task })
     }
@@ -169,6 +188,29 @@ impl Library {
         };
         if errno == 0 { Ok(bytes) } else { Err(fail(Cause::from_errno(Operation::EstimateSend, errno))) }
     }
+}
+
+/// Gives this thread a table of descriptors of its own (unshare(2)), with nothing in it but standard input, output and
+/// error, `/dev/zfs`, and `writer`. A process that is killed then closes the reading end although this thread still sits
+/// in the kernel and waits for room in the pipe: it does not always hear the kill there, and would keep the pipe, itself
+/// and the target's receive for ever.
+fn keep_only(writer: RawFd) -> Option<PipeWriter> {
+    // SAFETY: this thread uses no descriptor that another one opens or closes from here on.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }.ok()?;
+    let open: Vec<RawFd> = fs::read_dir("/proc/thread-self/fd")
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| *fd > 2 && *fd != writer) {
+        let leads_to = fs::read_link(format!("/proc/thread-self/fd/{fd}"));
+        // One is the directory that was just read: it is closed already.
+        if leads_to.is_ok_and(|path| path != Path::new("/dev/zfs")) {
+            // SAFETY: the table is this thread's alone, and nothing in this thread owns the descriptor.
+            unsafe { libc::close(fd) };
+        }
+    }
+    // SAFETY: open in this table, and owned by nothing else in this thread.
+    Some(unsafe { PipeWriter::from_raw_fd(writer) })
 }
 
 /// Any signal delivered to a thread inside the call would end the stream. SIGSTOP cannot be blocked, and ends it too.
