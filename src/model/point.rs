@@ -113,6 +113,11 @@ impl Point {
 
     /// Whether ZFS itself would refuse to destroy it now; so would zhaul where that is not known.
     pub fn is_pinned(&self) -> bool {
-        self.clones > 0 || self.details.is_none_or(|details| details.holds > 0)
+        self.is_pinned_but_for(0)
+    }
+
+    /// The same as soon as `clones` of its clones are gone.
+    pub fn is_pinned_but_for(&self, clones: u32) -> bool {
+        self.clones > clones || self.details.is_none_or(|details| details.holds > 0)
     }
 }

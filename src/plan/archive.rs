@@ -12,7 +12,8 @@ use jiff::tz::TimeZone;
 
 use super::backup::{refuse_unknown_data, refuse_written};
 use super::builder::Builder;
-use super::lane::{Containers, How, Lane, Outbound};
+use super::containers::Containers;
+use super::lane::{How, Lane, Outbound};
 use super::superseded;
 use super::{Action, Request, Severity};
 use crate::model::{

@@ -2,7 +2,8 @@
 //! common with the source is renamed aside, never destroyed first.
 
 use super::builder::Builder;
-use super::lane::{Containers, How, Lane, Outbound};
+use super::containers::Containers;
+use super::lane::{How, Lane, Outbound};
 use super::superseded;
 use super::{Action, Doomed};
 use crate::model::{BACKUP_ASIDE, ByteCount, Dataset, Encryption, Point};
@@ -169,11 +170,7 @@ fn settle_divergence(
             format!("{foreign} is not ours to remove: remove or rename it by hand"),
         );
     }
-    // The hidden clone of a receive that this plan drops (`%recv`, of the newest snapshot) is gone by then.
-    let hidden = |point: &Point| u32::from(lane.dropped.is_some() && unknown.last() == Some(point));
-    let is_held = |point: &Point| point.details.is_none_or(|details| details.holds > 0);
-    let is_pinned = |point: &&Point| is_held(point) || point.clones > hidden(point);
-    let pinned = list(&mut unknown.iter().filter(is_pinned));
+    let pinned = list(&mut unknown.iter().filter(|point| lane.is_pinned(point)));
     if !pinned.is_empty() {
         return lane.block(
             builder,

@@ -2,9 +2,10 @@
 //!
 //! Each step of a lane needs the one before it, so that a failure stops this lane and no other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::builder::{Builder, Order};
+use super::containers::Containers;
 use super::line::{GuidIndex, Line};
 use super::partial::{self, Partial};
 use super::{Action, Base, Place, Severity, Source, StepId, Transfer};
@@ -73,7 +74,7 @@ pub(super) struct Lane<'a> {
     /// Nothing more is sent: a person has to decide.
     pub(super) is_blocked: bool,
     /// The step that drops a partial receive, and with it the hidden clone that pins the target's newest snapshot.
-    pub(super) dropped: Option<StepId>,
+    dropped: Option<StepId>,
     /// A snapshot that a partial receive still needs.
     pub(super) resumable: Option<Guid>,
     index: GuidIndex<'a>,
@@ -129,6 +130,14 @@ impl<'a> Lane<'a> {
             Head::At(Outbound::Taken(head)) => point.createtxg > head.createtxg,
             Head::At(Outbound::Pending(_)) => false,
         }
+    }
+
+    /// Whether a target snapshot could not be destroyed after what this plan has done so far. The hidden clone of a receive
+    /// that it drops (`%recv`, of the newest snapshot) is gone by then.
+    pub(super) fn is_pinned(&self, point: &Point) -> bool {
+        let newest = self.there.and_then(|there| there.history.newest_snapshot());
+        let is_let_go = self.dropped.is_some() && newest.is_some_and(|newest| newest.guid == point.guid);
+        point.is_pinned_but_for(u32::from(is_let_go))
     }
 
     /// Whether the source knows this GUID, as snapshot or bookmark.
@@ -367,51 +376,5 @@ impl<'a> Lanes<'a> {
         self.common.extend(lane.received.last().and_then(|(_, what)| what.guid()));
         self.resumable.extend(lane.resumable);
         self.sends.extend(lane.sends);
-    }
-}
-
-/// The datasets on the way to the copies on one target, and which step makes each that is missing.
-#[derive(Debug)]
-pub(super) struct Containers<'a> {
-    place: Place,
-    root: DatasetName,
-    listing: &'a Listing,
-    copies: &'a BTreeSet<&'a DatasetName>,
-    made: BTreeMap<DatasetName, StepId>,
-}
-
-impl<'a> Containers<'a> {
-    pub(super) fn new(target: &Target, listing: &'a Listing, copies: &'a BTreeSet<&'a DatasetName>) -> Self {
-        let place = Place::Target(target.name.clone());
-        Self { place, root: target.root.clone(), listing, copies, made: BTreeMap::new() }
-    }
-
-    fn made(&mut self, name: &DatasetName, step: StepId) {
-        self.made.insert(name.clone(), step);
-    }
-
-    /// The steps that make the parent of `name`, none if it is there. Fails with a parent that is itself a copy, but is
-    /// not received in this plan.
-    fn parent_of(&mut self, builder: &mut Builder, name: &DatasetName) -> Result<Vec<StepId>, DatasetName> {
-        let Some(parent) = name.parent() else {
-            return Ok(Vec::new());
-        };
-        if let Some(step) = self.made.get(&parent) {
-            return Ok(vec![*step]);
-        }
-        if self.listing.get(&parent).is_some() {
-            return Ok(Vec::new());
-        }
-        if self.copies.contains(&parent) {
-            return Err(parent);
-        }
-        // Above the target's root nothing was listed; the step itself makes what is missing there.
-        let needs =
-            if parent.below(&self.root).is_some() { self.parent_of(builder, &parent)? } else { Vec::new() };
-        let action = Action::CreateContainer { dataset: parent.clone() };
-        let reason = "an empty unmounted container for what is received below it";
-        let step = builder.step(None, self.place.clone(), action, reason, Order::needs(needs));
-        self.made.insert(parent, step);
-        Ok(vec![step])
     }
 }

@@ -14,6 +14,7 @@
 mod archive;
 mod backup;
 mod builder;
+mod containers;
 mod estimate;
 mod finding;
 mod lane;
@@ -32,6 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use builder::Builder;
+use containers::Containers;
 use lane::{Lane, Lanes};
 use snapshot::Taken;
 
@@ -151,7 +153,7 @@ fn plan_target<'a>(
         sources.iter().zip(&names).filter_map(|(s, name)| Some((&s.selected.dataset.name, name.as_ref()?)));
     select::check_collisions(target, mapped)?;
     let targets: BTreeSet<&DatasetName> = names.iter().flatten().collect();
-    let mut containers = lane::Containers::new(target, listing, &targets);
+    let mut containers = Containers::new(target, listing, &targets);
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
         let Some(name) = name else { continue };
         let mut lane = Lane::new(target, name, source, listing);

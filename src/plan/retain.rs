@@ -26,14 +26,13 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
         history.snapshots().rev().filter(|point| guest.is_none_or(|g| !g.snapshots.contains(&point.name)));
     candidates.extend(own.filter_map(|point| Some((policy.name_format.time(&point.name)?, Some(point)))));
     // Every own snapshot has a bookmark by then, or its making has failed and this step is skipped: a base is safe.
-    let judged = judge(&policy.keep_local, policy, builder.at().max(source.time), candidates);
+    let mut judged = judge(&policy.keep_local, policy, builder.at().max(source.time), candidates);
     let taken = &source.taken;
     let needs = taken.snapshot.into_iter().chain(taken.bookmark).chain(taken.healed);
     let order = Order { needs: needs.collect(), after: lanes.sends.clone() };
-    let spared =
-        |point: &Point| lanes.resumable.contains(&point.guid) || taken.unmarkable.contains(&point.guid);
+    judged.spare(|point| lanes.resumable.contains(&point.guid) || taken.unmarkable.contains(&point.guid));
     let dataset = &source.selected.dataset.name;
-    let doomed = judged.settle(builder, dataset, &Place::Source, dataset, spared);
+    let doomed = judged.settle(builder, dataset, &Place::Source, dataset, Point::is_pinned);
     if !doomed.is_empty() {
         let reason = format!("no keep rule of the source wants {}", count(doomed.len()));
         let action = Action::DestroySnapshots { dataset: dataset.clone(), snapshots: doomed };
@@ -91,8 +90,9 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     let mut judged = judge(&rules.keep, policy, builder.at().max(lane.source.time), candidates);
     let base = lane.target_base().filter(|_| lane.received.is_empty());
     judged.counted.extend(base);
-    let is_needed = |point: &Point| base.is_some_and(|base| base.guid == point.guid);
-    let doomed = judged.settle(builder, &lane.dataset().name, &lane.place, &lane.name, is_needed);
+    judged.spare(|point| base.is_some_and(|base| base.guid == point.guid));
+    let is_pinned = |point: &Point| lane.is_pinned(point);
+    let doomed = judged.settle(builder, &lane.dataset().name, &lane.place, &lane.name, is_pinned);
     if !doomed.is_empty() {
         let reason = format!("no keep rule of the backup wants {}", count(doomed.len()));
         let action = Action::DestroySnapshots { dataset: lane.name.clone(), snapshots: doomed };
@@ -135,7 +135,12 @@ fn judge<'a>(
 }
 
 impl Judged<'_> {
-    /// What may go of what no rule keeps and nobody needs; reports what ZFS would not let go. Nothing goes before all that
+    /// Keeps what somebody needs, whatever the rules say.
+    fn spare(&mut self, is_needed: impl Fn(&Point) -> bool) {
+        self.unkept.retain(|point| !is_needed(point));
+    }
+
+    /// What may go of what no rule keeps; reports what ZFS would not let go. Nothing goes before all that
     /// was counted is known: a snapshot that will vanish by itself must not push another one out.
     fn settle(
         self,
@@ -143,9 +148,9 @@ impl Judged<'_> {
         source: &DatasetName,
         place: &Place,
         dataset: &DatasetName,
-        is_needed: impl Fn(&Point) -> bool,
+        is_pinned: impl Fn(&Point) -> bool,
     ) -> Vec<Doomed> {
-        let unkept: Vec<&Point> = self.unkept.into_iter().filter(|point| !is_needed(point)).collect();
+        let unkept = self.unkept;
         if unkept.is_empty() {
             return Vec::new();
         }
@@ -155,7 +160,7 @@ impl Judged<'_> {
             return Vec::new();
         }
         let (pinned, free): (Vec<&Point>, Vec<&Point>) =
-            unkept.into_iter().partition(|point| point.is_pinned());
+            unkept.into_iter().partition(|point| is_pinned(point));
         report_pinned(builder, Some(source), place, &pinned);
         free.into_iter().rev().map(|point| Doomed::new(point, "no keep rule wants it".to_owned())).collect()
     }

@@ -179,7 +179,7 @@ fn check(points: [Left; 3], twist: Twist) -> bool {
         check_good_run(&world, &before, &report);
     } else if is_good(&report) {
         if !has_resumed(&report.plan) {
-            check_nothing_left(&world);
+            assert!(!check_nothing_left(&world, &report.plan), "what arrived is not wanted");
         }
         check_caught_up(&world, "v", &report.plan);
     }
