@@ -26,7 +26,7 @@ pub(super) fn agent(args: &AgentArgs) -> Result<Code, Failure> {
     }
     let stop = Cancel::new().or_exit(Code::Failed)?;
     let asked = stop.clone();
-    signals::watch(move || asked.request()).or_exit(Code::Failed)?;
+    signals::watch("stopping", move || asked.request()).or_exit(Code::Failed)?;
     let host = Shell::new("this machine", Machine::Local, &stop);
     let service = Service {
         host: &host,

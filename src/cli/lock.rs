@@ -40,7 +40,7 @@ pub(super) enum LockError {
         why: &'static str,
     },
     /// The system refused.
-    #[error("cannot open the lock file {}", path.display())]
+    #[error("cannot use the lock file {}; make it possible, or set another 'lock' in the policy", path.display())]
     Io {
         /// The lock file.
         path: PathBuf,
@@ -217,6 +217,9 @@ mod tests {
     #[test]
     fn a_missing_directory_is_named() {
         let error = Lock::take(Path::new("/nonexistent/zhaul.lock")).unwrap_err();
-        assert_eq!(error.to_string(), "cannot open the lock file /nonexistent/zhaul.lock");
+        assert_eq!(
+            error.to_string(),
+            "cannot use the lock file /nonexistent/zhaul.lock; make it possible, or set another 'lock' in the policy"
+        );
     }
 }

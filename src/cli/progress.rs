@@ -189,9 +189,12 @@ fn share_text(moved: u64, expected: u64) -> String {
     format!("{}%", percent(moved, expected).unwrap_or(99).min(99))
 }
 
+/// Of less than this no rate is worth an estimate: a stream's first bytes are its header, and the sender is only starting.
+const ESTIMATE_FROM_BYTES: u64 = 1 << 20;
+
 fn left_text(moved: u64, expected: u64, bytes_per_second: u64) -> String {
     match expected.saturating_sub(moved).checked_div(bytes_per_second) {
-        Some(seconds) if moved < expected => {
+        Some(seconds) if (ESTIMATE_FROM_BYTES..expected).contains(&moved) => {
             format!("{} left", duration_text(Duration::from_secs(seconds)))
         }
         Some(_) | None => "? left".to_owned(),
@@ -268,6 +271,7 @@ mod tests {
         let text = moved_text(2 << 30, Some(ByteCount(1 << 30)), 100 << 20);
         assert_eq!(text, "2.00 GiB of 1.00 GiB, 99%  100 MiB/s  ? left");
         assert!(moved_text(0, Some(ByteCount(1 << 30)), 0).ends_with("? left"));
+        assert!(moved_text(312, Some(ByteCount(1 << 30)), 42_000).ends_with("? left"), "the header alone");
     }
 
     /// Remembers what was drawn.

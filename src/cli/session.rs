@@ -48,7 +48,10 @@ impl Session {
         };
         let cancel = Cancel::new().or_exit(Code::Failed)?;
         let asked = cancel.clone();
-        signals::watch(move || asked.request()).or_exit(Code::Failed)?;
+        signals::watch("stopping; what is half done will be resumed by the next run", move || {
+            asked.request();
+        })
+        .or_exit(Code::Failed)?;
         let (source, targets) = discover::hosts(&policy, &cancel).or_exit(Code::Failed)?;
         let source = Box::new(source);
         Ok(Self { policy, now, cancel, is_watched, screen, source, targets })

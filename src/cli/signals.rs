@@ -1,4 +1,4 @@
-//! INT, TERM and HUP: the first asks the run to stop in good order, the second ends the process at once.
+//! INT, TERM and HUP: the first asks the program to stop in good order, the second ends the process at once.
 
 use std::io;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use signal_hook::iterator::Signals;
 
 use super::exit_code::Code;
 
-/// From now on calls `stop` at the first of these signals, on a thread of its own.
-pub(super) fn watch(stop: impl Fn() + Send + 'static) -> io::Result<()> {
+/// From now on says `words` and calls `stop` at the first of these signals, on a thread of its own.
+pub(super) fn watch(words: &'static str, stop: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut signals = vec![SIGINT, SIGTERM];
     // nohup(1) lets a run outlive its terminal by ignoring SIGHUP; a handler would undo that.
     let own_status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -27,9 +27,7 @@ pub(super) fn watch(stop: impl Fn() + Send + 'static) -> io::Result<()> {
     let mut arriving = Signals::new(signals)?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if arriving.forever().next().is_some() {
-            tracing::warn!(
-                "stopping; what is half done will be resumed by the next run (once more ends at once)"
-            );
+            tracing::warn!("{words} (once more ends at once)");
             stop();
         }
     })?;

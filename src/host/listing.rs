@@ -208,15 +208,18 @@ fn read_property(
     }
 }
 
+/// Whether `text` has only what a resume token (or `-`, for none) is made of.
+pub(super) fn is_token(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// What is wrong with a value is told with its own line.
 fn check_property(property: &str, value: &str) -> Result<(), String> {
     match property {
         "type" => kind(value).map(drop),
         "guid" => number(value, property).map(drop),
         "written" | "referenced" => number_or_none(value, property).map(drop),
-        "receive_resume_token" if !value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') => {
-            Err("receive_resume_token is not a token".to_owned())
-        }
+        "receive_resume_token" if !is_token(value) => Err("receive_resume_token is not a token".to_owned()),
         _ => Ok(()),
     }
 }

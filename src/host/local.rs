@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
-use super::zfs_program::{Identity, NAMES_MAX, ZfsProgram, other_guid};
+use super::zfs_program::{NAMES_MAX, ZfsProgram};
 use super::{HostError, Outgoing, Problem, Refusal, SendSpec, SourceHost};
 use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Encryption, Guid, Listing, PointKind, PointName,
@@ -36,29 +36,6 @@ impl Local {
         let sessions = Sessions::new(Machine::Local, Limits::default(), stop);
         let program = ZfsProgram::new(HOST.to_owned(), Arc::new(sessions));
         Ok(Self { library: Library::load()?, program })
-    }
-
-    /// The points of `dataset` that are what the plan says, and the refusals for the others.
-    fn confirm(
-        &self,
-        dataset: &DatasetName,
-        kind: PointKind,
-        points: &[(PointName, Guid)],
-    ) -> Result<(Vec<PointName>, Vec<Refusal>), Problem> {
-        let (mut confirmed, mut refusals) = (Vec::new(), Vec::new());
-        for some in points.chunks(NAMES_MAX) {
-            let names: Vec<_> = some.iter().map(|(name, _)| name).collect();
-            let found = self.program.identities(dataset, kind, &names)?;
-            for (name, guid) in some {
-                match found.get(name).map(|found| pinned(*guid, *found)) {
-                    // One that is gone needs nothing.
-                    None => {}
-                    Some(None) => confirmed.push(name.clone()),
-                    Some(Some(problem)) => refusals.push(Refusal { name: name.clone(), problem }),
-                }
-            }
-        }
-        Ok((confirmed, refusals))
     }
 
     /// Of bookmarks whose names are taken: those that are not the same point.
@@ -134,7 +111,8 @@ impl SourceHost for Local {
         snapshots: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, HostError> {
         let failed = |problem| self.program.error("destroy snapshots of", dataset, problem);
-        let (names, mut refusals) = self.confirm(dataset, PointKind::Snapshot, snapshots).map_err(failed)?;
+        let (names, mut refusals) =
+            self.program.confirm(dataset, PointKind::Snapshot, snapshots).map_err(failed)?;
         let mut doomed = HashMap::new();
         for name in names {
             let full = SnapshotName::new(dataset.clone(), name)
@@ -170,7 +148,8 @@ impl SourceHost for Local {
         bookmarks: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, HostError> {
         let failed = |problem| self.program.error("destroy bookmarks of", dataset, problem);
-        let (names, refusals) = self.confirm(dataset, PointKind::Bookmark, bookmarks).map_err(failed)?;
+        let (names, refusals) =
+            self.program.confirm(dataset, PointKind::Bookmark, bookmarks).map_err(failed)?;
         let full: Result<Vec<_>, _> =
             names.into_iter().map(|name| BookmarkName::new(dataset.clone(), name)).collect();
         let full = full.map_err(|e| failed(Problem::Other(e.to_string())))?;
@@ -257,19 +236,6 @@ fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
         Some((PointKind::Bookmark, name)) => Some(SendBase::Bookmark(dataset.bookmark(name).map_err(long)?)),
     };
     Ok(SendRequest { snapshot: spec.snapshot.clone(), base, flags, resume: spec.resume.clone() })
-}
-
-/// Why the point that was found may not be destroyed.
-fn pinned(planned: Guid, found: Identity) -> Option<Problem> {
-    if found.guid != planned {
-        Some(other_guid(planned, found.guid))
-    } else if found.holds > 0 {
-        Some(Problem::Held)
-    } else if found.clones > 0 {
-        Some(Problem::Cloned)
-    } else {
-        None
-    }
 }
 
 fn is_exists(error: &crate::zfs::Error) -> bool {

@@ -77,28 +77,13 @@ impl Shell {
         snapshots: &[(PointName, Guid)],
         refusals: &mut Vec<Refusal>,
     ) -> Result<(), Problem> {
-        let names: Vec<_> = snapshots.iter().map(|(name, _)| name).collect();
-        let found = self.program.identities(dataset, PointKind::Snapshot, &names)?;
-        let mut doomed = Vec::new();
-        for (name, guid) in snapshots {
-            let problem = match found.get(name) {
-                // One that is gone needs nothing.
-                None => continue,
-                Some(found) if found.guid != *guid => other_guid(*guid, found.guid),
-                Some(found) if found.holds > 0 => Problem::Held,
-                Some(found) if found.clones > 0 => Problem::Cloned,
-                Some(_) => {
-                    doomed.push(name);
-                    continue;
-                }
-            };
-            refusals.push(Refusal { name: name.clone(), problem });
-        }
+        let (doomed, refused) = self.program.confirm(dataset, PointKind::Snapshot, snapshots)?;
+        refusals.extend(refused);
         if doomed.is_empty() {
             return Ok(());
         }
         // All or nothing: one that got a hold just now keeps the others, which then are tried one by one.
-        let together: Vec<_> = doomed.iter().map(|name| name.as_str()).collect();
+        let together: Vec<_> = doomed.iter().map(PointName::as_str).collect();
         let together = format!("{dataset}@{}", together.join(","));
         match self.program.run(&["destroy", &together]) {
             Ok(()) | Err(Problem::NotFound) => return Ok(()),
@@ -110,7 +95,7 @@ impl Shell {
         for name in doomed {
             match self.program.run(&["destroy", &format!("{dataset}@{name}")]) {
                 Ok(()) | Err(Problem::NotFound) => {}
-                Err(problem) => refusals.push(Refusal { name: name.clone(), problem }),
+                Err(problem) => refusals.push(Refusal { name, problem }),
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::listing::{COLUMNS, DatasetsReader, PROPERTIES, PointsReader};
 use super::session::{Answer, Session};
 use super::sessions::Sessions;
 use super::zfs_words;
-use super::{HostError, Problem};
+use super::{HostError, Problem, Refusal};
 use crate::model::{DatasetName, Details, Guid, Listing, PointKind, PointName, SnapshotName};
 
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
@@ -24,6 +24,21 @@ pub(super) struct Identity {
     pub(super) guid: Guid,
     pub(super) holds: u64,
     pub(super) clones: u64,
+}
+
+impl Identity {
+    /// Why it may not be destroyed as the point that the plan means.
+    fn refusal(self, planned: Guid) -> Option<Problem> {
+        if self.guid != planned {
+            Some(other_guid(planned, self.guid))
+        } else if self.holds > 0 {
+            Some(Problem::Held)
+        } else if self.clones > 0 {
+            Some(Problem::Cloned)
+        } else {
+            None
+        }
+    }
 }
 
 /// A listing and how many lines it was made from.
@@ -169,6 +184,29 @@ impl ZfsProgram {
             }
         }
         Ok(identities)
+    }
+
+    /// The points of `dataset` that are what the plan says and that nothing pins, and the refusals for the others. One that
+    /// is gone is in neither.
+    pub(super) fn confirm(
+        &self,
+        dataset: &DatasetName,
+        kind: PointKind,
+        points: &[(PointName, Guid)],
+    ) -> Result<(Vec<PointName>, Vec<Refusal>), Problem> {
+        let (mut confirmed, mut refusals) = (Vec::new(), Vec::new());
+        for some in points.chunks(NAMES_MAX) {
+            let names: Vec<_> = some.iter().map(|(name, _)| name).collect();
+            let found = self.identities(dataset, kind, &names)?;
+            for (name, guid) in some {
+                match found.get(name).map(|found| found.refusal(*guid)) {
+                    None => {}
+                    Some(None) => confirmed.push(name.clone()),
+                    Some(Some(problem)) => refusals.push(Refusal { name: name.clone(), problem }),
+                }
+            }
+        }
+        Ok((confirmed, refusals))
     }
 
     /// Refuses unless the point of this name has this GUID.

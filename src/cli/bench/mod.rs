@@ -38,7 +38,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Code, Failure> {
     };
     let stop = Arc::new(Cancel::new().or_exit(Code::Failed)?);
     let asked = Arc::clone(&stop);
-    signals::watch(move || asked.request()).or_exit(Code::Failed)?;
+    signals::watch("stopping; there will be no figures", move || asked.request()).or_exit(Code::Failed)?;
     let (local, why_made) = source(args, policy.as_ref(), &stop)?;
     let material = match &local {
         Some((local, snapshot)) => Material::Snapshot(local, snapshot.clone()),

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::listing::is_token;
 use super::session::{Limits, Speaks};
 use super::sessions::{Machine, Sessions};
 use super::{HostError, Incoming, Problem, ReceiveSpec, Refusal, Shell, TargetHost};
@@ -183,9 +184,7 @@ impl Agent {
             Dataset {
                 history: History::new(points),
                 // Given to nobody but compared with the plan; a shell's listing is checked alike.
-                resume_token: dataset
-                    .resume_token
-                    .filter(|token| token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')),
+                resume_token: dataset.resume_token.filter(|token| is_token(token)),
                 ..dataset
             }
         })))

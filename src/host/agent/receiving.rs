@@ -1,10 +1,13 @@
 //! The agent's side of a transfer: frames in, `zfs receive` behind them, and a word every half second to the other end.
 
+use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use crossbeam_channel::RecvTimeoutError;
+use ring_channel::TryRecvError;
 
 use super::serve::{Ended, Server, lost};
 use super::wire::{Receive, Reply, Sink};
@@ -18,8 +21,6 @@ use crate::stream::{Bottleneck, Cancel, FdSource, Source, Target};
 
 /// How often the other end is told what this one waits for.
 const WORD: Duration = Duration::from_millis(500);
-/// How often the thread that tells it looks whether the receive is over.
-const LOOK: Duration = Duration::from_millis(20);
 /// Memory that a request may ask for: the other end is not to fill this machine's.
 const BUFFER_BYTES_MAX: u64 = 4 << 30;
 
@@ -70,11 +71,11 @@ fn serve_frames(server: &Server<'_>, frames: &Sink, incoming: Box<dyn Incoming +
         return Ended::Torn(lost(&error));
     }
     let (sender, latest) = samples();
-    let over = AtomicBool::new(false);
+    let (running, over) = crossbeam_channel::bounded(0);
     thread::scope(|scope| {
         scope.spawn(|| tell_progress(server, &latest, &over, &cancel));
         let received = take_in(server, frames, incoming, &cancel, sender);
-        over.store(true, Ordering::Relaxed);
+        drop(running);
         match received {
             Ok(()) => Ended::Clean(Ok(())),
             Err(problem) => Ended::Torn(problem),
@@ -140,23 +141,22 @@ fn pump(
     Ok(receiver.run(lanes, target))
 }
 
-/// Says what this end waits for, until the receive is over. An end that cannot be told any more ends the receive.
-fn tell_progress(server: &Server<'_>, samples: &SampleReceiver, over: &AtomicBool, cancel: &Cancel) {
+/// Says what this end waits for, until nobody holds the other end of `over`. An end that cannot be told any more ends the
+/// receive.
+fn tell_progress(
+    server: &Server<'_>,
+    samples: &SampleReceiver,
+    over: &crossbeam_channel::Receiver<Infallible>,
+    cancel: &Cancel,
+) {
     let mut waiting_for = Bottleneck::Network;
-    let mut pause = Duration::ZERO;
-    while !over.load(Ordering::Relaxed) {
-        thread::sleep(LOOK);
-        pause += LOOK;
-        // After the last sample only `zfs receive` is at work.
+    while over.recv_timeout(WORD) == Err(RecvTimeoutError::Timeout) {
         waiting_for = match samples.try_recv() {
             Ok(sample) => sample.bottleneck,
-            Err(ring_channel::TryRecvError::Empty) => waiting_for,
-            Err(ring_channel::TryRecvError::Disconnected) => Bottleneck::TargetReceive,
+            Err(TryRecvError::Empty) => waiting_for,
+            // After the last sample only `zfs receive` is at work.
+            Err(TryRecvError::Disconnected) => Bottleneck::TargetReceive,
         };
-        if pause < WORD {
-            continue;
-        }
-        pause = Duration::ZERO;
         if server.tell(&Reply::Progress { waiting_for }).is_err() {
             cancel.request();
             return;
