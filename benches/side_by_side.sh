@@ -129,9 +129,9 @@ if [ "$what" = rate ]; then
     exit
 fi
 if [ "$what" = memory ]; then
-    # Ten times the stream, into a reader that at first takes nothing: what each end comes to take of memory.
+    # At least 10 GiB of the stream, into a reader that at first takes nothing: what each end comes to take of memory.
     for way in off auto; do
-        for _ in 1 2 3 4 5 6 7 8 9 10; do cat "$stream"; done | FLOW_PEAK=1 "$flow" send $way | FLOW_PEAK=1 "$flow" receive $way |
+        for ((sent = 0; sent < 10 << 30; sent += bytes)); do cat "$stream"; done | FLOW_PEAK=1 "$flow" send $way | FLOW_PEAK=1 "$flow" receive $way |
             { sleep 5; "$flow" sink; }
     done
     exit
