@@ -7,14 +7,16 @@
 //! flow send tls|tcp DIR LANES            standard input  → so many lanes, opened by way of two files in DIR
 //! flow receive tls|tcp DIR LANES         so many lanes → standard output
 //! flow rate MIB                          10 s of zeros at so many MiB/s into nothing: how exactly that is kept
+//! flow source FILE TIMES [wide]          writes a file as the kernel writes a stream; wide: into a pipe as zhaul makes it
 //! flow sink                              reads standard input as `zfs receive` does, and forgets it
 //! ```
+//! `source` and `sink` stand for ZFS: what they take of the CPU they add to the file that `FLOW_ZFS` names.
 //! WAY is `bare` (the least that can be written for a hop), `plain` (the pump without frames), or a compression.
 
 #![expect(clippy::unwrap_used, clippy::print_stderr, clippy::panic, reason = "a bench fails by panicking")]
 
-use std::fs;
-use std::io::{self, Read};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -45,6 +47,8 @@ fn main() {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => {}
+        ["source", file, times] => source(file, times.parse().unwrap(), false),
+        ["source", file, times, "wide"] => source(file, times.parse().unwrap(), true),
         ["sink"] => sink(),
         ["rate", mib] => rate(mib.parse().unwrap()),
         ["send", "bare", address] => bare(io::stdin().as_fd(), connect(address).as_fd()),
@@ -190,9 +194,42 @@ fn wait_for<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> T {
     panic!("nobody writes {}", path.display());
 }
 
+/// How much the kernel and `zfs receive` move at a time: a block with its record.
+const PIECE_BYTES: usize = 128 << 10;
+
+fn source(file: &str, times: u32, is_wide: bool) {
+    // Not as `Stdout`, which looks for ends of lines.
+    let mut output = File::from(own(io::stdout().as_fd()));
+    if is_wide {
+        widen(&output, PIPE_BYTES);
+    }
+    let mut piece = vec![0; PIECE_BYTES];
+    for _ in 0..times {
+        let mut file = File::open(file).unwrap();
+        loop {
+            let read = file.read(&mut piece).unwrap();
+            if read == 0 {
+                break;
+            }
+            output.write_all(&piece[..read]).unwrap();
+        }
+    }
+    tell_cpu();
+}
+
 fn sink() {
-    let mut buffer = vec![0; 128 << 10];
-    while io::stdin().lock().read(&mut buffer).unwrap() > 0 {}
+    let mut piece = vec![0; PIECE_BYTES];
+    while io::stdin().lock().read(&mut piece).unwrap() > 0 {}
+    tell_cpu();
+}
+
+/// Adds a line with the seconds of CPU that this process has taken.
+fn tell_cpu() {
+    if let Some(path) = std::env::var_os("FLOW_ZFS") {
+        let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let line = format!("{}.{:09}\n", spent.tv_sec, spent.tv_nsec);
+        File::options().append(true).create(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+    }
 }
 
 /// One thread, one splice for each piece, nothing else.

@@ -4,8 +4,9 @@
 #   benches/side_by_side.sh STREAM [ROUNDS] [WHAT...]
 #
 # STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all), or memory or rate, alone. Both ends run on this machine, over
-# loopback or a pipe. Every way gets the same `cat STREAM` for a kernel that sends and the same reader for one that
-# receives; CPU is that of all processes, these two included. `flow` is built by `cargo bench --bench flow --no-run`, or
+# loopback or a pipe. Without LINK a short STREAM is repeated up to 3 GiB, so that starting and logging in weigh little. One `flow` writes
+# it as a kernel that sends does (for zhaul into a pipe of the size that zhaul makes, else into an ordinary one), another
+# reads it as one that receives; CPU is that of all processes, with and without these two. `flow` is built by `cargo bench --bench flow --no-run`, or
 # given as $FLOW; tools may be given as $PV, $MBUFFER, $ZSTD, $SSHD. `tls` starts an sshd of its own on the loopback, with
 # keys and settings in a directory that is thrown away; as root it needs what any sshd needs (/run/sshd, a user sshd).
 # LINK=100mbit (root only) slows the loopback down.
@@ -19,10 +20,13 @@ if [ -z "${FLOW:-}" ]; then
 fi
 flow=$FLOW
 port=45117
-bytes=$(stat -c %s "$stream")
+size=$(stat -c %s "$stream")
+[ -n "${LINK:-}" ] && least=1 || least=$((3 * 1024 ** 3))
+times=$(((least + size - 1) / size)) bytes=$((size * times))
 ssh_port=45118
 dir=$(mktemp -d)
 rows=$dir/rows server=
+export FLOW_ZFS=$dir/zfs
 trap '[ -z "$server" ] || kill "$server"; rm -rf "$dir"' EXIT
 TIMEFORMAT='%R %U %S'
 
@@ -30,10 +34,11 @@ TIMEFORMAT='%R %U %S'
 cat "$stream" > /dev/null
 
 one() { # one GROUP WAY: runs the function of that name once
-    local group=$1 way=$2 times before
+    local group=$1 way=$2 spent before
     before=$(server_cpu)
-    times=$({ time "$way" >/dev/null 2>"$rows.errors"; } 2>&1) || { echo "$way failed: $(cat "$rows.errors" "$rows" | head -5)" >&2; return; }
-    echo "$group $way $times $before $(server_cpu)" >> "$rows"
+    : > "$FLOW_ZFS"
+    spent=$({ time "$way" >/dev/null 2>"$rows.errors"; } 2>&1) || { echo "$way failed: $(cat "$rows.errors" "$rows" | head -5)" >&2; return; }
+    echo "$group $way $spent $before $(server_cpu) $(awk '{ sum += $1 } END { print sum + 0 }' "$FLOW_ZFS")" >> "$rows"
     rm -f "$rows.errors"
 }
 
@@ -66,16 +71,18 @@ over_ssh() {
 }
 
 # A network hop: who listens is started first and waited for.
-hop() { # hop RECEIVE SEND
+hop() { # hop RECEIVE SEND [STREAM]
     eval "$1" | "$flow" sink &
     local receiver=$!
-    cat "$stream" | eval "$2"
+    "${3:-wide}" | eval "$2"
     wait $receiver
 }
+wide() { "$flow" source "$stream" "$times" wide; }
+narrow() { "$flow" source "$stream" "$times"; }
 plain_bare() { hop "'$flow' receive bare $port" "'$flow' send bare 127.0.0.1:$port"; }
-plain_zhaul() { hop "'$flow' receive plain $port" "'$flow' send plain 127.0.0.1:$port"; }
+plain_splice() { hop "'$flow' receive plain $port" "'$flow' send plain 127.0.0.1:$port"; }
 plain_frames() { hop "'$flow' receive off $port" "'$flow' send off 127.0.0.1:$port"; }
-plain_mbuffer() { hop "'$mbuffer' -q -s 128k -m 256M -I $port" "'$pv' -q | { sleep 0.1; '$mbuffer' -q -s 128k -m 256M -O 127.0.0.1:$port; }"; }
+plain_mbuffer() { hop "'$mbuffer' -q -s 128k -m 256M -I $port" "'$pv' -q | { sleep 0.1; '$mbuffer' -q -s 128k -m 256M -O 127.0.0.1:$port; }" narrow; }
 lanes_1() { hop "'$flow' receive off $port 1" "'$flow' send off 127.0.0.1:$port 1"; }
 lanes_2() { hop "'$flow' receive off $port 2" "'$flow' send off 127.0.0.1:$port 2"; }
 lanes_4() { hop "'$flow' receive off $port 4" "'$flow' send off 127.0.0.1:$port 4"; }
@@ -86,12 +93,12 @@ tls_4() { crypted tls 4; }
 tcp_1() { crypted tcp 1; }
 tcp_2() { crypted tcp 2; }
 tls_ssh_mbuffer() {
-    cat "$stream" | "$pv" -q | "$mbuffer" -q -s 128k -m 256M | over_ssh "'$mbuffer' -q -s 128k -m 256M | '$flow' sink"
+    narrow | "$pv" -q | "$mbuffer" -q -s 128k -m 256M | over_ssh "'$mbuffer' -q -s 128k -m 256M | FLOW_ZFS='$FLOW_ZFS' '$flow' sink"
 }
-zstd_1_zhaul() { cat "$stream" | "$flow" send zstd:1 | "$flow" receive zstd:1 | "$flow" sink; }
-zstd_1_tool() { cat "$stream" | "$zstd" -q -T2 -1 -c | "$zstd" -q -dc | "$flow" sink; }
-zstd_3_zhaul() { cat "$stream" | "$flow" send zstd:3 | "$flow" receive zstd:3 | "$flow" sink; }
-zstd_3_tool() { cat "$stream" | "$zstd" -q -T2 -3 -c | "$zstd" -q -dc | "$flow" sink; }
+zstd_1_zhaul() { wide | "$flow" send zstd:1 | "$flow" receive zstd:1 | "$flow" sink; }
+zstd_1_tool() { narrow | "$zstd" -q -T2 -1 -c | "$zstd" -q -dc | "$flow" sink; }
+zstd_3_zhaul() { wide | "$flow" send zstd:3 | "$flow" receive zstd:3 | "$flow" sink; }
+zstd_3_tool() { narrow | "$zstd" -q -T2 -3 -c | "$zstd" -q -dc | "$flow" sink; }
 auto() { hop "'$flow' receive $1 $port" "'$flow' send $1 127.0.0.1:$port"; }
 auto_auto() { auto auto; }
 auto_off() { auto off; }
@@ -103,11 +110,11 @@ auto_zstd9() { auto zstd:9; }
 
 ways() {
     case $1 in
-        plain) echo "plain_zhaul plain_bare plain_mbuffer plain_frames" ;;
+        plain) echo "plain_mbuffer plain_frames plain_splice plain_bare" ;;
         lanes) echo "lanes_1 lanes_2 lanes_4" ;;
         tls) echo "tls_ssh_mbuffer tls_1 tls_2 tls_4 tcp_1 tcp_2" ;;
-        zstd) echo "zstd_1_zhaul zstd_1_tool zstd_3_zhaul zstd_3_tool" ;;
-        auto) echo "auto_auto auto_off auto_lz4 auto_zstd1 auto_zstd3 auto_zstd6 auto_zstd9" ;;
+        zstd) echo "zstd_1_tool zstd_1_zhaul zstd_3_tool zstd_3_zhaul" ;;
+        auto) echo "auto_off auto_auto auto_lz4 auto_zstd1 auto_zstd3 auto_zstd6 auto_zstd9" ;;
     esac
 }
 
@@ -131,7 +138,7 @@ fi
 if [ "$what" = memory ]; then
     # At least 10 GiB of the stream, into a reader that at first takes nothing: what each end comes to take of memory.
     for way in off auto; do
-        for ((sent = 0; sent < 10 << 30; sent += bytes)); do cat "$stream"; done | FLOW_PEAK=1 "$flow" send $way | FLOW_PEAK=1 "$flow" receive $way |
+        for ((sent = 0; sent < 10 << 30; sent += bytes)); do wide; done | FLOW_PEAK=1 "$flow" send $way | FLOW_PEAK=1 "$flow" receive $way |
             { sleep 5; "$flow" sink; }
     done
     exit
@@ -149,13 +156,13 @@ awk -v bytes="$bytes" '
         for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j] + 0 < v[j - 1] + 0; j--) { t = v[j]; v[j] = v[j - 1]; v[j - 1] = t }
         return n % 2 ? v[(n + 1) / 2] : (v[n / 2] + v[n / 2 + 1]) / 2
     }
-    { if (!($2 in wall)) { order[++count] = $2; group[$2] = $1 } wall[$2] = wall[$2] " " $3; cpu[$2] = cpu[$2] " " ($4 + $5 + $7 - $6) }
+    { if (!($2 in wall)) { order[++count] = $2; group[$2] = $1 } wall[$2] = wall[$2] " " $3; cpu[$2] = cpu[$2] " " ($4 + $5 + $7 - $6); own[$2] = own[$2] " " ($4 + $5 + $7 - $6 - $8) }
     END {
         gib = bytes / 1073741824
-        printf "%-16s %9s %9s %12s   %s\n", "way", "wall s", "MiB/s", "CPU s/GiB", "of the first of its group: throughput, CPU"
+        printf "%-16s %7s %7s %9s %9s   %s\n", "way", "wall s", "MiB/s", "CPU s/GiB", "less ZFS", "of the first of its group: throughput, CPU, less ZFS"
         for (i = 1; i <= count; i++) {
-            way = order[i]; w = median(wall[way]); c = median(cpu[way])
-            if (group[way] != last) { last = group[way]; w0 = w; c0 = c }
-            printf "%-16s %9.2f %9.0f %12.2f   %6.2f %6.2f\n", way, w, gib * 1024 / w, c / gib, w0 / w, c / c0
+            way = order[i]; w = median(wall[way]); c = median(cpu[way]); o = median(own[way])
+            if (group[way] != last) { last = group[way]; w0 = w; c0 = c; o0 = o }
+            printf "%-16s %7.2f %7.0f %9.2f %9.2f   %6.2f %6.2f %6.2f\n", way, w, gib * 1024 / w, c / gib, o / gib, w0 / w, c / c0, o / o0
         }
     }' "$rows"
