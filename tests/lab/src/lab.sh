@@ -28,6 +28,8 @@ lab_tools() {
     # sshd lets a channel's buffer grow in small steps up to 2 MiB, each a mapping of its own: 3 s of page faults for the
     # first megabytes of every stream under User Mode Linux, where a fault costs some 25 us. On the heap it is nothing.
     local malloc=glibc.malloc.mmap_threshold=67108864:glibc.malloc.trim_threshold=268435456:glibc.malloc.top_pad=8388608
+    # A zhaul that is installed on the machine is not on these hosts. Only in here: the root is an overlay that is thrown away.
+    [ "$(stat -f -c %T /)" != overlayfs ] || rm -f /usr/local/bin/zhaul /usr/bin/zhaul
     mkdir -p /lab/bin /run/lab/uts /run/netns /run/lock
     printf '%s\n' '#!/bin/sh' 'host=$1; shift' \
         'exec nsenter --net=/run/netns/$host --uts=/run/lab/uts/$host -- "$@"' > /lab/bin/on
