@@ -52,7 +52,7 @@ fn main() {
         ["sink"] => sink(),
         ["rate", mib] => rate(mib.parse().unwrap()),
         ["send", "bare", address] => bare(io::stdin().as_fd(), connect(address).as_fd()),
-        ["receive", "bare", port] => bare(accept(port, 1)[0].as_fd(), io::stdout().as_fd()),
+        ["receive", "bare", port] => bare(accept(port, 1)[0].as_fd(), output().as_fd()),
         ["send", kind @ ("tls" | "tcp"), dir, lanes] => {
             send_lanes("off", &mut call(kind, Path::new(dir), lanes.parse().unwrap()));
         }
@@ -138,6 +138,13 @@ fn tell_peak(what: &str) {
 
 fn own(fd: BorrowedFd<'_>) -> OwnedFd {
     fd.try_clone_to_owned().unwrap()
+}
+
+/// Standard output, as wide as zhaul makes the pipe to `zfs receive`.
+fn output() -> OwnedFd {
+    let output = own(io::stdout().as_fd());
+    widen(&output, PIPE_BYTES);
+    output
 }
 
 fn connect(address: &str) -> OwnedFd {
@@ -283,26 +290,23 @@ fn send_frames(way: &str, input: OwnedFd, lanes: Vec<Box<dyn Target + '_>>, stop
 }
 
 fn receive(way: &str, mut lanes: Vec<OwnedFd>) {
-    let output = own(io::stdout().as_fd());
     if way == "plain" {
-        return plain(lanes.remove(0), output, Places::RECEIVING);
+        return plain(lanes.remove(0), output(), Places::RECEIVING);
     }
     let stop = Cancel::new().unwrap();
     let source = |lane| -> Box<dyn Source> { Box::new(FdSource::new(lane, &stop).unwrap()) };
-    receive_frames(lanes.into_iter().map(source).collect(), output, &stop);
+    receive_frames(lanes.into_iter().map(source).collect(), &stop);
 }
 
 fn receive_lanes(lanes: &mut [Lane]) {
     let stop = Cancel::new().unwrap();
     let lanes = lanes.iter_mut().map(|lane| lane.source(&stop).unwrap()).collect();
-    receive_frames(lanes, own(io::stdout().as_fd()), &stop);
+    receive_frames(lanes, &stop);
 }
 
-fn receive_frames(lanes: Vec<Box<dyn Source + '_>>, output: OwnedFd, stop: &Cancel) {
+fn receive_frames(lanes: Vec<Box<dyn Source + '_>>, stop: &Cancel) {
     let meters = Meters::new(Places::RECEIVING, workers());
-    // As zhaul does with the pipe to `zfs receive`.
-    widen(&output, PIPE_BYTES);
-    let target = FdTarget::new(output, stop).unwrap();
+    let target = FdTarget::new(output(), stop).unwrap();
     let receiver =
         Receiver { settings: settings(), stream: STREAM, meters, stop: stop.clone(), samples: None };
     receiver.run(lanes, target).unwrap();

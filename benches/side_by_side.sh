@@ -3,12 +3,13 @@
 #
 #   benches/side_by_side.sh STREAM [ROUNDS] [WHAT...]
 #
-# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all), or memory or rate, alone. Both ends run on this machine, over
-# loopback or a pipe. Without LINK a short STREAM is repeated up to 3 GiB, so that starting and logging in weigh little. One `flow` writes
-# it as a kernel that sends does (for zhaul into a pipe of the size that zhaul makes, else into an ordinary one), another
-# reads it as one that receives; CPU is that of all processes, with and without these two. `flow` is built by `cargo bench --bench flow --no-run`, or
-# given as $FLOW; tools may be given as $PV, $MBUFFER, $ZSTD, $SSHD. `tls` starts an sshd of its own on the loopback, with
-# keys and settings in a directory that is thrown away; as root it needs what any sshd needs (/run/sshd, a user sshd).
+# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all), or memory or rate, alone. Both ends run
+# on this machine, over loopback or a pipe. Without LINK a short STREAM is repeated up to 3 GiB, so that starting and logging
+# in weigh little. One `flow` writes it as a kernel that sends does, another reads it as one that receives, for zhaul through
+# pipes of the size that zhaul makes, else through ordinary ones; CPU is that of all processes, with and without these two.
+# `flow` is built by `cargo bench --bench flow --no-run`, or given as $FLOW; tools may be given as $PV, $MBUFFER, $ZSTD,
+# $SSHD. `tls` starts an sshd of its own on the loopback, with keys and settings in a directory that is thrown away; as root
+# it needs what any sshd needs (/run/sshd, a user sshd).
 # LINK=100mbit (root only) slows the loopback down.
 set -euo pipefail
 stream=$1 rounds=${2:-5}
@@ -21,7 +22,8 @@ fi
 flow=$FLOW
 port=45117
 size=$(stat -c %s "$stream")
-[ -n "${LINK:-}" ] && least=1 || least=$((3 * 1024 ** 3))
+least=$((3 * 1024 ** 3))
+[ -z "${LINK:-}" ] || least=1
 times=$(((least + size - 1) / size)) bytes=$((size * times))
 ssh_port=45118
 dir=$(mktemp -d)
