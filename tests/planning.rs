@@ -93,7 +93,7 @@ fn policy(kind: TargetKind) -> Policy {
             stall_limit: jiff::SignedDuration::from_secs(60),
             link: Link::default(),
         },
-        lock: "/dev/null".into(),
+        lock: None,
     }
 }
 

@@ -197,6 +197,10 @@ pub(super) struct RunArgs {
     /// Take no snapshot: send and prune what exists
     #[arg(long)]
     pub(super) no_snapshot: bool,
+    /// If another run of this policy is active, wait for it to end, at most for TIME (without TIME: as long as it takes)
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "forever",
+          value_parser = parse_wait)]
+    pub(super) wait: Option<SignedDuration>,
     /// Plan as of another time, e.g. "2026-02-01 03:00" or 2026-02-01T03:00:00+01:00; only with --dry-run
     #[arg(long, value_name = "TIME")]
     pub(super) at: Option<When>,
@@ -265,6 +269,10 @@ fn parse_guest(text: &str) -> Result<GuestId, String> {
     id.map(GuestId).ok_or_else(|| "a guest's number is between 100 and 999999999".to_owned())
 }
 
+fn parse_wait(text: &str) -> Result<SignedDuration, String> {
+    if text == "forever" { Ok(SignedDuration::MAX) } else { parse_age(text) }
+}
+
 fn parse_age(text: &str) -> Result<SignedDuration, String> {
     let age: Option<SignedDuration> = text.parse().ok();
     age.filter(SignedDuration::is_positive)
@@ -328,6 +336,7 @@ mod tests {
             ("zhaul run -q -v", "cannot be used with"),
             ("zhaul run --at yesterday", "2026-02-01 03:00"),
             ("zhaul status --warn-after soon", "26h"),
+            ("zhaul run --wait=soon", "26h"),
             ("zhaul run --at 2026-02-01 --lab-clock 2026-02-01", "cannot be used with"),
         ];
         for (line, expected) in cases {

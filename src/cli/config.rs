@@ -96,7 +96,10 @@ fn policy_text(policy: &Policy) -> String {
         transfer.jobs,
         transfer.buffer,
         signed_text(transfer.stall_limit),
-        policy.lock.display()
+        policy.lock.as_ref().map_or_else(
+            || "one of this policy's own in /run/zhaul".to_owned(),
+            |path| path.display().to_string()
+        )
     );
     text
 }

@@ -15,12 +15,18 @@ pub(super) fn load(args: &PolicyArgs) -> Result<Policy, Failure> {
 
 /// Whether there is anything to read a policy from.
 pub(super) fn exists(args: &PolicyArgs) -> bool {
-    file(args, Path::new(DEFAULT_CONFIG)).is_some() || !args.datasets.is_empty()
+    named_or(args, Path::new(DEFAULT_CONFIG)).is_some() || !args.datasets.is_empty()
+}
+
+/// The policy file under its one real name; `None` for a policy of flags alone.
+pub(super) fn file(args: &PolicyArgs) -> Option<PathBuf> {
+    let path = named_or(args, Path::new(DEFAULT_CONFIG))?;
+    Some(std::fs::canonicalize(&path).unwrap_or(path))
 }
 
 fn load_with_default(args: &PolicyArgs, default: &Path) -> anyhow::Result<Policy> {
     let flags = flags(args);
-    if let Some(path) = file(args, default) {
+    if let Some(path) = named_or(args, default) {
         let shown = path.display().to_string();
         let text =
             std::fs::read_to_string(&path).with_context(|| format!("cannot read the policy file {shown}"))?;
@@ -38,7 +44,7 @@ fn load_with_default(args: &PolicyArgs, default: &Path) -> anyhow::Result<Policy
 }
 
 /// The file named, whether it exists or not; else the usual one, if it exists.
-fn file(args: &PolicyArgs, default: &Path) -> Option<PathBuf> {
+fn named_or(args: &PolicyArgs, default: &Path) -> Option<PathBuf> {
     args.config.clone().or_else(|| default.exists().then(|| default.to_owned()))
 }
 

@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use super::args::RunArgs;
 use super::exit_code::{Code, Failure, OrExit};
-use super::lock::{Lock, LockError};
+use super::lock;
 use super::output;
 use super::progress::Progress;
 use super::render::{Estimates, failures_text, plan_json, plan_text, report_json, report_text};
@@ -31,7 +31,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
 
 fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     // Until the end of the run. A dry run changes nothing, so it may look while another run is active.
-    let _lock = if args.dry_run { None } else { Some(take_lock(session)?) };
+    let _lock = if args.dry_run { None } else { Some(take_lock(args, session)?) };
     let mut inventory = session.inventory()?;
     let request = request(args, session);
     let plan =
@@ -85,14 +85,10 @@ fn request(args: &RunArgs, session: &Session) -> Request {
     }
 }
 
-fn take_lock(session: &Session) -> Result<Lock, Failure> {
-    Lock::take(&session.policy.lock).map_err(|error| {
-        let code = match error {
-            LockError::Held { .. } => Code::Busy,
-            LockError::Unsafe { .. } | LockError::Io { .. } => Code::Usage,
-        };
-        Failure { code, error: error.into() }
-    })
+fn take_lock(args: &RunArgs, session: &Session) -> Result<lock::Lock, Failure> {
+    let patience =
+        args.wait.map_or(Duration::ZERO, |limit| Duration::try_from(limit).unwrap_or(Duration::MAX));
+    Ok(lock::take(&session.policy, session.policy_file.as_deref(), patience, &session.cancel)?)
 }
 
 /// Which code a policy that cannot be planned leads to.

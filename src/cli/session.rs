@@ -1,6 +1,7 @@
 //! What every command that looks at ZFS begins with: the policy, the moment, the hosts, the log and the signals.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use indicatif::MultiProgress;
 use jiff::Timestamp;
@@ -21,6 +22,8 @@ use crate::stream::Cancel;
 pub(super) struct Session {
     /// What a person wants.
     pub(super) policy: Policy,
+    /// The file that it was read from, if one.
+    pub(super) policy_file: Option<PathBuf>,
     /// The moment that counts as now.
     pub(super) now: Timestamp,
     /// Requested by the first INT, TERM or HUP.
@@ -41,6 +44,7 @@ impl Session {
         let is_watched = output::stderr_is_terminal() && !log.quiet;
         let screen = progress::screen(is_watched);
         logging::start(log.level(), log.quiet, screen.clone());
+        let policy_file = policy_source::file(policy);
         let policy = policy_source::load(policy)?;
         let now = match clock {
             Some(when) => when.in_zone(&policy.time_zone).or_exit(Code::Usage)?,
@@ -54,7 +58,7 @@ impl Session {
         .or_exit(Code::Failed)?;
         let (source, targets) = discover::hosts(&policy, &cancel).or_exit(Code::Failed)?;
         let source = Box::new(source);
-        Ok(Self { policy, now, cancel, is_watched, screen, source, targets })
+        Ok(Self { policy, policy_file, now, cancel, is_watched, screen, source, targets })
     }
 
     /// Asks every host what it has.

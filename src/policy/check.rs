@@ -64,7 +64,7 @@ impl Checker<'_> {
             policy.guest_config = if is_off { None } else { Some(self.path("guest-config", path)?) };
         }
         if let Some(path) = &file.lock {
-            policy.lock = self.path("lock", path)?;
+            policy.lock = Some(self.path("lock", path)?);
         }
         policy.keep_bookmarks = self
             .count("keep", file.bookmarks.keep.as_ref())?

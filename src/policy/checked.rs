@@ -32,8 +32,8 @@ pub struct Policy {
     pub guest_config: Option<PathBuf>,
     /// How the data moves.
     pub transfer: TransferSettings,
-    /// The file whose lock says that a run is active.
-    pub lock: PathBuf,
+    /// The file whose lock says that a run is active; `None` for one of the policy's own in the runtime directory.
+    pub lock: Option<PathBuf>,
 }
 
 /// One source root: the datasets below it are selected.
@@ -89,7 +89,7 @@ impl Policy {
             targets: Vec::new(),
             guest_config: Some(PathBuf::from("/etc/pve")),
             transfer: TransferSettings::default(),
-            lock: PathBuf::from("/run/lock/zhaul.lock"),
+            lock: None,
         }
     }
 

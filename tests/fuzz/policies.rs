@@ -137,7 +137,10 @@ fn check_taken(policy: &Policy) {
     let mut limits = limits.chain(transfer.rate.otherwise);
     assert!(limits.all(|rate| rate.get() >= 16 << 10), "{transfer:?}");
     assert!(transfer.stall_limit.is_positive(), "{transfer:?}");
-    assert!(policy.lock.is_absolute() && policy.guest_config.as_ref().is_none_or(|path| path.is_absolute()));
+    assert!(
+        policy.lock.as_ref().is_none_or(|path| path.is_absolute())
+            && policy.guest_config.as_ref().is_none_or(|path| path.is_absolute())
+    );
     for seconds in [0, 1_767_225_599, 1_772_323_200] {
         let at = Timestamp::from_second(seconds).unwrap();
         let name = policy.name_format.name(at).unwrap();

@@ -37,7 +37,8 @@ check() { # check HOST SNAPSHOT DIGEST: a clone of it, or the snapshot itself, m
     clone=${snapshot%%/*}/restored
     case $snapshot in
         */vm-*) # a disk: the clone is a volume of its own, so that the guest's file system can be opened
-            ssh "$host" zfs clone -o readonly=off -o volmode=dev "$snapshot" "$clone"
+            # Without -o volmode: setting it makes the kernel remove the device again and make another one.
+            ssh "$host" zfs clone "$snapshot" "$clone"
             mount -o ro "$(device "$clone")" "$work/restored" ;;
         *) mount -t zfs -o ro "$snapshot" "$work/restored" ;;
     esac

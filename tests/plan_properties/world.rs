@@ -88,7 +88,7 @@ pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDiver
             stall_limit: SignedDuration::from_secs(60),
             link: Link::default(),
         },
-        lock: "/nonexistent".into(),
+        lock: None,
     }
 }
 

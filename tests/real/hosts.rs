@@ -11,6 +11,7 @@ use zhaul::model::{
 use zhaul::stream::meter::Meters;
 use zhaul::stream::{Cancel, Source as _, Target as _};
 
+use crate::look;
 use crate::pool::{Scratch, bookmark, property, snapshot, zfs};
 
 /// A source dataset, and an empty container on nfs8 that is destroyed in the end.
@@ -124,23 +125,8 @@ fn guid(object: &str) -> Guid {
 }
 
 /// Fills a volume with data that does not compress.
-fn fill(volume: &DatasetName, mebibytes: u32) {
-    let seconds = std::time::Instant::now();
-    let link = format!("/dev/zvol/{volume}");
-    while !std::path::Path::new(&link).exists() {
-        assert!(seconds.elapsed().as_secs() < 20, "{link} does not appear");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    let status = Command::new("dd")
-        .args([
-            "if=/dev/urandom",
-            &format!("of={link}"),
-            "bs=1M",
-            &format!("count={mebibytes}"),
-            "status=none",
-        ])
-        .status();
-    assert!(status.unwrap().success());
+fn fill(volume: &DatasetName, mebibytes: u64) {
+    look::write_device(volume.as_str(), 0, mebibytes, volume.as_str());
 }
 
 #[test]

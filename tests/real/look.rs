@@ -163,7 +163,8 @@ pub(crate) fn content(snapshot: &str) -> u64 {
         let number = SEED.fetch_add(1, Ordering::Relaxed);
         let parent = dataset.split('/').take(2).collect::<Vec<_>>().join("/");
         let clone = format!("{parent}/look-{}-{number}", process::id());
-        zfs(&["clone", "-o", "volmode=dev", snapshot, &clone]);
+        // Without volmode: setting it makes the kernel remove the device again and make another one.
+        zfs(&["clone", snapshot, &clone]);
         digest(&mut hash, open_device(&clone, fs::OpenOptions::new().read(true)));
         destroy_soon(&clone);
     } else {

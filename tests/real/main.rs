@@ -13,6 +13,7 @@ mod encryption;
 mod flags;
 mod hosts;
 mod killed;
+mod locks;
 mod look;
 mod names;
 mod outages;

@@ -54,7 +54,7 @@ fn policy() -> Policy {
             stall_limit: SignedDuration::from_mins(10),
             link: Link::default(),
         },
-        lock: "/run/zhaul.lock".into(),
+        lock: None,
     }
 }
 

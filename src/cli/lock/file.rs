@@ -1,62 +1,30 @@
 //! One real run at a time: a lock on a file, held by the kernel, so that it dies with its holder.
 //!
 //! flock(2) rather than a PID file: no check-then-write race, nothing stale after a crash or power loss. The file itself
-//! stays; its content, the holder's PID, is for people only. It is opened without following a symlink and is not taken
+//! stays; its content is a [`Note`] of the run that held it last. It is opened without following a symlink and is not taken
 //! where somebody else could have planted it, since zhaul usually runs as root and writes into it.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+
+use super::{LockError, Note};
 
 /// How often the file may be replaced under our feet before we give up.
 const ATTEMPTS_MAX: usize = 5;
 
 /// The lock; released when dropped or when the process ends.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(in crate::cli) struct Lock {
     _file: File,
 }
 
-/// Why the lock was not taken.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LockError {
-    /// A run is active.
-    #[error("another run is active{}: {} is locked; wait for it, or look at it with 'ps'", pid_text(*pid), path.display())]
-    Held {
-        /// The lock file.
-        path: PathBuf,
-        /// The holder, if it could be read.
-        pid: Option<u32>,
-    },
-    /// The file could have been planted.
-    #[error("cannot use the lock file {}: {why}; remove it, or set another 'lock' in the policy", path.display())]
-    Unsafe {
-        /// The lock file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The system refused.
-    #[error("cannot use the lock file {}; make it possible, or set another 'lock' in the policy", path.display())]
-    Io {
-        /// The lock file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        cause: io::Error,
-    },
-}
-
-fn pid_text(pid: Option<u32>) -> String {
-    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
-}
-
 impl Lock {
-    /// Takes the lock at `path` at once or not at all.
-    pub(super) fn take(path: &Path) -> Result<Self, LockError> {
+    /// Takes the lock at `path` at once or not at all, and leaves `note` in it.
+    pub(super) fn take(path: &Path, note: &Note) -> Result<Self, LockError> {
         let io = |cause: io::Error| LockError::Io { path: path.to_owned(), cause };
         for _ in 0..ATTEMPTS_MAX {
             let mut file = open(path)?;
@@ -64,7 +32,10 @@ impl Lock {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => {
-                    return Err(LockError::Held { path: path.to_owned(), pid: read_pid(&mut file) });
+                    return Err(LockError::Held {
+                        path: path.to_owned(),
+                        pid: Note::read(&file).map(|note| note.pid),
+                    });
                 }
                 Err(errno) => return Err(io(errno.into())),
             }
@@ -73,7 +44,7 @@ impl Lock {
             let is_current = std::fs::symlink_metadata(path)
                 .is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
             if is_current {
-                write_pid(&mut file).map_err(io)?;
+                write(&mut file, note).map_err(io)?;
                 return Ok(Self { _file: file });
             }
         }
@@ -112,16 +83,10 @@ fn check(path: &Path, file: &File) -> Result<(), LockError> {
     Ok(())
 }
 
-fn write_pid(file: &mut File) -> io::Result<()> {
+fn write(file: &mut File, note: &Note) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
-    writeln!(file, "{}", std::process::id())
-}
-
-fn read_pid(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+    file.write_all(note.text()?.as_bytes())
 }
 
 #[cfg(test)]
@@ -131,11 +96,15 @@ mod tests {
 
     use super::*;
 
+    fn note() -> Note {
+        Note { pid: std::process::id(), policy: None, example: String::new(), datasets: Vec::new() }
+    }
+
     /// Takes a lock that nobody holds any more. Between fork(2) and execve(2) a child of another test has our
     /// descriptors, and so for a moment the lock.
     fn take_free(path: &Path) -> Lock {
         for _ in 0..1_000 {
-            match Lock::take(path) {
+            match Lock::take(path, &note()) {
                 Err(LockError::Held { .. }) => std::thread::sleep(std::time::Duration::from_millis(5)),
                 other => return other.unwrap(),
             }
@@ -147,8 +116,8 @@ mod tests {
     fn a_second_run_is_told_the_first_ones_pid() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        let first = Lock::take(&path).unwrap();
-        let error = Lock::take(&path).unwrap_err();
+        let first = Lock::take(&path, &note()).unwrap();
+        let error = Lock::take(&path, &note()).unwrap_err();
         assert!(
             matches!(error, LockError::Held { pid: Some(pid), .. } if pid == std::process::id()),
             "{error}"
@@ -162,7 +131,7 @@ mod tests {
     fn the_lock_dies_with_its_holder_and_is_not_inherited() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        let lock = Lock::take(&path).unwrap();
+        let lock = Lock::take(&path, &note()).unwrap();
         // A child that outlives the lock, as an ssh master does.
         let mut child = Command::new("sleep").arg("30").spawn().unwrap();
         drop(lock);
@@ -172,7 +141,7 @@ mod tests {
         child.wait().unwrap();
         // Another process holds it and is killed.
         let mut holder = Command::new("flock").arg("-F").arg(&path).args(["sleep", "30"]).spawn().unwrap();
-        while Lock::take(&path).is_ok() {
+        while Lock::take(&path, &note()).is_ok() {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
         holder.kill().unwrap();
@@ -188,14 +157,14 @@ mod tests {
         let path = directory.path().join("lock");
 
         symlink(&victim, &path).unwrap();
-        assert!(Lock::take(&path).unwrap_err().to_string().contains("symbolic link"));
+        assert!(Lock::take(&path, &note()).unwrap_err().to_string().contains("symbolic link"));
         std::fs::remove_file(&path).unwrap();
 
         std::fs::hard_link(&victim, &path).unwrap();
-        assert!(Lock::take(&path).unwrap_err().to_string().contains("hard links"));
+        assert!(Lock::take(&path, &note()).unwrap_err().to_string().contains("hard links"));
         assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
 
-        let error = Lock::take(directory.path()).unwrap_err();
+        let error = Lock::take(directory.path(), &note()).unwrap_err();
         assert!(matches!(error, LockError::Io { .. } | LockError::Unsafe { .. }), "{error}");
     }
 
@@ -211,15 +180,15 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         drop(take_free(&path));
         std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
-        assert!(Lock::take(&path).unwrap_err().to_string().contains("somebody else"));
+        assert!(Lock::take(&path, &note()).unwrap_err().to_string().contains("somebody else"));
     }
 
     #[test]
     fn a_missing_directory_is_named() {
-        let error = Lock::take(Path::new("/nonexistent/zhaul.lock")).unwrap_err();
+        let error = Lock::take(Path::new("/nonexistent/zhaul.lock"), &note()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "cannot use the lock file /nonexistent/zhaul.lock; make it possible, or set another 'lock' in the policy"
+            "cannot open the lock file /nonexistent/zhaul.lock; next: create its directory, or set 'lock' in the policy"
         );
     }
 }

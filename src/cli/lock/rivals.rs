@@ -1,0 +1,132 @@
+//! Two policies whose source datasets overlap and whose snapshots bear names of one form would each prune what the other
+//! needs. Every run leaves a note in its lock; a later run of another policy reads the policy file that the note names, as
+//! it is then, so a policy that was changed or removed since does not count.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rustix::fs::FlockOperation;
+
+use super::place::Directory;
+use super::{LockError, Note};
+use crate::model::{DatasetName, NameFormat, PointName};
+use crate::policy::Policy;
+
+/// Refuses a policy that shares snapshots with another one whose lock lies in `directory`; `own` is its own lock.
+pub(super) fn check(directory: &Directory, own: &Path, policy: &Policy) -> Result<(), LockError> {
+    let files = directory.files();
+    let files = files.map_err(|cause| LockError::Io { path: directory.path().to_owned(), cause })?;
+    for path in files.into_iter().filter(|path| path != own) {
+        let Ok(file) = File::open(&path) else { continue };
+        let Some(note) = Note::read(&file) else { continue };
+        match &note.policy {
+            Some(rival) => {
+                let text = std::fs::read_to_string(rival).unwrap_or_default();
+                // A policy that cannot be read cannot run either.
+                let Ok(other) = Policy::parse(&text, &rival.display().to_string()) else { continue };
+                if let Some(dataset) = shared(policy, &other) {
+                    return Err(LockError::Rival { rival: rival.clone(), dataset });
+                }
+            }
+            // Flags last as long as their run.
+            None if is_held(&file) && overlaps(policy, &note) => {
+                return Err(LockError::Held { path: PathBuf::from(&path), pid: Some(note.pid) });
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// A root of one policy that the other one serves too, where each would take the other's snapshots for its own.
+fn shared(a: &Policy, b: &Policy) -> Option<DatasetName> {
+    if !names_alike(&a.name_format, &b.name_format) {
+        return None;
+    }
+    let served = |root: &DatasetName, by: &Policy| {
+        by.roots.iter().any(|other| root.is_within(&other.dataset)) && !by.is_excluded(root)
+    };
+    let roots = |one: &Policy| one.roots.iter().map(|root| root.dataset.clone()).collect::<Vec<_>>();
+    let inner = roots(a).into_iter().find(|root| served(root, b));
+    inner.or_else(|| roots(b).into_iter().find(|root| served(root, a)))
+}
+
+fn overlaps(policy: &Policy, note: &Note) -> bool {
+    let is_alike = PointName::new(&note.example).is_ok_and(|name| policy.name_format.is_own(&name));
+    let nested = |a: &DatasetName, b: &DatasetName| a.is_within(b) || b.is_within(a);
+    is_alike
+        && note.datasets.iter().any(|theirs| policy.roots.iter().any(|root| nested(&root.dataset, theirs)))
+}
+
+/// Whether a snapshot that one of them names is own to the other.
+fn names_alike(a: &NameFormat, b: &NameFormat) -> bool {
+    let is_own =
+        |by: &NameFormat, of: &NameFormat| of.name(Timestamp::now()).is_ok_and(|name| by.is_own(&name));
+    is_own(a, b) || is_own(b, a)
+}
+
+fn is_held(file: &File) -> bool {
+    rustix::fs::flock(file, FlockOperation::NonBlockingLockShared).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(datasets: &str, more: &str) -> Policy {
+        let text = format!(
+            "{more}\n[source]\ndatasets = [{datasets}]\n[[backup]]\nhost = \"nfs8\"\ndataset = \"tank/b\"\n"
+        );
+        Policy::parse(&text, "a.toml").unwrap()
+    }
+
+    #[test]
+    fn policies_that_would_prune_each_others_snapshots_are_found() {
+        let a = policy("\"rpool/data\"", "");
+        let shares = |b: &Policy| shared(&a, b).map(|dataset| dataset.to_string());
+        assert_eq!(shares(&policy("\"rpool/data\"", "")).unwrap(), "rpool/data");
+        assert_eq!(shares(&policy("\"rpool/data/vm-100-disk-0\"", "")).unwrap(), "rpool/data/vm-100-disk-0");
+        assert_eq!(shares(&policy("\"rpool\"", "")).unwrap(), "rpool/data");
+        assert_eq!(shares(&policy("\"rpool/data2\", \"tank\"", "")), None);
+        let other_name = "name = \"hourly-%Y%m%d%H%M%S\"";
+        assert_eq!(shares(&policy("\"rpool/data\"", other_name)), None);
+        let mut without = policy("\"rpool\"", "");
+        without.exclude = vec![crate::policy::Pattern::new("rpool/data").unwrap()];
+        assert_eq!(shares(&without), None);
+    }
+
+    #[test]
+    fn a_rival_counts_as_long_as_its_file_says_so() {
+        let directory = tempfile::tempdir().unwrap();
+        let locks = Directory::open_at(directory.path().join("zhaul")).unwrap();
+        let file = directory.path().join("b.toml");
+        let text =
+            "[source]\ndatasets = [\"rpool/data/x\"]\n[[backup]]\nhost = \"nfs8\"\ndataset = \"tank/c\"\n";
+        std::fs::write(&file, text).unwrap();
+        let rival = Policy::parse(text, "b.toml").unwrap();
+        let note = Note::new(&rival, Some(&file));
+        std::fs::write(locks.file_of(&note), note.text().unwrap()).unwrap();
+        let ours = policy("\"rpool/data\"", "");
+        let own = locks.file_of(&Note::new(&ours, None));
+        let error = check(&locks, &own, &ours).unwrap_err().to_string();
+        assert!(error.contains("b.toml") && error.contains("rpool/data/x"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        check(&locks, &own, &ours).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("zhaul");
+        drop(Directory::open_at(path.clone()).unwrap());
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Directory::open_at(path.clone()).unwrap_err().to_string();
+        assert!(error.contains("other users may write"), "{error}");
+        std::fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink("/tmp", &path).unwrap();
+        assert!(Directory::open_at(path).is_err(), "no symbolic link is followed");
+    }
+}
