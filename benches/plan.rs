@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use zhaul::model::{
-    Answer, Dataset, DatasetKind, DatasetName, Details, Encryption, Guid, History, Inventory, Listing, Point,
-    PointKind, TargetName, Txg,
+    Answer, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, Listing, Point, PointKind,
+    TargetName, Txg,
 };
 use zhaul::plan::{Request, plan};
 use zhaul::policy::{Flags, KeepRules, Policy, TargetKind};
@@ -35,17 +35,9 @@ fn point(kind: PointKind, policy: &Policy, dataset: u64, age: u64, now: Timestam
 
 fn dataset(name: &str, id: u64, points: Vec<Point>) -> Dataset {
     Dataset {
-        name: DatasetName::new(name).unwrap(),
-        guid: Guid(id),
-        kind: DatasetKind::Volume,
-        encryption: Encryption::Off,
-        referenced_bytes: 0,
-        written_bytes: 0,
         is_readonly: true,
-        resume_token: None,
-        origin: None,
-        is_opted_out: false,
         history: History::new(points),
+        ..Dataset::new(DatasetName::new(name).unwrap(), Guid(id), DatasetKind::Volume)
     }
 }
 

@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
-    Answer, Dataset, DatasetKind, DatasetName, Encryption, Guid, Inventory, Link, Listing, NameFormat,
-    TargetName,
+    Answer, Dataset, DatasetKind, DatasetName, Guid, Inventory, Link, Listing, NameFormat, TargetName,
 };
 use zhaul::plan::{Action, Plan, Request, Severity, plan};
 use zhaul::policy::{
@@ -37,17 +36,10 @@ fn own(day: &str) -> String {
 
 fn dataset(at: &str, points: &str) -> Dataset {
     Dataset {
-        name: name(at),
-        guid: Guid(1),
-        kind: DatasetKind::Volume,
-        encryption: Encryption::Off,
         referenced_bytes: 1,
-        written_bytes: 0,
         is_readonly: true,
-        resume_token: None,
-        origin: None,
-        is_opted_out: false,
         history: history_with(points, own).unwrap(),
+        ..Dataset::new(name(at), Guid(1), DatasetKind::Volume)
     }
 }
 

@@ -91,7 +91,7 @@ impl Session {
         limits: Limits,
         stop: &Cancel,
     ) -> Result<Self, Problem> {
-        let key = random_key().map_err(|e| Problem::Other(format!("cannot read /dev/urandom: {e}")))?;
+        let key = random_key()?;
         let program = command.get_program().to_string_lossy().into_owned();
         // A group of its own: Ctrl-C on the terminal reaches zhaul alone, which then ends things in order.
         command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -369,10 +369,13 @@ fn spawn_errors_reader(errors: ChildStderr, key: String) -> Result<Receiver<Reco
     Ok(receiver)
 }
 
-fn random_key() -> io::Result<String> {
+/// Thirty-two hexadecimal digits that nobody can guess.
+pub(super) fn random_key() -> Result<String, Problem> {
     use std::fmt::Write as _;
     let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    fs::File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(|e| Problem::Other(format!("cannot read /dev/urandom: {e}")))?;
     let mut key = String::new();
     for byte in bytes {
         // Writing to a string cannot fail.

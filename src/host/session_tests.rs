@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::Problem;
+use super::agent::wire::PROTOCOL;
 use super::session::{Answer, Limits, Session};
 use super::worker;
 use crate::stream::{Cancel, Target as _};
@@ -239,17 +240,21 @@ fn a_cancel_ends_the_wait_and_the_child() {
 #[test]
 fn an_agent_of_another_version_is_told_with_both() {
     let fake = Fake::new(ECHO);
-    let script = r#"read key; echo "zhaul-agent 9 $key"; echo "zhaul-agent 9 $key" >&2; cat"#;
+    let script = r#"read key; echo "zhaul-agent 999 $key"; echo "zhaul-agent 999 $key" >&2; cat"#;
     let refused = fake.log_in(script).unwrap_err();
     let Problem::Protocol(text) = &refused else { panic!("{refused}") };
-    assert!(text.contains("speaks version 9") && text.contains("this one version 1"), "{text}");
+    assert!(
+        text.contains("speaks version 999") && text.contains(&format!("this one version {PROTOCOL}")),
+        "{text}"
+    );
     assert!(text.contains("install the same zhaul on both"), "{text}");
 }
 
 #[test]
 fn an_agent_that_refuses_or_makes_no_sense_is_no_session() {
     let fake = Fake::new(ECHO);
-    let greet = r#"read key; echo "zhaul-agent 1 $key"; echo "zhaul-agent 1 $key" >&2; "#;
+    let hello = format!(r#"echo "zhaul-agent {PROTOCOL} $key""#);
+    let greet = format!("read key; {hello}; {hello} >&2;");
     let refused = fake.log_in(&format!("{greet} echo out of memory >&2; exit 1")).unwrap_err();
     assert!(refused.to_string().contains("out of memory"), "{refused}");
     let noise = fake.log_in(&format!("{greet} echo Welcome to nfs8; cat")).unwrap_err();

@@ -5,8 +5,8 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::details::{self, DetailsReader};
-use super::listing::{COLUMNS, DatasetsReader, PROPERTIES, PointsReader};
-use super::session::{Answer, Session};
+use super::listing::{COLUMNS, DatasetsReader, PointsReader, join};
+use super::session::{Answer, Session, random_key};
 use super::sessions::Sessions;
 use super::zfs_words;
 use super::{HostError, Problem, Refusal};
@@ -96,15 +96,17 @@ impl ZfsProgram {
     /// it asks again, since a dataset that only seems to have no points would be sent in full.
     pub(super) fn list(&self, roots: &[DatasetName], types: &str) -> Result<Listed, Failure> {
         until_they_agree(|| {
-            let mut datasets = DatasetsReader::new();
-            let get =
-                ["get", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,property,value", PROPERTIES];
+            let nonce = random_key()?;
+            let mut datasets = DatasetsReader::new(&nonce);
+            let asks = datasets.asks();
+            let columns = "name,property,value,source";
+            let get = ["get", "-Hp", "-r", "-t", "filesystem,volume", "-o", columns, &asks];
             self.read(&get, roots, &mut |line| datasets.take(line))?;
             let mut points = PointsReader::new();
             let list = ["list", "-Hp", "-r", "-t", types, "-o", COLUMNS];
             self.read(&list, roots, &mut |line| points.take(line))?;
             let row_count = points.row_count();
-            Ok(datasets.join(points).map(|listing| Listed { listing, row_count }))
+            Ok(join(datasets, points).map(|listing| Listed { listing, row_count }))
         })
     }
 

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetName, Guest, Guid, History, SnapshotName};
+use super::{BACKUP_PROPERTY, DatasetName, Guest, Guid, History, Settings, SnapshotName, UserProperties};
 
 /// What a dataset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -49,10 +49,37 @@ pub struct Dataset {
     pub resume_token: Option<String>,
     /// The snapshot it was cloned from.
     pub origin: Option<SnapshotName>,
-    /// Excluded by the user property `zhaul:backup=off`, set here or inherited.
-    pub is_opted_out: bool,
+    /// How it behaves.
+    pub settings: Settings,
+    /// The user properties of zhaul's own.
+    pub user: UserProperties,
     /// Its snapshots and bookmarks.
     pub history: History,
+}
+
+impl Dataset {
+    /// One of which nothing is known but what it is.
+    pub fn new(name: DatasetName, guid: Guid, kind: DatasetKind) -> Self {
+        Self {
+            name,
+            guid,
+            kind,
+            encryption: Encryption::Off,
+            referenced_bytes: 0,
+            written_bytes: 0,
+            is_readonly: false,
+            resume_token: None,
+            origin: None,
+            settings: Settings::default(),
+            user: UserProperties::default(),
+            history: History::default(),
+        }
+    }
+
+    /// Whether the user property `zhaul:backup=off`, set here, inherited or received, excludes it.
+    pub fn is_opted_out(&self) -> bool {
+        self.user.get(BACKUP_PROPERTY).is_some_and(|property| property.value == "off")
+    }
 }
 
 /// The datasets that a host listed, by name.

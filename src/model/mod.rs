@@ -21,6 +21,7 @@ mod name;
 mod name_format;
 mod point;
 mod ports;
+mod properties;
 mod rate;
 mod resume;
 mod send;
@@ -37,6 +38,10 @@ pub use name::{BookmarkName, DatasetName, NameError, PointName, SnapshotName};
 pub use name_format::{FormatError, NameFormat};
 pub use point::{Details, Guid, Point, PointKind, Txg};
 pub use ports::{PortRange, PortRangeError};
+pub use properties::{
+    BACKUP_PROPERTY, SET_ASIDE_PROPERTY, Settings, USER_PROPERTIES, UserProperties, UserProperty,
+    WRITER_PROPERTY,
+};
 pub use rate::{RateSchedule, RateWindow, RateWindowError};
 pub use resume::{ResumeToken, ResumeTokenError};
 pub use send::{ResumePoint, SendFlags};

@@ -96,22 +96,16 @@ mod tests {
 
     fn dataset() -> Dataset {
         Dataset {
-            name: DatasetName::new("tank/a").unwrap(),
-            guid: Guid(99),
-            kind: DatasetKind::Volume,
-            encryption: Encryption::Off,
             referenced_bytes: 1_000,
             written_bytes: 7,
             is_readonly: true,
-            resume_token: None,
-            origin: None,
-            is_opted_out: false,
             history: History::new(vec![
                 point(PointKind::Bookmark, 1, 0),
                 point(PointKind::Snapshot, 2, 20),
                 point(PointKind::Snapshot, 3, 30),
                 point(PointKind::Snapshot, 4, 40),
             ]),
+            ..Dataset::new(DatasetName::new("tank/a").unwrap(), Guid(99), DatasetKind::Volume)
         }
     }
 

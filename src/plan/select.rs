@@ -40,7 +40,7 @@ pub fn select<'a>(
             let is_root = dataset.name == root.dataset;
             let guest = guests.get(dataset.name.last()).copied();
             let is_wanted = (!is_root || !has_children || root.include_root)
-                && !dataset.is_opted_out
+                && !dataset.is_opted_out()
                 && policy.is_selected(&dataset.name)
                 && !policy.is_excluded(&dataset.name)
                 && !excluded.contains(dataset.name.last())

@@ -73,7 +73,7 @@ fn talk(host: &FakeHost, cage: Cage, bytes: &[u8]) {
 
 /// A session's bytes after the greeting: a hello, and some requests, most of them damaged.
 fn session(random: &mut Random, guids: &[String; 3]) -> Vec<u8> {
-    let mut bytes = message(br#"{"ask":"hello","protocol":1,"version":"fuzz"}"#);
+    let mut bytes = message(br#"{"ask":"hello","protocol":2,"version":"fuzz"}"#);
     for _ in 0..=random.below(6) {
         let mut text = request(random, guids).into_bytes();
         for _ in 0..random.below(3) {

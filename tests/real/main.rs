@@ -4,6 +4,7 @@
 
 mod agent;
 mod agreement;
+mod answers;
 mod archiving;
 mod bench;
 mod binding;

@@ -12,7 +12,7 @@ use crate::model::{Dataset, DatasetName, Details, Guid, History, Point, PointNam
 use crate::stream::Bottleneck;
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 1;
+pub(in crate::host) const PROTOCOL: u32 = 2;
 
 /// What the agent is asked for.
 #[derive(Debug, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use super::wire::{BLOCK_BYTES, Block, Header};
 use crate::host::Problem;
 use crate::model::{
     Dataset, DatasetKind, DatasetName, Details, Encryption, Guid, History, Point, PointKind, PointName,
-    SendFlags, SnapshotName, Txg,
+    SendFlags, Settings, SnapshotName, Txg, UserProperties, UserProperty,
 };
 
 /// Tells one snapshot from all others, those with its GUID in other datasets of the pool included (`ds_object`).
@@ -53,7 +53,8 @@ pub(super) struct Node {
     pub(super) bookmarks: Vec<Bookmark>,
     pub(super) partial: Option<Partial>,
     pub(super) origin: Option<ObjectId>,
-    pub(super) opted_out: Option<bool>,
+    /// The user properties that are set here.
+    pub(super) user: BTreeMap<String, String>,
     /// Got the properties of a safe copy when it was received.
     pub(super) is_safe_copy: bool,
     /// The property `readonly` as it is set here; `None` where it is inherited.
@@ -140,7 +141,7 @@ impl Machine {
             bookmarks: Vec::new(),
             partial: None,
             origin: None,
-            opted_out: None,
+            user: BTreeMap::new(),
             is_safe_copy: false,
             readonly: None,
         }
@@ -176,6 +177,22 @@ impl Machine {
             at = name.parent();
         }
         false
+    }
+
+    /// The user properties as set on `dataset` or the nearest one above it.
+    fn user(&self, dataset: &DatasetName) -> UserProperties {
+        let mut user = UserProperties::default();
+        let mut at = Some(dataset.clone());
+        while let Some(name) = at {
+            for (property, value) in self.datasets.get(&name).into_iter().flat_map(|node| &node.user) {
+                if user.get(property).is_none() {
+                    let is_local = name == *dataset;
+                    user.insert(property, UserProperty { value: value.clone(), is_local });
+                }
+            }
+            at = name.parent();
+        }
+        user
     }
 
     /// The property `written`: an empty head holds at least what makes it a dataset; a clone begins as its origin.
@@ -257,7 +274,8 @@ impl Machine {
             resume_token: node.partial.as_ref().map(token_of),
             origin: node.origin.and_then(|object| self.name_of(object)),
             is_readonly: self.inherited(name, |node| node.readonly),
-            is_opted_out: self.inherited(name, |node| node.opted_out),
+            settings: Settings::default(),
+            user: self.user(name),
             history: History::new(points),
         }
     }

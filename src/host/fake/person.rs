@@ -6,7 +6,8 @@ use super::machine::Machine;
 use super::wire::Block;
 use crate::host::Problem;
 use crate::model::{
-    BookmarkName, Dataset, DatasetKind, DatasetName, Encryption, Guid, NameError, PointName, SnapshotName,
+    BACKUP_PROPERTY, BookmarkName, Dataset, DatasetKind, DatasetName, Encryption, Guid, NameError, PointName,
+    SnapshotName,
 };
 
 fn bad_name(error: &NameError) -> Problem {
@@ -154,9 +155,14 @@ impl FakeHost {
 
     /// `zfs set zhaul:backup=off`, or `on`.
     pub fn opt_out(&self, dataset: &str, is_opted_out: bool) -> Result<(), Problem> {
+        self.set(dataset, BACKUP_PROPERTY, if is_opted_out { "off" } else { "on" })
+    }
+
+    /// `zfs set PROPERTY=VALUE DATASET` of a user property.
+    pub fn set(&self, dataset: &str, property: &str, value: &str) -> Result<(), Problem> {
         let name = dataset_name(dataset)?;
         self.by_hand(|machine| {
-            machine.node_mut(&name)?.opted_out = Some(is_opted_out);
+            machine.node_mut(&name)?.user.insert(property.to_owned(), value.to_owned());
             Ok(())
         })
     }

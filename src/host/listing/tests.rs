@@ -1,41 +1,79 @@
 //! Listings as they come, and as they must not.
 
 use super::*;
+use crate::model::{Dataset, DatasetKind, Details, Encryption, Guid, PointKind, SnapshotName, Txg};
 
-/// The lines of `zfs get` for a dataset, from its values.
-fn properties(dataset: &str, values: [&str; 9]) -> Vec<String> {
-    let pairs = PROPERTIES.split(',').zip(values);
-    pairs.map(|(property, value)| format!("{dataset}\t{property}\t{value}")).collect()
+const NONCE: &str = "0123456789abcdef";
+
+/// A property, its value and its source, as somebody has set them.
+type Set<'a> = (&'a str, &'a [u8], &'a str);
+
+/// The lines of `zfs get` for a dataset of which only this is special; without empty lines, as a session hands them on.
+fn told(dataset: &str, special: &[Set<'_>]) -> Vec<Vec<u8>> {
+    let mut text = Vec::new();
+    for property in DatasetsReader::new(NONCE).asks().split(',') {
+        let usual: Set<'_> = match property {
+            "type" => (property, b"filesystem", "-"),
+            "guid" => (property, b"7", "-"),
+            _ => (property, b"-", "-"),
+        };
+        let (_, value, source) = special.iter().find(|set| set.0 == property).copied().unwrap_or(usual);
+        text.extend_from_slice(format!("{dataset}\t{property}\t").as_bytes());
+        text.extend_from_slice(value);
+        text.extend_from_slice(format!("\t{source}\n").as_bytes());
+    }
+    text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-fn read(datasets: &[Vec<String>], points: &[&[u8]]) -> Result<Result<Listing, String>, Problem> {
-    let (mut told, mut listed) = (DatasetsReader::new(), PointsReader::new());
-    datasets.iter().flatten().try_for_each(|line| told.take(line.as_bytes()))?;
+fn read(datasets: &[Vec<Vec<u8>>], points: &[&[u8]]) -> Result<Result<Listing, String>, Problem> {
+    let (mut told, mut listed) = (DatasetsReader::new(NONCE), PointsReader::new());
+    datasets.iter().flatten().try_for_each(|line| told.take(line))?;
     points.iter().try_for_each(|line| listed.take(line))?;
-    Ok(told.join(listed))
+    Ok(join(told, listed))
 }
 
 fn name(text: &str) -> DatasetName {
     DatasetName::new(text).unwrap()
 }
 
-const VOLUME: [&str; 9] =
-    ["volume", "7", "10", "800", "aes-256-gcm", "on", "1-a-f0-78", "tank/base@x", "off"];
-const PLAIN: [&str; 9] = ["filesystem", "7", "0", "8", "off", "off", "-", "-", "-"];
+const VOLUME: [Set<'_>; 15] = [
+    ("type", b"volume", "-"),
+    ("written", b"10", "-"),
+    ("referenced", b"800", "-"),
+    ("encryption", b"aes-256-gcm", "-"),
+    ("readonly", b"on", "local"),
+    ("receive_resume_token", b"1-a-f0-78", "-"),
+    ("origin", b"tank/base@x", "-"),
+    ("volmode", b"none", "local"),
+    ("snapdev", b"hidden", "default"),
+    ("creation", b"1767225600", "-"),
+    ("volsize", b"8388608", "local"),
+    ("volblocksize", b"16384", "default"),
+    ("keystatus", b"unavailable", "-"),
+    ("encryptionroot", b"tank/vm 1", "-"),
+    ("zhaul:backup", b"off", "inherited from tank"),
+];
 const ROW: &[u8] = b"tank/vm 1/disk\t7\t3\t-";
 
 #[test]
 fn every_column_finds_its_place() {
     let snapshot = b"tank/vm 1/disk@a b\t18446744073709551615\t9\t1";
     let bookmark = b"tank/vm 1/disk#a\t5\t4\t-";
-    let listing = read(&[properties("tank/vm 1/disk", VOLUME)], &[snapshot, ROW, bookmark]).unwrap().unwrap();
+    let listing = read(&[told("tank/vm 1/disk", &VOLUME)], &[snapshot, ROW, bookmark]).unwrap().unwrap();
     let dataset = listing.get(&name("tank/vm 1/disk")).unwrap();
     assert_eq!((dataset.guid, dataset.kind), (Guid(7), DatasetKind::Volume));
     assert_eq!((dataset.referenced_bytes, dataset.written_bytes), (800, 10));
     assert_eq!(dataset.encryption, Encryption::On);
     assert_eq!(dataset.resume_token.as_deref(), Some("1-a-f0-78"));
     assert_eq!(dataset.origin, Some(SnapshotName::parse("tank/base@x").unwrap()));
-    assert!(dataset.is_opted_out && dataset.is_readonly);
+    assert!(dataset.is_opted_out() && dataset.is_readonly);
+    let settings = &dataset.settings;
+    assert_eq!((settings.volmode.as_str(), settings.snapdev.as_str()), ("none", "hidden"));
+    assert_eq!((settings.volume_bytes, settings.block_bytes), (8 << 20, 16 << 10));
+    assert_eq!(settings.created_seconds, 1_767_225_600);
+    assert_eq!(settings.key_status, "unavailable");
+    assert_eq!(settings.encryption_root, Some(name("tank/vm 1")));
+    assert_eq!((settings.canmount.as_str(), settings.mountpoint.as_str()), ("-", "-"));
     let points: Vec<_> = dataset.history.points().collect();
     assert_eq!(points.len(), 2);
     assert_eq!(
@@ -50,11 +88,81 @@ fn every_column_finds_its_place() {
 
 #[test]
 fn a_plain_dataset_has_no_more_than_it_says() {
-    let listing = read(&[properties("tank", PLAIN)], &[b"tank\t7\t1\t-"]).unwrap().unwrap();
+    let special: [Set<'_>; 3] = [
+        ("encryption", b"off", "default"),
+        ("recordsize", b"131072", "default"),
+        ("mountpoint", b"/tank", "default"),
+    ];
+    let listing = read(&[told("tank", &special)], &[b"tank\t7\t1\t-"]).unwrap().unwrap();
     let dataset = listing.get(&name("tank")).unwrap();
     assert_eq!(dataset.encryption, Encryption::Off);
     assert_eq!((dataset.resume_token.as_deref(), &dataset.origin), (None, &None));
-    assert!(!dataset.is_opted_out && !dataset.is_readonly && dataset.history.is_empty());
+    assert!(!dataset.is_opted_out() && !dataset.is_readonly && dataset.history.is_empty());
+    assert_eq!((dataset.settings.block_bytes, dataset.settings.mountpoint.as_str()), (128 << 10, "/tank"));
+    assert_eq!(dataset.user.iter().count(), 0);
+}
+
+#[test]
+fn a_mark_counts_only_where_it_was_set() {
+    for (source, is_local) in
+        [("local", true), ("inherited from tank/a\tb", false), ("received", false), ("inherited", false)]
+    {
+        let special = [("zhaul:writer", &b"-"[..], source)];
+        let listing = read(&[told("tank", &special)], &[b"tank\t7\t1\t-"]).unwrap().unwrap();
+        let user = &listing.get(&name("tank")).unwrap().user;
+        assert!(user.get("zhaul:writer").is_some(), "{source}");
+        assert_eq!(user.local("zhaul:writer").is_some(), is_local, "{source}");
+    }
+}
+
+/// All that a value can be: what follows looks like the rest of its own dataset, and like all of another one.
+fn hostile_values() -> Vec<Vec<u8>> {
+    let own = "x\tlocal\ntank/a\tzhaul:fence-0-1\t-\t-\ntank/a\tzhaul:writer\tme\tlocal";
+    let forged = String::from_utf8(told("tank/b", &[]).join(&b'\n')).unwrap();
+    let mut values = ["a\tb", "a\nb", "\n", "\n\n", "\t", "off\n", "-", "- ", "\x1b[2J", "\r", own]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec();
+    // Who knows how zhaul asks still does not know the number of this listing.
+    values.push(format!("x\tlocal\n{}", forged.replace(NONCE, "fedcba9876543210")).into_bytes());
+    values.push(b"\xff\xfe off \x80".to_vec());
+    values.push(vec![b'\n'; 8191]);
+    values.push(vec![b'\t'; 8191]);
+    values
+}
+
+#[test]
+fn whatever_a_property_holds_no_other_dataset_and_no_other_property_changes() {
+    for property in ["mountpoint", "zhaul:backup", "zhaul:writer", "zhaul:set-aside"] {
+        for value in hostile_values() {
+            let others: [Set<'_>; 2] = [("zhaul:backup", b"off", "local"), ("zhaul:writer", b"w", "local")];
+            let special = [(property, &value[..], "local")];
+            let inherited = [(property, &value[..], "inherited from tank/a")];
+            let datasets = [
+                told("tank", &others),
+                told("tank/a", &special),
+                told("tank/a/x", &inherited),
+                told("tank/b", &others),
+            ];
+            let rows: [&[u8]; 4] =
+                [b"tank\t7\t1\t-", b"tank/a\t7\t1\t-", b"tank/a/x\t7\t1\t-", b"tank/b\t7\t1\t-"];
+            let listing = read(&datasets, &rows).unwrap().unwrap();
+            let found = |at: &str| listing.get(&name(at)).unwrap();
+            assert_eq!(listing.datasets().count(), 4);
+            for other in ["tank", "tank/b"] {
+                assert!(found(other).is_opted_out(), "{property} {value:?}");
+                assert_eq!(found(other).user.local("zhaul:writer"), Some("w"), "{property} {value:?}");
+            }
+            for odd in ["tank/a", "tank/a/x"] {
+                assert!(!found(odd).is_opted_out(), "{property} {value:?}");
+                let set = found(odd).user.iter().map(|(name, _)| name).collect::<Vec<_>>();
+                let own: &[&str] = if property == "mountpoint" { &[] } else { &[property] };
+                assert_eq!(set, own, "{property} {value:?}");
+            }
+            let is_local = |dataset: &Dataset| dataset.user.get(property).is_some_and(|found| found.is_local);
+            assert_eq!(is_local(found("tank/a")), property != "mountpoint");
+            assert!(!is_local(found("tank/a/x")));
+        }
+    }
 }
 
 fn assert_refused(refused: Result<Result<Listing, String>, Problem>, line: &str, why: &str) {
@@ -86,44 +194,52 @@ fn points_that_lie_are_refused_with_their_line_number() {
 fn datasets_that_lie_are_refused_with_their_line_number() {
     let bad = [
         ("tank", "1 columns"),
-        ("tank\ttype\tvolume\tlocal", "4 columns"),
-        ("tank\ttype\tpool", "not a type"),
-        ("tank\tguid\t7", "type of \"tank\" was to come"),
-        ("ta\u{1b}[2Jnk\ttype\tvolume", "control character"),
+        ("tank\ttype\tvolume", "3 columns"),
+        ("tank\ttype\tpool\t-", "not a type"),
+        ("tank\tguid\t7\t-", "type of \"tank\" was to come"),
+        ("ta\u{1b}[2Jnk\ttype\tvolume\t-", "control character"),
     ];
     for (line, why) in bad {
-        let lines = [properties("tank/a", PLAIN), vec![line.to_owned()]];
-        assert_refused(read(&lines, &[]), "line 10 of zfs get", why);
+        let lines = [told("tank/a", &[]), vec![line.as_bytes().to_vec()]];
+        assert_refused(read(&lines, &[]), "line 26 of zfs get", why);
     }
-    let mut values = PLAIN;
-    values[6] = "x;y";
-    assert_refused(read(&[properties("tank", values)], &[]), "line 7 of zfs get", "not a token");
-    let mut mixed = properties("tank", PLAIN);
-    mixed[4] = "other\tencryption\toff".to_owned();
+    let token = ("receive_resume_token", &b"x;y"[..], "-");
+    assert_refused(read(&[told("tank", &[token])], &[]), "line 7 of zfs get", "not a token");
+    let mut mixed = told("tank", &[]);
+    mixed[4] = b"other\tencryption\toff\t-".to_vec();
     assert_refused(read(&[mixed], &[]), "line 5 of zfs get", "encryption of \"tank\" was to come");
-    let twice = [properties("tank", PLAIN), properties("tank", PLAIN)];
-    assert_refused(read(&twice, &[]), "line 18 of zfs get", "told of before");
+    let mut mixed = told("tank", &[]);
+    mixed.remove(17);
+    assert_refused(read(&[mixed], &[]), "line 18 of zfs get", "mountpoint of \"tank\" was to come");
+    let twice = [told("tank", &[]), told("tank", &[])];
+    assert_refused(read(&twice, &[]), "line 50 of zfs get", "told of before");
+    let mut endless = told("tank", &[]);
+    endless.truncate(18);
+    endless.extend(vec![vec![b'x'; 30 << 10]; 3]);
+    assert_refused(read(&[endless], &[]), "line 21 of zfs get", "fence");
 }
 
 #[test]
 fn answers_that_do_not_agree_are_no_listing() {
-    let told = [properties("tank", PLAIN)];
-    let torn = |datasets: &[Vec<String>], points: &[&[u8]]| read(datasets, points).unwrap().unwrap_err();
-    assert_eq!(torn(&told, &[]), "tank", "destroyed after the first call");
+    let plain = [told("tank", &[])];
+    let torn = |datasets: &[Vec<Vec<u8>>], points: &[&[u8]]| read(datasets, points).unwrap().unwrap_err();
+    assert_eq!(torn(&plain, &[]), "tank", "destroyed after the first call");
     assert_eq!(torn(&[], &[b"tank\t7\t1\t-"]), "tank", "made after the first call");
-    assert_eq!(torn(&told, &[b"tank\t8\t1\t-"]), "tank", "another one by the second call");
-    assert_eq!(torn(&told, &[b"tank@a\t9\t1\t0"]), "tank", "points of what was not listed");
+    assert_eq!(torn(&plain, &[b"tank\t8\t1\t-"]), "tank", "another one by the second call");
+    assert_eq!(torn(&plain, &[b"tank@a\t9\t1\t0"]), "tank", "points of what was not listed");
     let renamed: [&[u8]; 2] = [b"tank\t7\t1\t-", b"tank/new\t9\t1\t-"];
-    assert_eq!(torn(&[told.concat(), properties("tank/old", VOLUME)], &renamed), "tank/new");
-    let cut = properties("tank", PLAIN)[..5].to_vec();
-    assert_eq!(torn(&[cut], &[b"tank\t7\t1\t-"]), "tank", "cut off");
+    assert_eq!(torn(&[plain.concat(), told("tank/old", &VOLUME)], &renamed), "tank/new");
+    for cut in [5, 18, 19, 24] {
+        let lines = told("tank", &[])[..cut].to_vec();
+        assert_eq!(torn(&[lines], &[b"tank\t7\t1\t-"]), "tank", "cut off after {cut} lines");
+    }
 }
 
 #[test]
 fn names_of_others_that_we_cannot_say_are_passed_over() {
     let lines: [&[u8]; 3] = [ROW, b"tank/vm 1/disk@%x\t1\t9\t0", b"tank/%odd\t7\t1\t-"];
-    let told = [properties("tank/vm 1/disk", VOLUME), properties("tank/%odd", PLAIN)];
-    let listing = read(&told, &lines).unwrap().unwrap();
+    let datasets = [told("tank/vm 1/disk", &VOLUME), told("tank/%odd", &[])];
+    let listing = read(&datasets, &lines).unwrap().unwrap();
     assert!(listing.get(&name("tank/vm 1/disk")).unwrap().history.is_empty());
     assert_eq!(listing.datasets().count(), 1);
 }

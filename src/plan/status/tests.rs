@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{
-    ByteCount, DatasetKind, Encryption, Guid, History, Link, Listing, Point, PointKind, PointName, Txg,
-};
+use crate::model::{ByteCount, DatasetKind, Guid, History, Link, Listing, Point, PointKind, PointName, Txg};
 use crate::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, SourceRoot,
     TransferSettings,
@@ -72,17 +70,9 @@ fn dataset(full_name: &str, points: &str) -> Dataset {
         }
     };
     Dataset {
-        name: name(full_name),
-        guid: Guid(1),
-        kind: DatasetKind::Volume,
-        encryption: Encryption::Off,
-        referenced_bytes: 0,
-        written_bytes: 0,
         is_readonly: true,
-        resume_token: None,
-        origin: None,
-        is_opted_out: false,
         history: History::new((1..).zip(points.split_whitespace()).map(point).collect()),
+        ..Dataset::new(name(full_name), Guid(1), DatasetKind::Volume)
     }
 }
 
