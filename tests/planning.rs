@@ -154,7 +154,8 @@ fn words(plan: &Plan) -> String {
         });
     }
     for finding in plan.findings.iter().filter(|finding| finding.severity > Severity::Note) {
-        words.push(format!("{:?}: {}", finding.severity, finding.what.split(':').next().unwrap_or_default()));
+        let kind = serde_json::to_value(&finding.kind).unwrap();
+        words.push(format!("{:?}: {}", finding.severity, kind["kind"].as_str().unwrap()));
     }
     words.join("; ")
 }
@@ -228,12 +229,7 @@ fn a_backup_that_parted_is_repaired_or_stops() {
             "@0110",
             "aside tank/copies/vm-1.superseded-2026-01-20-000000; send full @0120",
         ),
-        (
-            "a dataset without snapshots is left alone",
-            "#0110 @0110",
-            "",
-            "Blocked: tank/copies/vm-1 exists there without a snapshot, so nothing tells whose data it holds",
-        ),
+        ("a dataset without snapshots is left alone", "#0110 @0110", "", "Blocked: unknown-data"),
     ];
     let mut policy = policy(backup());
     let changed = |source: &str, target: &str, expected: &str| {
@@ -244,16 +240,8 @@ fn a_backup_that_parted_is_repaired_or_stops() {
     for (_, source, target, expected) in cases {
         changed(source, target, expected);
     }
-    changed(
-        "#0110 @0110",
-        "@0110 @0111!h",
-        "Blocked: tank/copies/vm-1 has @2026-01-11-000000 after the newest common snapshot @2026-01-10-000000, unknown to the source",
-    );
-    changed(
-        "#0110 @0110",
-        "@0110 @m=manual",
-        "Blocked: tank/copies/vm-1 has @manual after the newest common snapshot @2026-01-10-000000, unknown to the source",
-    );
+    changed("#0110 @0110", "@0110 @0111!h", "Blocked: diverged");
+    changed("#0110 @0110", "@0110 @m=manual", "Blocked: diverged");
     check(
         &policy,
         "0120",
@@ -267,16 +255,7 @@ fn a_backup_that_parted_is_repaired_or_stops() {
     if let TargetKind::Backup(rules) = &mut policy.targets[0].kind {
         rules.on_no_base = OnNoBase::Stop;
     }
-    check(
-        &policy,
-        "0120",
-        &[(
-            "told to stop, it stops",
-            "#0110 @0110",
-            "@0101",
-            "Blocked: tank/copies/vm-1 has snapshots, but the source knows none of them",
-        )],
-    );
+    check(&policy, "0120", &[("told to stop, it stops", "#0110 @0110", "@0101", "Blocked: no-base")]);
 }
 
 #[test]
@@ -286,21 +265,18 @@ fn a_copy_that_was_written_to_is_put_back_only_where_nobody_can_have_written() {
         let there = Dataset { written_bytes: 4096, is_readonly, ..dataset(COPY, target) };
         words(&plan_of(policy, "0210", "#0110 @0110 #0120 @0120", Some(there)))
     };
-    let blocked = "Blocked: tank/copies/vm-1 was written to after its newest snapshot @2026-01-20-000000";
+    let blocked = "Blocked: written-to";
     assert_eq!(written(&policy, true, "@0120"), "rollback 0120; send @0120..@0210");
     assert_eq!(written(&policy, false, "@0120"), blocked);
     let parted = written(&policy, false, "@0110 @0115");
-    assert_eq!(
-        parted,
-        "Blocked: tank/copies/vm-1 was written to after its newest snapshot @2026-01-15-000000"
-    );
+    assert_eq!(parted, "Blocked: written-to");
     if let TargetKind::Backup(rules) = &mut policy.targets[0].kind {
         rules.on_divergence = BackupDivergence::Stop;
     }
     assert_eq!(written(&policy, true, "@0120"), blocked);
 
     policy.targets[0].kind = archive(ArchiveDivergence::Stop);
-    let blocked = "Blocked: tank/copies/vm-1 was written to after its newest snapshot @2026-Jan";
+    let blocked = "Blocked: written-to";
     assert_eq!(written(&policy, true, "@0110=2026-Jan"), blocked, "an archive is never rolled back");
     policy.targets[0].kind = archive(ArchiveDivergence::Branch);
     let aside = "tank/copies/vm-1.branch-2026-02-10-000000";
@@ -325,12 +301,7 @@ fn a_snapshot_that_can_get_no_bookmark_is_not_pruned() {
     let plan = plan_of(&policy, "0120", &source, None);
     assert_eq!(
         words(&plan),
-        format!(
-            "send full @{0}; destroy source {1}; Warning: @{2} can get no bookmark, so it is not pruned",
-            named("20"),
-            named("11"),
-            named("10")
-        )
+        format!("send full @{0}; destroy source {1}; Warning: cannot-bookmark", named("20"), named("11"))
     );
 }
 
@@ -367,7 +338,7 @@ fn months_are_archived_once_in_order() {
             "a month without a snapshot is lost, and said so",
             "#20251201 #0201 @0201",
             "@20251201=2025-Dec",
-            "send #2025-12-01-000000..@0201 as 2026-Feb; Warning: cannot be archived any more",
+            "send #2025-12-01-000000..@0201 as 2026-Feb; Warning: months-lost",
         ),
         (
             "no snapshot of this month yet: the one taken now",
@@ -411,7 +382,7 @@ fn an_archive_is_never_changed() {
     ] {
         assert_eq!(parted(ArchiveDivergence::Branch, target), branch);
         let stopped = parted(ArchiveDivergence::Stop, target);
-        assert_eq!(stopped, "Blocked: tank/copies/vm-1 has parted from the source");
+        assert_eq!(stopped, "Blocked: archive-diverged");
     }
 }
 

@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::model::{ByteCount, DatasetName};
-    use crate::plan::{Action, Place};
+    use crate::plan::{Action, Place, Reason};
 
     fn step(id: usize, needs: &[usize], after: &[usize]) -> Step {
         let ids = |list: &[usize]| list.iter().map(|id| StepId(*id)).collect();
@@ -127,7 +127,7 @@ mod tests {
             dataset: None,
             place: Place::Source,
             action: Action::CreateContainer { dataset },
-            reason: String::new(),
+            reason: Reason::Container,
             needs: ids(needs),
             after: ids(after),
         }

@@ -7,8 +7,8 @@
 use std::borrow::Borrow;
 use std::fmt;
 
-use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::{Serialize, Serializer};
 
 /// `ZFS_MAX_DATASET_NAME_LEN` less the terminating NUL: what a dataset, snapshot or bookmark name may take, in bytes.
 const NAME_BYTES_MAX: usize = 255;
@@ -23,6 +23,13 @@ pub struct NameError {
     name: String,
     kind: &'static str,
     why: &'static str,
+}
+
+/// As text: the name, and why it is not valid.
+impl Serialize for NameError {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 fn check_component(text: &str) -> Result<(), &'static str> {
@@ -230,7 +237,7 @@ macro_rules! full_point_name {
         }
 
         impl Serialize for $type {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)
             }
         }

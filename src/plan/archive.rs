@@ -15,9 +15,10 @@ use super::builder::Builder;
 use super::containers::Containers;
 use super::lane::{How, Lane, Outbound};
 use super::superseded;
-use super::{Action, Request, Severity};
+use super::{Action, FindingKind, Reason, Request, Severity};
 use crate::model::{
-    ARCHIVE_ASIDE, Dataset, Encryption, Month, NameError, NameFormat, Point, PointName, SnapshotName,
+    ARCHIVE_ASIDE, ByteCount, Dataset, Encryption, Month, NameError, NameFormat, Point, PointName,
+    SnapshotName,
 };
 use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
 
@@ -25,7 +26,7 @@ use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
 struct Due<'a> {
     what: Outbound<'a>,
     name: PointName,
-    reason: String,
+    reason: Reason,
 }
 
 /// Plans what one dataset's archive needs.
@@ -39,7 +40,7 @@ pub(super) fn plan(
 ) {
     let mut archived = renames(builder, policy, lane);
     if let Some((to, resume)) = lane.settle_partial(builder) {
-        let reason = format!("goes on with a receive that broke off after {} bytes", resume.received_bytes);
+        let reason = Reason::Resumes { received_bytes: ByteCount(resume.received_bytes) };
         let month = policy.name_format.time(&to.name).map(|time| Month::of(time, &policy.time_zone));
         match name_for(lane, policy, to, month.filter(|month| !archived.contains(month))) {
             Ok(name) => {
@@ -47,7 +48,7 @@ pub(super) fn plan(
                 let how = How { resume: Some(resume), origin: None, reason };
                 lane.send(builder, containers, Outbound::Taken(to), &name, how);
             }
-            Err(error) => lane.block(builder, error.to_string(), "rename the source's snapshot"),
+            Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
         }
     }
     if lane.is_blocked {
@@ -93,12 +94,11 @@ fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTree
         };
         match to {
             Ok(to) => {
-                let reason = "it was received, but not renamed";
                 let (dataset, from, guid) = (lane.name.clone(), point.name.clone(), point.guid);
                 lane.renamed.push(to.clone());
-                lane.step(builder, Action::RenameSnapshot { dataset, from, guid, to }, reason);
+                lane.step(builder, Action::RenameSnapshot { dataset, from, guid, to }, Reason::NotRenamed);
             }
-            Err(error) => lane.block(builder, error.to_string(), "rename it by hand"),
+            Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
         }
     }
     archived
@@ -157,7 +157,7 @@ fn due<'a>(
         let name = PointName::new(&month.to_string());
         match (what, name) {
             (Some(what), Ok(name)) if !lane.is_taken(&name) => {
-                due.push(Due { what, name, reason: format!("{month} is due") });
+                due.push(Due { what, name, reason: Reason::MonthDue { month } });
             }
             _ => lost.push(month),
         }
@@ -180,7 +180,7 @@ fn forced<'a>(policy: &Policy, lane: &Lane<'a>, newest_due: Option<&Point>) -> O
     let pending = lane.source.pending.as_ref().map(|name| (Outbound::Pending(name), lane.source.time));
     let (what, time) = pending.or_else(|| taken.next())?;
     let name = day_name(lane, time, &policy.time_zone).ok()?;
-    Some(Due { what, name, reason: "asked for by --archive".to_owned() })
+    Some(Due { what, name, reason: Reason::ArchiveForced })
 }
 
 /// The months that the archive should have and has not, oldest first.
@@ -222,18 +222,14 @@ fn months_due(
 }
 
 fn report_lost(builder: &mut Builder, lane: &Lane<'_>, months: &[Month], current: Month) {
-    let which = match months {
-        [] => return,
-        [month] => month.to_string(),
-        [first, .., last] => format!("{} months, {first} to {last}", months.len()),
-    };
-    let what = format!(
-        "cannot be archived any more: {which}: the source has no own snapshot of then that the archive lacks"
-    );
+    if months.is_empty() {
+        return;
+    }
     // An old gap will never close: it is told, but not every night by mail.
     let severity =
         if months.iter().any(|month| month.next() >= current) { Severity::Warning } else { Severity::Note };
-    builder.find(severity, Some(&lane.dataset().name), lane.place.clone(), what, "");
+    let kind = FindingKind::MonthsLost { months: months.to_vec() };
+    builder.find(severity, Some(&lane.dataset().name), lane.place.clone(), kind);
 }
 
 /// Makes sure that an increment will follow the archive's line; where the lines have parted, branches off or stops.
@@ -257,27 +253,22 @@ fn settle_line(
     };
     let is_raw = lane.dataset().encryption == Encryption::On;
     let base = lane.target_base();
-    let why = match base {
+    let because = match base {
         Some(_) if parted.is_unchanged_since_base(there, is_raw) => return None,
         Some(_) if parted.unknown.is_empty() && rules.on_divergence == ArchiveDivergence::Stop => {
             refuse_written(builder, lane, there);
             return None;
         }
-        Some(base) if parted.unknown.is_empty() => format!("it was written to after @{}", base.name),
-        Some(base) => format!(
-            "it has snapshots after the newest common one, @{}, that the source does not know",
-            base.name
-        ),
-        None => "the source knows none of its snapshots".to_owned(),
+        Some(base) if parted.unknown.is_empty() => Reason::WrittenAfter { base: base.name.clone() },
+        Some(base) => Reason::UnknownAfter { base: base.name.clone() },
+        None => Reason::NothingInCommon,
     };
     if rules.on_divergence == ArchiveDivergence::Stop {
-        let what = format!("{} has parted from the source: {why}; an archive is never changed", lane.name);
-        let advice = "set on-divergence = \"branch\", or rename it aside by hand";
-        lane.block(builder, what, advice);
+        lane.block(builder, FindingKind::ArchiveDiverged { copy: lane.name.clone(), because });
         return None;
     }
     let (source_head, base) = (lane.head_point(), base.cloned());
-    let aside = superseded::plan_aside(builder, lane, there, ARCHIVE_ASIDE, &why)?;
+    let aside = superseded::plan_aside(builder, lane, there, ARCHIVE_ASIDE, because)?;
     let base = base?;
     lane.continue_from(source_head);
     aside.snapshot(&base.name).ok()

@@ -5,8 +5,8 @@ use super::builder::Builder;
 use super::containers::Containers;
 use super::lane::{How, Lane, Outbound};
 use super::superseded;
-use super::{Action, Doomed};
-use crate::model::{BACKUP_ASIDE, ByteCount, Dataset, Encryption, Point};
+use super::{Action, Doomed, FindingKind, Obstacle, Reason};
+use crate::model::{BACKUP_ASIDE, ByteCount, Dataset, Encryption, Point, PointName};
 use crate::policy::{BackupDivergence, BackupRules, OnNoBase, Policy};
 
 /// Plans what one dataset's backup needs to catch up.
@@ -24,7 +24,7 @@ pub(super) fn plan(
     }
     if let Some((to, resume)) = lane.settle_partial(builder) {
         let what = Outbound::Taken(to);
-        let reason = format!("goes on with a receive that broke off after {} bytes", resume.received_bytes);
+        let reason = Reason::Resumes { received_bytes: ByteCount(resume.received_bytes) };
         send(builder, lane, containers, what, How { resume: Some(resume), origin: None, reason });
     }
     if lane.is_blocked {
@@ -39,7 +39,7 @@ pub(super) fn plan(
             return;
         }
         let reason = reason(lane);
-        send(builder, lane, containers, what, How { reason, ..How::default() });
+        send(builder, lane, containers, what, How { resume: None, origin: None, reason });
     }
 }
 
@@ -52,15 +52,15 @@ fn send<'a>(
 ) {
     match lane.free_name(what) {
         Ok(name) => lane.send(builder, containers, what, &name, how),
-        Err(error) => lane.block(builder, error.to_string(), "shorten the target's dataset"),
+        Err(error) => lane.block(builder, FindingKind::CopyName { error }),
     }
 }
 
-fn reason(lane: &Lane<'_>) -> String {
+fn reason(lane: &Lane<'_>) -> Reason {
     match (lane.received.last(), lane.target_base()) {
-        (Some(_), _) => "the next one".to_owned(),
-        (None, Some(base)) => format!("the newest point in common is @{}", base.name),
-        (None, None) => "nothing is there yet".to_owned(),
+        (Some(_), _) => Reason::NextSnapshot,
+        (None, Some(base)) => Reason::CommonBase { base: base.name.clone() },
+        (None, None) => Reason::NothingThere,
     }
 }
 
@@ -81,13 +81,9 @@ fn settle_line(
     if history.common.is_none() {
         return match rules.on_no_base {
             OnNoBase::Supersede => {
-                let why = "the source knows none of its snapshots: it was recreated under the same name";
-                superseded::plan_aside(builder, lane, there, BACKUP_ASIDE, why);
+                superseded::plan_aside(builder, lane, there, BACKUP_ASIDE, Reason::NothingInCommon);
             }
-            OnNoBase::Stop => {
-                let what = format!("{} has snapshots, but the source knows none of them", lane.name);
-                lane.block(builder, what, "rename it aside, or set on-no-base = \"supersede\"");
-            }
+            OnNoBase::Stop => lane.block(builder, FindingKind::NoBase { copy: lane.name.clone() }),
         };
     }
     if history.unknown.is_empty() {
@@ -116,29 +112,20 @@ fn settle_written(builder: &mut Builder, rules: &BackupRules, lane: &mut Lane<'_
     }
     builder.knows(&lane.place, &lane.name, [common.target]);
     let (dataset, to, guid) = (lane.name.clone(), common.target.name.clone(), common.target.guid);
-    let size = ByteCount(written);
-    let reason = format!("it is read-only, so {size} beyond @{to} can only be left of destroyed snapshots");
+    let reason = Reason::RemainsOfDestroyed { snapshot: to.clone(), written_bytes: ByteCount(written) };
     lane.step(builder, Action::Rollback { dataset, to, guid }, reason);
 }
 
 /// A copy that somebody wrote to takes no increment, and is not put back without being asked.
 pub(super) fn refuse_written(builder: &mut Builder, lane: &mut Lane<'_>, there: &Dataset) {
-    let newest = there.history.newest_snapshot().map(|point| format!("@{}", point.name)).unwrap_or_default();
-    let written = ByteCount(there.written_bytes);
-    let what = format!("{} was written to after its newest snapshot {newest}: {written}", lane.name);
-    let advice = format!(
-        "nobody needs it: zfs rollback {}{newest} on {}; somebody does: rename it aside there",
-        lane.name, lane.place
-    );
-    lane.block(builder, what, advice);
+    let newest = there.history.newest_snapshot().map(|point| point.name.clone());
+    let written_bytes = ByteCount(there.written_bytes);
+    lane.block(builder, FindingKind::WrittenTo { copy: lane.name.clone(), newest, written_bytes });
 }
 
 /// A target dataset without snapshots that no receive of ours left there is never written to.
 pub(super) fn refuse_unknown_data(builder: &mut Builder, lane: &mut Lane<'_>) {
-    let what = format!("{} exists there without a snapshot, so nothing tells whose data it holds", lane.name);
-    let advice =
-        format!("rename or destroy {} on {}; the next run then sends everything", lane.name, lane.place);
-    lane.block(builder, what, advice);
+    lane.block(builder, FindingKind::UnknownData { copy: lane.name.clone() });
 }
 
 /// Removes exactly the target's own snapshots that are newer than the base; anything else stops the lane.
@@ -150,42 +137,32 @@ fn settle_divergence(
     unknown: &[Point],
 ) {
     let Some(base) = lane.target_base() else { return };
-    let list = |points: &mut dyn Iterator<Item = &Point>| {
-        points.map(|point| format!("@{}", point.name)).collect::<Vec<_>>().join(", ")
-    };
-    let all = list(&mut unknown.iter());
-    let what = format!(
-        "{} has {all} after the newest common snapshot @{}, unknown to the source",
-        lane.name, base.name
-    );
-    if rules.on_divergence == BackupDivergence::Stop {
-        return lane.block(builder, what, "remove them by hand, or set on-divergence = \"remove\"");
-    }
     let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !is_a_guests(lane, point);
-    let foreign = list(&mut unknown.iter().filter(|point| !is_ours(point)));
-    if !foreign.is_empty() {
-        return lane.block(
-            builder,
-            what,
-            format!("{foreign} is not ours to remove: remove or rename it by hand"),
-        );
+    let foreign = names(unknown.iter().filter(|point| !is_ours(point)));
+    let in_use = names(unknown.iter().filter(|point| lane.is_pinned(point)));
+    let obstacle = if rules.on_divergence == BackupDivergence::Stop {
+        Some(Obstacle::Policy)
+    } else if !foreign.is_empty() {
+        Some(Obstacle::Foreign(foreign))
+    } else {
+        (!in_use.is_empty()).then_some(Obstacle::InUse(in_use))
+    };
+    if let Some(obstacle) = obstacle {
+        let (copy, base, newer) = (lane.name.clone(), base.name.clone(), names(unknown));
+        return lane.block(builder, FindingKind::Diverged { copy, base, newer, obstacle });
     }
-    let pinned = list(&mut unknown.iter().filter(|point| lane.is_pinned(point)));
-    if !pinned.is_empty() {
-        return lane.block(
-            builder,
-            what,
-            format!("{pinned} is held or cloned: release it (zfs holds, zfs list -o clones)"),
-        );
-    }
-    let why = format!("the source has left this line after @{} (a rollback, most likely)", base.name);
+    let why = Reason::RolledBack { base: base.name.clone() };
     let snapshots = unknown.iter().map(|point| Doomed::new(point, why.clone())).collect();
     let action = Action::DestroySnapshots { dataset: lane.name.clone(), snapshots };
     let (to, guid) = (base.name.clone(), base.guid);
     lane.removed.extend(unknown.iter().map(|point| point.guid));
-    lane.step(builder, action, why.clone());
+    lane.step(builder, action, why);
     let action = Action::Rollback { dataset: lane.name.clone(), to, guid };
-    lane.step(builder, action, "an increment is only received onto its base");
+    lane.step(builder, action, Reason::OntoBase);
+}
+
+fn names<'a>(points: impl IntoIterator<Item = &'a Point>) -> Vec<PointName> {
+    points.into_iter().map(|point| point.name.clone()).collect()
 }
 
 /// Whether a guest's config lists a snapshot of this name: then it is Proxmox VE's.

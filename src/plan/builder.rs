@@ -1,6 +1,6 @@
 //! Collects steps and findings while the planner decides.
 
-use super::{Action, Finding, Place, Plan, Planned, Severity, Step, StepId, Wants};
+use super::{Action, Finding, FindingKind, Place, Plan, Planned, Reason, Severity, Step, StepId, Wants};
 use crate::model::{DatasetName, Point};
 
 /// A plan in the making.
@@ -42,14 +42,13 @@ impl Builder {
         dataset: Option<&DatasetName>,
         place: Place,
         action: Action,
-        reason: impl Into<String>,
+        reason: Reason,
         order: Order,
     ) -> StepId {
         let id = StepId(self.plan.steps.len());
         let Order { mut needs, after } = order;
         needs.sort_unstable();
         needs.dedup();
-        let reason = reason.into();
         self.plan.steps.push(Step { id, dataset: dataset.cloned(), place, action, reason, needs, after });
         id
     }
@@ -60,11 +59,9 @@ impl Builder {
         severity: Severity,
         dataset: Option<&DatasetName>,
         place: Place,
-        what: impl Into<String>,
-        advice: impl Into<String>,
+        kind: FindingKind,
     ) {
-        let (what, advice) = (what.into(), advice.into());
-        self.plan.findings.push(Finding { severity, dataset: dataset.cloned(), place, what, advice });
+        self.plan.findings.push(Finding { severity, dataset: dataset.cloned(), place, kind });
     }
 
     /// Says that a decision depends on the details of these snapshots. Gives whether all of them are known; where they are

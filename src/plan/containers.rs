@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Order};
-use super::{Action, Place, StepId};
+use super::{Action, Place, Reason, StepId};
 use crate::model::{DatasetName, Listing};
 use crate::policy::Target;
 
@@ -50,8 +50,7 @@ impl<'a> Containers<'a> {
         let needs =
             if parent.below(&self.root).is_some() { self.parent_of(builder, &parent)? } else { Vec::new() };
         let action = Action::CreateContainer { dataset: parent.clone() };
-        let reason = "an empty unmounted container for what is received below it";
-        let step = builder.step(None, self.place.clone(), action, reason, Order::needs(needs));
+        let step = builder.step(None, self.place.clone(), action, Reason::Container, Order::needs(needs));
         self.made.insert(parent, step);
         Ok(vec![step])
     }

@@ -1,11 +1,11 @@
-//! What a plan has to tell a person: what is blocked, lost, skipped or odd, with the next action.
-
-use std::fmt;
+//! What a plan has to report: what is blocked, lost, skipped or odd.
+//!
+//! A finding is data. `cli/render` has its words, and the next action for each.
 
 use serde::Serialize;
 
-use super::Place;
-use crate::model::DatasetName;
+use super::{PartialFault, Place, Reason};
+use crate::model::{ByteCount, DatasetName, Month, NameError, PointName};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -17,11 +17,11 @@ pub enum Severity {
     Warning,
     /// A dataset is not backed up until a person acts; exit code 3.
     Blocked,
-    /// A host could not be asked, so its datasets are not served; exit code 1.
+    /// A host could not be listed, so its datasets are not served; exit code 1.
     Failed,
 }
 
-/// One thing to tell.
+/// One thing to report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How much it matters.
@@ -31,17 +31,154 @@ pub struct Finding {
     /// The machine it is about.
     pub place: Place,
     /// What was found.
-    pub what: String,
-    /// What to do about it; empty where nothing needs to be done.
-    pub advice: String,
+    #[serde(flatten)]
+    pub kind: FindingKind,
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.dataset {
-            Some(dataset) => write!(f, "{dataset} ({}): {}", self.place, self.what)?,
-            None => write!(f, "{}: {}", self.place, self.what)?,
-        }
-        if self.advice.is_empty() { Ok(()) } else { write!(f, "; {}", self.advice) }
-    }
+/// What was found, with what it was found of. `dataset` and `copy` are names at the finding's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// A target could not be listed, so nothing is sent to it.
+    TargetNotListed {
+        /// The host's own words.
+        cause: String,
+    },
+    /// The name of a copy on the target would not be valid.
+    CopyName {
+        /// Which name, and why.
+        error: NameError,
+    },
+    /// This run's snapshot or bookmark of a source dataset would not have a valid name.
+    SnapshotName {
+        /// Which name, and why.
+        error: NameError,
+    },
+    /// The name that a snapshot is to have on the archive would not be valid.
+    ArchiveName {
+        /// Which name, and why.
+        error: NameError,
+    },
+    /// An own snapshot that can get no bookmark, so that it is not pruned.
+    CannotBookmark {
+        /// The snapshot.
+        snapshot: PointName,
+        /// Why.
+        error: NameError,
+    },
+    /// A dataset is not pruned, since holds and clones of its snapshots could not be read.
+    NotPruned {
+        /// The dataset.
+        copy: DatasetName,
+    },
+    /// A snapshot that the rules do not keep stays: ZFS would refuse to destroy it.
+    StaysInUse {
+        /// The snapshot.
+        snapshot: PointName,
+        /// What keeps it.
+        by: KeptBy,
+    },
+    /// A copy cannot be renamed, since other datasets lie below it.
+    SetAsideHasChildren {
+        /// The copy.
+        copy: DatasetName,
+        /// Why it is to be renamed.
+        because: Reason,
+    },
+    /// A copy cannot be renamed: the new name would be too long.
+    SetAsideName {
+        /// The copy.
+        copy: DatasetName,
+    },
+    /// An expired superseded copy stays: it has no complete successor, or something in it is held, cloned or foreign.
+    ExpiredStays {
+        /// The superseded copy.
+        copy: DatasetName,
+    },
+    /// A copy has nothing in common with its source, and the policy says stop.
+    NoBase {
+        /// The copy.
+        copy: DatasetName,
+    },
+    /// A copy has data newer than its newest snapshot.
+    WrittenTo {
+        /// The copy.
+        copy: DatasetName,
+        /// Its newest snapshot.
+        newest: Option<PointName>,
+        /// How much was written.
+        written_bytes: ByteCount,
+    },
+    /// A dataset without snapshots has the name of a copy.
+    UnknownData {
+        /// The dataset.
+        copy: DatasetName,
+    },
+    /// A backup has snapshots after the base that the source does not know, and they may not be destroyed.
+    Diverged {
+        /// The copy.
+        copy: DatasetName,
+        /// The newest common snapshot.
+        base: PointName,
+        /// The snapshots after it.
+        newer: Vec<PointName>,
+        /// Why they may not be destroyed.
+        obstacle: Obstacle,
+    },
+    /// An archive does not follow its source any more, and the policy says stop.
+    ArchiveDiverged {
+        /// The archive's copy.
+        copy: DatasetName,
+        /// How it differs.
+        because: Reason,
+    },
+    /// A partial receive that this policy did not begin.
+    ForeignReceive {
+        /// The dataset that holds it.
+        copy: DatasetName,
+        /// How that is known.
+        fault: PartialFault,
+    },
+    /// The parent of a copy is missing and not received in this run either.
+    ParentMissing {
+        /// The parent.
+        parent: DatasetName,
+    },
+    /// Holds and clones of a copy's newest snapshots could not be read.
+    DetailsUnknown {
+        /// The copy.
+        copy: DatasetName,
+    },
+    /// A copy is not encrypted, but its source is.
+    PlainCopy {
+        /// The copy.
+        copy: DatasetName,
+    },
+    /// Months that can no longer be archived.
+    MonthsLost {
+        /// Which, oldest first.
+        months: Vec<Month>,
+    },
+}
+
+/// What keeps a snapshot from being destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeptBy {
+    /// A user hold.
+    Hold,
+    /// A clone.
+    Clone,
+}
+
+/// Why newer snapshots of a backup may not be destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Obstacle {
+    /// `on-divergence = "stop"`.
+    Policy,
+    /// These are not this policy's own.
+    Foreign(Vec<PointName>),
+    /// These are held or cloned.
+    InUse(Vec<PointName>),
 }

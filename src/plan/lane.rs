@@ -8,7 +8,7 @@ use super::builder::{Builder, Order};
 use super::containers::Containers;
 use super::line::{GuidIndex, Line};
 use super::partial::{self, Partial};
-use super::{Action, Base, Place, Severity, Source, StepId, Transfer};
+use super::{Action, Base, FindingKind, PartialFault, Place, Reason, Severity, Source, StepId, Transfer};
 use crate::model::{
     ARCHIVE_ASIDE, Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point, PointKind,
     PointName, ResumePoint, SnapshotName,
@@ -159,21 +159,16 @@ impl<'a> Lane<'a> {
     }
 
     /// Adds a step that needs the lane's last one.
-    pub(super) fn step(&mut self, builder: &mut Builder, action: Action, reason: impl Into<String>) {
+    pub(super) fn step(&mut self, builder: &mut Builder, action: Action, reason: Reason) {
         let order = Order::needs(self.last);
         let dataset = Some(&self.dataset().name);
         self.last = Some(builder.step(dataset, self.place.clone(), action, reason, order));
     }
 
     /// Ends the lane: a person has to decide.
-    pub(super) fn block(
-        &mut self,
-        builder: &mut Builder,
-        what: impl Into<String>,
-        advice: impl Into<String>,
-    ) {
+    pub(super) fn block(&mut self, builder: &mut Builder, kind: FindingKind) {
         self.is_blocked = true;
-        builder.find(Severity::Blocked, Some(&self.dataset().name), self.place.clone(), what, advice);
+        builder.find(Severity::Blocked, Some(&self.dataset().name), self.place.clone(), kind);
     }
 
     /// The target begins anew: the name is free, and nothing is in common.
@@ -204,7 +199,7 @@ impl<'a> Lane<'a> {
     /// Deals with a receive that broke off. Gives the snapshot that resuming it would make, where that is possible.
     pub(super) fn settle_partial(&mut self, builder: &mut Builder) -> Option<(&'a Point, ResumePoint)> {
         let there = self.there?;
-        let (drop, why) = match partial::judge(self.dataset(), &self.index, there) {
+        let (drop, fault) = match partial::judge(self.dataset(), &self.index, there) {
             Partial::None => return None,
             Partial::Resumable { to, base, resume } => {
                 let base = base.map(|base| base.guid);
@@ -220,20 +215,18 @@ impl<'a> Lane<'a> {
                     }
                     return Some((to, resume));
                 }
-                (true, "its base is not where the target's line stands".to_owned())
+                (true, PartialFault::NotNewestBase)
             }
-            Partial::Stale { why } => (true, why),
-            Partial::Foreign { why } => (false, why),
+            Partial::Stale { fault } => (true, fault),
+            Partial::Foreign { fault } => (false, fault),
         };
         if drop {
             let token = there.resume_token.clone().unwrap_or_default();
             let action = Action::AbortReceive { dataset: self.name.clone(), token };
-            self.step(builder, action, format!("the receive that broke off cannot be resumed: {why}"));
+            self.step(builder, action, Reason::CannotResume { fault });
             self.dropped = self.last;
         } else {
-            let what =
-                format!("{} holds a receive that broke off and is not of this policy: {why}", self.name);
-            self.block(builder, what, format!("if nobody needs it: zfs receive -A {}", self.name));
+            self.block(builder, FindingKind::ForeignReceive { copy: self.name.clone(), fault });
         }
         None
     }
@@ -251,7 +244,7 @@ impl<'a> Lane<'a> {
         let names = dataset.name.snapshot(what.name()).and_then(|from| Ok((from, self.name.snapshot(name)?)));
         let (snapshot, target) = match names {
             Ok(names) => names,
-            Err(error) => return self.block(builder, error.to_string(), "shorten the target's dataset"),
+            Err(error) => return self.block(builder, FindingKind::CopyName { error }),
         };
         let creates_dataset = matches!(self.head, Head::Absent) || how.origin.is_some();
         let mut needs: Vec<StepId> = self.last.into_iter().chain(self.source.taken.healed).collect();
@@ -262,8 +255,7 @@ impl<'a> Lane<'a> {
             match containers.parent_of(builder, &self.name) {
                 Ok(steps) => needs.extend(steps),
                 Err(parent) => {
-                    let what = format!("its parent {parent} is not there and cannot be made now");
-                    return self.block(builder, what, "see what is said of the parent");
+                    return self.block(builder, FindingKind::ParentMissing { parent });
                 }
             }
         }
@@ -318,8 +310,7 @@ impl<'a> Lane<'a> {
         let points = line.unknown.iter().copied().chain(line.common.map(|common| common.target));
         let known = builder.knows(&self.place, &self.name, points);
         if !known {
-            let what = format!("{}: what keeps its newest snapshots could not be found out", self.name);
-            self.block(builder, what, "the next run asks again");
+            self.block(builder, FindingKind::DetailsUnknown { copy: self.name.clone() });
         }
         known
     }
@@ -330,13 +321,7 @@ impl<'a> Lane<'a> {
             return;
         };
         if self.dataset().encryption == Encryption::On && there.encryption == Encryption::Off {
-            let what = format!(
-                "{} was received unencrypted, but its source is encrypted and is only sent raw",
-                self.name
-            );
-            let advice =
-                format!("rename {} aside on {}; the next run starts a raw line", self.name, self.place);
-            self.block(builder, what, advice);
+            self.block(builder, FindingKind::PlainCopy { copy: self.name.clone() });
         }
     }
 
@@ -347,11 +332,11 @@ impl<'a> Lane<'a> {
 }
 
 /// How a transfer is made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct How {
     pub(super) resume: Option<ResumePoint>,
     pub(super) origin: Option<SnapshotName>,
-    pub(super) reason: String,
+    pub(super) reason: Reason,
 }
 
 /// What the lanes of one source dataset mean for pruning it.

@@ -20,6 +20,7 @@ mod finding;
 mod lane;
 mod line;
 mod partial;
+mod reason;
 mod retain;
 mod select;
 mod snapshot;
@@ -41,7 +42,8 @@ use crate::model::{Answer, DatasetName, GuestId, Inventory, Listing, NameError, 
 use crate::policy::{Policy, Target, TargetKind};
 
 pub use estimate::{estimate, wanted_sizes};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, FindingKind, KeptBy, Obstacle, Severity};
+pub use reason::{PartialFault, Reason};
 pub use select::{Selected, select, target_name};
 pub use step::{Action, Base, Doomed, NewBookmark, Place, Plan, Step, StepId, Transfer};
 pub use wants::{Lookups, Planned, Wants};
@@ -178,9 +180,8 @@ fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut 
     for lanes in lanes {
         lanes.has_unknown_target = true;
     }
-    let what = format!("could not be asked what it has, so nothing is sent to it: {why}");
-    let advice = "see to the cause; the next run makes up for it";
-    builder.find(Severity::Failed, None, Place::Target(target.name.clone()), what, advice);
+    let kind = FindingKind::TargetNotListed { cause: why.to_owned() };
+    builder.find(Severity::Failed, None, Place::Target(target.name.clone()), kind);
 }
 
 /// What each source is called on the target; `None` where it cannot be called anything.
@@ -203,14 +204,8 @@ fn map_names(
             Ok(name) => Some(name),
             Err(error) => {
                 let dataset = Some(&source.selected.dataset.name);
-                let advice = "shorten the target's dataset or the source's name";
-                builder.find(
-                    Severity::Blocked,
-                    dataset,
-                    Place::Target(target.name.clone()),
-                    error.to_string(),
-                    advice,
-                );
+                let place = Place::Target(target.name.clone());
+                builder.find(Severity::Blocked, dataset, place, FindingKind::CopyName { error });
                 None
             }
         });

@@ -3,6 +3,7 @@
 //! A resume token comes from the target and is not to be trusted (openzfs issue 14153): it is only ever compared with what we
 //! would send anyway, and gives nothing but the place to go on from.
 
+use super::PartialFault;
 use super::line::GuidIndex;
 use crate::model::{
     Dataset, Encryption, Point, PointKind, ResumePoint, ResumeToken, SendFlags, SnapshotName,
@@ -25,12 +26,12 @@ pub(super) enum Partial<'a> {
     /// It is ours, but cannot be completed any more.
     Stale {
         /// Why.
-        why: String,
+        fault: PartialFault,
     },
     /// It is not ours, or cannot be understood.
     Foreign {
         /// Why.
-        why: String,
+        fault: PartialFault,
     },
 }
 
@@ -42,26 +43,22 @@ pub(super) fn judge<'a>(source: &'a Dataset, index: &GuidIndex<'a>, target: &Dat
     let token = match ResumeToken::parse(text) {
         Ok(token) => token,
         Err(error) => {
-            return Partial::Foreign { why: format!("its resume token cannot be read: {error}") };
+            return Partial::Foreign { fault: PartialFault::Token { error: error.to_string() } };
         }
     };
     let is_of_source = SnapshotName::parse(&token.to_name).is_ok_and(|name| *name.dataset() == source.name);
     let Some(to) = index.find(token.to_guid) else {
-        let why = format!("the snapshot it would make ({}) is gone from the source", token.to_name);
-        return if is_of_source { Partial::Stale { why } } else { Partial::Foreign { why } };
+        let fault = PartialFault::SnapshotGone { snapshot: token.to_name };
+        return if is_of_source { Partial::Stale { fault } } else { Partial::Foreign { fault } };
     };
     if to.kind == PointKind::Bookmark {
-        return Partial::Stale {
-            why: format!("of the snapshot it would make ({}) only a bookmark is left", to.name),
-        };
+        return Partial::Stale { fault: PartialFault::OnlyBookmark { bookmark: to.name.clone() } };
     }
     let base = match token.from_guid {
         None => None,
         Some(guid) => match index.find(guid) {
             Some(base) => Some(base),
-            None => {
-                return Partial::Stale { why: format!("its base (GUID {guid}) is gone from the source") };
-            }
+            None => return Partial::Stale { fault: PartialFault::BaseGone { guid } },
         },
     };
     let flags = SendFlags {
@@ -71,8 +68,7 @@ pub(super) fn judge<'a>(source: &'a Dataset, index: &GuidIndex<'a>, target: &Dat
         raw: token.raw,
     };
     if flags.raw != (source.encryption == Encryption::On) {
-        let why = "it is raw where it must be plain, or plain where it must be raw".to_owned();
-        return Partial::Foreign { why };
+        return Partial::Foreign { fault: PartialFault::Encryption };
     }
     let resume = ResumePoint {
         object: token.object,

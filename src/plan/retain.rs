@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::backup::is_a_guests;
 use super::builder::{Builder, Order};
 use super::lane::{Lane, Lanes};
-use super::{Action, Doomed, Place, Severity, Source};
+use super::{Action, Doomed, FindingKind, KeptBy, Place, Reason, Severity, Source};
 use crate::model::{DatasetName, Guid, Point};
 use crate::policy::{BackupRules, KeepRules, Policy};
 
@@ -34,9 +34,14 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
     let dataset = &source.selected.dataset.name;
     let doomed = judged.settle(builder, dataset, &Place::Source, dataset, Point::is_pinned);
     if !doomed.is_empty() {
-        let reason = format!("no keep rule of the source wants {}", count(doomed.len()));
         let action = Action::DestroySnapshots { dataset: dataset.clone(), snapshots: doomed };
-        builder.step(Some(dataset), Place::Source, action, reason, order.clone());
+        builder.step(
+            Some(dataset),
+            Place::Source,
+            action,
+            Reason::NotKept { rules: policy.keep_local },
+            order.clone(),
+        );
     }
     plan_bookmarks(builder, policy, source, lanes, order);
 }
@@ -59,7 +64,7 @@ fn plan_bookmarks(
     let own = alone.filter(|point| policy.name_format.is_own(&point.name)).skip(keep);
     let bookmarks: Vec<Doomed> = own
         .filter(|point| !lanes.common.contains(&point.guid) && !lanes.resumable.contains(&point.guid))
-        .map(|point| Doomed::new(point, format!("older than the newest {keep} and no target needs it")))
+        .map(|point| Doomed::new(point, Reason::BookmarksKeep { keep }))
         .collect();
     // A base that will vanish by itself is none: the one before it is needed.
     let are_bases_known = bookmarks.is_empty()
@@ -69,7 +74,7 @@ fn plan_bookmarks(
             .fold(true, |all, (place, dataset, base)| builder.knows(place, dataset, [*base]) && all);
     if !bookmarks.is_empty() && are_bases_known {
         let dataset = &source.selected.dataset.name;
-        let reason = format!("bookmarks.keep is {keep}");
+        let reason = Reason::BookmarksKeep { keep };
         let action = Action::DestroyBookmarks { dataset: dataset.clone(), bookmarks };
         builder.step(Some(dataset), Place::Source, action, reason, order);
     }
@@ -94,18 +99,14 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     let is_pinned = |point: &Point| lane.is_pinned(point);
     let doomed = judged.settle(builder, &lane.dataset().name, &lane.place, &lane.name, is_pinned);
     if !doomed.is_empty() {
-        let reason = format!("no keep rule of the backup wants {}", count(doomed.len()));
         let action = Action::DestroySnapshots { dataset: lane.name.clone(), snapshots: doomed };
-        lane.step(builder, action, reason);
+        lane.step(builder, action, Reason::NotKept { rules: rules.keep });
     }
-}
-
-fn count(snapshots: usize) -> String {
-    if snapshots == 1 { "it".to_owned() } else { "them".to_owned() }
 }
 
 /// What the keep rules made of a dataset's own snapshots.
 struct Judged<'a> {
+    rules: KeepRules,
     /// Those that no rule keeps, newest first.
     unkept: Vec<&'a Point>,
     /// All that the rules were shown, and whatever else the verdict rests on.
@@ -120,7 +121,7 @@ fn judge<'a>(
     mut candidates: Vec<Candidate<'a>>,
 ) -> Judged<'a> {
     if rules.is_empty() {
-        return Judged { unkept: Vec::new(), counted: Vec::new() };
+        return Judged { rules: *rules, unkept: Vec::new(), counted: Vec::new() };
     }
     // Names may have stepped back with the clock; the rules want the newest first by time.
     let newest = candidates.first().copied();
@@ -131,7 +132,7 @@ fn judge<'a>(
         candidates.iter().zip(kept).filter(|(_, keep)| keep.is_none()).map(|(candidate, _)| *candidate);
     let unkept =
         unkept.filter(|candidate| Some(*candidate) != newest).filter_map(|(_, point)| point).collect();
-    Judged { unkept, counted: candidates.into_iter().filter_map(|(_, point)| point).collect() }
+    Judged { rules: *rules, unkept, counted: candidates.into_iter().filter_map(|(_, point)| point).collect() }
 }
 
 impl Judged<'_> {
@@ -150,33 +151,27 @@ impl Judged<'_> {
         dataset: &DatasetName,
         is_pinned: impl Fn(&Point) -> bool,
     ) -> Vec<Doomed> {
-        let unkept = self.unkept;
+        let (unkept, rules) = (self.unkept, self.rules);
         if unkept.is_empty() {
             return Vec::new();
         }
         if !builder.knows(place, dataset, self.counted) {
-            let what = format!("{dataset} is not pruned: what keeps its snapshots could not be found out");
-            builder.find(Severity::Warning, Some(source), place.clone(), what, "the next run asks again");
+            let kind = FindingKind::NotPruned { copy: dataset.clone() };
+            builder.find(Severity::Warning, Some(source), place.clone(), kind);
             return Vec::new();
         }
         let (pinned, free): (Vec<&Point>, Vec<&Point>) =
             unkept.into_iter().partition(|point| is_pinned(point));
         report_pinned(builder, Some(source), place, &pinned);
-        free.into_iter().rev().map(|point| Doomed::new(point, "no keep rule wants it".to_owned())).collect()
+        free.into_iter().rev().map(|point| Doomed::new(point, Reason::NotKept { rules })).collect()
     }
 }
 
 fn report_pinned(builder: &mut Builder, dataset: Option<&DatasetName>, place: &Place, pinned: &[&Point]) {
     for point in pinned {
         let is_held = point.details.is_some_and(|details| details.holds > 0);
-        let by = if is_held { "a hold" } else { "a clone" };
-        let what = format!("@{} would be pruned, but {by} keeps it", point.name);
-        builder.find(
-            Severity::Note,
-            dataset,
-            place.clone(),
-            what,
-            "it goes at the first run after the release",
-        );
+        let by = if is_held { KeptBy::Hold } else { KeptBy::Clone };
+        let kind = FindingKind::StaysInUse { snapshot: point.name.clone(), by };
+        builder.find(Severity::Note, dataset, place.clone(), kind);
     }
 }

@@ -6,8 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::builder::{Builder, Order};
 use super::select::Selected;
-use super::{Action, NewBookmark, Place, Severity, StepId};
-use crate::model::{Answer, DatasetName, Guid, Inventory, NameFormat, PointKind, PointName, SnapshotName};
+use super::{Action, FindingKind, NewBookmark, Place, Reason, Severity, StepId};
+use crate::model::{
+    Answer, DatasetName, GuestId, Guid, Inventory, NameFormat, PointKind, PointName, SnapshotName,
+};
 
 /// A clock that was ahead by at most this much is followed: names go on from the newest one, so that they keep their
 /// order. Beyond it the newest name is taken for a mistake, and the present time is used.
@@ -65,8 +67,8 @@ pub(super) fn plan_snapshots(
                 group.bookmarks.push(NewBookmark { bookmark, of: name.clone(), guid: None });
             }
             (Err(error), _) | (_, Err(error)) => {
-                let advice = "give the dataset a shorter name";
-                builder.find(Severity::Blocked, Some(dataset), Place::Source, error.to_string(), advice);
+                let kind = FindingKind::SnapshotName { error };
+                builder.find(Severity::Blocked, Some(dataset), Place::Source, kind);
             }
         }
     }
@@ -74,10 +76,8 @@ pub(super) fn plan_snapshots(
     for ((guest, pool), group) in groups {
         let count = group.snapshots.len();
         let reason = match guest {
-            Some(id) if count == 1 => format!("guest {id}"),
-            Some(id) => format!("guest {id}: all {count} volumes in one transaction group"),
-            None if count == 1 => "a restore point".to_owned(),
-            None => format!("all {count} datasets of pool {pool} in one transaction group"),
+            Some(id) => Reason::GuestSnapshot { guest: GuestId(id), volumes: count },
+            None => Reason::PoolSnapshot { pool: pool.to_owned(), datasets: count },
         };
         plan_group(builder, group, reason, &mut taken);
     }
@@ -91,7 +91,7 @@ struct Group {
     bookmarks: Vec<NewBookmark>,
 }
 
-fn plan_group(builder: &mut Builder, group: Group, reason: String, taken: &mut BTreeMap<DatasetName, Taken>) {
+fn plan_group(builder: &mut Builder, group: Group, reason: Reason, taken: &mut BTreeMap<DatasetName, Taken>) {
     let Group { snapshots, bookmarks } = group;
     let members: Vec<DatasetName> = snapshots.iter().map(|snapshot| snapshot.dataset().clone()).collect();
     let dataset = match members.as_slice() {
@@ -101,8 +101,8 @@ fn plan_group(builder: &mut Builder, group: Group, reason: String, taken: &mut B
     let action = Action::Snapshot { snapshots };
     let snapshot = builder.step(dataset, Place::Source, action, reason, Order::default());
     let action = Action::Bookmark { bookmarks };
-    let reason = "so that the base of the next increment outlives the snapshot";
-    let bookmark = builder.step(dataset, Place::Source, action, reason, Order::needs([snapshot]));
+    let order = Order::needs([snapshot]);
+    let bookmark = builder.step(dataset, Place::Source, action, Reason::BookmarkOfSnapshot, order);
     for member in members {
         let of_member = Taken { snapshot: Some(snapshot), bookmark: Some(bookmark), ..Taken::default() };
         taken.insert(member, of_member);
@@ -138,15 +138,13 @@ pub(super) fn plan_missing_bookmarks(
             Err(error) => {
                 taken.unmarkable.insert(snapshot.guid);
                 let dataset = Some(&one.dataset.name);
-                let what = format!("@{} can get no bookmark, so it is not pruned: {error}", snapshot.name);
-                let advice = "make a bookmark of it by hand, under any name";
-                builder.find(Severity::Warning, dataset, Place::Source, what, advice);
+                let kind = FindingKind::CannotBookmark { snapshot: snapshot.name.clone(), error };
+                builder.find(Severity::Warning, dataset, Place::Source, kind);
             }
         }
     }
     if !bookmarks.is_empty() {
-        let reason =
-            format!("{} own snapshots have no bookmark (a crash, or the guest has moved)", bookmarks.len());
+        let reason = Reason::MissingBookmarks { count: bookmarks.len() };
         let action = Action::Bookmark { bookmarks };
         let order = Order::default();
         taken.healed = Some(builder.step(Some(&one.dataset.name), Place::Source, action, reason, order));

@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::Finding;
+use super::{Finding, Reason};
 use crate::model::{
     BookmarkName, DatasetKind, DatasetName, Encryption, Guid, Point, PointKind, PointName, ResumePoint,
     SnapshotName, TargetName,
@@ -41,8 +41,9 @@ pub struct Step {
     pub place: Place,
     /// What it does.
     pub action: Action,
-    /// Why.
-    pub reason: String,
+    /// Why; written to JSON together with its words.
+    #[serde(skip)]
+    pub reason: Reason,
     /// Steps that must have succeeded; where one has not, this step is skipped.
     pub needs: Vec<StepId>,
     /// Steps that must have ended, well or not, before this one starts.
@@ -170,14 +171,14 @@ pub struct Doomed {
     /// What identifies it: checked again before it is destroyed.
     pub guid: Guid,
     /// Why.
-    pub why: String,
+    pub why: Reason,
     /// Its `used` property: the least that destroying it frees, in bytes.
     pub used_bytes: u64,
 }
 
 impl Doomed {
     /// Marks `point` for destruction.
-    pub(super) fn new(point: &Point, why: String) -> Self {
+    pub(super) fn new(point: &Point, why: Reason) -> Self {
         let used_bytes = point.details.map_or(0, |details| details.used_bytes);
         Self { name: point.name.clone(), guid: point.guid, why, used_bytes }
     }

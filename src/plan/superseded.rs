@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::builder::{Builder, Order};
 use super::lane::Lane;
-use super::{Action, Doomed, Place, Severity};
+use super::{Action, Doomed, FindingKind, Place, Reason, Severity};
 use crate::model::{BACKUP_ASIDE, Dataset, DatasetName, Listing, NameFormat, Point, PointName};
 use crate::policy::{BackupRules, Policy, Target};
 
@@ -19,11 +19,11 @@ pub(super) fn plan_aside(
     lane: &mut Lane<'_>,
     there: &Dataset,
     infix: &str,
-    why: &str,
+    because: Reason,
 ) -> Option<DatasetName> {
     if lane.has_children {
-        let what = format!("{} has to make way ({why}), but other datasets lie below it", lane.name);
-        lane.block(builder, what, format!("rename {} aside by hand, and its children back", lane.name));
+        let copy = lane.name.clone();
+        lane.block(builder, FindingKind::SetAsideHasChildren { copy, because });
         return None;
     }
     let date = date_format().and_then(|format| format.name(lane.source.time).ok());
@@ -31,15 +31,11 @@ pub(super) fn plan_aside(
     let longest = there.history.snapshots().max_by_key(|point| point.name.as_str().len());
     let fits = |name: &DatasetName| longest.is_none_or(|point| name.snapshot(&point.name).is_ok());
     let Some(aside) = aside.filter(fits) else {
-        lane.block(
-            builder,
-            format!("{} is too long a name to be renamed aside", lane.name),
-            "rename it by hand",
-        );
+        lane.block(builder, FindingKind::SetAsideName { copy: lane.name.clone() });
         return None;
     };
     let action = Action::RenameDataset { from: lane.name.clone(), guid: there.guid, to: aside.clone() };
-    lane.step(builder, action, why);
+    lane.step(builder, action, because);
     lane.start_anew();
     Some(aside)
 }
@@ -77,16 +73,13 @@ pub(super) fn plan_expiry(
             && successor.is_some_and(|newest| builder.knows(&place, &line, [newest]))
             && builder.knows(&place, &old.name, old.history.points());
         if !may_go || old.history.points().any(Point::is_pinned) {
-            let what = format!(
-                "{} has expired, but stays: it has no complete successor, or something in it is held, cloned or not ours",
-                old.name
-            );
-            builder.find(Severity::Note, None, place, what, "destroy it by hand if nobody needs it");
+            let kind = FindingKind::ExpiredStays { copy: old.name.clone() };
+            builder.find(Severity::Note, None, place, kind);
             continue;
         }
-        let why = format!("superseded since {since}");
+        let why = Reason::SupersededSince { since };
         let snapshots = old.history.snapshots().map(|point| Doomed::new(point, why.clone())).collect();
         let action = Action::DestroyDataset { dataset: old.name.clone(), guid: old.guid, snapshots };
-        builder.step(None, place, action, format!("{why}, longer than keep-superseded"), Order::default());
+        builder.step(None, place, action, why, Order::default());
     }
 }

@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::period::{Calendar, Period};
 
 /// How many snapshots each rule keeps; `None` where the rule is not set. No rule at all keeps everything.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct KeepRules {
     /// The newest N.
     pub last: Option<u32>,
@@ -54,6 +54,20 @@ impl fmt::Display for Keep {
             "future" => f.write_str("dated in the future"),
             rule => write!(f, "{rule} {} of {}", self.nth, self.of),
         }
+    }
+}
+
+/// As in a policy: `keep-last = 15, keep-daily = 7`.
+impl fmt::Display for KeepRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let calendar = self.calendar_rules().map(|(rule, _, count)| (rule, count));
+        let set =
+            [("last", self.last.unwrap_or(0))].into_iter().chain(calendar).filter(|(_, count)| *count > 0);
+        for (place, (rule, count)) in set.enumerate() {
+            let comma = if place == 0 { "" } else { ", " };
+            write!(f, "{comma}keep-{rule} = {count}")?;
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use jiff::SignedDuration;
 use zhaul::discover;
 use zhaul::model::{Answer, DatasetKind, Inventory, TargetName};
-use zhaul::plan::{self, Action, Plan, Request, Severity};
+use zhaul::plan::{self, Action, FindingKind, Plan, Request, Severity};
 use zhaul::policy::ArchiveDivergence;
 
 use crate::world::{BACKUP_ROOT, ROOT, World, is_good, policy};
@@ -66,7 +66,8 @@ fn what_is_not_known_is_not_destroyed() {
     let planned = plan::plan(&world.policy, &world.inventory(), &request(&world, true)).unwrap();
     assert!(!planned.wants.is_empty());
     assert_eq!(destroyed(&planned.plan), [""; 0]);
-    let told = planned.plan.findings.iter().filter(|finding| finding.what.contains("is not pruned"));
+    let told =
+        planned.plan.findings.iter().filter(|finding| matches!(finding.kind, FindingKind::NotPruned { .. }));
     assert_eq!(told.count(), 2, "{:?}", planned.plan.findings);
 }
 

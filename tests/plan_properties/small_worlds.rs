@@ -158,7 +158,7 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
         dataset: None,
         place: zhaul::plan::Place::Target(alone.targets[0].name.clone()),
         action: zhaul::plan::Action::Send(transfer),
-        reason: String::new(),
+        reason: zhaul::plan::Reason::OntoBase,
         needs: Vec::new(),
         after: Vec::new(),
     };

@@ -67,7 +67,7 @@ fn an_encrypted_source_is_not_sent_onto_a_plain_copy() {
     zfs(&["create", "-p", &world.backup_root()]);
     look::replicate("", &format!("{files}@2026-01-09-030000"), &world.backup(GUEST));
     let run = world.run_as_planned(DAY_1, &[], 3);
-    assert!(run.finds("blocked", "was received unencrypted"), "{run:?}");
+    assert!(run.finds("blocked", "plain-copy"), "{run:?}");
     assert_eq!(snapshots(&world.backup(GUEST)), ["2026-01-09-030000"]);
     assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
 }

@@ -103,7 +103,7 @@ fn a_name_too_long_for_the_target_blocks_only_its_dataset() {
     world.policy.backup_at = Some(("nfs8".to_owned(), root.clone()));
     let run = world.run_as_planned(DAY_1, &[], 3);
     assert!(run.finds("blocked", &one_more), "{run:?}");
-    assert!(run.finds("blocked", "shorten the target's dataset"), "{run:?}");
+    assert!(run.finds("blocked", "give the target a shorter `dataset`"), "{run:?}");
     assert_same_newest(&fits, &format!("{root}/{longest}"));
     assert_eq!(look::datasets(&root).len(), 2);
 }

@@ -45,7 +45,7 @@ fn a_pool_that_is_missing_on_one_host_does_not_keep_the_other_from_being_served(
     let run = world.run_for_a_person(DAY_2, &["--archive"]).expect_code(1);
     let cause = format!("no pool {} is imported there", pool.name);
     let next = format!("zpool import {}", pool.name);
-    assert_told(&run.stderr, &["backup", &root, &cause, &next, "the next run makes up for it"]);
+    assert_told(&run.stderr, &["backup", &root, &cause, &next, "the next run sends what is missing"]);
     assert_same_newest(&files, &world.archive(GUEST));
     assert!(!look::exists(&pool.name), "nothing was made in its place");
     pool.import();
@@ -134,7 +134,10 @@ fn an_sshd_that_ends_in_the_middle_of_a_run_does_not_keep_the_other_host_from_be
         ],
     );
     let run = world.run_for_a_person("2026-01-10T04:00:00Z", &["--no-snapshot"]).expect_code(1);
-    assert_told(&run.stderr, &["backup", "dying", "Connection refused", "the next run makes up for it"]);
+    assert_told(
+        &run.stderr,
+        &["backup", "dying", "Connection refused", "the next run sends what is missing"],
+    );
     host.start_sshd();
     assert_served_and_resumed(&mut world, 12);
 }
@@ -158,7 +161,7 @@ fn a_host_that_nothing_can_be_sent_to_has_its_guests_snapshots_and_bookmarks_all
     let run = world.run_for_a_person(DAY_1, &[]).expect_code(1);
     assert_told(
         &run.stderr,
-        &["backup", "unheard-of", "Could not resolve hostname", "the next run makes up for it"],
+        &["backup", "unheard-of", "Could not resolve hostname", "the next run sends what is missing"],
     );
     assert_eq!(snapshots(&files), ["2026-01-10-030000"]);
     assert_eq!(look::bookmarks(&files), ["2026-01-10-030000"]);

@@ -100,13 +100,15 @@ impl Run {
         sends[0].clone()
     }
 
-    /// Whether the report says so: one of its findings has this severity and this phrase.
+    /// Whether the report says so: one of its findings has this severity, and is of this kind or says
+    /// this phrase.
     pub(crate) fn finds(&self, severity: &str, phrase: &str) -> bool {
         let json = self.json();
         let findings = json["findings"].as_array().unwrap();
         findings.iter().any(|finding| {
             let says = |key: &str| finding[key].as_str().is_some_and(|text| text.contains(phrase));
-            finding["severity"] == severity && (says("what") || says("advice") || says("dataset"))
+            let is_kind = finding["kind"] == phrase;
+            finding["severity"] == severity && (is_kind || says("text") || says("next") || says("dataset"))
         })
     }
 }

@@ -58,7 +58,7 @@ fn a_good_run_says_nothing_to_cron_and_a_bad_one_whom_why_and_what_to_do() {
     world.policy.archive_host = Some("offline".to_owned());
     let bad = world.run_for_a_person(DAY_2, &[]).expect_code(1);
     assert_eq!(bad.stdout, "");
-    for word in ["archive", "offline", "No route to host", "makes up for it"] {
+    for word in ["archive", "offline", "No route to host", "the next run sends what is missing"] {
         assert!(bad.stderr.contains(word), "{word:?} is in {bad:?}");
     }
     assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::Estimates;
 use crate::execute::{Outcome, Report};
 use crate::model::{
-    ByteCount, DatasetKind, DatasetName, Encryption, Guid, Link, PointKind, PointName, SnapshotName,
-    TargetName,
+    ByteCount, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month, PointKind, PointName,
+    SnapshotName, TargetName,
 };
 use crate::plan::{
-    Action, Base, Doomed, Finding, NewBookmark, Place, Plan, Severity, Step, StepId, Transfer,
+    Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, Reason, Severity, Step, StepId,
+    Transfer,
 };
 use crate::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Target,
@@ -49,10 +50,14 @@ fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
 }
 
 fn doomed(name: &str, used_bytes: u64) -> Doomed {
-    Doomed { name: point(name), guid: Guid(used_bytes), why: "no rule keeps it".to_owned(), used_bytes }
+    Doomed { name: point(name), guid: Guid(used_bytes), why: not_kept(), used_bytes }
 }
 
-fn actions() -> Vec<(Place, Action, &'static str)> {
+fn not_kept() -> Reason {
+    Reason::NotKept { rules: KeepRules::last(1) }
+}
+
+fn actions() -> Vec<(Place, Action, Reason)> {
     let disk = "rpool/data/vm-100-disk-0";
     let base = Base { kind: PointKind::Bookmark, name: point("2026-01-31-030000"), guid: Guid(7) };
     let bookmark =
@@ -73,31 +78,27 @@ fn actions() -> Vec<(Place, Action, &'static str)> {
             Action::Snapshot {
                 snapshots: vec![snapshot(disk, NAME), snapshot("rpool/data/vm-100-disk-1", NAME)],
             },
-            "guest 100",
+            Reason::GuestSnapshot { guest: GuestId(100), volumes: 2 },
         ),
-        (Place::Source, Action::Bookmark { bookmarks: vec![bookmark] }, "a base that outlives the snapshot"),
+        (Place::Source, Action::Bookmark { bookmarks: vec![bookmark] }, Reason::BookmarkOfSnapshot),
         (
             target("nfs8"),
             transfer("tank/backup/pve0/vm-100-disk-0", Some(base)),
-            "the backup has @2026-01-31-030000",
+            Reason::CommonBase { base: point("2026-01-31-030000") },
         ),
-        (
-            target("nfs9"),
-            transfer("tank/archive/pve0/vm-100-disk-0", None),
-            "the archive holds nothing of it",
-        ),
-        (target("nfs9"), rename, "it is the archive of 2026-Feb"),
-        (Place::Source, destroy, "keep-last=1"),
+        (target("nfs9"), transfer("tank/archive/pve0/vm-100-disk-0", None), Reason::NothingThere),
+        (target("nfs9"), rename, Reason::NotRenamed),
+        (Place::Source, destroy, not_kept()),
     ]
 }
 
 pub(in crate::cli) fn plan() -> Plan {
-    let step = |(number, (place, action, reason)): (usize, (Place, Action, &str))| Step {
+    let step = |(number, (place, action, reason)): (usize, (Place, Action, Reason))| Step {
         id: StepId(number),
         dataset: (number > 0).then(|| dataset("rpool/data/vm-100-disk-0")),
         place,
         action,
-        reason: reason.to_owned(),
+        reason,
         needs: number.checked_sub(1).map(StepId).into_iter().collect(),
         after: Vec::new(),
     };
@@ -108,13 +109,12 @@ pub(in crate::cli) fn plan() -> Plan {
             Finding {
                 place: Place::Source,
                 dataset: None,
-                what: "all is well".to_owned(),
+                kind: FindingKind::MonthsLost { months: Month::parse("2026-Jan").into_iter().collect() },
                 ..finding(Severity::Note)
             },
             Finding {
                 dataset: Some(dataset("rpool/data/vm-101-disk-0")),
-                what: "diverged \x1b[31m".to_owned(),
-                advice: "look at it".to_owned(),
+                kind: FindingKind::NoBase { copy: dataset("tank/archive/pve0/vm-101-disk-0") },
                 ..finding(Severity::Blocked)
             },
         ],
@@ -126,8 +126,7 @@ pub(in crate::cli) fn finding(severity: Severity) -> Finding {
         severity,
         dataset: None,
         place: target("nfs9"),
-        what: "found".to_owned(),
-        advice: String::new(),
+        kind: FindingKind::MonthsLost { months: Month::parse("2026-Jan").into_iter().collect() },
     }
 }
 

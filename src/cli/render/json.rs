@@ -1,6 +1,6 @@
 //! Plans and reports as one JSON object, for programs.
 //!
-//! Both have `type` (`plan` or `report`), `version` (1; it changes when a field is removed or changes its meaning, not
+//! Both have `type` (`plan` or `report`), `version` (2; it changes when a field is removed or changes its meaning, not
 //! when one is added), `at` (the moment planned for, RFC 3339), `exit_code`, `steps`, `findings` and `summary`.
 //!
 //! Each step has `id`, `dataset` (null where it serves several), `place` (`"source"` or `{"target": NAME}`), `action` (an
@@ -11,20 +11,25 @@
 //! `error`, `advice`) or `skipped` (with `why`). The steps of a dry run and those of the run that follows are equal but
 //! for these two fields. GUIDs are strings, since most JSON readers round large numbers.
 //!
-//! Each finding has `severity` (`note`, `warning`, `blocked`, `failed`), `dataset`, `place`, `what` and `advice`.
+//! Each finding has `severity` (`note`, `warning`, `blocked`, `failed`), `dataset`, `place`, its `kind` with the fields
+//! of that kind (`plan::FindingKind` lists them), and in words `text` and, where there is something to do, `next`. A
+//! `reason` has its `kind` and fields (`plan::Reason`) and `text`; so has `why` of each point that a step destroys, without
+//! `text`. Programs go by kinds, which stay; words change.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::Estimates;
+use super::finding::{finding_next, finding_what};
+use super::reason::reason_text;
 use super::summary::Summary;
 use crate::cli::exit_code::Code;
 use crate::execute::{Outcome, Report};
 use crate::model::ByteCount;
-use crate::plan::{Finding, Plan, Step};
+use crate::plan::{Finding, Plan, Reason, Step};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[derive(Serialize)]
 struct Object<'a> {
@@ -37,7 +42,7 @@ struct Object<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds: Option<f64>,
     steps: Vec<StepObject<'a>>,
-    findings: &'a [Finding],
+    findings: Vec<FindingObject<'a>>,
     summary: Summary,
 }
 
@@ -45,15 +50,44 @@ struct Object<'a> {
 struct StepObject<'a> {
     #[serde(flatten)]
     step: &'a Step,
+    reason: ReasonObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     estimated_bytes: Option<ByteCount>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<&'a Outcome>,
 }
 
+#[derive(Serialize)]
+struct ReasonObject<'a> {
+    #[serde(flatten)]
+    reason: &'a Reason,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct FindingObject<'a> {
+    #[serde(flatten)]
+    finding: &'a Finding,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+impl<'a> StepObject<'a> {
+    fn new(step: &'a Step, estimated_bytes: Option<ByteCount>, result: Option<&'a Outcome>) -> Self {
+        let reason = ReasonObject { reason: &step.reason, text: reason_text(&step.reason) };
+        Self { step, reason, estimated_bytes, result }
+    }
+}
+
+fn findings(plan: &Plan) -> Vec<FindingObject<'_>> {
+    let object =
+        |finding| FindingObject { finding, text: finding_what(finding), next: finding_next(finding) };
+    plan.findings.iter().map(object).collect()
+}
+
 /// The plan of a dry run.
 pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_json::Result<String> {
-    let step = |step| StepObject { step, estimated_bytes: estimates.get(&step.id).copied(), result: None };
     serde_json::to_string(&Object {
         r#type: "plan",
         version: VERSION,
@@ -61,15 +95,19 @@ pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_jso
         exit_code: Code::of_findings(&plan.findings).number(),
         was_interrupted: None,
         seconds: None,
-        steps: plan.steps.iter().map(step).collect(),
-        findings: &plan.findings,
+        steps: plan
+            .steps
+            .iter()
+            .map(|step| StepObject::new(step, estimates.get(&step.id).copied(), None))
+            .collect(),
+        findings: findings(plan),
         summary: Summary::of(plan.steps.iter(), estimates),
     })
 }
 
 /// The report of a run. The summary counts what was done.
 pub(in crate::cli) fn report_json(report: &Report, took: Duration) -> serde_json::Result<String> {
-    let step = |(step, outcome)| StepObject { step, estimated_bytes: None, result: Some(outcome) };
+    let step = |(step, outcome)| StepObject::new(step, None, Some(outcome));
     let done = |(step, outcome)| matches!(outcome, &Outcome::Done { .. }).then_some(step);
     let moved = report.steps().filter_map(|(step, outcome)| match outcome {
         Outcome::Done { moved_bytes, .. } => Some((step.id, *moved_bytes)),
@@ -83,7 +121,7 @@ pub(in crate::cli) fn report_json(report: &Report, took: Duration) -> serde_json
         was_interrupted: Some(report.was_interrupted),
         seconds: Some(took.as_secs_f64()),
         steps: report.steps().map(step).collect(),
-        findings: &report.plan.findings,
+        findings: findings(&report.plan),
         summary: Summary::of(report.steps().filter_map(done), &moved.collect()),
     })
 }
@@ -120,7 +158,11 @@ mod tests {
                 "kind": "volume",
                 "encryption": "off",
             },
-            "reason": "the backup has @2026-01-31-030000",
+            "reason": {
+                "kind": "common-base",
+                "base": "2026-01-31-030000",
+                "text": "the newest common snapshot is @2026-01-31-030000",
+            },
             "needs": [1],
             "after": [],
             "estimated_bytes": 1_610_612_736_u64,

@@ -1,7 +1,9 @@
 //! Plans and reports as text and JSON. Everything here writes into a buffer that the caller prints.
 
+mod finding;
 mod json;
 mod plan;
+mod reason;
 mod report;
 mod step;
 mod summary;

@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::finding::{finding_next, finding_what};
+use super::reason::reason_text;
 use super::step::{detail_lines, freed_bytes, step_line};
 use super::summary::{Summary, findings_summary};
 use super::{Estimates, Style, escape};
@@ -46,9 +48,7 @@ fn write_step(text: &mut String, step: &Step, estimates: &Estimates, width: usiz
     let place = step.place.to_string();
     let _ = writeln!(text, "  {place:<width$}  {}{size}", step_line(step));
     let indent = width + 6;
-    if !step.reason.is_empty() {
-        let _ = writeln!(text, "{:indent$}because {}", "", escape(&step.reason));
-    }
+    let _ = writeln!(text, "{:indent$}because {}", "", escape(&reason_text(&step.reason)));
     for line in detail_lines(step) {
         let _ = writeln!(text, "{:indent$}{line}", "");
     }
@@ -78,9 +78,9 @@ pub(super) fn finding_text(finding: &Finding, style: Style) -> String {
         Some(dataset) => format!("{dataset} ({})", finding.place),
         None => finding.place.to_string(),
     };
-    let mut text = format!("{label}: {about}: {}\n", escape(&finding.what));
-    if !finding.advice.is_empty() {
-        let _ = writeln!(text, "  next: {}", escape(&finding.advice));
+    let mut text = format!("{label}: {about}: {}\n", escape(&finding_what(finding)));
+    if let Some(next) = finding_next(finding) {
+        let _ = writeln!(text, "  next: {}", escape(&next));
     }
     text
 }
@@ -106,27 +106,28 @@ mod tests {
         let expected = "\
 several datasets
   source  snapshot 2 datasets in one transaction group
-            because guest 100
+            because guest 100: all 2 volumes in one transaction group
             rpool/data/vm-100-disk-0@2026-02-01-030000
             rpool/data/vm-100-disk-1@2026-02-01-030000
 
 rpool/data/vm-100-disk-0
   source  bookmark #2026-02-01-030000
-            because a base that outlives the snapshot
+            because the next increment can start from it when the snapshot is gone
   nfs8    send #2026-01-31-030000 -> @2026-02-01-030000 into tank/backup/pve0/vm-100-disk-0, about 1.50 GiB
-            because the backup has @2026-01-31-030000
+            because the newest common snapshot is @2026-01-31-030000
   nfs9    send @2026-02-01-030000 in full into tank/archive/pve0/vm-100-disk-0, of unknown size
-            because the archive holds nothing of it
+            because the target has nothing yet
   nfs9    rename tank/archive/pve0/vm-100-disk-0@2026-02-01-030000 to @2026-Feb
-            because it is the archive of 2026-Feb
+            because it was received, but not renamed
   source  destroy 2 snapshots of rpool/data/vm-100-disk-0, frees at least 3.00 MiB
-            because keep-last=1
-            @2026-01-01-030000  1.00 MiB  no rule keeps it
-            @2026-01-02-030000  2.00 MiB  no rule keeps it
+            because kept by no rule (keep-last = 1)
+            @2026-01-01-030000  1.00 MiB
+            @2026-01-02-030000  2.00 MiB
 
-blocked: rpool/data/vm-101-disk-0 (nfs9): diverged \\u{1b}[31m
-  next: look at it
-note: source: all is well
+blocked: rpool/data/vm-101-disk-0 (nfs9): tank/archive/pve0/vm-101-disk-0 has snapshots, but the source knows none of \
+them; the copy stays as it is
+  next: on nfs9, rename tank/archive/pve0/vm-101-disk-0 (zfs rename), or set on-no-base = \"supersede\"
+note: source: 2026-Jan can no longer be archived: the source has no zhaul snapshot left from then
 
 Plan for 2026-02-01T03:00:00Z: 2 snapshots, 2 transfers of about 1.50 GiB and 1 of unknown size, \
 2 snapshots destroyed (at least 3.00 MiB freed), 1 other step; 1 blocked

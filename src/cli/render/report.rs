@@ -109,6 +109,8 @@ mod tests {
     use super::super::examples::{done, finding, plan, report};
     use super::*;
 
+    const LOST: &str = "2026-Jan can no longer be archived: the source has no zhaul snapshot left from then";
+
     fn clean() -> Report {
         let mut report = report(plan(), &done(0));
         report.outcomes[2] = done(3 << 29);
@@ -132,9 +134,12 @@ mod tests {
         let mut report = clean();
         report.plan.findings = vec![finding(Severity::Note)];
         assert_eq!(failures_text(&report, Severity::Warning, Style::default()), "");
-        assert_eq!(failures_text(&report, Severity::Note, Style::default()), "note: nfs9: found\n");
+        assert_eq!(failures_text(&report, Severity::Note, Style::default()), format!("note: nfs9: {LOST}\n"));
         report.plan.findings.push(finding(Severity::Warning));
-        assert_eq!(failures_text(&report, Severity::Warning, Style::default()), "warning: nfs9: found\n");
+        assert_eq!(
+            failures_text(&report, Severity::Warning, Style::default()),
+            format!("warning: nfs9: {LOST}\n")
+        );
     }
 
     #[test]

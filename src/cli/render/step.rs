@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::reason::reason_text;
 use super::{count, escape};
 use crate::model::{ByteCount, PointName};
-use crate::plan::{Action, Base, Doomed, NewBookmark, Step, Transfer};
+use crate::plan::{Action, Base, Doomed, NewBookmark, Reason, Step, Transfer};
 
 /// The step without its place and reason, for example `send #a -> @b`.
 pub(in crate::cli) fn step_line(step: &Step) -> String {
@@ -78,9 +79,9 @@ pub(super) fn detail_lines(step: &Step) -> Vec<String> {
             bookmarks.iter().map(|new| format!("{}{}", new.bookmark.dataset(), bookmark_text(new))).collect()
         }
         Action::DestroySnapshots { snapshots, .. } | Action::DestroyDataset { snapshots, .. } => {
-            doomed_lines('@', snapshots)
+            doomed_lines('@', snapshots, &step.reason)
         }
-        Action::DestroyBookmarks { bookmarks, .. } => doomed_lines('#', bookmarks),
+        Action::DestroyBookmarks { bookmarks, .. } => doomed_lines('#', bookmarks, &step.reason),
         Action::Snapshot { .. }
         | Action::Bookmark { .. }
         | Action::CreateContainer { .. }
@@ -92,7 +93,8 @@ pub(super) fn detail_lines(step: &Step) -> Vec<String> {
     }
 }
 
-fn doomed_lines(separator: char, doomed: &[Doomed]) -> Vec<String> {
+/// Each with its own reason where that is not the step's.
+fn doomed_lines(separator: char, doomed: &[Doomed], reason: &Reason) -> Vec<String> {
     let width = |name: &PointName| name.as_str().chars().count();
     let widest = doomed.iter().map(|one| width(&one.name)).max().unwrap_or_default();
     let line = |one: &Doomed| {
@@ -102,7 +104,8 @@ fn doomed_lines(separator: char, doomed: &[Doomed]) -> Vec<String> {
         } else {
             String::new()
         };
-        format!("{name}{size}  {}", escape(&one.why))
+        let why = if one.why == *reason { String::new() } else { reason_text(&one.why) };
+        format!("{name}{size}  {}", escape(&why)).trim_end().to_owned()
     };
     doomed.iter().map(line).collect()
 }

@@ -1,0 +1,173 @@
+//! The words of a finding: what was found, its cause, what that means for the data, and the next action.
+//!
+//! Each next action helps, and leads to no loss: what is named is renamed, never destroyed, unless nothing of worth can
+//! be in it.
+
+use super::reason::{fault_text, reason_text};
+use crate::model::PointName;
+use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
+
+/// What was found, in one sentence or two.
+#[expect(clippy::too_many_lines, reason = "a table: one arm of words for each kind")]
+pub(super) fn finding_what(finding: &Finding) -> String {
+    match &finding.kind {
+        FindingKind::TargetNotListed { cause } => {
+            format!("could not be listed, so nothing is sent to it: {cause}")
+        }
+        FindingKind::CopyName { error } => format!("the copy cannot be named: {error}"),
+        FindingKind::SnapshotName { error } => format!("no snapshot is taken: {error}"),
+        FindingKind::ArchiveName { error } => format!("the archived snapshot cannot be named: {error}"),
+        FindingKind::CannotBookmark { snapshot, error } => {
+            format!("@{snapshot} is not pruned, because it can get no bookmark: {error}")
+        }
+        FindingKind::NotPruned { copy } => {
+            format!("{copy} is not pruned: the holds and clones of its snapshots could not be read")
+        }
+        FindingKind::StaysInUse { snapshot, by } => {
+            format!("@{snapshot} is kept by no rule, but {} keeps it", keeper(*by))
+        }
+        FindingKind::SetAsideHasChildren { copy, because } => format!(
+            "{copy} must be renamed ({}), but other datasets lie below it; the copy stays as it is",
+            reason_text(because)
+        ),
+        FindingKind::SetAsideName { copy } => {
+            format!("{copy} must be renamed, but its name with a date would be too long")
+        }
+        FindingKind::ExpiredStays { copy } => format!(
+            "{copy} has expired, but stays: it has no complete successor, or something in it is held, cloned \
+             or foreign"
+        ),
+        FindingKind::NoBase { copy } => {
+            format!("{copy} has snapshots, but the source knows none of them; the copy stays as it is")
+        }
+        FindingKind::WrittenTo { copy, newest, written_bytes } => format!(
+            "{copy} was written to after its newest snapshot {}: {written_bytes}; nothing is sent to it",
+            at(newest.as_ref())
+        ),
+        FindingKind::UnknownData { copy } => {
+            format!(
+                "{copy} exists without a snapshot, so its data belongs to nothing known; nothing is sent to it"
+            )
+        }
+        FindingKind::Diverged { copy, base, newer, .. } => format!(
+            "{copy} has {} after the newest common snapshot @{base}, unknown to the source; the copy stays as it is",
+            list(newer)
+        ),
+        FindingKind::ArchiveDiverged { copy, because } => {
+            format!(
+                "{copy} has diverged from the source: {}; an archive is never changed",
+                reason_text(because)
+            )
+        }
+        FindingKind::ForeignReceive { copy, fault } => format!(
+            "{copy} holds a partial receive that is not of this policy: {}; nothing is sent to it",
+            fault_text(fault)
+        ),
+        FindingKind::ParentMissing { parent } => {
+            format!("nothing is sent: the parent {parent} does not exist and is not received in this run")
+        }
+        FindingKind::DetailsUnknown { copy } => {
+            format!(
+                "nothing is sent to {copy}: the holds and clones of its newest snapshots could not be read"
+            )
+        }
+        FindingKind::PlainCopy { copy } => {
+            format!(
+                "{copy} is not encrypted, but its source is, and is only sent raw; the copy stays as it is"
+            )
+        }
+        FindingKind::MonthsLost { months } => {
+            let which = match months.as_slice() {
+                [first, .., last] => format!("{} months, {first} to {last},", months.len()),
+                [month] => month.to_string(),
+                [] => String::new(),
+            };
+            format!("{which} can no longer be archived: the source has no zhaul snapshot left from then")
+        }
+    }
+}
+
+/// What a person can do about it; `None` where nothing needs to be done.
+pub(super) fn finding_next(finding: &Finding) -> Option<String> {
+    let place = &finding.place;
+    Some(match &finding.kind {
+        FindingKind::TargetNotListed { .. } => {
+            "check the host, its pool and its ssh login; the next run sends what is missing".to_owned()
+        }
+        FindingKind::CopyName { .. } => {
+            "give the target a shorter `dataset`, or the source a shorter name".to_owned()
+        }
+        FindingKind::SnapshotName { .. } => "give the dataset a shorter name (zfs rename)".to_owned(),
+        FindingKind::ArchiveName { .. } => "give the snapshot a shorter name (zfs rename)".to_owned(),
+        FindingKind::CannotBookmark { snapshot, .. } => {
+            format!("make a bookmark of @{snapshot} under any name (zfs bookmark)")
+        }
+        FindingKind::NotPruned { .. } | FindingKind::DetailsUnknown { .. } => {
+            "see the log for the cause; the next run reads them again".to_owned()
+        }
+        FindingKind::StaysInUse { by: KeptBy::Hold, .. } => {
+            "zfs holds names the tags; the first run after their release destroys it".to_owned()
+        }
+        FindingKind::StaysInUse { by: KeptBy::Clone, .. } => {
+            "zfs get clones names the clones; the first run after they are gone destroys it".to_owned()
+        }
+        FindingKind::SetAsideHasChildren { copy, .. } => {
+            format!("on {place}, rename {copy} and move the datasets below it back (zfs rename)")
+        }
+        FindingKind::SetAsideName { copy } => format!("on {place}, rename {copy} (zfs rename)"),
+        FindingKind::ExpiredStays { copy } => {
+            format!("see what is in it: zfs list -r -t all -o name,userrefs,clones {copy}")
+        }
+        FindingKind::NoBase { copy } => {
+            format!("on {place}, rename {copy} (zfs rename), or set on-no-base = \"supersede\"")
+        }
+        FindingKind::WrittenTo { copy, newest, .. } => format!(
+            "on {place}, to keep what was written: zfs rename {copy}; to discard it: zfs rollback {copy}{}",
+            at(newest.as_ref())
+        ),
+        FindingKind::UnknownData { copy } => {
+            format!("on {place}, rename {copy} (zfs rename); the next run sends everything")
+        }
+        FindingKind::Diverged { copy, obstacle, .. } => match obstacle {
+            Obstacle::Policy => {
+                format!("on {place}, rename {copy} (zfs rename), or set on-divergence = \"remove\"")
+            }
+            Obstacle::Foreign(foreign) => {
+                format!("on {place}, {} is not zhaul's: rename {copy} (zfs rename)", list(foreign))
+            }
+            Obstacle::InUse(in_use) => {
+                format!(
+                    "on {place}, {} is held or cloned: zfs holds and zfs get clones name by what",
+                    list(in_use)
+                )
+            }
+        },
+        FindingKind::ArchiveDiverged { copy, .. } => {
+            format!("set on-divergence = \"branch\", or on {place} rename {copy} (zfs rename)")
+        }
+        FindingKind::ForeignReceive { copy, .. } => {
+            format!("if no other program will resume it, on {place}: zfs receive -A {copy}")
+        }
+        FindingKind::ParentMissing { parent } => format!("see what is reported of {parent}"),
+        FindingKind::PlainCopy { copy } => {
+            format!("on {place}, rename {copy} (zfs rename); the next run sends everything raw")
+        }
+        FindingKind::MonthsLost { .. } => return None,
+    })
+}
+
+fn keeper(by: KeptBy) -> &'static str {
+    match by {
+        KeptBy::Hold => "a hold",
+        KeptBy::Clone => "a clone",
+    }
+}
+
+fn at(snapshot: Option<&PointName>) -> String {
+    snapshot.map(|name| format!("@{name}")).unwrap_or_default()
+}
+
+/// `@a, @b`.
+fn list(snapshots: &[PointName]) -> String {
+    snapshots.iter().map(|name| format!("@{name}")).collect::<Vec<_>>().join(", ")
+}

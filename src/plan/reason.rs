@@ -1,0 +1,135 @@
+//! Why a step is in a plan, and why a point is destroyed. `cli/render` has the words.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::model::{ByteCount, GuestId, Guid, Month, PointName};
+use crate::policy::KeepRules;
+
+/// Why a step is in the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Reason {
+    /// A snapshot of a guest's volumes.
+    GuestSnapshot {
+        /// The guest.
+        guest: GuestId,
+        /// How many volumes.
+        volumes: usize,
+    },
+    /// A snapshot of datasets that are no guest's.
+    PoolSnapshot {
+        /// Their pool.
+        pool: String,
+        /// How many datasets.
+        datasets: usize,
+    },
+    /// The bookmark of this run's snapshot.
+    BookmarkOfSnapshot,
+    /// Earlier own snapshots that lack a bookmark.
+    MissingBookmarks {
+        /// How many.
+        count: usize,
+    },
+    /// A parent for what is received below it.
+    Container,
+    /// The partial receive can be resumed.
+    Resumes {
+        /// What it has.
+        received_bytes: ByteCount,
+    },
+    /// The partial receive cannot be resumed.
+    CannotResume {
+        /// Why.
+        fault: PartialFault,
+    },
+    /// The target has nothing yet.
+    NothingThere,
+    /// The target's newest point in common.
+    CommonBase {
+        /// The target's snapshot.
+        base: PointName,
+    },
+    /// The next of several snapshots.
+    NextSnapshot,
+    /// The archive lacks a month.
+    MonthDue {
+        /// The month.
+        month: Month,
+    },
+    /// `--archive`.
+    ArchiveForced,
+    /// The archive received a snapshot, but it has still its source's name.
+    NotRenamed,
+    /// A read-only copy has data beyond its newest snapshot: the remains of snapshots that were destroyed.
+    RemainsOfDestroyed {
+        /// The newest snapshot.
+        snapshot: PointName,
+        /// How much.
+        written_bytes: ByteCount,
+    },
+    /// The source does not have these snapshots any more: it was rolled back, most likely.
+    RolledBack {
+        /// The newest common snapshot.
+        base: PointName,
+    },
+    /// An increment is only received onto its base.
+    OntoBase,
+    /// The source knows no snapshot of the copy.
+    NothingInCommon,
+    /// The copy was written to.
+    WrittenAfter {
+        /// The newest common snapshot.
+        base: PointName,
+    },
+    /// The copy has snapshots that the source does not know.
+    UnknownAfter {
+        /// The newest common snapshot.
+        base: PointName,
+    },
+    /// No keep rule keeps these snapshots.
+    NotKept {
+        /// The rules.
+        rules: KeepRules,
+    },
+    /// More bookmarks than `bookmarks.keep`.
+    BookmarksKeep {
+        /// The value.
+        keep: usize,
+    },
+    /// Superseded for longer than `keep-superseded`.
+    SupersededSince {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// Why a partial receive cannot be resumed, or is none of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "fault", rename_all = "kebab-case")]
+pub enum PartialFault {
+    /// Its token cannot be read.
+    Token {
+        /// Why.
+        error: String,
+    },
+    /// The source lacks the snapshot that it would make.
+    SnapshotGone {
+        /// The full name that the snapshot had.
+        snapshot: String,
+    },
+    /// Of the snapshot that it would make only a bookmark is left.
+    OnlyBookmark {
+        /// The bookmark.
+        bookmark: PointName,
+    },
+    /// The source lacks its base.
+    BaseGone {
+        /// The base.
+        guid: Guid,
+    },
+    /// It is raw where it must be plain, or plain where it must be raw.
+    Encryption,
+    /// Its base is not the newest snapshot in common.
+    NotNewestBase,
+}
