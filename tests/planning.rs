@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
-    Answer, Dataset, DatasetKind, DatasetName, Guid, Inventory, Link, Listing, NameFormat, TargetName,
+    Answer, Change, Dataset, DatasetKind, DatasetName, Guid, Inventory, Link, Listing, NameFormat, TargetName,
 };
 use zhaul::plan::{Action, Plan, Request, Severity, plan};
 use zhaul::policy::{
@@ -126,8 +126,8 @@ fn words(plan: &Plan) -> String {
                 let names: Vec<String> = bookmarks.iter().map(|new| short(new.bookmark.name())).collect();
                 format!("mark {}", names.join(" "))
             }
-            Action::CreateContainer { dataset } => format!("create {dataset}"),
-            Action::AbortReceive { .. } => "abort".to_owned(),
+            Action::Change(Change::CreateContainer { dataset }) => format!("create {dataset}"),
+            Action::Change(Change::AbortReceive { .. }) => "abort".to_owned(),
             Action::Send(transfer) => {
                 let base = transfer.base.as_ref().map_or_else(
                     || "full ".to_owned(),
@@ -139,7 +139,7 @@ fn words(plan: &Plan) -> String {
                     transfer.origin.as_ref().map_or_else(String::new, |origin| format!(" of {origin}"));
                 format!("send {base}@{from}{renamed}{origin}")
             }
-            Action::DestroySnapshots { snapshots, .. } => {
+            Action::Change(Change::DestroySnapshots { snapshots, .. }) => {
                 let names: Vec<String> = snapshots.iter().map(|doomed| short(&doomed.name)).collect();
                 format!("destroy {} {}", step.place, names.join(" "))
             }
@@ -147,10 +147,12 @@ fn words(plan: &Plan) -> String {
                 let names: Vec<String> = bookmarks.iter().map(|doomed| short(&doomed.name)).collect();
                 format!("unmark {}", names.join(" "))
             }
-            Action::Rollback { to, .. } => format!("rollback {}", short(to)),
-            Action::RenameDataset { to, .. } => format!("aside {to}"),
-            Action::RenameSnapshot { from, to, .. } => format!("rename {} {}", short(from), short(to)),
-            Action::DestroyDataset { dataset, .. } => format!("destroy {dataset}"),
+            Action::Change(Change::Rollback { to, .. }) => format!("rollback {}", short(to)),
+            Action::Change(Change::RenameDataset { to, .. }) => format!("aside {to}"),
+            Action::Change(Change::RenameSnapshot { from, to, .. }) => {
+                format!("rename {} {}", short(from), short(to))
+            }
+            Action::Change(Change::DestroyDataset { dataset, .. }) => format!("destroy {dataset}"),
         });
     }
     for finding in plan.findings.iter().filter(|finding| finding.severity > Severity::Note) {

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::host::{HostError, Problem, TargetHost};
-use crate::model::{Dataset, DatasetName, Guid, Listing, PointName, ResumeToken};
+use crate::model::{Change, Dataset, DatasetName, Guid, Listing, PointName, ResumeToken};
 
 /// A `zfs receive` that was cut off takes a moment to let go of its dataset.
 const RETRIES: usize = 20;
@@ -59,13 +59,14 @@ fn remove_listed(
         if !is_ours {
             return Ok(Some(Removal::Left("what is half received there is another stream".to_owned())));
         }
-        host.abort_receive(dataset, token)?;
+        host.change(&Change::AbortReceive { dataset: dataset.clone(), token: token.clone() })?;
         return Ok(None);
     }
     if !is_exactly(found, guid, name) {
         return Ok(Some(Removal::Left("it is not what the bench received".to_owned())));
     }
-    host.destroy_dataset(dataset, found.guid, &[(name.clone(), guid)])?;
+    let snapshots = vec![(name.clone(), guid)];
+    host.change(&Change::DestroyDataset { dataset: dataset.clone(), guid: found.guid, snapshots })?;
     Ok(None)
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::channel::lanes::LaneError;
-use crate::host::{Agent, HostError, Incoming, SendSpec, Shell, SourceHost, TargetHost};
+use crate::host::{HostError, Incoming, Remote, SendSpec, Shell, SourceHost, TargetHost};
 use crate::model::{Channel, DatasetKind, DatasetName, Encryption, Guid, SnapshotName};
 use crate::stream::supervise::PumpError;
 use crate::stream::{Cancel, Cancelled, Sample};
@@ -96,7 +96,7 @@ pub struct Destination<'a> {
 #[derive(Debug)]
 pub enum End {
     /// Another machine.
-    Remote(Box<Agent>),
+    Remote(Box<Remote>),
     /// Another pool of this machine.
     Local(Shell),
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::channel::Ssh;
 use crate::host::agent::Framing;
-use crate::host::{Agent, HostError, Local, Machine, Shell, SourceHost, TargetHost};
+use crate::host::{HostError, Local, Machine, Remote, Shell, SourceHost, TargetHost};
 use crate::model::{Answer, DatasetName, Inventory, Link, Listing, TargetName};
 use crate::policy::{Address, Policy, Target};
 use crate::stream::Cancel;
@@ -41,7 +41,7 @@ fn host(policy: &Policy, target: &Target, stop: &Cancel) -> Box<dyn TargetHost> 
 }
 
 /// A target on another machine, over `link`; `None` for one on this machine.
-pub fn agent(policy: &Policy, target: &Target, link: &Link, stop: &Cancel) -> Option<Agent> {
+pub fn agent(policy: &Policy, target: &Target, link: &Link, stop: &Cancel) -> Option<Remote> {
     let Address::Ssh { host, user, port, config } = &target.address else {
         return None;
     };
@@ -51,7 +51,7 @@ pub fn agent(policy: &Policy, target: &Target, link: &Link, stop: &Cancel) -> Op
         buffer: policy.transfer.buffer,
         stall_limit: Duration::try_from(policy.transfer.stall_limit).ok(),
     };
-    Some(Agent::new(&target.name.0, Machine::Ssh(ssh), framing, stop))
+    Some(Remote::new(&target.name.0, Machine::Ssh(ssh), framing, stop))
 }
 
 /// A target on another pool of this machine.

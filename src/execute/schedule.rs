@@ -116,8 +116,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{ByteCount, DatasetName};
-    use crate::plan::{Action, Place, Reason};
+    use crate::model::{ByteCount, Change, DatasetName};
+    use crate::plan::{Place, Reason};
 
     fn step(id: usize, needs: &[usize], after: &[usize]) -> Step {
         let ids = |list: &[usize]| list.iter().map(|id| StepId(*id)).collect();
@@ -126,7 +126,7 @@ mod tests {
             id: StepId(id),
             dataset: None,
             place: Place::Source,
-            action: Action::CreateContainer { dataset },
+            action: Change::CreateContainer { dataset }.into(),
             reason: Reason::Container,
             needs: ids(needs),
             after: ids(after),

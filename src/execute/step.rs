@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Hosts, Observer, Outcome, Settings, advice, transfer};
 use crate::host::{HostError, Problem, Refusal, TargetHost};
-use crate::model::{ByteCount, Guid, PointName, SnapshotName};
+use crate::model::{ByteCount, Change, Guid, PointName, SnapshotName};
 use crate::plan::{Action, Doomed, NewBookmark, Place, Step};
 use crate::stream::Cancel;
 
@@ -51,19 +51,15 @@ impl Work<'_> {
                 let pairs: Result<Vec<_>, HostError> = bookmarks.iter().map(|new| pair(step, new)).collect();
                 source.bookmark(&pairs?).map(|()| Told::default())
             }
-            Action::DestroySnapshots { dataset, snapshots } => {
+            Action::Change(Change::DestroySnapshots { dataset, snapshots }) => {
                 told(step, source.destroy_snapshots(dataset, &named(snapshots))?)
             }
             Action::DestroyBookmarks { dataset, bookmarks } => {
                 told(step, source.destroy_bookmarks(dataset, &named(bookmarks))?)
             }
-            Action::CreateContainer { .. }
-            | Action::AbortReceive { .. }
-            | Action::Send(_)
-            | Action::Rollback { .. }
-            | Action::RenameDataset { .. }
-            | Action::RenameSnapshot { .. }
-            | Action::DestroyDataset { .. } => Err(misplaced(step, "the source never does this".to_owned())),
+            Action::Send(_) | Action::Change(_) => {
+                Err(misplaced(step, "the source never does this".to_owned()))
+            }
         }
     }
 
@@ -71,21 +67,11 @@ impl Work<'_> {
         if !matches!(step.action, Action::Send(_)) {
             self.observer.started(step, None);
         }
-        let done = |()| Told::default();
         match &step.action {
             Action::Send(transfer) => transfer::run(self, step, transfer, target),
-            Action::CreateContainer { dataset } => target.create_container(dataset).map(done),
-            Action::AbortReceive { dataset, token } => target.abort_receive(dataset, token).map(done),
-            Action::DestroySnapshots { dataset, snapshots } => {
-                told(step, target.destroy_snapshots(dataset, &named(snapshots))?)
-            }
-            Action::Rollback { dataset, to, guid } => target.rollback(dataset, to, *guid).map(done),
-            Action::RenameDataset { from, guid, to } => target.rename_dataset(from, *guid, to).map(done),
-            Action::RenameSnapshot { dataset, from, guid, to } => {
-                target.rename_snapshot(dataset, from, *guid, to).map(done)
-            }
-            Action::DestroyDataset { dataset, guid, snapshots } => {
-                target.destroy_dataset(dataset, *guid, &named(snapshots)).map(done)
+            Action::Change(change) => {
+                let change = change.clone().map(|doomed| (doomed.name, doomed.guid));
+                told(step, target.change(&change)?.refusals)
             }
             Action::Snapshot { .. } | Action::Bookmark { .. } | Action::DestroyBookmarks { .. } => {
                 Err(misplaced(step, "a target never does this".to_owned()))

@@ -9,6 +9,7 @@
 //! with [`Problem::Changed`] where name and GUID no longer belong together.
 
 pub mod agent;
+mod changes;
 mod details;
 mod error;
 pub mod fake;
@@ -16,6 +17,7 @@ mod lines;
 mod listing;
 mod local;
 mod receive;
+mod remote;
 mod session;
 mod session_errors;
 #[cfg(test)]
@@ -31,15 +33,15 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    BookmarkName, ByteCount, Compression, DatasetKind, DatasetName, Details, Encryption, Guid, Listing,
-    PointKind, PointName, ResumePoint, SnapshotName,
+    BookmarkName, ByteCount, Change, Compression, DatasetKind, DatasetName, Details, Encryption, Guid,
+    Listing, PointKind, PointName, ResumePoint, SnapshotName,
 };
 use crate::stream;
 use crate::stream::meter::{Meters, Places};
 
-pub use agent::Agent;
 pub use error::{HostError, Problem};
 pub use local::Local;
+pub use remote::Remote;
 pub use sessions::Machine;
 pub use shell::Shell;
 
@@ -79,6 +81,13 @@ pub struct Refusal {
     pub name: PointName,
     /// Why it is still there.
     pub problem: Problem,
+}
+
+/// What a change that was carried out has to report.
+#[derive(Debug, Default)]
+pub struct Changed {
+    /// The points that are still there, and why.
+    pub refusals: Vec<Refusal>,
 }
 
 /// The sending half of a transfer under way.
@@ -185,42 +194,9 @@ pub trait TargetHost: Sync {
     /// now.
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError>;
 
-    /// Creates `dataset` and its missing parents as empty unmounted containers; existing ones are left alone.
-    fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError>;
-
-    /// Drops a partial receive if its token is still `token` (`zfs receive -A`).
-    fn abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), HostError>;
-
     /// Starts to receive.
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError>;
 
-    /// Destroys these snapshots of `dataset`; what is held, cloned or changed stays and is reported.
-    fn destroy_snapshots(
-        &self,
-        dataset: &DatasetName,
-        snapshots: &[(PointName, Guid)],
-    ) -> Result<Vec<Refusal>, HostError>;
-
-    /// Puts the head back onto the newest snapshot, which must be `to` (`zfs rollback` without `-r`).
-    fn rollback(&self, dataset: &DatasetName, to: &PointName, guid: Guid) -> Result<(), HostError>;
-
-    /// Renames a dataset; `to` must not exist.
-    fn rename_dataset(&self, from: &DatasetName, guid: Guid, to: &DatasetName) -> Result<(), HostError>;
-
-    /// Renames a snapshot; `to` must not exist.
-    fn rename_snapshot(
-        &self,
-        dataset: &DatasetName,
-        from: &PointName,
-        guid: Guid,
-        to: &PointName,
-    ) -> Result<(), HostError>;
-
-    /// Destroys a dataset that has exactly these snapshots, and no children, holds or clones.
-    fn destroy_dataset(
-        &self,
-        dataset: &DatasetName,
-        guid: Guid,
-        snapshots: &[(PointName, Guid)],
-    ) -> Result<(), HostError>;
+    /// Carries out one change, after a look at what the names in it are by now.
+    fn change(&self, change: &Change) -> Result<Changed, HostError>;
 }

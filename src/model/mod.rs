@@ -11,6 +11,7 @@
 //! * **inventory**: what exists on all hosts at one moment.
 
 mod aside;
+mod change;
 mod compression;
 mod guest;
 mod history;
@@ -28,6 +29,7 @@ mod send;
 mod size;
 
 pub use aside::{ARCHIVE_ASIDE, BACKUP_ASIDE};
+pub use change::Change;
 pub use compression::{Compression, CompressionError};
 pub use guest::{Guest, GuestId};
 pub use history::History;

@@ -15,9 +15,9 @@ use super::builder::Builder;
 use super::containers::Containers;
 use super::lane::{How, Lane, Outbound};
 use super::superseded;
-use super::{Action, FindingKind, Reason, Request, Severity};
+use super::{FindingKind, Reason, Request, Severity};
 use crate::model::{
-    ARCHIVE_ASIDE, ByteCount, Dataset, Encryption, Month, NameError, NameFormat, Point, PointName,
+    ARCHIVE_ASIDE, ByteCount, Change, Dataset, Encryption, Month, NameError, NameFormat, Point, PointName,
     SnapshotName,
 };
 use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
@@ -96,7 +96,7 @@ fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTree
             Ok(to) => {
                 let (dataset, from, guid) = (lane.name.clone(), point.name.clone(), point.guid);
                 lane.renamed.push(to.clone());
-                lane.step(builder, Action::RenameSnapshot { dataset, from, guid, to }, Reason::NotRenamed);
+                lane.step(builder, Change::RenameSnapshot { dataset, from, guid, to }, Reason::NotRenamed);
             }
             Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
         }

@@ -5,8 +5,8 @@ use super::builder::Builder;
 use super::containers::Containers;
 use super::lane::{How, Lane, Outbound};
 use super::superseded;
-use super::{Action, Doomed, FindingKind, Obstacle, Reason};
-use crate::model::{BACKUP_ASIDE, ByteCount, Dataset, Encryption, Point, PointName};
+use super::{Doomed, FindingKind, Obstacle, Reason};
+use crate::model::{BACKUP_ASIDE, ByteCount, Change, Dataset, Encryption, Point, PointName};
 use crate::policy::{BackupDivergence, BackupRules, OnNoBase, Policy};
 
 /// Plans what one dataset's backup needs to catch up.
@@ -113,7 +113,7 @@ fn settle_written(builder: &mut Builder, rules: &BackupRules, lane: &mut Lane<'_
     builder.knows(&lane.place, &lane.name, [common.target]);
     let (dataset, to, guid) = (lane.name.clone(), common.target.name.clone(), common.target.guid);
     let reason = Reason::RemainsOfDestroyed { snapshot: to.clone(), written_bytes: ByteCount(written) };
-    lane.step(builder, Action::Rollback { dataset, to, guid }, reason);
+    lane.step(builder, Change::Rollback { dataset, to, guid }, reason);
 }
 
 /// A copy that somebody wrote to takes no increment, and is not put back without being asked.
@@ -153,11 +153,11 @@ fn settle_divergence(
     }
     let why = Reason::RolledBack { base: base.name.clone() };
     let snapshots = unknown.iter().map(|point| Doomed::new(point, why.clone())).collect();
-    let action = Action::DestroySnapshots { dataset: lane.name.clone(), snapshots };
+    let action = Change::DestroySnapshots { dataset: lane.name.clone(), snapshots };
     let (to, guid) = (base.name.clone(), base.guid);
     lane.removed.extend(unknown.iter().map(|point| point.guid));
     lane.step(builder, action, why);
-    let action = Action::Rollback { dataset: lane.name.clone(), to, guid };
+    let action = Change::Rollback { dataset: lane.name.clone(), to, guid };
     lane.step(builder, action, Reason::OntoBase);
 }
 

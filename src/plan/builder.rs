@@ -41,7 +41,7 @@ impl Builder {
         &mut self,
         dataset: Option<&DatasetName>,
         place: Place,
-        action: Action,
+        action: impl Into<Action>,
         reason: Reason,
         order: Order,
     ) -> StepId {
@@ -49,6 +49,7 @@ impl Builder {
         let Order { mut needs, after } = order;
         needs.sort_unstable();
         needs.dedup();
+        let action = action.into();
         self.plan.steps.push(Step { id, dataset: dataset.cloned(), place, action, reason, needs, after });
         id
     }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Order};
-use super::{Action, Place, Reason, StepId};
-use crate::model::{DatasetName, Listing};
+use super::{Place, Reason, StepId};
+use crate::model::{Change, DatasetName, Listing};
 use crate::policy::Target;
 
 /// The datasets on the way to the copies on one target, and which step makes each that is missing.
@@ -49,7 +49,7 @@ impl<'a> Containers<'a> {
         // Above the target's root nothing was listed; the step itself makes what is missing there.
         let needs =
             if parent.below(&self.root).is_some() { self.parent_of(builder, &parent)? } else { Vec::new() };
-        let action = Action::CreateContainer { dataset: parent.clone() };
+        let action = Change::CreateContainer { dataset: parent.clone() };
         let step = builder.step(None, self.place.clone(), action, Reason::Container, Order::needs(needs));
         self.made.insert(parent, step);
         Ok(vec![step])

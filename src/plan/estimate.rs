@@ -40,14 +40,8 @@ fn transfers<'a>(
         Action::Send(transfer) => Some((step.id, transfer, source?.get(transfer.snapshot.dataset())?)),
         Action::Snapshot { .. }
         | Action::Bookmark { .. }
-        | Action::CreateContainer { .. }
-        | Action::AbortReceive { .. }
-        | Action::DestroySnapshots { .. }
         | Action::DestroyBookmarks { .. }
-        | Action::Rollback { .. }
-        | Action::RenameDataset { .. }
-        | Action::RenameSnapshot { .. }
-        | Action::DestroyDataset { .. } => None,
+        | Action::Change(_) => None,
     })
 }
 

@@ -10,8 +10,8 @@ use super::line::{GuidIndex, Line};
 use super::partial::{self, Partial};
 use super::{Action, Base, FindingKind, PartialFault, Place, Reason, Severity, Source, StepId, Transfer};
 use crate::model::{
-    ARCHIVE_ASIDE, Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point, PointKind,
-    PointName, ResumePoint, SnapshotName,
+    ARCHIVE_ASIDE, Change, Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point,
+    PointKind, PointName, ResumePoint, SnapshotName,
 };
 use crate::policy::Target;
 
@@ -159,7 +159,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Adds a step that needs the lane's last one.
-    pub(super) fn step(&mut self, builder: &mut Builder, action: Action, reason: Reason) {
+    pub(super) fn step(&mut self, builder: &mut Builder, action: impl Into<Action>, reason: Reason) {
         let order = Order::needs(self.last);
         let dataset = Some(&self.dataset().name);
         self.last = Some(builder.step(dataset, self.place.clone(), action, reason, order));
@@ -222,7 +222,7 @@ impl<'a> Lane<'a> {
         };
         if drop {
             let token = there.resume_token.clone().unwrap_or_default();
-            let action = Action::AbortReceive { dataset: self.name.clone(), token };
+            let action = Change::AbortReceive { dataset: self.name.clone(), token };
             self.step(builder, action, Reason::CannotResume { fault });
             self.dropped = self.last;
         } else {

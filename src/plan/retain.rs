@@ -11,7 +11,7 @@ use super::backup::is_a_guests;
 use super::builder::{Builder, Order};
 use super::lane::{Lane, Lanes};
 use super::{Action, Doomed, FindingKind, KeptBy, Place, Reason, Severity, Source};
-use crate::model::{DatasetName, Guid, Point};
+use crate::model::{Change, DatasetName, Guid, Point};
 use crate::policy::{BackupRules, KeepRules, Policy};
 
 /// An own snapshot that a keep rule may judge; `None` is one that this plan makes.
@@ -34,7 +34,7 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
     let dataset = &source.selected.dataset.name;
     let doomed = judged.settle(builder, dataset, &Place::Source, dataset, Point::is_pinned);
     if !doomed.is_empty() {
-        let action = Action::DestroySnapshots { dataset: dataset.clone(), snapshots: doomed };
+        let action = Change::DestroySnapshots { dataset: dataset.clone(), snapshots: doomed };
         builder.step(
             Some(dataset),
             Place::Source,
@@ -99,7 +99,7 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     let is_pinned = |point: &Point| lane.is_pinned(point);
     let doomed = judged.settle(builder, &lane.dataset().name, &lane.place, &lane.name, is_pinned);
     if !doomed.is_empty() {
-        let action = Action::DestroySnapshots { dataset: lane.name.clone(), snapshots: doomed };
+        let action = Change::DestroySnapshots { dataset: lane.name.clone(), snapshots: doomed };
         lane.step(builder, action, Reason::NotKept { rules: rules.keep });
     }
 }

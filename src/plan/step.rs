@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{Finding, Reason};
 use crate::model::{
-    BookmarkName, DatasetKind, DatasetName, Encryption, Guid, Point, PointKind, PointName, ResumePoint,
-    SnapshotName, TargetName,
+    BookmarkName, Change, DatasetKind, DatasetName, Encryption, Guid, Point, PointKind, PointName,
+    ResumePoint, SnapshotName, TargetName,
 };
 
 /// Everything one run will do.
@@ -84,27 +84,8 @@ pub enum Action {
         /// All in one pool.
         bookmarks: Vec<NewBookmark>,
     },
-    /// Creates a dataset and its missing parents as empty unmounted containers; no error where they exist.
-    CreateContainer {
-        /// The dataset.
-        dataset: DatasetName,
-    },
-    /// `zfs receive -A`: drops a partial receive that cannot be resumed; complete snapshots stay.
-    AbortReceive {
-        /// The dataset that holds it.
-        dataset: DatasetName,
-        /// The token, to check that it is still the same.
-        token: String,
-    },
     /// Sends one stream and receives it.
     Send(Transfer),
-    /// Destroys snapshots of one dataset.
-    DestroySnapshots {
-        /// The dataset.
-        dataset: DatasetName,
-        /// Which, and why each.
-        snapshots: Vec<Doomed>,
-    },
     /// Destroys bookmarks of one source dataset.
     DestroyBookmarks {
         /// The dataset.
@@ -112,44 +93,15 @@ pub enum Action {
         /// Which, and why each.
         bookmarks: Vec<Doomed>,
     },
-    /// `zfs rollback` without `-r`: puts a target's head back onto its newest snapshot.
-    Rollback {
-        /// The dataset.
-        dataset: DatasetName,
-        /// Its newest snapshot by then.
-        to: PointName,
-        /// What identifies the snapshot.
-        guid: Guid,
-    },
-    /// Renames a target dataset aside.
-    RenameDataset {
-        /// The dataset.
-        from: DatasetName,
-        /// What identifies the dataset.
-        guid: Guid,
-        /// Its new name.
-        to: DatasetName,
-    },
-    /// Renames a snapshot on an archive.
-    RenameSnapshot {
-        /// The dataset.
-        dataset: DatasetName,
-        /// The name now.
-        from: PointName,
-        /// What identifies the snapshot.
-        guid: Guid,
-        /// Its new name.
-        to: PointName,
-    },
-    /// Destroys an expired superseded line: these snapshots and the dataset, nothing else.
-    DestroyDataset {
-        /// The dataset.
-        dataset: DatasetName,
-        /// What identifies the dataset.
-        guid: Guid,
-        /// Every snapshot it had when it was listed.
-        snapshots: Vec<Doomed>,
-    },
+    /// Changes a target in another way; snapshots are destroyed at the source, too. Its own fields and its own `action`.
+    #[serde(untagged)]
+    Change(Change<Doomed>),
+}
+
+impl From<Change<Doomed>> for Action {
+    fn from(change: Change<Doomed>) -> Self {
+        Self::Change(change)
+    }
 }
 
 /// A bookmark to make.

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 
 use super::builder::{Builder, Order};
 use super::lane::Lane;
-use super::{Action, Doomed, FindingKind, Place, Reason, Severity};
-use crate::model::{BACKUP_ASIDE, Dataset, DatasetName, Listing, NameFormat, Point, PointName};
+use super::{Doomed, FindingKind, Place, Reason, Severity};
+use crate::model::{BACKUP_ASIDE, Change, Dataset, DatasetName, Listing, NameFormat, Point, PointName};
 use crate::policy::{BackupRules, Policy, Target};
 
 /// The date in such a name is always written like this, whatever the policy's snapshots are called.
@@ -34,7 +34,7 @@ pub(super) fn plan_aside(
         lane.block(builder, FindingKind::SetAsideName { copy: lane.name.clone() });
         return None;
     };
-    let action = Action::RenameDataset { from: lane.name.clone(), guid: there.guid, to: aside.clone() };
+    let action = Change::RenameDataset { from: lane.name.clone(), guid: there.guid, to: aside.clone() };
     lane.step(builder, action, because);
     lane.start_anew();
     Some(aside)
@@ -79,7 +79,7 @@ pub(super) fn plan_expiry(
         }
         let why = Reason::SupersededSince { since };
         let snapshots = old.history.snapshots().map(|point| Doomed::new(point, why.clone())).collect();
-        let action = Action::DestroyDataset { dataset: old.name.clone(), guid: old.guid, snapshots };
+        let action = Change::DestroyDataset { dataset: old.name.clone(), guid: old.guid, snapshots };
         builder.step(None, place, action, why, Order::default());
     }
 }

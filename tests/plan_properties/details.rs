@@ -7,7 +7,7 @@ use std::cell::Cell;
 use jiff::SignedDuration;
 use zhaul::discover;
 use zhaul::model::{Answer, DatasetKind, Inventory, TargetName};
-use zhaul::plan::{self, Action, FindingKind, Plan, Request, Severity};
+use zhaul::plan::{self, Action, Doomed, FindingKind, Plan, Request, Severity};
 use zhaul::policy::ArchiveDivergence;
 
 use crate::world::{BACKUP_ROOT, ROOT, World, is_good, policy};
@@ -37,9 +37,9 @@ fn snapshots(world: &World, host: &str, root: &str) -> Vec<String> {
 
 fn destroyed(plan: &Plan) -> Vec<String> {
     let points = plan.steps.iter().flat_map(|step| match &step.action {
-        Action::DestroySnapshots { dataset, snapshots }
-        | Action::DestroyDataset { dataset, snapshots, .. } => {
-            snapshots.iter().map(|doomed| format!("{dataset}@{}", doomed.name)).collect()
+        Action::Change(change) => {
+            let name = |doomed: &Doomed| format!("{}@{}", change.dataset(), doomed.name);
+            change.destroyed().iter().map(name).collect()
         }
         _ => Vec::new(),
     });

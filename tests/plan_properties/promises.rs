@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zhaul::execute::Report;
 use zhaul::host::fake::Block;
-use zhaul::model::{Dataset, DatasetName, Guid, History, Point, PointKind};
+use zhaul::model::{Change, Dataset, DatasetName, Guid, History, Point, PointKind};
 use zhaul::plan::{Action, Place, Plan, Severity, Transfer};
 
 use crate::world::{ROOT, World, dataset};
@@ -41,10 +41,10 @@ fn check_plan(world: &World, before: &Before, plan: &Plan) {
         let on_archive = matches!(&step.place, Place::Target(name) if name.0 == "nfs9");
         let destroys = matches!(
             step.action,
-            Action::DestroySnapshots { .. }
-                | Action::DestroyBookmarks { .. }
-                | Action::DestroyDataset { .. }
-                | Action::Rollback { .. }
+            Action::DestroyBookmarks { .. }
+                | Action::Change(
+                    Change::DestroySnapshots { .. } | Change::DestroyDataset { .. } | Change::Rollback { .. }
+                )
         );
         assert!(!(on_archive && destroys), "it destroys on the archive: {step:?}");
     }
@@ -228,10 +228,10 @@ pub(crate) fn check_nothing_left(world: &World, done: &Plan) -> bool {
     let plan = world.plan(false);
     let sent: Vec<&Transfer> = transfers(done).map(|(_, transfer)| transfer).collect();
     let is_next = |action: &Action| match action {
-        Action::DestroySnapshots { dataset, snapshots } => snapshots.iter().all(|doomed| {
+        Action::Change(Change::DestroySnapshots { dataset, snapshots }) => snapshots.iter().all(|doomed| {
             sent.iter().any(|sent| sent.target.dataset() == dataset && *sent.target.name() == doomed.name)
         }),
-        Action::DestroyDataset { dataset, .. } => sent.iter().any(|sent| {
+        Action::Change(Change::DestroyDataset { dataset, .. }) => sent.iter().any(|sent| {
             sent.creates_dataset && dataset.as_str().starts_with(&format!("{}.", sent.target.dataset()))
         }),
         _ => false,

@@ -2,7 +2,7 @@
 //! target nothing or a snapshot; with names that are own or foreign, holds, unknown snapshots and broken-off receives.
 
 use jiff::SignedDuration;
-use zhaul::model::DatasetKind;
+use zhaul::model::{Change, DatasetKind};
 use zhaul::policy::ArchiveDivergence;
 
 use crate::promises::{
@@ -141,7 +141,8 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
     });
     let point = zhaul::model::PointName::new(name).unwrap();
     let parent = root.parent().unwrap();
-    zhaul::host::TargetHost::create_container(world.host(host), &parent).unwrap();
+    let create = Change::CreateContainer { dataset: parent };
+    zhaul::host::TargetHost::change(world.host(host), &create).unwrap();
     let transfer = zhaul::plan::Transfer {
         snapshot: here.snapshot(&point).unwrap(),
         guid: None,

@@ -3,10 +3,12 @@
 use std::process::{Command, Stdio};
 
 use zhaul::channel::Ssh;
-use zhaul::host::{Inlet, Local, Machine, Problem, ReceiveSpec, SendSpec, Shell, SourceHost, TargetHost};
+use zhaul::host::{
+    Changed, Inlet, Local, Machine, Problem, ReceiveSpec, SendSpec, Shell, SourceHost, TargetHost,
+};
 use zhaul::model::{
-    DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken, SendFlags,
-    SnapshotName,
+    Change, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken,
+    SendFlags, SnapshotName,
 };
 use zhaul::stream::meter::Meters;
 use zhaul::stream::{Cancel, Source as _, Target as _};
@@ -37,7 +39,7 @@ impl Pair {
             root,
             stop,
         };
-        pair.target.create_container(&pair.root).unwrap();
+        pair.target.change(&Change::CreateContainer { dataset: pair.root.clone() }).unwrap();
         pair
     }
 
@@ -200,7 +202,9 @@ fn several_receives_share_a_session_and_a_refusal_says_why() {
     pair.transfer(&step, &branch, None).unwrap();
     let origin = pair.listed("branch").origin.unwrap();
     assert_eq!(origin, snapshot(&copy, "2"));
-    let refusals = pair.target.destroy_snapshots(&copy, &[(point("2"), guid(&format!("{copy}@2")))]).unwrap();
+    let snapshots = vec![(point("2"), guid(&format!("{copy}@2")))];
+    let changed = pair.target.change(&Change::DestroySnapshots { dataset: copy.clone(), snapshots });
+    let refusals = changed.unwrap().refusals;
     assert!(matches!(refusals.first().unwrap().problem, Problem::Cloned));
 }
 
@@ -226,7 +230,7 @@ fn an_encrypted_dataset_stays_encrypted_without_its_key() {
 fn what_is_held_stays_and_the_others_go() {
     let pair = Pair::new("hosts-held");
     let dataset = pair.root.child("d").unwrap();
-    pair.target.create_container(&dataset).unwrap();
+    pair.target.change(&Change::CreateContainer { dataset: dataset.clone() }).unwrap();
     let mut doomed = Vec::new();
     for name in ["1", "2", "3", "4"] {
         zfs(&["snapshot", &format!("{dataset}@{name}")]);
@@ -235,7 +239,8 @@ fn what_is_held_stays_and_the_others_go() {
     zfs(&["hold", "keep", &format!("{dataset}@2")]);
     doomed[2].1 = Guid(1);
     doomed.push((point("gone"), Guid(5)));
-    let refusals = pair.target.destroy_snapshots(&dataset, &doomed).unwrap();
+    let change = Change::DestroySnapshots { dataset: dataset.clone(), snapshots: doomed.clone() };
+    let refusals = pair.target.change(&change).unwrap().refusals;
     let names: Vec<_> = refusals.iter().map(|refusal| refusal.name.as_str()).collect();
     assert_eq!(names, ["2", "3"]);
     assert!(
@@ -291,23 +296,28 @@ fn both_ends_tell_the_details_that_a_listing_leaves_out() {
 fn renames_rollbacks_and_destroys_check_the_guid() {
     let pair = Pair::new("hosts-guid");
     let dataset = pair.root.child("d").unwrap();
-    pair.target.create_container(&dataset).unwrap();
+    pair.target.change(&Change::CreateContainer { dataset: dataset.clone() }).unwrap();
     zfs(&["snapshot", &format!("{dataset}@a")]);
     let (own, a) = (guid(dataset.as_str()), guid(&format!("{dataset}@a")));
-    let changed = |result: Result<(), zhaul::host::HostError>| {
+    let changed = |result: Result<Changed, zhaul::host::HostError>| {
         assert!(matches!(result.unwrap_err().problem, Problem::Changed(_)));
     };
     let (old, new) = (point("a"), point("2026-Jan"));
-    changed(pair.target.rename_snapshot(&dataset, &old, Guid(1), &new));
-    changed(pair.target.rollback(&dataset, &old, Guid(1)));
-    pair.target.rollback(&dataset, &old, a).unwrap();
-    pair.target.rename_snapshot(&dataset, &old, a, &new).unwrap();
+    let rename_snapshot =
+        |guid| Change::RenameSnapshot { dataset: dataset.clone(), from: old.clone(), guid, to: new.clone() };
+    let rollback = |guid| Change::Rollback { dataset: dataset.clone(), to: old.clone(), guid };
+    changed(pair.target.change(&rename_snapshot(Guid(1))));
+    changed(pair.target.change(&rollback(Guid(1))));
+    pair.target.change(&rollback(a)).unwrap();
+    pair.target.change(&rename_snapshot(a)).unwrap();
     let aside = pair.root.child("d.superseded-2026-01-31").unwrap();
-    changed(pair.target.rename_dataset(&dataset, Guid(1), &aside));
-    pair.target.rename_dataset(&dataset, own, &aside).unwrap();
-    changed(pair.target.destroy_dataset(&aside, own, &[]));
-    changed(pair.target.destroy_dataset(&aside, Guid(1), &[(new.clone(), a)]));
-    pair.target.destroy_dataset(&aside, own, &[(new, a)]).unwrap();
+    let rename = |guid| Change::RenameDataset { from: dataset.clone(), guid, to: aside.clone() };
+    changed(pair.target.change(&rename(Guid(1))));
+    pair.target.change(&rename(own)).unwrap();
+    let destroy = |guid, snapshots| Change::DestroyDataset { dataset: aside.clone(), guid, snapshots };
+    changed(pair.target.change(&destroy(own, Vec::new())));
+    changed(pair.target.change(&destroy(Guid(1), vec![(new.clone(), a)])));
+    pair.target.change(&destroy(own, vec![(new.clone(), a)])).unwrap();
     let listing = pair.target.list(&pair.root).unwrap();
     assert!(!listing.has_children(&pair.root));
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Estimates;
 use crate::execute::{Outcome, Report};
 use crate::model::{
-    ByteCount, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month, PointKind, PointName,
-    SnapshotName, TargetName,
+    ByteCount, Change, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month, PointKind,
+    PointName, SnapshotName, TargetName,
 };
 use crate::plan::{
     Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, Reason, Severity, Step, StepId,
@@ -62,13 +62,13 @@ fn actions() -> Vec<(Place, Action, Reason)> {
     let base = Base { kind: PointKind::Bookmark, name: point("2026-01-31-030000"), guid: Guid(7) };
     let bookmark =
         NewBookmark { bookmark: dataset(disk).bookmark(&point(NAME)).unwrap(), of: point(NAME), guid: None };
-    let rename = Action::RenameSnapshot {
+    let rename = Change::RenameSnapshot {
         dataset: dataset("tank/archive/pve0/vm-100-disk-0"),
         from: point(NAME),
         guid: Guid(8),
         to: point("2026-Feb"),
     };
-    let destroy = Action::DestroySnapshots {
+    let destroy = Change::DestroySnapshots {
         dataset: dataset(disk),
         snapshots: vec![doomed("2026-01-01-030000", 1 << 20), doomed("2026-01-02-030000", 2 << 20)],
     };
@@ -87,8 +87,8 @@ fn actions() -> Vec<(Place, Action, Reason)> {
             Reason::CommonBase { base: point("2026-01-31-030000") },
         ),
         (target("nfs9"), transfer("tank/archive/pve0/vm-100-disk-0", None), Reason::NothingThere),
-        (target("nfs9"), rename, Reason::NotRenamed),
-        (Place::Source, destroy, not_kept()),
+        (target("nfs9"), rename.into(), Reason::NotRenamed),
+        (Place::Source, destroy.into(), not_kept()),
     ]
 }
 

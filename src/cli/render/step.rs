@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::reason::reason_text;
 use super::{count, escape};
-use crate::model::{ByteCount, PointName};
+use crate::model::{ByteCount, Change, PointName};
 use crate::plan::{Action, Base, Doomed, NewBookmark, Reason, Step, Transfer};
 
 /// The step without its place and reason, for example `send #a -> @b`.
@@ -18,21 +18,27 @@ pub(in crate::cli) fn step_line(step: &Step) -> String {
             [one] => format!("bookmark {}", bookmark_text(one)),
             several => format!("bookmark {}", count(several.len(), "snapshot")),
         },
-        Action::CreateContainer { dataset } => format!("create container {dataset}"),
-        Action::AbortReceive { dataset, .. } => format!("drop the partial receive of {dataset}"),
         Action::Send(transfer) => transfer_text(transfer),
-        Action::DestroySnapshots { dataset, snapshots } => match snapshots.as_slice() {
-            [one] => format!("destroy {dataset}@{}", one.name),
-            several => format!("destroy {} of {dataset}", count(several.len(), "snapshot")),
-        },
         Action::DestroyBookmarks { dataset, bookmarks } => match bookmarks.as_slice() {
             [one] => format!("destroy {dataset}#{}", one.name),
             several => format!("destroy {} of {dataset}", count(several.len(), "bookmark")),
         },
-        Action::Rollback { dataset, to, .. } => format!("roll {dataset} back to @{to}"),
-        Action::RenameDataset { from, to, .. } => format!("rename {from} to {to}"),
-        Action::RenameSnapshot { dataset, from, to, .. } => format!("rename {dataset}@{from} to @{to}"),
-        Action::DestroyDataset { dataset, snapshots, .. } => {
+        Action::Change(change) => change_line(change),
+    }
+}
+
+fn change_line(change: &Change<Doomed>) -> String {
+    match change {
+        Change::CreateContainer { dataset } => format!("create container {dataset}"),
+        Change::AbortReceive { dataset, .. } => format!("drop the partial receive of {dataset}"),
+        Change::DestroySnapshots { dataset, snapshots } => match snapshots.as_slice() {
+            [one] => format!("destroy {dataset}@{}", one.name),
+            several => format!("destroy {} of {dataset}", count(several.len(), "snapshot")),
+        },
+        Change::Rollback { dataset, to, .. } => format!("roll {dataset} back to @{to}"),
+        Change::RenameDataset { from, to, .. } => format!("rename {from} to {to}"),
+        Change::RenameSnapshot { dataset, from, to, .. } => format!("rename {dataset}@{from} to @{to}"),
+        Change::DestroyDataset { dataset, snapshots, .. } => {
             format!("destroy {dataset} with its {}", count(snapshots.len(), "snapshot"))
         }
     }
@@ -78,18 +84,9 @@ pub(super) fn detail_lines(step: &Step) -> Vec<String> {
         Action::Bookmark { bookmarks } if bookmarks.len() > 1 => {
             bookmarks.iter().map(|new| format!("{}{}", new.bookmark.dataset(), bookmark_text(new))).collect()
         }
-        Action::DestroySnapshots { snapshots, .. } | Action::DestroyDataset { snapshots, .. } => {
-            doomed_lines('@', snapshots, &step.reason)
-        }
         Action::DestroyBookmarks { bookmarks, .. } => doomed_lines('#', bookmarks, &step.reason),
-        Action::Snapshot { .. }
-        | Action::Bookmark { .. }
-        | Action::CreateContainer { .. }
-        | Action::AbortReceive { .. }
-        | Action::Send(_)
-        | Action::Rollback { .. }
-        | Action::RenameDataset { .. }
-        | Action::RenameSnapshot { .. } => Vec::new(),
+        Action::Change(change) => doomed_lines('@', change.destroyed(), &step.reason),
+        Action::Snapshot { .. } | Action::Bookmark { .. } | Action::Send(_) => Vec::new(),
     }
 }
 
@@ -112,19 +109,8 @@ fn doomed_lines(separator: char, doomed: &[Doomed], reason: &Reason) -> Vec<Stri
 
 /// The least that the step frees, if it destroys snapshots.
 pub(super) fn freed_bytes(step: &Step) -> Option<ByteCount> {
-    match &step.action {
-        Action::DestroySnapshots { snapshots, .. } | Action::DestroyDataset { snapshots, .. } => {
-            let sum = snapshots.iter().fold(0_u64, |sum, one| sum.saturating_add(one.used_bytes));
-            Some(ByteCount(sum))
-        }
-        Action::Snapshot { .. }
-        | Action::Bookmark { .. }
-        | Action::CreateContainer { .. }
-        | Action::AbortReceive { .. }
-        | Action::Send(_)
-        | Action::DestroyBookmarks { .. }
-        | Action::Rollback { .. }
-        | Action::RenameDataset { .. }
-        | Action::RenameSnapshot { .. } => None,
-    }
+    let Action::Change(change) = &step.action else { return None };
+    let destroyed = change.destroyed();
+    let sum = destroyed.iter().fold(0_u64, |sum, one| sum.saturating_add(one.used_bytes));
+    (!destroyed.is_empty()).then_some(ByteCount(sum))
 }

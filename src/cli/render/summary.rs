@@ -54,15 +54,9 @@ impl Summary {
                     None => self.transfers_of_unknown_size += 1,
                 }
             }
-            Action::DestroySnapshots { snapshots, .. } | Action::DestroyDataset { snapshots, .. } => {
-                self.destroyed_snapshots += snapshots.len();
-            }
             Action::DestroyBookmarks { bookmarks, .. } => self.destroyed_bookmarks += bookmarks.len(),
-            Action::CreateContainer { .. }
-            | Action::AbortReceive { .. }
-            | Action::Rollback { .. }
-            | Action::RenameDataset { .. }
-            | Action::RenameSnapshot { .. } => self.other_steps += 1,
+            Action::Change(change) if change.destroyed().is_empty() => self.other_steps += 1,
+            Action::Change(change) => self.destroyed_snapshots += change.destroyed().len(),
         }
     }
 

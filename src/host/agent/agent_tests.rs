@@ -14,11 +14,11 @@ use crate::channel::lanes::{Caller, LaneKind};
 use crate::channel::message;
 use crate::host::fake::{FakeHost, Universe};
 use crate::host::{SendSpec, SourceHost as _};
-use crate::model::{Compression, DatasetKind, Encryption, PortRange};
+use crate::model::{Compression, DatasetKind, Encryption, PointName, PortRange};
 use crate::stream::framed::Sender;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
-use crate::stream::{FdSource, FdTarget, Target};
+use crate::stream::{Cancel, FdSource, FdTarget, Target};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const LIMIT: Option<Duration> = Some(Duration::from_secs(20));
@@ -338,15 +338,15 @@ fn requests(dataset: &str) -> Vec<Request> {
     vec![
         Request::List { root: dataset.clone() },
         Request::Details { snapshots: vec![(dataset.snapshot(&to).unwrap(), guid)] },
-        Request::CreateContainer { dataset: dataset.clone() },
-        Request::AbortReceive { dataset: dataset.clone(), token: "1-0".to_owned() },
+        Request::Change(Change::CreateContainer { dataset: dataset.clone() }),
+        Request::Change(Change::AbortReceive { dataset: dataset.clone(), token: "1-0".to_owned() }),
         Request::Receive(taken),
-        Request::DestroySnapshots { dataset: dataset.clone(), snapshots: Vec::new() },
-        Request::Rollback { dataset: dataset.clone(), to: to.clone(), guid },
-        Request::RenameDataset { from: dataset.clone(), guid, to: name("t/pve0/b") },
-        Request::RenameDataset { from: name("t/pve0/b"), guid, to: dataset.clone() },
-        Request::RenameSnapshot { dataset: dataset.clone(), from: to.clone(), guid, to },
-        Request::DestroyDataset { dataset, guid, snapshots: Vec::new() },
+        Request::Change(Change::DestroySnapshots { dataset: dataset.clone(), snapshots: Vec::new() }),
+        Request::Change(Change::Rollback { dataset: dataset.clone(), to: to.clone(), guid }),
+        Request::Change(Change::RenameDataset { from: dataset.clone(), guid, to: name("t/pve0/b") }),
+        Request::Change(Change::RenameDataset { from: name("t/pve0/b"), guid, to: dataset.clone() }),
+        Request::Change(Change::RenameSnapshot { dataset: dataset.clone(), from: to.clone(), guid, to }),
+        Request::Change(Change::DestroyDataset { dataset, guid, snapshots: Vec::new() }),
     ]
 }
 
@@ -378,17 +378,19 @@ fn nothing_outside_the_root_is_seen_or_touched() {
 fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
     let mut peer = Peer::new(Cage { roots: Vec::new(), append_only: true });
     let (a, guid) = (name("t/a"), Guid(1));
-    let rename = |to: &str| Request::RenameSnapshot {
-        dataset: name("t/a"),
-        from: point("2026-01-01-000000"),
-        guid,
-        to: point(to),
+    let rename = |to: &str| {
+        Request::Change(Change::RenameSnapshot {
+            dataset: name("t/a"),
+            from: point("2026-01-01-000000"),
+            guid,
+            to: point(to),
+        })
     };
-    let aside = |to: &str| Request::RenameDataset { from: name("t/a"), guid, to: name(to) };
+    let aside = |to: &str| Request::Change(Change::RenameDataset { from: name("t/a"), guid, to: name(to) });
     let refused = [
-        Request::DestroySnapshots { dataset: a.clone(), snapshots: Vec::new() },
-        Request::DestroyDataset { dataset: a.clone(), guid, snapshots: Vec::new() },
-        Request::Rollback { dataset: a.clone(), to: point("x"), guid },
+        Request::Change(Change::DestroySnapshots { dataset: a.clone(), snapshots: Vec::new() }),
+        Request::Change(Change::DestroyDataset { dataset: a.clone(), guid, snapshots: Vec::new() }),
+        Request::Change(Change::Rollback { dataset: a.clone(), to: point("x"), guid }),
         rename("x"),
         rename("2026-Foo"),
         aside("t/b"),

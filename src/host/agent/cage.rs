@@ -5,7 +5,7 @@
 
 use super::wire::Request;
 use crate::host::Problem;
-use crate::model::{ARCHIVE_ASIDE, BACKUP_ASIDE, DatasetName, Month, PointName};
+use crate::model::{ARCHIVE_ASIDE, BACKUP_ASIDE, Change, DatasetName, Month, PointName};
 
 /// The limits of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,29 +26,34 @@ impl Cage {
             Request::Details { snapshots } => {
                 snapshots.iter().try_for_each(|(snapshot, _)| self.inside(snapshot.dataset()))
             }
-            Request::List { root: dataset }
-            | Request::CreateContainer { dataset }
-            | Request::AbortReceive { dataset, .. } => self.inside(dataset),
+            Request::List { root } => self.inside(root),
             Request::Receive(receive) => {
                 self.inside(receive.spec.snapshot.dataset())?;
                 receive.spec.origin.as_ref().map_or(Ok(()), |origin| self.inside(origin.dataset()))
             }
-            Request::DestroySnapshots { dataset, .. } | Request::DestroyDataset { dataset, .. } => {
-                self.inside(dataset)?;
+            Request::Change(change) => self.check_change(change),
+        }
+    }
+
+    /// The one place that decides which changes an agent makes.
+    fn check_change(&self, change: &Change) -> Result<(), Problem> {
+        self.inside(change.dataset())?;
+        match change {
+            Change::CreateContainer { .. } | Change::AbortReceive { .. } => Ok(()),
+            Change::DestroySnapshots { .. } | Change::DestroyDataset { .. } => {
                 self.not_append_only("destroys nothing")
             }
-            Request::Rollback { dataset, .. } => {
-                self.inside(dataset)?;
-                self.not_append_only("rolls nothing back")
-            }
-            Request::RenameDataset { from, to, .. } => {
-                self.inside(from)?;
+            Change::Rollback { .. } => self.not_append_only("rolls nothing back"),
+            Change::RenameDataset { from, to, .. } => {
                 self.inside(to)?;
                 if is_put_aside(from, to) { Ok(()) } else { self.not_append_only("renames no dataset") }
             }
-            Request::RenameSnapshot { dataset, to, .. } => {
-                self.inside(dataset)?;
-                if is_month(to) { Ok(()) } else { self.not_append_only("renames no snapshot but to a month") }
+            Change::RenameSnapshot { to, .. } => {
+                if is_month(to) {
+                    Ok(())
+                } else {
+                    self.not_append_only("renames no snapshot but to a month")
+                }
             }
         }
     }

@@ -16,12 +16,12 @@ use rustix::event::PollFlags;
 
 use super::cage::Cage;
 use super::receiving;
-use super::wire::{PROTOCOL, Reply, Request, pieces};
+use super::wire::{PROTOCOL, REFUSALS_MAX, Reply, Request, pieces};
 use crate::channel::lanes::{Greeting, Lane, LaneError, Listening};
 use crate::channel::message::{self, MessageError};
 use crate::host::lines::{Line, Lines};
 use crate::host::worker::AGENT_HELLO;
-use crate::host::{HostError, Problem, TargetHost};
+use crate::host::{Changed, HostError, Problem, TargetHost};
 use crate::model::PortRange;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget, Target as _};
 
@@ -183,28 +183,20 @@ impl Server<'_> {
                 }
                 Err(error) => Err(error),
             },
-            Request::DestroySnapshots { dataset, snapshots } => {
-                match host.destroy_snapshots(dataset, snapshots) {
-                    Ok(refusals) => {
-                        return Ended::Clean(
-                            self.tell(&Reply::Refused { refusals }).map_err(|error| lost(&error)),
-                        );
-                    }
-                    Err(error) => Err(error),
-                }
-            }
-            Request::CreateContainer { dataset } => host.create_container(dataset),
-            Request::AbortReceive { dataset, token } => host.abort_receive(dataset, token),
-            Request::Rollback { dataset, to, guid } => host.rollback(dataset, to, *guid),
-            Request::RenameDataset { from, guid, to } => host.rename_dataset(from, *guid, to),
-            Request::RenameSnapshot { dataset, from, guid, to } => {
-                host.rename_snapshot(dataset, from, *guid, to)
-            }
-            Request::DestroyDataset { dataset, guid, snapshots } => {
-                host.destroy_dataset(dataset, *guid, snapshots)
-            }
+            Request::Change(change) => match host.change(change) {
+                Ok(changed) => return Ended::Clean(self.report(changed).map_err(|error| lost(&error))),
+                Err(error) => Err(error),
+            },
         };
         Ended::Clean(done.map_err(|error: HostError| error.problem))
+    }
+
+    fn report(&self, Changed { mut refusals }: Changed) -> Result<(), MessageError> {
+        while !refusals.is_empty() {
+            let rest = refusals.split_off(refusals.len().min(REFUSALS_MAX));
+            self.tell(&Reply::Refused { refusals: std::mem::replace(&mut refusals, rest) })?;
+        }
+        Ok(())
     }
 
     fn introduce(&self, protocol: u32, version: &str) -> Result<(), Problem> {

@@ -8,72 +8,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::lanes::{Greeting, Offer};
 use crate::host::{Problem, ReceiveSpec, Refusal};
-use crate::model::{Dataset, DatasetName, Details, Guid, History, Point, PointName, PortRange, SnapshotName};
+use crate::model::{Change, Dataset, DatasetName, Details, Guid, History, Point, PortRange, SnapshotName};
 use crate::stream::Bottleneck;
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 2;
+pub(in crate::host) const PROTOCOL: u32 = 3;
 
 /// What the agent is asked for.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub(in crate::host) enum Request {
     /// The first one of a session: who asks.
-    Hello {
-        protocol: u32,
-        version: String,
-    },
+    Hello { protocol: u32, version: String },
     /// All datasets at and below `root`.
-    List {
-        root: DatasetName,
-    },
+    List { root: DatasetName },
     /// What the listing left out of these snapshots.
-    Details {
-        snapshots: Vec<(SnapshotName, Guid)>,
-    },
-    CreateContainer {
-        dataset: DatasetName,
-    },
-    AbortReceive {
-        dataset: DatasetName,
-        token: String,
-    },
+    Details { snapshots: Vec<(SnapshotName, Guid)> },
     /// Connections of their own for the frames of this session's receives: answered with an offer, and with Done when all
     /// are there.
-    OpenLanes {
-        greeting: Greeting,
-        lanes: usize,
-        ports: PortRange,
-    },
+    OpenLanes { greeting: Greeting, lanes: usize, ports: PortRange },
     /// A stream is to be received.
     Receive(Receive),
     /// Frames are to be taken in and thrown away: to measure the way.
     Sink(Sink),
-    DestroySnapshots {
-        dataset: DatasetName,
-        snapshots: Vec<(PointName, Guid)>,
-    },
-    Rollback {
-        dataset: DatasetName,
-        to: PointName,
-        guid: Guid,
-    },
-    RenameDataset {
-        from: DatasetName,
-        guid: Guid,
-        to: DatasetName,
-    },
-    RenameSnapshot {
-        dataset: DatasetName,
-        from: PointName,
-        guid: Guid,
-        to: PointName,
-    },
-    DestroyDataset {
-        dataset: DatasetName,
-        guid: Guid,
-        snapshots: Vec<(PointName, Guid)>,
-    },
+    /// One change, that names at most [`POINTS_MAX`] points.
+    Change(Change),
 }
 
 /// What a receive needs to know.
@@ -130,6 +89,9 @@ pub(in crate::host) enum Reply {
 /// How many points one message takes: far below what a message may be long.
 pub(super) const POINTS_MAX: usize = 1000;
 
+/// How many refusals one message takes: each may have 16 KiB of text.
+pub(super) const REFUSALS_MAX: usize = 50;
+
 /// The pieces in which a dataset of a listing is sent.
 pub(super) fn pieces(dataset: &Dataset) -> impl Iterator<Item = Reply> {
     let points: Vec<Point> = dataset.history.points().cloned().collect();
@@ -158,5 +120,27 @@ pub(super) fn harmless(problem: Problem) -> Problem {
         | Problem::Modified
         | Problem::Cancelled
         | Problem::Stalled(_) => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::message::TEXT_BYTES_MAX;
+    use crate::model::PointName;
+
+    #[test]
+    fn no_piece_of_a_change_is_longer_than_a_message() {
+        let name = |n: u32| PointName::new(&format!("{n:0>200}")).unwrap();
+        let snapshots = (0..25_001).map(|n| (name(n), Guid(u64::MAX - u64::from(n)))).collect();
+        let dataset = DatasetName::new("tank/a").unwrap();
+        let pieces = Change::DestroySnapshots { dataset, snapshots }.pieces(POINTS_MAX);
+        assert_eq!(pieces.len(), 26);
+        for piece in pieces {
+            let text = serde_json::to_string(&Request::Change(piece.clone())).unwrap();
+            assert!(text.len() < TEXT_BYTES_MAX / 2, "{}", text.len());
+            let Request::Change(read) = serde_json::from_str(&text).unwrap() else { panic!("{text:.100}") };
+            assert_eq!(read, piece);
+        }
     }
 }

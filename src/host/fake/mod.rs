@@ -148,7 +148,7 @@ impl FakeHost {
     }
 
     /// Changes something, and dies before or after it where the universe says so.
-    fn change<T>(
+    fn alter<T>(
         &self,
         verb: &'static str,
         operation: &'static str,

@@ -20,14 +20,14 @@ impl SourceHost for FakeHost {
     }
 
     fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {
-        self.change("snapshot", "take snapshots", &joined(snapshots.iter()), |machine| {
+        self.alter("snapshot", "take snapshots", &joined(snapshots.iter()), |machine| {
             machine.take_snapshots(snapshots)
         })
     }
 
     fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError> {
         let object = joined(bookmarks.iter().map(|(_, bookmark)| bookmark));
-        self.change("bookmark", "bookmark", &object, |machine| machine.make_bookmarks(bookmarks))
+        self.alter("bookmark", "bookmark", &object, |machine| machine.make_bookmarks(bookmarks))
     }
 
     fn destroy_snapshots(
@@ -36,7 +36,7 @@ impl SourceHost for FakeHost {
         snapshots: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, HostError> {
         let object = joined(snapshots.iter().map(|(name, _)| format!("{dataset}@{name}")));
-        self.change("destroy_snapshots", "destroy", &object, |machine| {
+        self.alter("destroy_snapshots", "destroy", &object, |machine| {
             machine.destroy_snapshots(dataset, snapshots)
         })
     }
@@ -47,7 +47,7 @@ impl SourceHost for FakeHost {
         bookmarks: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, HostError> {
         let object = joined(bookmarks.iter().map(|(name, _)| format!("{dataset}#{name}")));
-        self.change("destroy_bookmarks", "destroy", &object, |machine| {
+        self.alter("destroy_bookmarks", "destroy", &object, |machine| {
             Ok(machine.destroy_bookmarks(dataset, bookmarks))
         })
     }

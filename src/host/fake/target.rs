@@ -3,14 +3,14 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use super::FakeHost;
 use super::datasets::no_pool;
 use super::faults::{self, Passage};
 use super::machine::bytes_of;
 use super::receive::TRUNCATED;
 use super::wire::{self, Arrived, BLOCK_BYTES};
-use super::{FakeHost, joined};
-use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec, Refusal, TargetHost};
-use crate::model::{DatasetName, Details, Guid, Listing, PointName, SnapshotName};
+use crate::host::{Changed, HostError, Incoming, Inlet, Problem, ReceiveSpec, TargetHost};
+use crate::model::{Change, DatasetName, Details, Guid, Listing, PointName, SnapshotName};
 use crate::stream;
 use crate::stream::meter::Meters;
 
@@ -28,16 +28,6 @@ impl TargetHost for FakeHost {
         self.look_closer(snapshots)
     }
 
-    fn create_container(&self, dataset: &DatasetName) -> Result<(), HostError> {
-        self.change("create_container", "create", dataset, |machine| machine.create_with_parents(dataset))
-    }
-
-    fn abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), HostError> {
-        self.change("abort_receive", "abort the receive of", dataset, |machine| {
-            machine.abort_receive(dataset, Some(token))
-        })
-    }
-
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         let passage = self
             .pass("receive", &spec.snapshot, true)
@@ -53,49 +43,27 @@ impl TargetHost for FakeHost {
         }))
     }
 
-    fn destroy_snapshots(
-        &self,
-        dataset: &DatasetName,
-        snapshots: &[(PointName, Guid)],
-    ) -> Result<Vec<Refusal>, HostError> {
-        let object = joined(snapshots.iter().map(|(name, _)| format!("{dataset}@{name}")));
-        self.change("destroy_snapshots", "destroy", &object, |machine| {
-            machine.destroy_snapshots(dataset, snapshots)
-        })
-    }
-
-    fn rollback(&self, dataset: &DatasetName, to: &PointName, guid: Guid) -> Result<(), HostError> {
-        self.change("rollback", "roll back", &format!("{dataset}@{to}"), |machine| {
-            machine.roll_back(&named(dataset, to)?, Some(guid), false)
-        })
-    }
-
-    fn rename_dataset(&self, from: &DatasetName, guid: Guid, to: &DatasetName) -> Result<(), HostError> {
-        self.change("rename_dataset", "rename", &format!("{from} {to}"), |machine| {
-            machine.rename_dataset(from, Some(guid), to)
-        })
-    }
-
-    fn rename_snapshot(
-        &self,
-        dataset: &DatasetName,
-        from: &PointName,
-        guid: Guid,
-        to: &PointName,
-    ) -> Result<(), HostError> {
-        self.change("rename_snapshot", "rename", &format!("{dataset}@{from} {to}"), |machine| {
-            machine.rename_snapshot(&named(dataset, from)?, Some(guid), to)
-        })
-    }
-
-    fn destroy_dataset(
-        &self,
-        dataset: &DatasetName,
-        guid: Guid,
-        snapshots: &[(PointName, Guid)],
-    ) -> Result<(), HostError> {
-        self.change("destroy_dataset", "destroy", dataset, |machine| {
-            machine.destroy_dataset(dataset, guid, snapshots)
+    fn change(&self, change: &Change) -> Result<Changed, HostError> {
+        let (operation, object) = change.words();
+        self.alter("change", operation, &object, |machine| {
+            match change {
+                Change::CreateContainer { dataset } => machine.create_with_parents(dataset)?,
+                Change::AbortReceive { dataset, token } => machine.abort_receive(dataset, Some(token))?,
+                Change::DestroySnapshots { dataset, snapshots } => {
+                    return Ok(Changed { refusals: machine.destroy_snapshots(dataset, snapshots)? });
+                }
+                Change::Rollback { dataset, to, guid } => {
+                    machine.roll_back(&named(dataset, to)?, Some(*guid), false)?;
+                }
+                Change::RenameDataset { from, guid, to } => machine.rename_dataset(from, Some(*guid), to)?,
+                Change::RenameSnapshot { dataset, from, guid, to } => {
+                    machine.rename_snapshot(&named(dataset, from)?, Some(*guid), to)?;
+                }
+                Change::DestroyDataset { dataset, guid, snapshots } => {
+                    machine.destroy_dataset(dataset, *guid, snapshots)?;
+                }
+            }
+            Ok(Changed::default())
         })
     }
 }

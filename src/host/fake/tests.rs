@@ -5,7 +5,7 @@ use std::io::Write;
 use super::*;
 use crate::host::{Incoming, Inlet, Outgoing, ReceiveSpec, SendSpec, SourceHost, TargetHost};
 use crate::model::{
-    DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint, SendFlags, SnapshotName,
+    Change, DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint, SendFlags, SnapshotName,
 };
 use crate::stream::Cancel;
 use crate::stream::meter::Meters;
@@ -48,6 +48,11 @@ fn spec(snapshot: &str, base: Option<(PointKind, &str)>) -> SendSpec {
 }
 
 impl Pair {
+    fn abort(&self, dataset: &str, token: &str) -> Result<(), HostError> {
+        let abort = Change::AbortReceive { dataset: name(dataset), token: token.to_owned() };
+        TargetHost::change(&self.target, &abort).map(|_| ())
+    }
+
     fn transfer(&self, spec: &SendSpec, to: &str) -> Result<(), HostError> {
         let cancel = Cancel::new().unwrap();
         let receive = ReceiveSpec {
@@ -133,13 +138,13 @@ fn an_aborted_receive_leaves_complete_snapshots_alone() {
     let token = pair.token("t/new").unwrap();
     pair.target.cut_streams_after(None);
     pair.transfer(&spec("s/a@1", None), "t/a@1").unwrap();
-    assert!(pair.target.abort_receive(&name("t/new"), "1-0-0-00").is_err(), "the token is another");
-    pair.target.abort_receive(&name("t/new"), &token).unwrap();
+    assert!(pair.abort("t/new", "1-0-0-00").is_err(), "the token is another");
+    pair.abort("t/new", &token).unwrap();
     assert!(pair.target.datasets("t/new").is_empty());
     pair.target.cut_streams_after(Some(1));
     assert!(pair.transfer(&spec("s/a@2", Some((PointKind::Snapshot, "1"))), "t/a@2").is_err());
     assert!(matches!(pair.target.destroy_point("t/a@1"), Err(Problem::Cloned)), "%recv depends on it");
-    pair.target.abort_receive(&name("t/a"), &pair.token("t/a").unwrap()).unwrap();
+    pair.abort("t/a", &pair.token("t/a").unwrap()).unwrap();
     assert_eq!(pair.points("t/a"), ["@1"]);
 }
 

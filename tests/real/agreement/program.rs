@@ -1,6 +1,6 @@
 //! What the program does to points and datasets, with what it knows of them.
 
-use zhaul::model::{BookmarkName, PointKind, PointName};
+use zhaul::model::{BookmarkName, Change, PointKind, PointName};
 
 use super::deed::Side;
 use super::stage::Stage;
@@ -10,6 +10,11 @@ use super::view::Outcome;
 const NO_TOKEN: &str = "1-0-0-00";
 
 impl Stage {
+    /// A change to the target that has nothing to refuse in part.
+    pub(super) fn change(&self, change: &Change) -> Outcome {
+        Outcome::of(self.target.change(change).map(|_| ()))
+    }
+
     pub(super) fn take(&self, names: &[&str]) -> Outcome {
         let names: Vec<_> = names.iter().map(|name| self.snapshot(Side::Source, name)).collect();
         Outcome::of(self.source.snapshot(&names))
@@ -25,7 +30,10 @@ impl Stage {
         let points = self.points(side, PointKind::Snapshot, &dataset, names);
         Outcome::of_refusals(match side {
             Side::Source => self.source.destroy_snapshots(&dataset, &points),
-            Side::Target => self.target.destroy_snapshots(&dataset, &points),
+            Side::Target => {
+                let change = Change::DestroySnapshots { dataset, snapshots: points };
+                self.target.change(&change).map(|changed| changed.refusals)
+            }
         })
     }
 
@@ -37,20 +45,27 @@ impl Stage {
 
     pub(super) fn rename_dataset(&self, from: &str, to: &str) -> Outcome {
         let (from, to) = (self.dataset(Side::Target, from), self.dataset(Side::Target, to));
-        Outcome::of(self.target.rename_dataset(&from, self.dataset_guid(&from), &to))
+        let guid = self.dataset_guid(&from);
+        self.change(&Change::RenameDataset { from, guid, to })
     }
 
     pub(super) fn rename_snapshot(&self, from: &str, to: &str) -> Outcome {
         let (from, to) = (self.snapshot(Side::Target, from), PointName::new(to).unwrap());
         let guid = self.point(&from);
-        Outcome::of(self.target.rename_snapshot(from.dataset(), from.name(), guid, &to))
+        self.change(&Change::RenameSnapshot {
+            dataset: from.dataset().clone(),
+            from: from.name().clone(),
+            guid,
+            to,
+        })
     }
 
     pub(super) fn abort_receive(&self, name: &str) -> Outcome {
         let dataset = self.dataset(Side::Target, name);
         let known = self.known(Side::Target);
         let token = known.get(&dataset).and_then(|dataset| dataset.resume_token.as_deref());
-        Outcome::of(self.target.abort_receive(&dataset, token.unwrap_or(NO_TOKEN)))
+        let token = token.unwrap_or(NO_TOKEN).to_owned();
+        self.change(&Change::AbortReceive { dataset, token })
     }
 
     pub(super) fn destroy_dataset(&self, name: &str) -> Outcome {
@@ -58,6 +73,7 @@ impl Stage {
         let known = self.known(Side::Target);
         let points = known.get(&dataset).into_iter().flat_map(|dataset| dataset.history.points());
         let points: Vec<_> = points.map(|point| (point.name.clone(), point.guid)).collect();
-        Outcome::of(self.target.destroy_dataset(&dataset, self.dataset_guid(&dataset), &points))
+        let guid = self.dataset_guid(&dataset);
+        self.change(&Change::DestroyDataset { dataset, guid, snapshots: points })
     }
 }

@@ -3,7 +3,9 @@
 
 use zhaul::host::fake::{FakeHost, Universe};
 use zhaul::host::{HostError, Local, Machine, Shell, SourceHost, TargetHost};
-use zhaul::model::{DatasetKind, DatasetName, Guid, Listing, Point, PointKind, PointName, SnapshotName};
+use zhaul::model::{
+    Change, DatasetKind, DatasetName, Guid, Listing, Point, PointKind, PointName, SnapshotName,
+};
 use zhaul::stream::Cancel;
 
 use super::deed::{Act, Deed, Side};
@@ -65,7 +67,7 @@ impl Stage {
         let stage =
             Self { source, target, person, roots, content_at, known: None, guids: Guids::default(), stop };
         stage.act(Side::Source, Act::Create("")).unwrap();
-        stage.target.create_container(&stage.roots[1]).unwrap();
+        stage.target.change(&Change::CreateContainer { dataset: stage.roots[1].clone() }).unwrap();
         stage
     }
 
@@ -179,13 +181,14 @@ impl Stage {
             Deed::RenameSnapshot(from, to) => self.rename_snapshot(from, to),
             Deed::Rollback(to) => {
                 let to = self.snapshot(Side::Target, to);
-                Outcome::of(self.target.rollback(to.dataset(), to.name(), self.point(&to)))
+                let guid = self.point(&to);
+                self.change(&Change::Rollback { dataset: to.dataset().clone(), to: to.name().clone(), guid })
             }
             Deed::CreateContainer(name) => {
-                Outcome::of(self.target.create_container(&self.dataset(Side::Target, name)))
+                self.change(&Change::CreateContainer { dataset: self.dataset(Side::Target, name) })
             }
             Deed::CreateElsewhere => {
-                Outcome::of(self.target.create_container(&DatasetName::new(NO_POOL).unwrap()))
+                self.change(&Change::CreateContainer { dataset: DatasetName::new(NO_POOL).unwrap() })
             }
             Deed::ListElsewhere => {
                 Outcome::of(self.target.list(&DatasetName::new(NO_POOL).unwrap()).map(|_| ()))

@@ -1,0 +1,163 @@
+//! How `zfs` carries out each change to a target: names and GUIDs are checked again just before it acts.
+
+use std::fmt::Display;
+
+use super::zfs_program::{NAMES_MAX, ZfsProgram, other_guid};
+use super::{Changed, Problem, Refusal};
+use crate::model::{Change, DatasetName, Details, Guid, PointKind, PointName};
+
+impl ZfsProgram {
+    /// Carries out one change.
+    pub(super) fn change(&self, change: &Change) -> Result<Changed, Problem> {
+        match change {
+            Change::CreateContainer { dataset } => self.create_container(dataset)?,
+            Change::AbortReceive { dataset, token } => self.abort_receive(dataset, token)?,
+            Change::DestroySnapshots { dataset, snapshots } => {
+                return Ok(Changed { refusals: self.destroy_snapshots(dataset, snapshots)? });
+            }
+            Change::Rollback { dataset, to, guid } => {
+                self.check_point(dataset, to, *guid)?;
+                self.run(&["rollback", &format!("{dataset}@{to}")])?;
+            }
+            Change::RenameDataset { from, guid, to } => {
+                self.check_dataset(from, *guid)?;
+                self.run(&["rename", from.as_str(), to.as_str()])?;
+            }
+            Change::RenameSnapshot { dataset, from, guid, to } => {
+                self.check_point(dataset, from, *guid)?;
+                self.run(&["rename", &format!("{dataset}@{from}"), &format!("{dataset}@{to}")])?;
+            }
+            Change::DestroyDataset { dataset, guid, snapshots } => {
+                self.destroy_dataset(dataset, *guid, snapshots)?;
+            }
+        }
+        Ok(Changed::default())
+    }
+
+    fn create_container(&self, dataset: &DatasetName) -> Result<(), Problem> {
+        let mut levels = vec![dataset.clone()];
+        while let Some(parent) = levels.last().and_then(DatasetName::parent) {
+            levels.push(parent);
+        }
+        levels.reverse();
+        let mut arguments = vec!["-t", "filesystem,volume", "-o", "name"];
+        arguments.extend(levels.iter().map(DatasetName::as_str));
+        let rows = self.rows(&arguments)?;
+        let exists = |level: &DatasetName| rows.iter().flatten().any(|name| name == level.as_str());
+        for (depth, level) in levels.iter().enumerate() {
+            if exists(level) {
+                continue;
+            }
+            if depth == 0 {
+                return Err(no_pool(level));
+            }
+            let options = ["create", "-o", "canmount=noauto", "-o", "readonly=on"];
+            match self.run(&[&options[..], &[level.as_str()]].concat()) {
+                // Another transfer of this run may have needed the same parent.
+                Ok(()) | Err(Problem::Exists) => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+        Ok(())
+    }
+
+    fn abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), Problem> {
+        let rows = self.rows(&["-o", "receive_resume_token", dataset.as_str()])?;
+        match rows.first().and_then(|row| row.first()) {
+            Some(found) if found == token => self.run(&["receive", "-A", dataset.as_str()]),
+            Some(found) if found != "-" => {
+                Err(Problem::Changed("another receive was broken off there".to_owned()))
+            }
+            // Gone already, with the dataset if it held nothing else.
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn destroy_snapshots(
+        &self,
+        dataset: &DatasetName,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<Vec<Refusal>, Problem> {
+        let mut refusals = Vec::new();
+        for some in snapshots.chunks(NAMES_MAX) {
+            self.destroy_some(dataset, some, &mut refusals)?;
+        }
+        Ok(refusals)
+    }
+
+    fn destroy_some(
+        &self,
+        dataset: &DatasetName,
+        snapshots: &[(PointName, Guid)],
+        refusals: &mut Vec<Refusal>,
+    ) -> Result<(), Problem> {
+        let (doomed, refused) = self.confirm(dataset, PointKind::Snapshot, snapshots)?;
+        refusals.extend(refused);
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        // All or nothing: one that got a hold just now keeps the others, which then are tried one by one.
+        let together: Vec<_> = doomed.iter().map(PointName::as_str).collect();
+        let together = format!("{dataset}@{}", together.join(","));
+        match self.run(&["destroy", &together]) {
+            Ok(()) | Err(Problem::NotFound) => return Ok(()),
+            Err(problem @ (Problem::Unreachable(_) | Problem::Cancelled | Problem::Stalled(_))) => {
+                return Err(problem);
+            }
+            Err(_) => {}
+        }
+        for name in doomed {
+            match self.run(&["destroy", &format!("{dataset}@{name}")]) {
+                Ok(()) | Err(Problem::NotFound) => {}
+                Err(problem) => refusals.push(Refusal { name, problem }),
+            }
+        }
+        Ok(())
+    }
+
+    fn destroy_dataset(
+        &self,
+        dataset: &DatasetName,
+        guid: Guid,
+        snapshots: &[(PointName, Guid)],
+    ) -> Result<(), Problem> {
+        let types = "filesystem,volume,snapshot,bookmark";
+        let listed = self.list(std::slice::from_ref(dataset), types).map_err(|failure| failure.problem)?;
+        let found = listed.listing.get(dataset).ok_or(Problem::NotFound)?;
+        if found.guid != guid {
+            return Err(other_guid(guid, found.guid));
+        }
+        // Snapshots that an earlier, interrupted attempt has destroyed may be missing; nothing may be new.
+        let is_known = |name: &PointName, guid: Guid| snapshots.iter().any(|(n, g)| n == name && *g == guid);
+        let new = found
+            .history
+            .points()
+            .find(|point| point.kind == PointKind::Bookmark || !is_known(&point.name, point.guid));
+        if let Some(new) = new {
+            let text = format!("it has {}{}, which the plan does not know", new.kind.separator(), new.name);
+            return Err(Problem::Changed(text));
+        }
+        if listed.row_count != 1 + found.history.len() {
+            return Err(Problem::Changed("it has children".to_owned()));
+        }
+        if found.history.points().any(|point| point.clones > 0) {
+            return Err(Problem::Cloned);
+        }
+        let full = found.history.points().map(|point| Ok((dataset.snapshot(&point.name)?, point.guid)));
+        let full: Result<Vec<_>, crate::model::NameError> = full.collect();
+        let full = full.map_err(|error| Problem::Other(error.to_string()))?;
+        let is_held = |details: Option<Details>| details.is_some_and(|details| details.holds > 0);
+        if self.details(&full)?.into_iter().any(is_held) {
+            return Err(Problem::Held);
+        }
+        if let Some(refusal) = self.destroy_snapshots(dataset, snapshots)?.pop() {
+            return Err(refusal.problem);
+        }
+        self.run(&["destroy", dataset.as_str()])
+    }
+}
+
+/// What is said of a pool that is not imported.
+pub(super) fn no_pool(pool: impl Display) -> Problem {
+    Problem::Other(format!("no pool {pool} is imported there; zpool import {pool} brings it back"))
+}

@@ -1,0 +1,201 @@
+//! A change to a target, as data: the same value in the plan, on the wire and at the host.
+//!
+//! To add a kind of change: its variant here; the planner file that decides on it; `host/changes.rs`, where `zfs` carries
+//! it out; `host/agent/cage.rs`, which says who may; `host/fake/target.rs`, where the fake does what ZFS does; and
+//! `cli/render/step.rs`, which shows it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DatasetName, Guid, PointName};
+
+/// One change to a target. Every name is final; whatever is destroyed or renamed is given with its GUID, which the host
+/// checks again just before it acts. `P` is a point to destroy: its name and GUID, and in a plan also the reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Change<P = (PointName, Guid)> {
+    /// Creates a dataset and its missing parents as empty unmounted containers; no error where they exist.
+    CreateContainer {
+        /// The dataset.
+        dataset: DatasetName,
+    },
+    /// `zfs receive -A`: aborts a partial receive that cannot be resumed; complete snapshots stay.
+    AbortReceive {
+        /// The dataset that holds it.
+        dataset: DatasetName,
+        /// The token, to check that it is still the same.
+        token: String,
+    },
+    /// Destroys snapshots of one dataset; what is held, cloned or changed stays and is reported.
+    DestroySnapshots {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Which.
+        snapshots: Vec<P>,
+    },
+    /// `zfs rollback` without `-r`: puts the head back onto the newest snapshot.
+    Rollback {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Its newest snapshot by then.
+        to: PointName,
+        /// What identifies the snapshot.
+        guid: Guid,
+    },
+    /// Renames a dataset; the new name must not exist.
+    RenameDataset {
+        /// The dataset.
+        from: DatasetName,
+        /// What identifies the dataset.
+        guid: Guid,
+        /// Its new name.
+        to: DatasetName,
+    },
+    /// Renames a snapshot; the new name must not exist.
+    RenameSnapshot {
+        /// The dataset.
+        dataset: DatasetName,
+        /// The name now.
+        from: PointName,
+        /// What identifies the snapshot.
+        guid: Guid,
+        /// Its new name.
+        to: PointName,
+    },
+    /// Destroys a dataset that has no other points than these, and no children, holds or clones.
+    DestroyDataset {
+        /// The dataset.
+        dataset: DatasetName,
+        /// What identifies the dataset.
+        guid: Guid,
+        /// Every snapshot it had when it was listed.
+        snapshots: Vec<P>,
+    },
+}
+
+impl<P> Change<P> {
+    /// What it does and to what, as an error says it: `cannot` *rename* *tank/a to tank/b*.
+    pub fn words(&self) -> (&'static str, String) {
+        match self {
+            Self::CreateContainer { dataset } => ("create", dataset.to_string()),
+            Self::AbortReceive { dataset, .. } => ("abort the partial receive of", dataset.to_string()),
+            Self::DestroySnapshots { dataset, .. } => ("destroy snapshots of", dataset.to_string()),
+            Self::Rollback { dataset, to, .. } => ("roll back to", format!("{dataset}@{to}")),
+            Self::RenameDataset { from, to, .. } => ("rename", format!("{from} to {to}")),
+            Self::RenameSnapshot { dataset, from, to, .. } => {
+                ("rename", format!("{dataset}@{from} to {dataset}@{to}"))
+            }
+            Self::DestroyDataset { dataset, .. } => ("destroy", dataset.to_string()),
+        }
+    }
+
+    /// The snapshots that it destroys.
+    pub fn destroyed(&self) -> &[P] {
+        match self {
+            Self::DestroySnapshots { snapshots, .. } | Self::DestroyDataset { snapshots, .. } => snapshots,
+            Self::CreateContainer { .. }
+            | Self::AbortReceive { .. }
+            | Self::Rollback { .. }
+            | Self::RenameDataset { .. }
+            | Self::RenameSnapshot { .. } => &[],
+        }
+    }
+
+    /// The same change with other points: a host needs less of them than a plan shows.
+    pub fn map<Q>(self, point: impl Fn(P) -> Q) -> Change<Q> {
+        match self {
+            Self::CreateContainer { dataset } => Change::CreateContainer { dataset },
+            Self::AbortReceive { dataset, token } => Change::AbortReceive { dataset, token },
+            Self::DestroySnapshots { dataset, snapshots } => {
+                Change::DestroySnapshots { dataset, snapshots: snapshots.into_iter().map(point).collect() }
+            }
+            Self::Rollback { dataset, to, guid } => Change::Rollback { dataset, to, guid },
+            Self::RenameDataset { from, guid, to } => Change::RenameDataset { from, guid, to },
+            Self::RenameSnapshot { dataset, from, guid, to } => {
+                Change::RenameSnapshot { dataset, from, guid, to }
+            }
+            Self::DestroyDataset { dataset, guid, snapshots } => {
+                let snapshots = snapshots.into_iter().map(point).collect();
+                Change::DestroyDataset { dataset, guid, snapshots }
+            }
+        }
+    }
+}
+
+impl<P: Clone> Change<P> {
+    /// The same in pieces that name at most `points_max` points each, in their order: a message has a limit. Only the last
+    /// piece of a [`Change::DestroyDataset`] destroys the dataset.
+    pub fn pieces(&self, points_max: usize) -> Vec<Self> {
+        let points = self.destroyed();
+        if points.len() <= points_max {
+            return vec![self.clone()];
+        }
+        let mut parts: Vec<&[P]> = points.chunks(points_max.max(1)).collect();
+        let dataset = self.dataset();
+        let mut last = None;
+        if let Self::DestroyDataset { guid, .. } = self {
+            let destroy = |part: &[P]| Self::DestroyDataset {
+                dataset: dataset.clone(),
+                guid: *guid,
+                snapshots: part.to_vec(),
+            };
+            last = parts.pop().map(destroy);
+        }
+        let first = parts
+            .into_iter()
+            .map(|part| Self::DestroySnapshots { dataset: dataset.clone(), snapshots: part.to_vec() });
+        first.chain(last).collect()
+    }
+
+    /// The dataset that it changes, by its name before the change.
+    pub fn dataset(&self) -> &DatasetName {
+        match self {
+            Self::CreateContainer { dataset }
+            | Self::AbortReceive { dataset, .. }
+            | Self::DestroySnapshots { dataset, .. }
+            | Self::Rollback { dataset, .. }
+            | Self::RenameDataset { from: dataset, .. }
+            | Self::RenameSnapshot { dataset, .. }
+            | Self::DestroyDataset { dataset, .. } => dataset,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(count: u64) -> Vec<(PointName, Guid)> {
+        (0..count).map(|n| (PointName::new(&format!("s{n}")).unwrap(), Guid(n))).collect()
+    }
+
+    #[test]
+    fn a_change_that_names_many_points_is_cut_into_pieces() {
+        let dataset = DatasetName::new("tank/a").unwrap();
+        let all = points(7);
+        let destroy = Change::DestroySnapshots { dataset: dataset.clone(), snapshots: all.clone() };
+        let pieces = destroy.pieces(3);
+        assert_eq!(pieces.iter().map(|piece| piece.destroyed().len()).collect::<Vec<_>>(), [3, 3, 1]);
+        assert_eq!(pieces.iter().flat_map(|piece| piece.destroyed().to_vec()).collect::<Vec<_>>(), all);
+        assert_eq!(destroy.pieces(7), vec![destroy]);
+
+        let whole =
+            Change::DestroyDataset { dataset: dataset.clone(), guid: Guid(1), snapshots: all.clone() };
+        let pieces = whole.pieces(3);
+        assert!(pieces[..2].iter().all(|piece| matches!(piece, Change::DestroySnapshots { .. })));
+        assert!(matches!(&pieces[2], Change::DestroyDataset { snapshots, .. } if snapshots.len() == 1));
+        let empty = Change::<(PointName, Guid)>::CreateContainer { dataset };
+        assert_eq!(empty.pieces(0), vec![empty]);
+    }
+
+    #[test]
+    fn a_change_reads_as_one_object_with_its_action() {
+        let dataset = DatasetName::new("tank/a").unwrap();
+        let change = Change::DestroySnapshots { dataset, snapshots: points(1) };
+        let text = serde_json::to_string(&change).unwrap();
+        let expected = r#"{"action":"destroy-snapshots","dataset":"tank/a","snapshots":[["s0","0"]]}"#;
+        assert_eq!(text, expected);
+        assert_eq!(serde_json::from_str::<Change>(&text).unwrap(), change);
+        let odd = text.replace("dataset", "datasets");
+        assert!(serde_json::from_str::<Change>(&odd).is_err());
+    }
+}
