@@ -9,7 +9,7 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 use zhaul::model::{
     Answer, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, Listing, Point, PointKind,
-    TargetName, Txg,
+    Proxmox, TargetName, Txg,
 };
 use zhaul::plan::{Request, plan};
 use zhaul::policy::{Flags, KeepRules, Policy, TargetKind};
@@ -90,7 +90,7 @@ fn main() {
         };
         targets.insert(TargetName(target.name.0.clone()), answer);
     }
-    let inventory = Inventory { source, targets, guests: Vec::new() };
+    let inventory = Inventory { source, targets, proxmox: Proxmox::default() };
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let started = Instant::now();
     let planned = plan(&policy, &inventory, &request).unwrap();

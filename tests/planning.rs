@@ -11,7 +11,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
-    Answer, Change, Dataset, DatasetKind, DatasetName, Guid, Inventory, Link, Listing, NameFormat, TargetName,
+    Answer, Change, Dataset, DatasetKind, DatasetName, Guid, Inventory, Link, Listing, NameFormat, Proxmox,
+    TargetName,
 };
 use zhaul::plan::{Action, Plan, Request, Severity, plan};
 use zhaul::policy::{
@@ -98,7 +99,7 @@ fn plan_of(policy: &Policy, now: &str, source: &str, target: Option<Dataset>) ->
             TargetName("nfs".to_owned()),
             Answer::Listed(Listing::new(target.into_iter().chain([root]))),
         )]),
-        guests: Vec::new(),
+        proxmox: Proxmox::default(),
     };
     let now: Timestamp = format!("2026-{}-{}T00:00:00Z", &now[..2], &now[2..]).parse().unwrap();
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
@@ -398,7 +399,7 @@ fn a_forced_archive_has_the_day_in_its_name() {
                 TargetName("nfs".to_owned()),
                 Answer::Listed(Listing::new([dataset("tank/copies", ""), dataset(COPY, target)])),
             )]),
-            guests: Vec::new(),
+            proxmox: Proxmox::default(),
         };
         let now = "2026-02-10T00:00:00Z".parse().unwrap();
         let request = Request { now, take_snapshot: true, force_archive: true, guests: Vec::new() };
@@ -463,7 +464,7 @@ fn two_sources_for_one_name_are_refused() {
                 .map(|(at, points)| dataset(at, points)),
         )),
         targets: BTreeMap::from([(TargetName("nfs".to_owned()), Answer::Listed(Listing::default()))]),
-        guests: Vec::new(),
+        proxmox: Proxmox::default(),
     };
     let now = "2026-01-20T00:00:00Z".parse().unwrap();
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };

@@ -37,13 +37,13 @@ pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
 /// Which datasets each root selects, and which patterns match nothing below any root.
 fn selection_text(policy: &Policy, inventory: &Inventory, listing: &Listing, now: Timestamp) -> String {
     let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
-    let selected = select(policy, inventory, listing, &request);
+    let selected = select(policy, inventory, listing, &request).selected;
     let mut text = String::from("Selected\n");
     for root in &policy.roots {
         let of_root: Vec<_> = selected.iter().filter(|one| one.root == root).collect();
         let _ = writeln!(text, "  {} by {}", count(of_root.len(), "dataset"), root.dataset);
         for one in of_root {
-            let guest = one.guest.map(|guest| format!(", guest {}", guest.id)).unwrap_or_default();
+            let guest = one.guest_id.map(|id| format!(", guest {id}")).unwrap_or_default();
             let _ = writeln!(text, "    {}{guest}", one.dataset.name);
         }
     }
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
     use crate::host::SourceHost;
     use crate::host::fake::{FakeHost, Universe};
-    use crate::model::{Answer, DatasetKind, DatasetName};
+    use crate::model::{Answer, DatasetKind, DatasetName, Proxmox};
     use crate::policy::{Flags, Pattern};
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         let inventory = Inventory {
             source: Answer::Listed(listing.clone()),
             targets: BTreeMap::new(),
-            guests: Vec::new(),
+            proxmox: Proxmox::default(),
         };
         assert_eq!(
             selection_text(&policy, &inventory, &listing, Timestamp::UNIX_EPOCH),

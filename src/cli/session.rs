@@ -66,7 +66,7 @@ impl Session {
         tracing::info!("asking this machine and {} targets what they have", self.targets.len());
         let inventory = discover::inventory(&self.policy, &*self.source, &self.targets);
         self.check_interrupted()?;
-        inventory.or_exit(Code::Failed)
+        Ok(inventory)
     }
 
     /// Plans, asking the hosts for whatever the plan turns out to depend on.
@@ -110,10 +110,10 @@ pub(super) fn source_inventory(
 ) -> Result<(Inventory, Listing), Failure> {
     let roots: Vec<_> = policy.roots.iter().map(|root| root.dataset.clone()).collect();
     let listing = source.list(&roots).or_exit(Code::Failed)?;
-    let guests = match &policy.guest_config {
-        Some(directory) => discover::guests(directory).or_exit(Code::Failed)?,
-        None => Vec::new(),
+    let inventory = Inventory {
+        source: Answer::Listed(listing.clone()),
+        targets: BTreeMap::new(),
+        proxmox: discover::proxmox_of(policy),
     };
-    let inventory = Inventory { source: Answer::Listed(listing.clone()), targets: BTreeMap::new(), guests };
     Ok((inventory, listing))
 }

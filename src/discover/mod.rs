@@ -6,7 +6,7 @@
 //! Listings leave out what ZFS tells only slowly; [`complete`] asks for it where a plan turns out to depend on it.
 
 mod details;
-mod guests;
+mod proxmox;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::thread;
@@ -15,13 +15,13 @@ use std::time::Duration;
 use crate::channel::Ssh;
 use crate::host::agent::Framing;
 use crate::host::{HostError, Local, Machine, Remote, Shell, SourceHost, TargetHost};
-use crate::model::{Answer, DatasetName, Inventory, Link, Listing, TargetName};
+use crate::model::{Answer, DatasetName, Inventory, Link, Listing, Proxmox, TargetName};
 use crate::policy::{Address, Policy, Target};
 use crate::stream::Cancel;
 use crate::zfs::LoadError;
 
 pub use details::{complete, learn};
-pub use guests::{GuestError, guests};
+pub use proxmox::proxmox;
 
 /// The hosts that a policy names.
 pub type Targets = BTreeMap<TargetName, Box<dyn TargetHost>>;
@@ -59,17 +59,14 @@ pub fn local(target: &Target, stop: &Cancel) -> Shell {
     Shell::new(&target.name.0, Machine::Local, stop)
 }
 
-/// What exists on the source, on the targets and in Proxmox VE's configuration. The only error is a configuration that is
-/// there and cannot be read: without it, guests would be torn apart and their own snapshots taken for ours.
-pub fn inventory(
-    policy: &Policy,
-    source: &dyn SourceHost,
-    targets: &Targets,
-) -> Result<Inventory, GuestError> {
-    let guests = match &policy.guest_config {
-        Some(directory) => guests(directory)?,
-        None => Vec::new(),
-    };
+/// What `policy` lets be known of Proxmox VE's configuration.
+pub fn proxmox_of(policy: &Policy) -> Proxmox {
+    policy.guest_config.as_deref().map(proxmox).unwrap_or_default()
+}
+
+/// What exists on the source, on the targets and in Proxmox VE's configuration.
+pub fn inventory(policy: &Policy, source: &dyn SourceHost, targets: &Targets) -> Inventory {
+    let proxmox = proxmox_of(policy);
     // A root inside another one is listed with it.
     let mut roots: Vec<DatasetName> = Vec::new();
     for root in policy.roots.iter().map(|root| &root.dataset).collect::<BTreeSet<_>>() {
@@ -77,7 +74,7 @@ pub fn inventory(
             roots.push(root.clone());
         }
     }
-    Ok(thread::scope(|scope| {
+    thread::scope(|scope| {
         let asked: Vec<_> = policy
             .targets
             .iter()
@@ -97,8 +94,8 @@ pub fn inventory(
             };
             (name, answer)
         });
-        Inventory { source, targets: targets.collect(), guests }
-    }))
+        Inventory { source, targets: targets.collect(), proxmox }
+    })
 }
 
 fn answer(listed: Result<Listing, HostError>) -> Answer {

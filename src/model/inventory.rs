@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BACKUP_PROPERTY, DatasetName, Guest, Guid, History, Settings, SnapshotName, UserProperties};
+use super::{BACKUP_PROPERTY, DatasetName, Guid, History, Proxmox, Settings, SnapshotName, UserProperties};
 
 /// What a dataset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -161,6 +161,6 @@ pub struct Inventory {
     pub source: Answer,
     /// The datasets under each target's root.
     pub targets: BTreeMap<TargetName, Answer>,
-    /// The guests that this host's Proxmox VE configuration lists; empty where there is none.
-    pub guests: Vec<Guest>,
+    /// What this node's Proxmox VE configuration tells of guests and storages.
+    pub proxmox: Proxmox,
 }

@@ -23,15 +23,17 @@ mod name_format;
 mod point;
 mod ports;
 mod properties;
+mod proxmox;
 mod rate;
 mod resume;
 mod send;
 mod size;
+mod volume;
 
 pub use aside::{ARCHIVE_ASIDE, BACKUP_ASIDE};
 pub use change::Change;
 pub use compression::{Compression, CompressionError};
-pub use guest::{Guest, GuestId};
+pub use guest::{DiskLine, Guest, GuestId};
 pub use history::History;
 pub use inventory::{Answer, Dataset, DatasetKind, Encryption, Inventory, Listing, TargetName};
 pub use link::{AgentUse, Channel, Link};
@@ -44,7 +46,9 @@ pub use properties::{
     BACKUP_PROPERTY, SET_ASIDE_PROPERTY, Settings, USER_PROPERTIES, UserProperties, UserProperty,
     WRITER_PROPERTY,
 };
+pub use proxmox::{Proxmox, ProxmoxState, Storage};
 pub use rate::{RateSchedule, RateWindow, RateWindowError};
 pub use resume::{ResumeToken, ResumeTokenError};
 pub use send::{ResumePoint, SendFlags};
 pub use size::{ByteCount, SizeError};
+pub use volume::{VolumeName, VolumeRole};

@@ -18,7 +18,10 @@ mod containers;
 mod estimate;
 mod finding;
 mod lane;
+mod left_out;
 mod line;
+mod names;
+mod owner;
 mod partial;
 mod reason;
 mod retain;
@@ -43,8 +46,10 @@ use crate::policy::{Policy, Target, TargetKind};
 
 pub use estimate::{estimate, wanted_sizes};
 pub use finding::{Finding, FindingKind, KeptBy, Obstacle, Severity};
+pub use left_out::{LeftOut, LeftOutReason};
+pub use names::target_name;
 pub use reason::{PartialFault, Reason};
-pub use select::{Selected, select, target_name};
+pub use select::{Caution, Selected, Selection, select};
 pub use step::{Action, Base, Doomed, NewBookmark, Place, Plan, Step, StepId, Transfer};
 pub use wants::{Lookups, Planned, Wants};
 
@@ -103,7 +108,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         Answer::Listed(listing) => listing,
         Answer::CouldNotAsk(why) => return Err(PlanError::Source(why.clone())),
     };
-    let selected = select(policy, inventory, listing, request);
+    let Selection { selected, .. } = select(policy, inventory, listing, request);
     let time = snapshot::run_time(&policy.name_format, inventory, request.now);
     let name = policy.name_format.name(time).map_err(PlanError::Name)?;
     let mut builder = Builder::new(request.now);
@@ -153,7 +158,7 @@ fn plan_target<'a>(
     let names = map_names(builder, target, listing, sources);
     let mapped =
         sources.iter().zip(&names).filter_map(|(s, name)| Some((&s.selected.dataset.name, name.as_ref()?)));
-    select::check_collisions(target, mapped)?;
+    names::check_collisions(target, mapped)?;
     let targets: BTreeSet<&DatasetName> = names.iter().flatten().collect();
     let mut containers = Containers::new(target, listing, &targets);
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {

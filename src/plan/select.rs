@@ -1,11 +1,12 @@
-//! Which datasets the policy selects, and what each is called on a target.
+//! Which datasets the policy selects, and what leaves the others out.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use super::PlanError;
-use crate::model::{Dataset, DatasetName, Guest, Guid, Inventory, Listing};
+use super::left_out::{LeftOut, LeftOutReason};
+use super::owner::{Owner, Owners, Volume};
+use crate::model::{BACKUP_PROPERTY, Dataset, DatasetName, Guest, GuestId, Inventory, Listing, NameFormat};
 use crate::plan::Request;
-use crate::policy::{Policy, SourceRoot, Target};
+use crate::policy::{Policy, SourceRoot};
 
 /// A dataset that is to be backed up.
 #[derive(Debug, Clone, Copy)]
@@ -17,80 +18,165 @@ pub struct Selected<'a> {
     /// Whether it is a root that has no children.
     pub is_lone_root: bool,
     /// The guest it is a volume of, if one.
+    pub guest_id: Option<GuestId>,
+    /// What that guest's file says, where it could be read.
     pub guest: Option<&'a Guest>,
+    /// What must not be done, since too little is known of the guest.
+    pub caution: Caution,
 }
 
-/// Every dataset that `policy` and `request` select, by name.
+/// How much is known of the guest whose volume a dataset is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Caution {
+    /// Enough.
+    None,
+    /// Its file cannot be read: nothing is pruned, since Proxmox VE's own snapshots are not known.
+    KeepAll,
+    /// The whole configuration is in doubt: what was served before goes on, nothing is pruned, and no new copy begins.
+    GoOnOnly,
+}
+
+/// Every dataset below a root: it is served, or something leaves it out.
+#[derive(Debug)]
+pub struct Selection<'a> {
+    /// What is served, by name.
+    pub selected: Vec<Selected<'a>>,
+    /// What is not, by name.
+    pub left_out: Vec<LeftOut>,
+    /// Volumes that are named after a guest without a configuration on any node; they are served.
+    pub of_unknown_guests: Vec<(&'a DatasetName, GuestId)>,
+}
+
+/// What `policy` and `request` make of each dataset that `source` lists below a root.
 pub fn select<'a>(
     policy: &'a Policy,
     inventory: &'a Inventory,
     source: &'a Listing,
     request: &Request,
-) -> Vec<Selected<'a>> {
-    let mut guests = BTreeMap::new();
-    let mut excluded = std::collections::BTreeSet::new();
-    for guest in &inventory.guests {
-        guests.extend(guest.volumes.iter().map(|volume| (volume.as_str(), guest)));
-        excluded.extend(guest.excluded_volumes.iter().map(String::as_str));
-    }
-    let mut selected = Vec::new();
+) -> Selection<'a> {
+    let owners = Owners::new(inventory);
+    let mut selection =
+        Selection { selected: Vec::new(), left_out: Vec::new(), of_unknown_guests: Vec::new() };
     for root in &policy.roots {
         let has_children = source.has_children(&root.dataset);
-        for dataset in source.datasets().filter(|dataset| dataset.name.is_within(&root.dataset)) {
+        let within: Vec<_> =
+            source.datasets().filter(|dataset| dataset.name.is_within(&root.dataset)).collect();
+        let volumes: Vec<_> = within.iter().map(|one| owners.volume(&one.name, &root.dataset)).collect();
+        let served = served_guests(&policy.name_format, &within, &volumes);
+        for (dataset, volume) in within.into_iter().zip(volumes) {
             let is_root = dataset.name == root.dataset;
-            let guest = guests.get(dataset.name.last()).copied();
-            let is_wanted = (!is_root || !has_children || root.include_root)
-                && !dataset.is_opted_out()
-                && policy.is_selected(&dataset.name)
-                && !policy.is_excluded(&dataset.name)
-                && !excluded.contains(dataset.name.last())
-                && (request.guests.is_empty()
-                    || guest.is_some_and(|guest| request.guests.contains(&guest.id)));
-            if is_wanted {
-                selected.push(Selected { dataset, root, is_lone_root: is_root && !has_children, guest });
+            let reason = if is_root && has_children && !root.include_root {
+                Some(LeftOutReason::Container)
+            } else {
+                left_out_by_policy(policy, source, dataset)
+                    .or_else(|| left_out_by_owner(&policy.name_format, dataset, volume.as_ref()?, &served))
+            };
+            let owner = volume.map_or(Owner::Nobody, |volume| volume.owner);
+            let guest_id = owner.guest_id();
+            let reason = reason.or_else(|| not_asked_for(policy, request, &dataset.name, guest_id));
+            if let Some(reason) = reason {
+                let was_served = is_served(&policy.name_format, dataset);
+                selection.left_out.push(LeftOut { dataset: dataset.name.clone(), reason, was_served });
+                continue;
             }
+            let (guest, caution) = match owner {
+                Owner::Guest(guest) => (Some(guest), Caution::None),
+                Owner::Unreadable(_) => (None, Caution::KeepAll),
+                Owner::InDoubt(_, guest) => (guest, Caution::GoOnOnly),
+                Owner::UnknownGuest(id) => {
+                    selection.of_unknown_guests.push((&dataset.name, id));
+                    (None, Caution::None)
+                }
+                Owner::Nobody | Owner::OnOtherNode(..) => (None, Caution::None),
+            };
+            let is_lone_root = is_root && !has_children;
+            selection.selected.push(Selected { dataset, root, is_lone_root, guest_id, guest, caution });
         }
     }
-    selected.sort_by(|a, b| a.dataset.name.cmp(&b.dataset.name));
-    selected
+    selection.selected.sort_by(|a, b| a.dataset.name.cmp(&b.dataset.name));
+    selection.left_out.sort_by(|a, b| a.dataset.cmp(&b.dataset));
+    selection
 }
 
-/// What `selected` is called on `target`: `R/x` goes to `ROOT/x`, a root with children to `ROOT`, and a root without
-/// children to `ROOT/<its last part>`, unless `ROOT` itself already carries one of its snapshots (`vm-backup.sh`
-/// received it there, and it goes on there).
-pub fn target_name(
-    selected: &Selected<'_>,
-    target: &Target,
-    listing: &Listing,
-) -> Result<DatasetName, crate::model::NameError> {
-    match selected.dataset.name.below(&selected.root.dataset) {
-        Some(relative) => target.root.child(relative),
-        None if !selected.is_lone_root => Ok(target.root.clone()),
-        None => {
-            let adopted = listing.get(&target.root).is_some_and(|root| {
-                let known: Vec<Guid> = selected.dataset.history.points().map(|point| point.guid).collect();
-                root.history.snapshots().any(|snapshot| known.contains(&snapshot.guid))
-            });
-            if adopted { Ok(target.root.clone()) } else { target.root.child(selected.dataset.name.last()) }
+/// Whether any point of `dataset` is ours.
+fn is_served(format: &NameFormat, dataset: &Dataset) -> bool {
+    dataset.history.points().any(|point| format.is_own(&point.name))
+}
+
+/// Whether the newest own snapshot was taken on this node, or seen to since: only here it has a bookmark. Replication
+/// brings snapshots, but no bookmarks.
+fn is_served_here(format: &NameFormat, dataset: &Dataset) -> bool {
+    let history = &dataset.history;
+    let newest = history.snapshots().rev().find(|point| format.is_own(&point.name));
+    newest.is_some_and(|newest| history.bookmarks().any(|bookmark| bookmark.guid == newest.guid))
+}
+
+/// The guests of which some volume was served before.
+fn served_guests(
+    format: &NameFormat,
+    datasets: &[&Dataset],
+    volumes: &[Option<Volume<'_>>],
+) -> BTreeSet<GuestId> {
+    let served = datasets.iter().zip(volumes).filter(|(dataset, _)| is_served(format, dataset));
+    served.filter_map(|(_, volume)| volume.as_ref()?.owner.guest_id()).collect()
+}
+
+fn left_out_by_policy(policy: &Policy, source: &Listing, dataset: &Dataset) -> Option<LeftOutReason> {
+    if let Some(pattern) = policy.exclude.iter().find(|pattern| pattern.matches(&dataset.name)) {
+        return Some(LeftOutReason::Excluded { pattern: pattern.to_string() });
+    }
+    dataset.is_opted_out().then(|| LeftOutReason::OptedOut { set_on: opted_out_on(source, dataset) })
+}
+
+/// Where the property is set: on the dataset or the nearest one above it that was listed.
+fn opted_out_on(source: &Listing, dataset: &Dataset) -> Option<DatasetName> {
+    let mut at = Some(dataset);
+    while let Some(one) = at {
+        if one.user.local(BACKUP_PROPERTY).is_some() {
+            return Some(one.name.clone());
         }
+        at = one.name.parent().and_then(|parent| source.get(&parent));
+    }
+    None
+}
+
+fn left_out_by_owner(
+    format: &NameFormat,
+    dataset: &Dataset,
+    volume: &Volume<'_>,
+    served: &BTreeSet<GuestId>,
+) -> Option<LeftOutReason> {
+    if !volume.leaving_out.is_empty() {
+        let lines = volume.leaving_out.iter().map(|line| line.place.clone()).collect();
+        return Some(LeftOutReason::NotBackedUp { volume: volume.dataset.clone(), lines });
+    }
+    if let Owner::OnOtherNode(guest, node) = volume.owner {
+        return Some(LeftOutReason::OnOtherNode { guest, node: node.to_owned() });
+    }
+    if let Some((guest, role)) = volume.no_disk {
+        return Some(LeftOutReason::NoDisk { guest, role });
+    }
+    match volume.owner {
+        Owner::Unreadable(guest) if served.contains(&guest) && !is_served(format, dataset) => {
+            Some(LeftOutReason::GuestUnreadable { guest })
+        }
+        Owner::InDoubt(guest, _) if !is_served_here(format, dataset) => {
+            Some(LeftOutReason::InDoubt { guest })
+        }
+        _ => None,
     }
 }
 
-/// Fails where two sources would be written to one name.
-pub(super) fn check_collisions<'a>(
-    target: &Target,
-    names: impl IntoIterator<Item = (&'a DatasetName, &'a DatasetName)>,
-) -> Result<(), PlanError> {
-    let mut taken: BTreeMap<&DatasetName, &DatasetName> = BTreeMap::new();
-    for (source, name) in names {
-        if let Some(other) = taken.insert(name, source) {
-            return Err(PlanError::Collision {
-                first: other.clone(),
-                second: source.clone(),
-                target: target.name.clone(),
-                name: name.clone(),
-            });
-        }
-    }
-    Ok(())
+fn not_asked_for(
+    policy: &Policy,
+    request: &Request,
+    dataset: &DatasetName,
+    guest: Option<GuestId>,
+) -> Option<LeftOutReason> {
+    let is_asked_for = policy.is_selected(dataset)
+        && (request.guests.is_empty() || guest.is_some_and(|guest| request.guests.contains(&guest)));
+    (!is_asked_for).then_some(LeftOutReason::NotAskedFor)
 }
+
+#[cfg(test)]
+mod tests;

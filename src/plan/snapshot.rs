@@ -59,7 +59,7 @@ pub(super) fn plan_snapshots(
     let mut groups: BTreeMap<(Option<u32>, &str), Group> = BTreeMap::new();
     for one in selected {
         let dataset = &one.dataset.name;
-        let key = (one.guest.map(|guest| guest.id.0), dataset.pool());
+        let key = (one.guest_id.map(|id| id.0), dataset.pool());
         match (dataset.snapshot(name), dataset.bookmark(name)) {
             (Ok(snapshot), Ok(bookmark)) => {
                 let group = groups.entry(key).or_default();

@@ -113,7 +113,7 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
         Answer::CouldNotAsk(why) => return Err(why.clone()),
     };
     let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
-    let selected = select(policy, inventory, source, &request);
+    let selected = select(policy, inventory, source, &request).selected;
     let one = |selected: &Selected<'_>| {
         let dataset = selected.dataset;
         let format = &policy.name_format;

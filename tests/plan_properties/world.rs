@@ -9,7 +9,8 @@ use zhaul::execute::{self, Hosts, Outcome, Report, Settings, Silent};
 use zhaul::host::fake::{Block, FakeHost, Universe};
 use zhaul::host::{SourceHost, TargetHost};
 use zhaul::model::{
-    Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, Link, NameFormat, PointKind, TargetName,
+    Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, Link, NameFormat, PointKind, Proxmox,
+    TargetName,
 };
 use zhaul::plan::{self, Plan, Request};
 use zhaul::policy::{
@@ -130,7 +131,7 @@ impl World {
         let each = self.policy.targets.iter().map(|target| {
             (target.name.clone(), answer(TargetHost::list(self.host(&target.name.0), &target.root)))
         });
-        Inventory { source, targets: each.collect(), guests: Vec::new() }
+        Inventory { source, targets: each.collect(), proxmox: Proxmox::default() }
     }
 
     pub(crate) fn plan(&self, take_snapshot: bool) -> Plan {

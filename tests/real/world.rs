@@ -154,10 +154,12 @@ impl World {
         guest
     }
 
-    /// Writes configurations as Proxmox VE keeps them, by path and text, and gives their directory.
+    /// Writes configurations as Proxmox VE keeps them, by path and text, and gives their directory. The storage `z` is this
+    /// world's source, unless the test has a `storage.cfg` of its own.
     pub(crate) fn guest_configs(&self, configs: &[(&str, &str)]) -> PathBuf {
         let directory = self.directory().join("pve");
-        for (path, text) in configs {
+        let storages = format!("zfspool: z\n\tpool {}\n\tcontent images,rootdir\n", self.source());
+        for (path, text) in [("storage.cfg", storages.as_str())].iter().chain(configs) {
             let path = directory.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();

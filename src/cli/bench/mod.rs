@@ -129,7 +129,7 @@ fn largest(policy: &Policy, source: &dyn SourceHost) -> Result<Option<Snapshot>,
         force_archive: false,
         guests: Vec::new(),
     };
-    let selected = select(policy, &inventory, &listing, &request);
+    let selected = select(policy, &inventory, &listing, &request).selected;
     let candidates = selected.iter().filter_map(|one| {
         let mut own = one.dataset.history.snapshots().filter(|point| policy.name_format.is_own(&point.name));
         Some((one.dataset, own.next_back()?))

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{ByteCount, DatasetKind, Guid, History, Link, Listing, Point, PointKind, PointName, Txg};
+use crate::model::{
+    ByteCount, DatasetKind, Guid, History, Link, Listing, Point, PointKind, PointName, Proxmox, Txg,
+};
 use crate::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, SourceRoot,
     TransferSettings,
@@ -89,7 +91,7 @@ fn inventory(source: &str, backup: Option<&str>, archive: Option<&str>) -> Inven
             (TargetName("nfs8".to_owned()), copy(backup)),
             (TargetName("nfs9".to_owned()), copy(archive)),
         ]),
-        guests: Vec::new(),
+        proxmox: Proxmox::default(),
     }
 }
 

@@ -1,0 +1,208 @@
+//! Proxmox VE's configuration (`/etc/pve`): the guests of this node and of others, and where storages lie.
+//!
+//! The directory is a FUSE file system that may be empty, read-only, half mounted or hung, and nothing of that may end a
+//! run or change in silence what is backed up: whatever cannot be relied upon is told as [`ProxmoxState::InDoubt`], a file
+//! that cannot be read concerns its guest alone.
+
+mod cluster;
+mod files;
+mod guest_file;
+mod storage_cfg;
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::model::{Guest, GuestId, Proxmox, ProxmoxState};
+use files::{Text, dangles, names};
+use guest_file::Kind;
+
+/// How long reading may take: `pmxcfs` answers from memory, so what takes longer hangs.
+const READ_LIMIT: Duration = Duration::from_secs(20);
+
+/// Where the file system lies on every host with Proxmox VE, and the database behind it.
+const MOUNT_POINT: &str = "/etc/pve";
+const DATABASE: &str = "/var/lib/pve-cluster/config.db";
+
+/// What `directory` (`/etc/pve`) tells. Never fails, and takes no longer than 20 s.
+pub fn proxmox(directory: &Path) -> Proxmox {
+    let owned = directory.to_owned();
+    within(READ_LIMIT, move || read(&owned)).unwrap_or_else(|| {
+        in_doubt(format!("reading {} did not end within {} s", directory.display(), READ_LIMIT.as_secs()))
+    })
+}
+
+/// What `work` gives, unless it takes longer than `limit`: then it goes on in its thread, and nobody waits.
+fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = mpsc::channel();
+    let spawned = thread::Builder::new().name("guest-config".to_owned()).spawn(move || {
+        // Nobody may be left to receive it.
+        drop(sender.send(work()));
+    });
+    spawned.ok()?;
+    receiver.recv_timeout(limit).ok()
+}
+
+fn in_doubt(why: String) -> Proxmox {
+    Proxmox { state: ProxmoxState::InDoubt(why), ..Proxmox::default() }
+}
+
+fn read(directory: &Path) -> Proxmox {
+    let shown = directory.display();
+    match fs::symlink_metadata(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            // Only the usual place may be missing: a host without Proxmox VE has none.
+            let is_expected = directory != Path::new(MOUNT_POINT) || Path::new(DATABASE).exists();
+            return if is_expected {
+                in_doubt(format!("{shown} does not exist"))
+            } else {
+                Proxmox::default()
+            };
+        }
+        Err(error) => return in_doubt(format!("{shown} cannot be read: {error}")),
+        Ok(_) => {}
+    }
+    match fs::metadata(directory) {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return in_doubt(format!("{shown} is no directory")),
+        Err(error) => return in_doubt(format!("{shown} cannot be read: {error}")),
+    }
+    Reader { directory, known: Proxmox { state: ProxmoxState::Whole, ..Proxmox::default() } }.read()
+}
+
+/// One pass over the directory.
+struct Reader<'a> {
+    directory: &'a Path,
+    known: Proxmox,
+}
+
+impl Reader<'_> {
+    fn read(mut self) -> Proxmox {
+        let members = match cluster::members(self.directory) {
+            Ok(members) => members,
+            Err(why) => {
+                self.doubt(why);
+                cluster::Members::default()
+            }
+        };
+        if members.is_quorate == Some(false) {
+            self.doubt("the cluster is not quorate: its configuration may be out of date".to_owned());
+        }
+        let node = cluster::node(self.directory, &members);
+        self.read_storages(&node);
+        let mut has_any = false;
+        for kind in [Kind::Machine, Kind::Container] {
+            has_any |= self.read_guests(kind, &node);
+        }
+        if !has_any {
+            let why = format!(
+                "{} has neither qemu-server nor lxc: it is empty or half there",
+                self.directory.display()
+            );
+            self.doubt(why);
+        }
+        self.known.guests.sort_by_key(|guest| guest.id);
+        self.read_others(&node);
+        self.known
+    }
+
+    /// Notes the first reason; one is enough.
+    fn doubt(&mut self, why: String) {
+        if !matches!(self.known.state, ProxmoxState::InDoubt(_)) {
+            self.known.state = ProxmoxState::InDoubt(why);
+        }
+    }
+
+    fn read_storages(&mut self, node: &str) {
+        match files::text(&self.directory.join("storage.cfg")) {
+            Text::Missing => {}
+            Text::Read(text) => self.known.storages = Some(storage_cfg::parse(&text, node)),
+            Text::Unreadable(why) => self.doubt(why),
+        }
+    }
+
+    /// Reads this node's guests of one kind. Gives whether there is a directory for them.
+    fn read_guests(&mut self, kind: Kind, node: &str) -> bool {
+        let usual = self.directory.join(kind.directory());
+        if dangles(&usual) {
+            self.doubt(format!("{} points to nothing", usual.display()));
+        }
+        let of_node = self.directory.join("nodes").join(node).join(kind.directory());
+        let Some(directory) = [usual, of_node].into_iter().find(|path| path.exists()) else {
+            return false;
+        };
+        match configs(&directory) {
+            Ok(configs) => {
+                for (id, path) in configs {
+                    self.read_guest(kind, id, &path);
+                }
+            }
+            Err(why) => self.doubt(why),
+        }
+        true
+    }
+
+    fn read_guest(&mut self, kind: Kind, id: GuestId, path: &Path) {
+        match files::text(path) {
+            Text::Read(text) => {
+                let guest = guest_file::parse(id, kind, &text);
+                match self.known.guests.iter_mut().find(|known| known.id == id) {
+                    Some(known) => merge(known, guest),
+                    None => self.known.guests.push(guest),
+                }
+            }
+            Text::Unreadable(why) => {
+                self.known.unreadable.insert(id, why);
+            }
+            // The guest was removed or has moved to another node since.
+            Text::Missing => {}
+        }
+    }
+
+    /// The guests of other nodes. What lies here is this node's, whatever else is told.
+    fn read_others(&mut self, node: &str) {
+        let mut found = Vec::new();
+        match cluster::listed(self.directory) {
+            Ok(listed) => found.extend(listed),
+            Err(why) => self.doubt(why),
+        }
+        match cluster::filed(self.directory, node, configs) {
+            Ok(filed) => found.extend(filed),
+            Err(why) => self.doubt(why),
+        }
+        for (id, on) in found {
+            let is_here = self.known.guest(id).is_some() || self.known.unreadable.contains_key(&id);
+            if is_here {
+                continue;
+            }
+            if on == node {
+                let why = format!(
+                    "{} lists guest {id} on this node, but its file is not there",
+                    self.directory.join(".vmlist").display()
+                );
+                self.known.unreadable.insert(id, why);
+            } else {
+                self.known.elsewhere.insert(id, on);
+            }
+        }
+    }
+}
+
+/// A number that a machine and a container share: their volumes and snapshots are all that guest's.
+fn merge(known: &mut Guest, other: Guest) {
+    known.disks.extend(other.disks);
+    known.snapshots.extend(other.snapshots);
+}
+
+/// The files `ID.conf` of a directory.
+fn configs(directory: &Path) -> Result<Vec<(GuestId, PathBuf)>, String> {
+    let id = |name: &str| GuestId::parse(name.strip_suffix(".conf")?);
+    let named = names(directory)?;
+    Ok(named.iter().filter_map(|name| Some((id(name)?, directory.join(name)))).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! `storage.cfg`: which storages keep their volumes as datasets of this node.
+//!
+//! Read as `PVE/SectionConfig.pm` does: a header `TYPE: ID`, indented `key value` lines, an empty line at the end. A section
+//! that is not clear, or that another one contradicts, maps nothing: what cannot be mapped is backed up.
+
+use std::collections::BTreeMap;
+
+use crate::model::{DatasetName, Storage};
+
+/// One section as written.
+#[derive(Debug, Default)]
+struct Section<'a> {
+    kind: String,
+    /// Each key with every value that it has in the section.
+    values: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+/// The storages of type `zfspool` that `node` may use, by id.
+pub(super) fn parse(text: &str, node: &str) -> Vec<Storage> {
+    let mut sections: BTreeMap<&str, Vec<Section<'_>>> = BTreeMap::new();
+    let mut current: Option<&str> = None;
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        if line.is_empty() {
+            current = None;
+        } else if line.starts_with(char::is_whitespace) {
+            let section = current.and_then(|id| sections.get_mut(id)?.last_mut());
+            if let Some(section) = section {
+                let line = line.trim();
+                let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+                section.values.entry(key).or_default().push(value.trim());
+            }
+        } else if let Some((kind, id)) = header(line) {
+            let section = Section { kind: kind.to_ascii_lowercase(), ..Section::default() };
+            sections.entry(id).or_default().push(section);
+            current = Some(id);
+        } else {
+            // Not a line of this section, and not a section that is known.
+            current = None;
+        }
+    }
+    let unique = sections.into_iter().filter_map(|(id, sections)| match sections.as_slice() {
+        [section] => Some(Storage { id: id.to_owned(), dataset: dataset(section, node)? }),
+        _ => None,
+    });
+    unique.collect()
+}
+
+fn header(line: &str) -> Option<(&str, &str)> {
+    let (kind, id) = line.split_once(':')?;
+    let id = id.trim();
+    let is_word = |word: &str| !word.is_empty() && !word.contains(char::is_whitespace);
+    (is_word(kind) && is_word(id) && !id.contains(':')).then_some((kind, id))
+}
+
+/// The dataset of a section of type `zfspool` that is neither disabled nor other nodes' alone.
+fn dataset(section: &Section<'_>, node: &str) -> Option<DatasetName> {
+    let only = |key: &str| match section.values.get(key).map(Vec::as_slice) {
+        Some([value]) => Some(*value),
+        Some(_) | None => None,
+    };
+    let is_here = match section.values.get("nodes") {
+        None => true,
+        Some(_) => {
+            let mut nodes = only("nodes")?.split(|c: char| c.is_whitespace() || ",;".contains(c));
+            nodes.any(|one| one == node)
+        }
+    };
+    let is_off = |value: &&str| ["0", "no", "off", "false"].iter().any(|no| value.eq_ignore_ascii_case(no));
+    // `disable` alone, or with any word that is not clearly no.
+    let is_disabled = section.values.get("disable").is_some_and(|values| !values.iter().all(is_off));
+    if section.kind != "zfspool" || !is_here || is_disabled {
+        return None;
+    }
+    DatasetName::new(only("pool")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn mapped(text: &str) -> Vec<String> {
+        parse(text, "pve0").into_iter().map(|storage| format!("{}={}", storage.id, storage.dataset)).collect()
+    }
+
+    #[test]
+    fn pools_of_this_node_are_found_and_nothing_else() {
+        let text = "dir: local\n\tpath /var/lib/vz\n\tcontent iso\n\n\
+            # a comment\n\
+            zfspool: local-zfs\n\tpool rpool/data\n\t# pool rpool/other\n\tcontent images,rootdir\n\tsparse 1\n\tnewword x y\n\n\
+            zfspool: second\n    pool  rpool/data  \n\n\
+            lvmthin: local-lvm\n\tthinpool data\n\tvgname pve\n\n\
+            zfs: iscsi\n\tpool tank\n\tportal 10.0.0.1\n\ttarget iqn\n\n\
+            zfspool: off\n\tpool tank/off\n\tdisable\n\n\
+            zfspool: off1\n\tpool tank/off\n\tdisable 1\n\n\
+            zfspool: on\n\tpool tank/on\n\tdisable 0\n\n\
+            zfspool: elsewhere\n\tpool tank/elsewhere\n\tnodes pve1,pve2\n\n\
+            zfspool: here\n\tpool tank/here\n\tnodes pve1,pve0\n\n\
+            ZFSPOOL: case\n\tpool tank/case\n";
+        let expected =
+            ["case=tank/case", "here=tank/here", "local-zfs=rpool/data", "on=tank/on", "second=rpool/data"];
+        assert_eq!(mapped(text), expected);
+    }
+
+    #[test]
+    fn what_is_not_clear_maps_nothing() {
+        for text in [
+            "",
+            "zfspool: a",
+            "zfspool: a\n\tpool\n",
+            "zfspool: a\n\tpool -bad\n",
+            "zfspool: a\n\tpool tank/@x\n",
+            "zfspool: a\n\tpool tank/a\n\tpool tank/b\n",
+            "zfspool: a\n\tpool tank/a\n\nzfspool: a\n\tpool tank/b\n",
+            "zfspool: a\n\tpool tank/a\n\ndir: a\n\tpath /x\n",
+            "zfspool: a\n\n\tpool tank/a\n",
+            "zfspool: a\npool tank/a\n",
+            "zfspool a\n\tpool tank/a\n",
+            "zfspool: a b\n\tpool tank/a\n",
+            "zfspool:\n\tpool tank/a\n",
+            " zfspool: a\n\tpool tank/a\n",
+            "zfspool: a\n\tpool tank/a\n\tnodes\n",
+            "zfspool: a\n\tpool tank/a\n\tnodes pve01\n",
+            "zfspool: a\n\tpool tank/a\n\tnodes pve0\n\tnodes pve1\n",
+            "zfspool: a\n\tpool tank/a\n\tdisable yes\n",
+            "\u{0}\u{0}\n[x]\n:::\n\tpool tank\n",
+        ] {
+            assert_eq!(mapped(text), Vec::<String>::new(), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "(zfspool: a|\tpool tank|\n|nodes|,| |:|#|\\PC){0,40}") {
+            for storage in parse(&text, "pve0") {
+                prop_assert!(!storage.id.is_empty());
+            }
+        }
+    }
+}

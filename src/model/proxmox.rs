@@ -1,0 +1,64 @@
+//! What Proxmox VE's configuration tells of guests and storages, as one node sees it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{DatasetName, Guest, GuestId};
+
+/// Guests, storages and nodes, and how far all of that can be relied upon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Proxmox {
+    /// Whether there is a Proxmox VE, and whether what it tells is whole.
+    pub state: ProxmoxState,
+    /// The storages whose volumes are datasets here; `None` where there is no `storage.cfg`.
+    pub storages: Option<Vec<Storage>>,
+    /// The guests of this node, by number.
+    pub guests: Vec<Guest>,
+    /// The guests of other nodes, with the node.
+    pub elsewhere: BTreeMap<GuestId, String>,
+    /// Guests of this node whose file cannot be read, with the reason.
+    pub unreadable: BTreeMap<GuestId, String>,
+}
+
+/// Whether Proxmox VE's configuration can be relied upon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxmoxState {
+    /// No Proxmox VE, or guests are not to be looked up: datasets are datasets.
+    #[default]
+    Absent,
+    /// Everything was read.
+    Whole,
+    /// It is there, but not whole: whose a volume is, and whether it is to be backed up, is not certain. The text says why.
+    InDoubt(String),
+}
+
+/// A storage of type `zfspool` that this node uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Storage {
+    /// Its id, as in `local-zfs:vm-100-disk-0`.
+    pub id: String,
+    /// The dataset directly below which its volumes lie.
+    pub dataset: DatasetName,
+}
+
+impl Proxmox {
+    /// The guest of this number, if it is this node's and its file could be read.
+    pub fn guest(&self, id: GuestId) -> Option<&Guest> {
+        self.guests.iter().find(|guest| guest.id == id)
+    }
+
+    /// The dataset that `volume` on `storage` is, if that storage's volumes are datasets here.
+    pub fn dataset_of(&self, storage: &str, volume: &str) -> Option<DatasetName> {
+        let storage = self.storages.iter().flatten().find(|known| known.id == storage)?;
+        storage.dataset.child(volume).ok()
+    }
+
+    /// The storage directly below whose dataset `dataset` lies; of several the first by id.
+    pub fn storage_of(&self, dataset: &DatasetName) -> Option<&Storage> {
+        let parent = dataset.parent()?;
+        let within = self.storages.iter().flatten().filter(|storage| storage.dataset == parent);
+        within.min_by(|a, b| a.id.cmp(&b.id))
+    }
+}
