@@ -8,10 +8,10 @@ use super::args::ConfigCommand;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
 use super::policy_source;
-use super::render::{count, duration_text};
+use super::render::{count, duration_text, escape, left_out_lines};
 use super::session::Session;
-use crate::model::{Inventory, Listing};
-use crate::plan::{Request, select};
+use crate::model::{Inventory, Listing, ProxmoxState};
+use crate::plan::{Request, Selection, select};
 use crate::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, EXAMPLE, KeepRules, OnNoBase,
     Policy, Target, TargetKind,
@@ -37,15 +37,24 @@ pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
 /// Which datasets each root selects, and which patterns match nothing below any root.
 fn selection_text(policy: &Policy, inventory: &Inventory, listing: &Listing, now: Timestamp) -> String {
     let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
-    let selected = select(policy, inventory, listing, &request).selected;
+    let Selection { selected, left_out, .. } = select(policy, inventory, listing, &request);
     let mut text = String::from("Selected\n");
     for root in &policy.roots {
         let of_root: Vec<_> = selected.iter().filter(|one| one.root == root).collect();
-        let _ = writeln!(text, "  {} by {}", count(of_root.len(), "dataset"), root.dataset);
+        let _ = writeln!(text, "  {} below {}", count(of_root.len(), "dataset"), root.dataset);
         for one in of_root {
             let guest = one.guest_id.map(|id| format!(", guest {id}")).unwrap_or_default();
             let _ = writeln!(text, "    {}{guest}", one.dataset.name);
         }
+    }
+    if let ProxmoxState::InDoubt(why) = &inventory.proxmox.state {
+        let _ = writeln!(text, "  Proxmox VE's configuration cannot be relied upon: {}", escape(why));
+    }
+    for why in inventory.proxmox.unreadable.values() {
+        let _ = writeln!(text, "  a guest's configuration cannot be read: {}", escape(why));
+    }
+    if !left_out.is_empty() {
+        let _ = write!(text, "Left out\n{}", left_out_lines(&left_out));
     }
     for pattern in &policy.exclude {
         if !listing.datasets().any(|dataset| pattern.matches(&dataset.name)) {
@@ -209,8 +218,9 @@ mod tests {
         };
         assert_eq!(
             selection_text(&policy, &inventory, &listing, Timestamp::UNIX_EPOCH),
-            "Selected\n  1 dataset by tank/vm\n    tank/vm/vm-100-disk-0\n  \
-             the exclude pattern tank/vm/nothing-* matches nothing\n"
+            "Selected\n  1 dataset below tank/vm\n    tank/vm/vm-100-disk-0\nLeft out\n  \
+             tank/vm  it is a root with children, and include-root is not set\n  \
+             tank/vm/scratch  the policy excludes \"tank/vm/scratch\"\n  the exclude pattern tank/vm/nothing-* matches nothing\n"
         );
     }
 }

@@ -94,7 +94,13 @@ fn take_lock(args: &RunArgs, session: &Session) -> Result<lock::Lock, Failure> {
 /// Which code a policy that cannot be planned leads to.
 fn explain(error: PlanError) -> Failure {
     let code = match error {
-        PlanError::Collision { .. } | PlanError::Name(_) => Code::Usage,
+        PlanError::Collision { .. }
+        | PlanError::NoSuchGuest { .. }
+        | PlanError::GuestOnOtherNode { .. }
+        | PlanError::GuestNotSelected { .. }
+        | PlanError::NoSuchDataset { .. }
+        | PlanError::DatasetLeftOut { .. }
+        | PlanError::Name(_) => Code::Usage,
         PlanError::Source(_) => Code::Failed,
     };
     Failure { code, error: error.into() }

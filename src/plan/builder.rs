@@ -1,6 +1,8 @@
 //! Collects steps and findings while the planner decides.
 
-use super::{Action, Finding, FindingKind, Place, Plan, Planned, Reason, Severity, Step, StepId, Wants};
+use super::{
+    Action, Finding, FindingKind, LeftOut, Place, Plan, Planned, Reason, Severity, Step, StepId, Wants,
+};
 use crate::model::{DatasetName, Point};
 
 /// A plan in the making.
@@ -28,7 +30,10 @@ impl Order {
 
 impl Builder {
     pub(super) fn new(at: jiff::Timestamp) -> Self {
-        Self { plan: Plan { at, steps: Vec::new(), findings: Vec::new() }, wants: Wants::default() }
+        Self {
+            plan: Plan { at, steps: Vec::new(), findings: Vec::new(), left_out: Vec::new() },
+            wants: Wants::default(),
+        }
     }
 
     /// The moment that the plan is made for.
@@ -63,6 +68,11 @@ impl Builder {
         kind: FindingKind,
     ) {
         self.plan.findings.push(Finding { severity, dataset: dataset.cloned(), place, kind });
+    }
+
+    /// Notes what is not served.
+    pub(super) fn leave_out(&mut self, left_out: Vec<LeftOut>) {
+        self.plan.left_out = left_out;
     }
 
     /// Says that a decision depends on the details of these snapshots. Gives whether all of them are known; where they are

@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 
-use super::{PartialFault, Place, Reason};
-use crate::model::{ByteCount, DatasetName, Month, NameError, PointName};
+use super::{LeftOutReason, PartialFault, Place, Reason};
+use crate::model::{ByteCount, DatasetName, GuestId, Month, NameError, PointName};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -39,6 +39,35 @@ pub struct Finding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum FindingKind {
+    /// Proxmox VE's configuration is there, but cannot be relied upon.
+    ConfigInDoubt {
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A guest's file cannot be read.
+    GuestUnreadable {
+        /// The guest.
+        guest: GuestId,
+        /// Which file, and why.
+        cause: String,
+    },
+    /// A dataset that has points of ours is left out now.
+    NotServedAnyMore {
+        /// What leaves it out.
+        because: LeftOutReason,
+    },
+    /// A volume is named after a guest without a configuration; it is served all the same.
+    UnknownGuest {
+        /// The guest.
+        guest: GuestId,
+    },
+    /// No dataset is selected at all.
+    NothingSelected,
+    /// A copy would have to begin, or something of it to make way, while Proxmox VE's configuration is in doubt.
+    NoNewCopy {
+        /// The copy.
+        copy: DatasetName,
+    },
     /// A target could not be listed, so nothing is sent to it.
     TargetNotListed {
         /// The host's own words.

@@ -118,6 +118,14 @@ impl<'a> Lane<'a> {
         }
     }
 
+    /// Whether the copy is there and only goes on: it has begun, and nothing of it has to make way.
+    pub(super) fn goes_on(&self) -> bool {
+        match &self.line {
+            Some(line) => line.common.is_some() && line.unknown.is_empty(),
+            None => self.there.is_some_and(|there| there.resume_token.is_some()),
+        }
+    }
+
     /// The source dataset.
     pub(super) fn dataset(&self) -> &'a Dataset {
         self.source.selected.dataset

@@ -26,6 +26,7 @@ mod partial;
 mod reason;
 mod retain;
 mod select;
+mod served;
 mod snapshot;
 pub mod status;
 mod step;
@@ -41,7 +42,9 @@ use containers::Containers;
 use lane::{Lane, Lanes};
 use snapshot::Taken;
 
-use crate::model::{Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, TargetName};
+use crate::model::{
+    Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, ProxmoxState, TargetName,
+};
 use crate::policy::{Policy, Target, TargetKind};
 
 pub use estimate::{estimate, wanted_sizes};
@@ -86,6 +89,50 @@ pub enum PlanError {
         /// The name there.
         name: DatasetName,
     },
+    /// `--guest` names a guest that has no configuration.
+    #[error(
+        "there is no guest {guest}: nothing was done\n  next: see `qm list` and `pct list` for the guests of this node"
+    )]
+    NoSuchGuest {
+        /// The guest.
+        guest: GuestId,
+    },
+    /// `--guest` names a guest of another node.
+    #[error(
+        "guest {guest} is on node {node}, not on this one: nothing was done\n  next: run zhaul on {node}"
+    )]
+    GuestOnOtherNode {
+        /// The guest.
+        guest: GuestId,
+        /// The node.
+        node: String,
+    },
+    /// `--guest` names a guest of this node of which no volume is selected.
+    #[error(
+        "no volume of guest {guest} is selected: nothing was done\n  next: `zhaul config check --show-datasets` lists what \
+         is selected, and what leaves each other dataset out"
+    )]
+    GuestNotSelected {
+        /// The guest.
+        guest: GuestId,
+    },
+    /// `--dataset` names what does not exist.
+    #[error(
+        "there is no dataset {dataset}: nothing was done\n  next: `zfs list -r` names the datasets of this host"
+    )]
+    NoSuchDataset {
+        /// The dataset.
+        dataset: DatasetName,
+    },
+    /// `--dataset` names a dataset in which everything is left out.
+    #[error(
+        "everything in {dataset} is left out: nothing was done\n  next: `zhaul config check --show-datasets` lists what \
+         leaves each dataset out"
+    )]
+    DatasetLeftOut {
+        /// The dataset.
+        dataset: DatasetName,
+    },
     /// The present time cannot be written as a name.
     #[error("the snapshots of this run cannot be named")]
     Name(#[source] NameError),
@@ -108,10 +155,13 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         Answer::Listed(listing) => listing,
         Answer::CouldNotAsk(why) => return Err(PlanError::Source(why.clone())),
     };
-    let Selection { selected, .. } = select(policy, inventory, listing, request);
+    let selection = select(policy, inventory, listing, request);
+    served::check_request(policy, inventory, request, &selection)?;
     let time = snapshot::run_time(&policy.name_format, inventory, request.now);
     let name = policy.name_format.name(time).map_err(PlanError::Name)?;
     let mut builder = Builder::new(request.now);
+    served::report(&mut builder, inventory, &selection);
+    let selected = selection.selected;
     let mut taken = if request.take_snapshot {
         snapshot::plan_snapshots(&mut builder, &selected, &name)
     } else {
@@ -164,6 +214,13 @@ fn plan_target<'a>(
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
         let Some(name) = name else { continue };
         let mut lane = Lane::new(target, name, source, listing);
+        if source.selected.caution == Caution::GoOnOnly && !lane.goes_on() {
+            let kind = FindingKind::NoNewCopy { copy: name.clone() };
+            let dataset = Some(&source.selected.dataset.name);
+            builder.find(Severity::Warning, dataset, lane.place.clone(), kind);
+            lanes.add(lane);
+            continue;
+        }
         match &target.kind {
             TargetKind::Backup(rules) => {
                 backup::plan(builder, policy, rules, &mut lane, &mut containers);
@@ -176,6 +233,9 @@ fn plan_target<'a>(
         lanes.add(lane);
     }
     if let TargetKind::Backup(rules) = &target.kind {
+        if matches!(inventory.proxmox.state, ProxmoxState::InDoubt(_)) {
+            return Ok(());
+        }
         superseded::plan_expiry(builder, policy, rules, target, listing, request.now);
     }
     Ok(())

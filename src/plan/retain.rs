@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::backup::is_a_guests;
 use super::builder::{Builder, Order};
 use super::lane::{Lane, Lanes};
-use super::{Action, Doomed, FindingKind, KeptBy, Place, Reason, Severity, Source};
+use super::{Action, Caution, Doomed, FindingKind, KeptBy, Place, Reason, Severity, Source};
 use crate::model::{Change, DatasetName, Guid, Point};
 use crate::policy::{BackupRules, KeepRules, Policy};
 
@@ -19,6 +19,10 @@ type Candidate<'a> = (Timestamp, Option<&'a Point>);
 
 /// Adds the pruning of one dataset's own snapshots and bookmarks at the source: after everything was sent or has failed.
 pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes<'_>) {
+    // Which snapshots are Proxmox VE's is not known.
+    if source.selected.caution != Caution::None {
+        return;
+    }
     let history = &source.selected.dataset.history;
     let guest = source.selected.guest;
     let mut candidates: Vec<Candidate<'_>> = source.pending.iter().map(|_| (source.time, None)).collect();
@@ -82,7 +86,9 @@ fn plan_bookmarks(
 
 /// Adds the pruning of one dataset's backup: only after all that was to be sent has arrived.
 pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &BackupRules, lane: &mut Lane<'_>) {
-    let Some(there) = lane.there.filter(|_| !lane.is_blocked) else {
+    let Some(there) =
+        lane.there.filter(|_| !lane.is_blocked && lane.source.selected.caution == Caution::None)
+    else {
         return;
     };
     let format = &policy.name_format;

@@ -75,7 +75,7 @@ pub fn select<'a>(
             let guest_id = owner.guest_id();
             let reason = reason.or_else(|| not_asked_for(policy, request, &dataset.name, guest_id));
             if let Some(reason) = reason {
-                let was_served = is_served(&policy.name_format, dataset);
+                let was_served = was_served(&policy.name_format, dataset, &reason);
                 selection.left_out.push(LeftOut { dataset: dataset.name.clone(), reason, was_served });
                 continue;
             }
@@ -96,6 +96,15 @@ pub fn select<'a>(
     selection.selected.sort_by(|a, b| a.dataset.name.cmp(&b.dataset.name));
     selection.left_out.sort_by(|a, b| a.dataset.cmp(&b.dataset));
     selection
+}
+
+/// Whether `dataset` was served before. Snapshots of ours come to a replica from the other node, too.
+fn was_served(format: &NameFormat, dataset: &Dataset, reason: &LeftOutReason) -> bool {
+    if matches!(reason, LeftOutReason::OnOtherNode { .. }) {
+        is_served_here(format, dataset)
+    } else {
+        is_served(format, dataset)
+    }
 }
 
 /// Whether any point of `dataset` is ours.
@@ -163,7 +172,12 @@ fn left_out_by_owner(
         Owner::InDoubt(guest, _) if !is_served_here(format, dataset) => {
             Some(LeftOutReason::InDoubt { guest })
         }
-        _ => None,
+        Owner::Nobody
+        | Owner::UnknownGuest(_)
+        | Owner::Guest(_)
+        | Owner::Unreadable(_)
+        | Owner::OnOtherNode(..)
+        | Owner::InDoubt(..) => None,
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Finding, Reason};
+use super::{Finding, LeftOut, Reason};
 use crate::model::{
     BookmarkName, Change, DatasetKind, DatasetName, Encryption, Guid, Point, PointKind, PointName,
     ResumePoint, SnapshotName, TargetName,
@@ -23,6 +23,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What a person should know: what is blocked, lost, skipped or odd.
     pub findings: Vec<Finding>,
+    /// Each dataset below a root that is not served, and what leaves it out.
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The place of a step in its plan.

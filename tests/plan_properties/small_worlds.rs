@@ -163,7 +163,8 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
         needs: Vec::new(),
         after: Vec::new(),
     };
-    let plan = zhaul::plan::Plan { at: world.now, steps: vec![step], findings: Vec::new() };
+    let plan =
+        zhaul::plan::Plan { at: world.now, steps: vec![step], findings: Vec::new(), left_out: Vec::new() };
     world.carry_out(plan);
 }
 

@@ -31,5 +31,6 @@ mod sentences;
 mod spare;
 mod telling;
 mod time;
+mod volumes;
 mod world;
 mod written;

@@ -3,6 +3,7 @@
 //! Each next action helps, and leads to no loss: what is named is renamed, never destroyed, unless nothing of worth can
 //! be in it.
 
+use super::left_out::{left_out_next, left_out_text};
 use super::reason::{fault_text, reason_text};
 use crate::model::PointName;
 use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
@@ -11,6 +12,26 @@ use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
 #[expect(clippy::too_many_lines, reason = "a table: one arm of words for each kind")]
 pub(super) fn finding_what(finding: &Finding) -> String {
     match &finding.kind {
+        FindingKind::ConfigInDoubt { cause } => format!(
+            "Proxmox VE's configuration cannot be relied upon: {cause}; guests that this node backed up before are still \
+             backed up, no copy of a guest begins, and nothing of a guest is pruned"
+        ),
+        FindingKind::GuestUnreadable { guest, cause } => format!(
+            "the configuration of guest {guest} cannot be read: {cause}; volumes named after the guest that were backed up \
+             before are still backed up, and nothing of them is pruned"
+        ),
+        FindingKind::NotServedAnyMore { because } => {
+            format!("was backed up before, and is left out now: {}", left_out_text(because))
+        }
+        FindingKind::UnknownGuest { guest } => {
+            format!("is named after guest {guest}, which has no configuration on any node; it is backed up")
+        }
+        FindingKind::NothingSelected => "no dataset is selected, so nothing is backed up".to_owned(),
+        FindingKind::NoNewCopy { copy } => {
+            format!(
+                "nothing is sent: {copy} has not begun or has diverged, and Proxmox VE's configuration is in doubt"
+            )
+        }
         FindingKind::TargetNotListed { cause } => {
             format!("could not be listed, so nothing is sent to it: {cause}")
         }
@@ -88,9 +109,22 @@ pub(super) fn finding_what(finding: &Finding) -> String {
 }
 
 /// What a person can do about it; `None` where nothing needs to be done.
+#[expect(clippy::too_many_lines, reason = "a table: one arm of words for each kind")]
 pub(super) fn finding_next(finding: &Finding) -> Option<String> {
     let place = &finding.place;
     Some(match &finding.kind {
+        FindingKind::ConfigInDoubt { .. } | FindingKind::NoNewCopy { .. } => {
+            "check that pve-cluster runs and has quorum (systemctl status pve-cluster; pvecm status); set guest-config = \"\" \
+             on a host without guests"
+                .to_owned()
+        }
+        FindingKind::GuestUnreadable { guest, .. } => {
+            format!("see whether `qm config {guest}` or `pct config {guest}` can read it")
+        }
+        FindingKind::NotServedAnyMore { because } => left_out_next(finding.dataset.as_ref(), because),
+        FindingKind::NothingSelected => {
+            "`zhaul config check --show-datasets` lists what leaves each dataset out".to_owned()
+        }
         FindingKind::TargetNotListed { .. } => {
             "check the host, its pool and its ssh login; the next run sends what is missing".to_owned()
         }
@@ -152,7 +186,7 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::PlainCopy { copy } => {
             format!("on {place}, rename {copy} (zfs rename); the next run sends everything raw")
         }
-        FindingKind::MonthsLost { .. } => return None,
+        FindingKind::MonthsLost { .. } | FindingKind::UnknownGuest { .. } => return None,
     })
 }
 

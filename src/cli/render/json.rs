@@ -12,7 +12,9 @@
 //! for these two fields. GUIDs are strings, since most JSON readers round large numbers.
 //!
 //! Each finding has `severity` (`note`, `warning`, `blocked`, `failed`), `dataset`, `place`, its `kind` with the fields
-//! of that kind (`plan::FindingKind` lists them), and in words `text` and, where there is something to do, `next`. A
+//! of that kind (`plan::FindingKind` lists them), and in words `text` and, where there is something to do, `next`.
+//! `left_out` names each dataset below a root that is not served: `dataset`, `reason` with its fields
+//! (`plan::LeftOutReason`), `was_served` and in words `text`. A step's
 //! `reason` has its `kind` and fields (`plan::Reason`) and `text`; so has `why` of each point that a step destroys, without
 //! `text`. Programs go by kinds, which stay; words change.
 
@@ -22,12 +24,13 @@ use serde::Serialize;
 
 use super::Estimates;
 use super::finding::{finding_next, finding_what};
+use super::left_out::left_out_text;
 use super::reason::reason_text;
 use super::summary::Summary;
 use crate::cli::exit_code::Code;
 use crate::execute::{Outcome, Report};
 use crate::model::ByteCount;
-use crate::plan::{Finding, Plan, Reason, Step};
+use crate::plan::{Finding, LeftOut, Plan, Reason, Step};
 
 const VERSION: u32 = 2;
 
@@ -43,6 +46,7 @@ struct Object<'a> {
     seconds: Option<f64>,
     steps: Vec<StepObject<'a>>,
     findings: Vec<FindingObject<'a>>,
+    left_out: Vec<LeftOutObject<'a>>,
     summary: Summary,
 }
 
@@ -86,6 +90,18 @@ fn findings(plan: &Plan) -> Vec<FindingObject<'_>> {
     plan.findings.iter().map(object).collect()
 }
 
+#[derive(Serialize)]
+struct LeftOutObject<'a> {
+    #[serde(flatten)]
+    left_out: &'a LeftOut,
+    text: String,
+}
+
+fn left_out(plan: &Plan) -> Vec<LeftOutObject<'_>> {
+    let object = |left_out: &'_ LeftOut| left_out_text(&left_out.reason);
+    plan.left_out.iter().map(|left_out| LeftOutObject { left_out, text: object(left_out) }).collect()
+}
+
 /// The plan of a dry run.
 pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_json::Result<String> {
     serde_json::to_string(&Object {
@@ -101,6 +117,7 @@ pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_jso
             .map(|step| StepObject::new(step, estimates.get(&step.id).copied(), None))
             .collect(),
         findings: findings(plan),
+        left_out: left_out(plan),
         summary: Summary::of(plan.steps.iter(), estimates),
     })
 }
@@ -122,6 +139,7 @@ pub(in crate::cli) fn report_json(report: &Report, took: Duration) -> serde_json
         seconds: Some(took.as_secs_f64()),
         steps: report.steps().map(step).collect(),
         findings: findings(&report.plan),
+        left_out: left_out(&report.plan),
         summary: Summary::of(report.steps().filter_map(done), &moved.collect()),
     })
 }

@@ -2,6 +2,7 @@
 
 mod finding;
 mod json;
+mod left_out;
 mod plan;
 mod reason;
 mod report;
@@ -18,6 +19,7 @@ use crate::model::ByteCount;
 use crate::plan::StepId;
 
 pub(super) use json::{plan_json, report_json};
+pub(super) use left_out::left_out_lines;
 pub(super) use plan::plan_text;
 pub(super) use report::{failures_text, report_text};
 pub(super) use step::{dataset_label, step_line};

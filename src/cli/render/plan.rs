@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::finding::{finding_next, finding_what};
+use super::left_out::left_out_lines;
 use super::reason::reason_text;
 use super::step::{detail_lines, freed_bytes, step_line};
 use super::summary::{Summary, findings_summary};
@@ -30,6 +31,9 @@ pub(in crate::cli) fn plan_text(plan: &Plan, estimates: &Estimates, style: Style
             write_step(&mut text, step, estimates, width);
         }
         text.push('\n');
+    }
+    if !plan.left_out.is_empty() {
+        let _ = writeln!(text, "{}\n{}", style.bold("left out"), left_out_lines(&plan.left_out));
     }
     write_findings(&mut text, &plan.findings, style);
     let _ = writeln!(text, "{}", summary_line(plan, estimates));

@@ -58,12 +58,9 @@ fn dataset(section: &Section<'_>, node: &str) -> Option<DatasetName> {
         Some([value]) => Some(*value),
         Some(_) | None => None,
     };
-    let is_here = match section.values.get("nodes") {
-        None => true,
-        Some(_) => {
-            let mut nodes = only("nodes")?.split(|c: char| c.is_whitespace() || ",;".contains(c));
-            nodes.any(|one| one == node)
-        }
+    let is_here = !section.values.contains_key("nodes") || {
+        let mut nodes = only("nodes")?.split(|c: char| c.is_whitespace() || ",;".contains(c));
+        nodes.any(|one| one == node)
     };
     let is_off = |value: &&str| ["0", "no", "off", "false"].iter().any(|no| value.eq_ignore_ascii_case(no));
     // `disable` alone, or with any word that is not clearly no.

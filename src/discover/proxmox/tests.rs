@@ -33,7 +33,7 @@ impl Pve {
     fn doubt(&self) -> String {
         match self.read().state {
             ProxmoxState::InDoubt(why) => why,
-            state => panic!("{state:?}"),
+            state @ (ProxmoxState::Absent | ProxmoxState::Whole) => panic!("{state:?}"),
         }
     }
 }

@@ -213,8 +213,8 @@ fn whose_a_volume_is() {
         "rpool/data/vm-101-disk-7",
         "rpool/data/vm-200-disk-0",
         "rpool/data/vm-201-disk-0",
-        "rpool/data/vm-300-disk-0 @2026-01-10-000000",
-        "rpool/data/vm-300-disk-0/below",
+        "rpool/data/vm-300-disk-0 @2026-01-10-000000 #2026-01-10-000000",
+        "rpool/data/vm-300-disk-0/below @2026-01-10-000000",
         "rpool/data/vm-101-state-before",
         "rpool/data/vm-101-fleece-0",
         "rpool/data/vm-300-cloudinit",
@@ -307,7 +307,7 @@ fn in_doubt_what_was_served_here_goes_on_and_nothing_else_of_guests() {
     let not_quorate = r#"{"nodename": "pve0", "cluster": {"quorate": 0}}"#;
     let node = Node::new(&datasets).with_storages().file(".members", not_quorate);
     let node = node.file("qemu-server/101.conf", BOOT).file("nodes/pve8/lxc/300.conf", "x");
-    assert_eq!(node.outcome()[3], "- rpool/data/vm-300-disk-0 300 on pve8, was served");
+    assert_eq!(node.outcome()[3], "- rpool/data/vm-300-disk-0 300 on pve8");
 }
 
 #[test]

@@ -1,0 +1,84 @@
+//! The words for what leaves a dataset out, and how to have it backed up all the same.
+
+use std::fmt::Write as _;
+
+use super::{count, escape};
+use crate::model::{DatasetName, VolumeRole};
+use crate::plan::{LeftOut, LeftOutReason};
+
+/// What leaves a dataset out.
+pub(in crate::cli) fn left_out_text(reason: &LeftOutReason) -> String {
+    match reason {
+        LeftOutReason::Container => "it is a root with children, and include-root is not set".to_owned(),
+        LeftOutReason::Excluded { pattern } => format!("the policy excludes {pattern:?}"),
+        LeftOutReason::OptedOut { set_on: Some(dataset) } => format!("zhaul:backup=off is set on {dataset}"),
+        LeftOutReason::OptedOut { set_on: None } => {
+            "zhaul:backup=off is inherited from above, or was received".to_owned()
+        }
+        LeftOutReason::NotBackedUp { volume, lines } => {
+            format!("{volume} is not to be backed up by {}", lines.join(" and "))
+        }
+        LeftOutReason::OnOtherNode { guest, node } => {
+            format!("guest {guest} is on node {node}: a replica, or left behind by a migration")
+        }
+        LeftOutReason::NoDisk { guest, role } => {
+            format!("it is {} of guest {guest}, no disk", role_text(*role))
+        }
+        LeftOutReason::GuestUnreadable { guest } => {
+            format!(
+                "the configuration of guest {guest} cannot be read, and the volume was not backed up before"
+            )
+        }
+        LeftOutReason::InDoubt { guest } => format!(
+            "whether guest {guest} is on this node is in doubt, and the newest snapshot was not taken here"
+        ),
+        LeftOutReason::NotAskedFor => "not asked for in this run".to_owned(),
+    }
+}
+
+fn role_text(role: VolumeRole) -> &'static str {
+    match role {
+        VolumeRole::Disk => "a disk",
+        VolumeRole::State => "the saved memory",
+        VolumeRole::Fleecing => "the fleecing volume",
+        VolumeRole::CloudInit => "the cloud-init drive",
+    }
+}
+
+/// What to do where it should be backed up.
+pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReason) -> String {
+    let how = match reason {
+        LeftOutReason::Container => "set include-root = true".to_owned(),
+        LeftOutReason::Excluded { .. } => "change `exclude`".to_owned(),
+        LeftOutReason::OptedOut { set_on: Some(on) } => format!("zfs inherit zhaul:backup {on}"),
+        LeftOutReason::OptedOut { set_on: None } => {
+            format!("zfs set zhaul:backup=on {}", dataset.map(DatasetName::as_str).unwrap_or_default())
+        }
+        LeftOutReason::NotBackedUp { .. } => "set backup=1 there".to_owned(),
+        LeftOutReason::OnOtherNode { node, .. } => {
+            return format!("see that zhaul on {node} backs the guest up");
+        }
+        LeftOutReason::NoDisk { .. } => {
+            "give the dataset another name, or name it in the guest's configuration".to_owned()
+        }
+        LeftOutReason::GuestUnreadable { .. } | LeftOutReason::InDoubt { .. } => {
+            return "see what is reported of Proxmox VE's configuration".to_owned();
+        }
+        LeftOutReason::NotAskedFor => return String::new(),
+    };
+    format!("to back it up: {how}; its copies stay on the targets")
+}
+
+/// Each dataset that is left out with the reason, a line each; those that a run was merely not asked for are counted.
+pub(in crate::cli) fn left_out_lines(left_out: &[LeftOut]) -> String {
+    let mut text = String::new();
+    let (unasked, named): (Vec<_>, Vec<_>) =
+        left_out.iter().partition(|one| one.reason == LeftOutReason::NotAskedFor);
+    for one in named {
+        let _ = writeln!(text, "  {}  {}", one.dataset, escape(&left_out_text(&one.reason)));
+    }
+    if !unasked.is_empty() {
+        let _ = writeln!(text, "  {} not asked for in this run", count(unasked.len(), "other dataset"));
+    }
+    text
+}
