@@ -12,6 +12,9 @@ mod bottleneck;
 mod breaking;
 mod encryption;
 mod flags;
+#[path = "../fuzz/random.rs"]
+#[expect(dead_code, reason = "bytes are for the fuzzer")]
+mod generator;
 mod hosts;
 mod killed;
 mod locks;
@@ -24,6 +27,7 @@ mod partial;
 mod parting;
 mod policy;
 mod pool;
+mod random;
 mod rotation;
 mod selecting;
 mod sending;

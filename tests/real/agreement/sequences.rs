@@ -2,12 +2,7 @@
 
 use super::deed::{Act, Cut, Deed, Side, Transfer, begun};
 use super::disagreement;
-
-#[path = "../../fuzz/random.rs"]
-#[expect(dead_code, reason = "bytes are for the fuzzer")]
-mod random;
-
-use random::Random;
+use crate::generator::Random;
 
 /// How many deeds follow the beginning.
 const DEEDS: usize = 16;

@@ -1,0 +1,97 @@
+//! What can happen to a host between two runs, as a table. Each tells what it did, or `None` where it was not possible.
+
+use std::process::{Command, Stdio};
+
+use super::{Stage, at_source, at_target, on_host};
+use crate::look;
+use crate::pool::property;
+
+/// One kind of thing that happens.
+#[derive(Debug)]
+pub(super) struct Condition {
+    /// For people, and to count it.
+    pub(super) name: &'static str,
+    /// Does it.
+    pub(super) happen: fn(&mut Stage) -> Option<String>,
+    /// Ends it before the run after the next, if it lasts.
+    pub(super) undo: Option<fn(&mut Stage)>,
+}
+
+const fn once(name: &'static str, happen: fn(&mut Stage) -> Option<String>) -> Condition {
+    Condition { name, happen, undo: None }
+}
+
+/// All of them.
+pub(super) static ALL: [Condition; 25] = [
+    once("write", at_source::write),
+    once("roll back", at_source::roll_back),
+    once("replica back (recv -F)", at_source::replica_back),
+    once("promote", at_source::promote),
+    once("rename", at_source::rename),
+    once("recreate", at_source::recreate),
+    once("foreign snapshot", at_source::foreign_snapshot),
+    once("only bookmarks left", at_source::only_bookmarks_left),
+    once("bookmarks destroyed", at_source::bookmarks_destroyed),
+    once("guest destroyed", at_source::guest_destroyed),
+    once("new guest", at_source::new_guest),
+    once("named like a set-aside lineage", at_source::name_like_set_aside),
+    once("foreign snapshot on a copy", at_target::foreign_snapshot),
+    once("write to a copy", at_target::write),
+    once("newest snapshot of a copy destroyed", at_target::newest_destroyed),
+    once("copy renamed", at_target::rename),
+    once("clone of a copy promoted", at_target::promote),
+    once("odd property", on_host::odd_property),
+    once("hold", on_host::hold),
+    once("clock back", on_host::clock_back),
+    once("clock ahead", on_host::clock_ahead),
+    once("guest file", on_host::guest_file),
+    once("killed", on_host::killed),
+    Condition { name: "unreachable", happen: on_host::unreachable, undo: Some(on_host::reachable) },
+    Condition { name: "full", happen: on_host::full, undo: Some(on_host::roomy) },
+];
+
+/// Runs `zfs` for somebody who does not mind if it fails.
+pub(super) fn attempt(args: &[&str]) -> bool {
+    Command::new("zfs").args(args).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// Writes something new into a file system or volume, wherever it is mounted.
+pub(super) fn write(stage: &mut Stage, dataset: &str) {
+    if property("type", dataset) == "volume" {
+        let at = u64::try_from(stage.random.below(8)).unwrap();
+        look::write_device(dataset, at, 1, &format!("{}", stage.random.any()));
+    } else {
+        look::write_file(dataset, &format!("file-{}", stage.random.below(4)), 1);
+    }
+}
+
+impl Stage {
+    fn pick(&mut self, of: Vec<String>) -> Option<String> {
+        let at = self.random.below(of.len());
+        of.into_iter().nth(at)
+    }
+
+    /// A dataset of the source.
+    pub(super) fn a_guest(&mut self) -> Option<String> {
+        let root = self.world.source();
+        self.pick(look::datasets(&root).into_iter().filter(|name| *name != root).collect())
+    }
+
+    /// A dataset below the root of the backup or the archive.
+    pub(super) fn a_copy(&mut self) -> Option<String> {
+        let roots = [self.world.backup_root(), self.world.archive_root()];
+        let datasets = roots.iter().filter(|root| look::exists(root)).flat_map(|root| look::datasets(root));
+        self.pick(datasets.filter(|name| !roots.contains(name)).collect())
+    }
+
+    /// A snapshot of this dataset, in full.
+    pub(super) fn a_snapshot(&mut self, of: &str) -> Option<String> {
+        let points = look::snapshots(of);
+        self.pick(points).map(|point| format!("{of}@{point}"))
+    }
+
+    /// Lets so many hours pass, or takes them back.
+    pub(super) fn pass(&mut self, hours: i64) {
+        self.now = self.now.saturating_add(jiff::SignedDuration::from_hours(hours)).unwrap();
+    }
+}
