@@ -10,7 +10,7 @@ use super::exit_code::{Code, Failure, OrExit};
 use super::lock;
 use super::output;
 use super::progress::Progress;
-use super::render::{Estimates, failures_text, plan_json, plan_text, report_json, report_text};
+use super::render::{Estimates, changes_text, failures_text, plan_json, plan_text, report_json, report_text};
 use super::session::Session;
 use crate::execute::{self, Report, Settings};
 use crate::model::Inventory;
@@ -121,7 +121,11 @@ fn show_plan(args: &RunArgs, plan: &Plan, estimates: &Estimates) -> Result<Code,
 
 fn show_report(args: &RunArgs, report: &Report, took: Duration) -> Result<Code, Failure> {
     let is_watched = output::stdout_is_terminal() && !args.log.quiet;
-    output::complain(&failures_text(report, told_from(is_watched, args.log.quiet), output::stderr_style()));
+    let style = output::stderr_style();
+    if !args.log.quiet {
+        output::complain(&changes_text(report, args.log.level() > 0, style));
+    }
+    output::complain(&failures_text(report, told_from(is_watched, args.log.quiet), style));
     let text = if args.json {
         format!(
             "{}\n",

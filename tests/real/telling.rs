@@ -4,7 +4,7 @@ use std::process::Command;
 
 use crate::look::{self, assert_same_newest, snapshots};
 use crate::pool::zfs;
-use crate::world::{DAY_1, DAY_2, GUEST, World};
+use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 
 const OTHER: &str = "subvol-102-disk-0";
 const THIRD: &str = "subvol-103-disk-0";
@@ -89,4 +89,28 @@ fn readers_that_go_away_do_not_stop_a_run() {
     let output = Command::new("bash").args(["-c", &script]).output().unwrap();
     assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{output:?}");
     assert_eq!(snapshots(&files).len(), endings.len());
+}
+
+#[test]
+fn what_a_run_takes_away_is_reported_also_under_cron_but_not_the_nightly_pruning() {
+    let mut world = World::new("taken-away");
+    world.policy.source = "keep-last = 2".to_owned();
+    world.policy.backup = "on-divergence = \"remove\"\nkeep-last = 9".to_owned();
+    let files = world.filesystem(GUEST, 1);
+    for day in [DAY_1, DAY_2, DAY_3] {
+        world.write(GUEST, day, 1);
+        let run = world.run_for_a_person(day, &[]).expect_code(0);
+        assert_eq!(run.stderr, "", "what the rules prune is no news");
+    }
+    let copy = world.backup(GUEST);
+    let lost = look::guids(&copy)["2026-01-12-030000"].clone();
+    zfs(&["rollback", "-r", &format!("{files}@2026-01-11-030000")]);
+    let run = world.run_for_a_person("2026-01-13T03:00:00Z", &[]).expect_code(0);
+    let reported = format!("destroyed 1 snapshot of {copy}: @2026-01-12-030000 (GUID {lost})");
+    assert!(
+        run.stderr.contains(&reported) && run.stderr.contains("because the source no longer has"),
+        "{run:?}"
+    );
+    let detailed = world.run_for_a_person("2026-01-14T03:00:00Z", &["-v"]).expect_code(0);
+    assert!(detailed.stderr.contains("because kept by no rule"), "{detailed:?}");
 }

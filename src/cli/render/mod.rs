@@ -1,5 +1,6 @@
 //! Plans and reports as text and JSON. Everything here writes into a buffer that the caller prints.
 
+mod changes;
 mod finding;
 mod json;
 mod left_out;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use crate::model::ByteCount;
 use crate::plan::StepId;
 
+pub(super) use changes::changes_text;
 pub(super) use json::{plan_json, report_json};
 pub(super) use left_out::left_out_lines;
 pub(super) use plan::plan_text;
