@@ -14,7 +14,7 @@ use super::endpoint::{FdSource, FdTarget, Plain, Source, Target, pipe};
 use super::meter::{Bottleneck, Meters, Places};
 use super::pump::{Pump, PumpSettings};
 use super::rate::{RateLimit, SystemClock};
-use super::sample::samples;
+use super::sample::{SampleReceiver, samples};
 use super::supervise::{PumpError, PumpReport};
 use crate::model::RateSchedule;
 
@@ -343,6 +343,16 @@ fn the_rate_limit_holds_between_real_pipes_and_is_named() {
     }
 }
 
+/// Waits until the samples say that this is the bottleneck: on a busy machine that takes a while.
+fn wait_for(receiver: &SampleReceiver, bottleneck: Bottleneck) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let is_it = || receiver.try_recv().is_ok_and(|sample| sample.bottleneck == bottleneck);
+    while !is_it() {
+        assert!(Instant::now() < deadline, "{bottleneck:?} is never the bottleneck");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn the_screen_learns_who_is_slow() {
     for way in Way::ALL {
@@ -358,12 +368,9 @@ fn the_screen_learns_who_is_slow() {
             feed_end.write_all(&[1; 1000]).unwrap();
             thread::sleep(Duration::from_millis(20));
         }
-        let slow_source = receiver.try_recv().unwrap();
-        assert_eq!(slow_source.bottleneck, Bottleneck::SourceRead);
+        wait_for(&receiver, Bottleneck::SourceRead);
         let feeder = thread::spawn(move || feed_end.write_all(&vec![2; 30 * MIB]));
-        thread::sleep(Duration::from_millis(700));
-        let slow_target = receiver.try_recv().unwrap();
-        assert_eq!(slow_target.bottleneck, Bottleneck::TargetReceive);
+        wait_for(&receiver, Bottleneck::TargetReceive);
         io::copy(&mut drain, &mut io::sink()).unwrap();
         feeder.join().unwrap().unwrap();
         assert_eq!(runner.join().unwrap().unwrap().input_bytes, u64::try_from(30 * MIB + 30_000).unwrap());
