@@ -37,7 +37,7 @@ impl Work<'_> {
                 None => Err(misplaced(step, format!("no host is called {name}"))),
             },
         };
-        outcome(result, started.elapsed())
+        outcome(result, started.elapsed(), self.cancel.is_requested())
     }
 
     fn at_source(&self, step: &Step) -> Result<Told, HostError> {
@@ -117,15 +117,28 @@ fn misplaced(step: &Step, why: String) -> HostError {
     HostError::new(&step.place, "carry out step", step.id.0, Problem::Other(why))
 }
 
-fn outcome(result: Result<Told, HostError>, seconds: Duration) -> Outcome {
+fn outcome(result: Result<Told, HostError>, seconds: Duration, was_stopped: bool) -> Outcome {
     match result {
         Ok(Told { moved_bytes, remarks }) => Outcome::Done { moved_bytes, seconds, remarks },
-        Err(error) if matches!(error.problem, Problem::Cancelled) => {
+        // Whatever else says "cancelled", a peer for example, has failed.
+        Err(error) if was_stopped && matches!(error.problem, Problem::Cancelled) => {
             Outcome::Skipped { why: "the run was stopped".to_owned() }
         }
         Err(error) => {
             let advice = advice::for_problem(&error.problem).to_owned();
             Outcome::Failed { error: error.chain(), advice }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_run_that_was_stopped_skips_a_step() {
+        let cancelled = || Err(HostError::new("nfs8", "receive into", "tank/x@a", Problem::Cancelled));
+        assert!(matches!(outcome(cancelled(), Duration::ZERO, true), Outcome::Skipped { .. }));
+        assert!(matches!(outcome(cancelled(), Duration::ZERO, false), Outcome::Failed { .. }));
     }
 }

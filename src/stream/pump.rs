@@ -102,7 +102,7 @@ impl Pump {
             let reader_running = running.clone();
             stages.start(scope, "read", reader_running, move || {
                 let (mut source, mut filler) = (source, filler);
-                read_stage(&mut source, &mut filler, &self.meters)
+                read_stage(&mut source, &mut filler, &self.meters).map(drop)
             });
             stages.start(scope, "write", running, move || self.write_stage(target, drainer));
             stages.watch(&over, self.samples.as_ref(), self.settings.stall_limit);
@@ -139,22 +139,26 @@ impl Pump {
     }
 }
 
-/// Fills chunks from `source` and passes them on, until it ends or nobody takes them any more.
+/// Fills chunks from `source` and passes them on, until it ends (`true`) or nobody takes them any more (`false`): then a
+/// later stage has failed, and says why.
 pub(super) fn read_stage(
     source: &mut impl Source,
     ring: &mut Filler,
     meters: &Meters,
-) -> Result<(), PumpError> {
+) -> Result<bool, PumpError> {
     loop {
         meters.reader.enter(Doing::WaitOutput);
         let Some(mut chunk) = ring.take() else {
-            return Ok(());
+            return Ok(false);
         };
         meters.reader.enter(Doing::WaitInput);
         let has_ended = fill(&mut chunk, source, ring, meters)?;
         meters.reader.enter(Doing::Idle);
-        if (!chunk.is_empty() && !ring.pass(chunk)) || has_ended {
-            return Ok(());
+        if !chunk.is_empty() && !ring.pass(chunk) {
+            return Ok(false);
+        }
+        if has_ended {
+            return Ok(true);
         }
     }
 }

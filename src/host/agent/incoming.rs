@@ -112,8 +112,14 @@ impl Incoming for AgentIncoming<'_> {
         let (cancel_too, meters) = (cancel.clone(), Arc::clone(meters));
         let (tell, heard) = bounded(1);
         let listener = std::thread::Builder::new().name("zhaul-agent".to_owned()).spawn(move || {
-            // Nobody waits where the session was given up.
-            drop(tell.send(listen(output, limit, &meters, &cancel_too)));
+            let (output, verdict) = listen(output, limit, &meters);
+            let is_over = !matches!(verdict, Verdict::Done);
+            // The verdict first: whoever sees the transfer cancelled looks for the reason at once. Nobody waits where the
+            // session was given up.
+            drop(tell.send((output, verdict)));
+            if is_over {
+                cancel_too.request();
+            }
         });
         listener.map_err(|e| self.error(Problem::Other(e.to_string())))?;
         self.heard = Some(heard);
@@ -174,12 +180,16 @@ fn is_echo(problem: &Problem) -> bool {
     matches!(problem, Problem::Cancelled | Problem::Stalled(_) | Problem::Protocol(_))
 }
 
-/// Hears the agent until its verdict. A bad one cancels the transfer: nobody takes its bytes any more.
-fn listen(mut output: Output, limit: Duration, meters: &Meters, cancel: &Cancel) -> (Output, Verdict) {
+/// Hears the agent until its verdict.
+fn listen(mut output: Output, limit: Duration, meters: &Meters) -> (Output, Verdict) {
     let verdict = loop {
         match message::read(&mut output, Some(limit)) {
             Ok(Some(Reply::Progress { waiting_for })) => meters.note_peer(told(waiting_for)),
             Ok(Some(Reply::Done)) => break Verdict::Done,
+            // Not this run was interrupted.
+            Ok(Some(Reply::Failed { problem: Problem::Cancelled })) => {
+                break Verdict::Failed(Problem::Other("the agent there was interrupted".to_owned()));
+            }
             Ok(Some(Reply::Failed { problem })) => break Verdict::Failed(harmless(problem)),
             Ok(Some(other)) => break Verdict::Lost(senseless(&other)),
             Ok(None) => {
@@ -188,9 +198,6 @@ fn listen(mut output: Output, limit: Duration, meters: &Meters, cancel: &Cancel)
             Err(error) => break Verdict::Lost(Problem::Protocol(error.to_string())),
         }
     };
-    if !matches!(verdict, Verdict::Done) {
-        cancel.request();
-    }
     (output, verdict)
 }
 

@@ -392,6 +392,20 @@ fn a_receiver_that_dies_is_a_target_error() {
     }
 }
 
+#[test]
+fn a_receiver_that_dies_is_the_first_cause_though_the_source_has_not_ended() {
+    for compression in [Compression::Off, Compression::Zstd(1)] {
+        for _ in 0..10 {
+            let (near, far) = pairs(2);
+            let sending = send(sender(compression), Unfinished(Plain(Made::new(1 << 30))), near);
+            thread::sleep(Duration::from_millis(30));
+            drop(far);
+            let sent = sending.join().unwrap();
+            assert!(matches!(sent, Err(PumpError::Target(_))), "{sent:?}");
+        }
+    }
+}
+
 /// A target that takes nothing for a while.
 struct Slow(Duration, Checked);
 

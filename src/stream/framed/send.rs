@@ -105,8 +105,12 @@ struct Feed {
 
 impl Sending<'_> {
     fn read(&self, mut source: impl Source, mut filler: Filler) -> Result<(), PumpError> {
-        let read = read_stage(&mut source, &mut filler, &self.sender.meters);
-        let confirmed = read.and_then(|()| source.confirm_end().map_err(PumpError::source));
+        let confirmed = match read_stage(&mut source, &mut filler, &self.sender.meters) {
+            // The source did not end: a connection broke, and its stage has the reason.
+            Ok(false) => return Ok(()),
+            Ok(true) => source.confirm_end().map_err(PumpError::source),
+            Err(error) => Err(error),
+        };
         let ending = match confirmed {
             Ok(()) => Ending::Complete,
             // What was read before is sent all the same: the receiver can resume behind it.
