@@ -12,9 +12,9 @@ use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
     Answer, Change, Dataset, DatasetKind, DatasetName, Guid, Inventory, Link, Listing, NameFormat, Proxmox,
-    TargetName,
+    TargetName, Unlisted,
 };
-use zhaul::plan::{Action, Plan, Request, Severity, plan};
+use zhaul::plan::{Action, FindingKind, Plan, Request, Severity, plan};
 use zhaul::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Policy,
     SourceRoot, Target, TargetKind, TransferSettings,
@@ -470,4 +470,73 @@ fn two_sources_for_one_name_are_refused() {
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let error = plan(&policy, &inventory, &request).unwrap_err().to_string();
     assert!(error.contains("rpool/data/vm-1 and tank2/vm-1") && error.contains(COPY), "{error}");
+}
+
+/// A plan where some datasets of the source and some copies could not be listed.
+fn plan_without(policy: &Policy, source: &[(&str, Unlisted)], target: &[(&str, Unlisted)]) -> Plan {
+    let listing = |all: &[(&str, &str)], unlisted: &[(&str, Unlisted)]| {
+        let mut listing = Listing::new(all.iter().map(|(at, points)| dataset(at, points)));
+        for (name, why) in unlisted {
+            listing.mark_unlisted(*name, why.clone());
+        }
+        Answer::Listed(listing)
+    };
+    let known = [("rpool/data", ""), (SOURCE, "#0118 @0118"), ("rpool/data/vm-2", "#0118 @0118")];
+    let copies = [("tank/copies", ""), (COPY, "@0118"), ("tank/copies/vm-2", "@0118")];
+    let inventory = Inventory {
+        source: listing(&known, source),
+        targets: BTreeMap::from([(TargetName("nfs".to_owned()), listing(&copies, target))]),
+        proxmox: Proxmox::default(),
+    };
+    let now = "2026-01-20T00:00:00Z".parse().unwrap();
+    let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
+    plan(policy, &inventory, &request).unwrap().plan
+}
+
+#[test]
+fn what_is_unlisted_at_the_source_is_named_unless_excluded_and_the_rest_is_served() {
+    let mut policy = policy(backup());
+    for root in ["rpool/data/vm-1/gone", "other/data"] {
+        policy.roots.push(SourceRoot { dataset: name(root), include_root: false });
+    }
+    policy.exclude = vec![zhaul::policy::Pattern::new("rpool/data/tmp-*").unwrap()];
+    let unlisted = [
+        ("other/data", Unlisted::NoPool),
+        ("rpool/data/new", Unlisted::Changing),
+        ("rpool/data/tmp-1", Unlisted::Changing),
+        ("rpool/data/\u{e4}", Unlisted::BadName("rpool/data/\u{e4}".to_owned())),
+    ];
+    let plan = plan_without(&policy, &unlisted, &[]);
+    let named: Vec<_> = plan
+        .findings
+        .iter()
+        .filter_map(|finding| {
+            let FindingKind::SourceNotListed { name, why } = &finding.kind else { return None };
+            Some((name.as_str(), why.clone()))
+        })
+        .collect();
+    let [pool, new, _, bad] = unlisted;
+    assert_eq!(named, [("rpool/data/vm-1/gone", Unlisted::Missing), pool, new, bad]);
+    assert!(plan.findings.iter().all(|finding| finding.severity == Severity::Failed));
+    let sends = plan.steps.iter().filter(|step| matches!(step.action, Action::Send(_)));
+    assert_eq!(sends.count(), 2, "{plan:?}");
+}
+
+#[test]
+fn a_copy_that_is_unlisted_is_neither_sent_to_nor_pruned_and_the_others_are_served() {
+    for (name, why) in [
+        (COPY, Unlisted::Changing),
+        ("tank/copies/vm-1.superseded-2026-01-01-000000", Unlisted::Changing),
+        (COPY, Unlisted::Failed("I/O error".to_owned())),
+    ] {
+        let plan = plan_without(&policy(backup()), &[], &[(name, why)]);
+        let copies: Vec<_> = plan.steps.iter().filter_map(|step| step.dataset.as_ref()).collect();
+        assert!(copies.iter().all(|dataset| dataset.as_str() == "rpool/data/vm-2"), "{plan:?}");
+        assert_eq!(words(&plan), "send @0118..@0120; Failed: copy-not-listed");
+    }
+    // Nothing is known of the parent, so nothing is of what lies below it either.
+    let mut policy = policy(backup());
+    policy.targets[0].root = name("tank/copies/deeper");
+    let plan = plan_without(&policy, &[], &[("tank/copies/deeper", Unlisted::Changing)]);
+    assert_eq!(words(&plan), "Failed: copy-not-listed; Failed: copy-not-listed");
 }

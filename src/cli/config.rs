@@ -8,7 +8,7 @@ use super::args::ConfigCommand;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
 use super::policy_source;
-use super::render::{count, duration_text, escape, left_out_lines};
+use super::render::{count, duration_text, escape, left_out_lines, unlisted_what};
 use super::session::Session;
 use crate::model::{Inventory, Listing, ProxmoxState};
 use crate::plan::{Request, Selection, select};
@@ -19,6 +19,7 @@ use crate::policy::{
 
 /// Carries out `zhaul config`.
 pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
+    let mut code = Code::Done;
     let text = match command {
         ConfigCommand::Example => EXAMPLE.to_owned(),
         ConfigCommand::Check { policy, show_datasets: false, .. } => {
@@ -27,11 +28,14 @@ pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
         ConfigCommand::Check { policy, log, .. } => {
             let session = Session::open(policy, *log, None)?;
             let (inventory, listing) = session.source_inventory()?;
+            if listing.unlisted().next().is_some() {
+                code = Code::Failed;
+            }
             policy_text(&session.policy) + &selection_text(&session.policy, &inventory, &listing, session.now)
         }
     };
     output::print(&text).or_exit(Code::Failed)?;
-    Ok(Code::Done)
+    Ok(code)
 }
 
 /// Which datasets each root selects, and which patterns match nothing below any root.
@@ -46,6 +50,9 @@ fn selection_text(policy: &Policy, inventory: &Inventory, listing: &Listing, now
             let guest = one.guest_id.map(|id| format!(", guest {id}")).unwrap_or_default();
             let _ = writeln!(text, "    {}{guest}", one.dataset.name);
         }
+    }
+    for (name, why) in listing.unlisted() {
+        let _ = writeln!(text, "  not listed: {}", escape(&unlisted_what(name, why)));
     }
     if let ProxmoxState::InDoubt(why) = &inventory.proxmox.state {
         let _ = writeln!(text, "  Proxmox VE's configuration cannot be relied upon: {}", escape(why));
@@ -222,5 +229,11 @@ mod tests {
              tank/vm  it is a root with children, and include-root is not set\n  \
              tank/vm/scratch  the policy excludes \"tank/vm/scratch\"\n  the exclude pattern tank/vm/nothing-* matches nothing\n"
         );
+        let mut listing = listing;
+        listing.mark_unlisted("tank/vm/vm-101-disk-0", crate::model::Unlisted::Changing);
+        let text = selection_text(&policy, &inventory, &listing, Timestamp::UNIX_EPOCH);
+        let told =
+            "  not listed: tank/vm/vm-101-disk-0 was created, destroyed or renamed each time it was listed\n";
+        assert!(text.contains(told), "{text}");
     }
 }

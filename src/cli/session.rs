@@ -73,7 +73,7 @@ impl Session {
     pub(super) fn complete(
         &self,
         inventory: &mut Inventory,
-        plan: impl Fn(&Inventory) -> Result<Planned, Failure>,
+        plan: impl FnMut(&Inventory) -> Result<Planned, Failure>,
     ) -> Result<Plan, Failure> {
         let plan = discover::complete(inventory, &*self.source, &self.targets, plan)?;
         self.check_interrupted()?;

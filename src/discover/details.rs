@@ -16,7 +16,7 @@ pub fn complete<E>(
     inventory: &mut Inventory,
     source: &dyn SourceHost,
     targets: &Targets,
-    plan: impl Fn(&Inventory) -> Result<Planned, E>,
+    mut plan: impl FnMut(&Inventory) -> Result<Planned, E>,
 ) -> Result<Plan, E> {
     let mut planned = plan(inventory)?;
     for _ in 1..ROUNDS_MAX {

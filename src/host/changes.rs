@@ -1,10 +1,11 @@
 //! How `zfs` carries out each change to a target: names and GUIDs are checked again just before it acts.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
 use super::zfs_program::{NAMES_MAX, ZfsProgram, other_guid};
 use super::{Changed, Problem, Refusal};
-use crate::model::{Change, DatasetName, Details, Guid, PointKind, PointName};
+use crate::model::{Change, DatasetName, Details, Guid, Point, PointKind, PointName, Unlisted};
 
 impl ZfsProgram {
     /// Carries out one change.
@@ -122,22 +123,23 @@ impl ZfsProgram {
         snapshots: &[(PointName, Guid)],
     ) -> Result<(), Problem> {
         let types = "filesystem,volume,snapshot,bookmark";
-        let listed = self.list(std::slice::from_ref(dataset), types).map_err(|failure| failure.problem)?;
-        let found = listed.listing.get(dataset).ok_or(Problem::NotFound)?;
+        let listing = self.list(std::slice::from_ref(dataset), types)?;
+        if let Some(why) = listing.why_unlisted(dataset) {
+            return Err(unlisted(dataset, why));
+        }
+        let found = listing.get(dataset).ok_or(Problem::NotFound)?;
         if found.guid != guid {
             return Err(other_guid(guid, found.guid));
         }
         // Snapshots that an earlier, interrupted attempt has destroyed may be missing; nothing may be new.
-        let is_known = |name: &PointName, guid: Guid| snapshots.iter().any(|(n, g)| n == name && *g == guid);
-        let new = found
-            .history
-            .points()
-            .find(|point| point.kind == PointKind::Bookmark || !is_known(&point.name, point.guid));
+        let known: BTreeSet<_> = snapshots.iter().map(|(name, guid)| (*guid, name)).collect();
+        let is_known = |point: &Point| known.contains(&(point.guid, &point.name));
+        let new = found.history.points().find(|point| point.kind == PointKind::Bookmark || !is_known(point));
         if let Some(new) = new {
             let text = format!("it has {}{}, which the plan does not know", new.kind.separator(), new.name);
             return Err(Problem::Changed(text));
         }
-        if listed.row_count != 1 + found.history.len() {
+        if listing.has_children(dataset) {
             return Err(Problem::Changed("it has children".to_owned()));
         }
         if found.history.points().any(|point| point.clones > 0) {
@@ -157,7 +159,24 @@ impl ZfsProgram {
     }
 }
 
+/// Why nothing can be done with a dataset of which nothing is known.
+pub(super) fn unlisted(dataset: &DatasetName, why: &Unlisted) -> Problem {
+    match why {
+        Unlisted::Missing => Problem::NotFound,
+        Unlisted::NoPool => no_pool(dataset.pool()),
+        Unlisted::Suspended => Problem::Other(format!(
+            "pool {0} has suspended all I/O; zpool status {0} says why, and zpool clear {0} resumes it",
+            dataset.pool()
+        )),
+        Unlisted::Changing => {
+            Problem::Changed("it was created, destroyed or renamed each time it was listed".to_owned())
+        }
+        Unlisted::BadName(name) => Problem::Other(format!("{name:?} is not a name that zhaul takes")),
+        Unlisted::Failed(why) => Problem::Other(why.clone()),
+    }
+}
+
 /// What is said of a pool that is not imported.
-pub(super) fn no_pool(pool: impl Display) -> Problem {
+fn no_pool(pool: impl Display) -> Problem {
     Problem::Other(format!("no pool {pool} is imported there; zpool import {pool} brings it back"))
 }

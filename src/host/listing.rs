@@ -1,24 +1,27 @@
 //! Reads what `zfs` prints of a machine's datasets and points into a [`Listing`], line by line as it comes.
 //!
-//! Two calls, since what is told of a dataset is slow to find out, and there are many more points: `zfs list` gives every
+//! Two calls (`ask`), since what is told of a dataset is slow to find out, and there are many more points: `zfs list` gives every
 //! name with what the kernel has at hand, points and datasets alike (`points`), and `zfs get` the properties of datasets
 //! alone (`properties`). What a listing tells of a point takes the kernel's fast path only if every column does
 //! (`zfs_list_only_by_fast`; `type` does not, so the kind of a point is read off its name).
 //!
 //! The other end is not trusted: a line with the wrong number of columns, a control character or a number that is none is
-//! an error of the whole listing, since a listing with holes would be taken for the truth. So is a dataset that is only in
-//! one of the two answers, or another one there: points of a dataset that was renamed meanwhile must not be missed. Only
-//! names that no ZFS known to zhaul allows are passed over, with a warning. What anybody may have put into a property is
-//! taken as it is, whatever it looks like.
+//! an error of the whole listing. A dataset that is only in one of the two answers, or another one there, or that has a name
+//! which no ZFS known to zhaul allows, is left out and said to be so: it must be taken neither for absent nor for one without
+//! points. What anybody may have put into a property is taken as it is, whatever it looks like.
 
+mod ask;
 mod points;
 mod properties;
 
 use super::Problem;
-use crate::model::{DatasetName, History, Listing};
+use crate::model::{DatasetName, History, Listing, Unlisted};
 
-pub(super) use points::{COLUMNS, PointsReader};
-pub(super) use properties::{DatasetsReader, is_token};
+pub(super) use ask::is_of_machine;
+pub(super) use properties::is_token;
+
+use points::PointsReader;
+use properties::DatasetsReader;
 
 /// More rows than any host has; a listing that does not end must not fill the memory. Takes 1 GiB or so.
 const ROWS_MAX: usize = 5_000_000;
@@ -63,26 +66,28 @@ fn number_or_none(text: &str, column: &str) -> Result<u64, String> {
     if text == "-" { Ok(0) } else { number(text, column) }
 }
 
-/// Puts the two answers together. `Err` is a name that they do not agree on: datasets were made, destroyed or renamed
-/// between the two, or the answer was cut off.
-pub(super) fn join(datasets: DatasetsReader, points: PointsReader) -> Result<Listing, String> {
-    let mut datasets = datasets.finish()?;
+/// Puts the two answers together. What is only in one of them, or another dataset there, is left out, and its name given:
+/// it was created, destroyed or renamed between the two, or the answer was cut off.
+fn join(datasets: DatasetsReader, points: PointsReader) -> (Listing, Vec<String>) {
+    let (mut datasets, cut_off) = datasets.finish();
+    let mut torn: Vec<String> = cut_off.into_iter().collect();
+    let mut listing = Listing::default();
     let mut listed = Vec::with_capacity(datasets.len());
-    for (name, (guid, points)) in points.finish() {
-        let told = datasets.remove(&name).filter(|told| Some(told.guid()) == guid);
+    for (name, history) in points.finish() {
+        let told = datasets.remove(&name).filter(|told| Some(told.guid()) == history.guid);
         let Some(told) = told else {
-            return Err(name);
-        };
-        let Ok(name) = DatasetName::new(&name) else {
-            tracing::warn!("{name:?} is passed over: its name is not one that zhaul takes");
+            torn.push(name);
             continue;
         };
-        listed.push(told.into_dataset(name, History::new(points)));
+        match (DatasetName::new(&name), history.bad_name) {
+            (Ok(name), None) => listed.push(told.into_dataset(name, History::new(history.points))),
+            (Ok(_), Some(bad)) => listing.mark_unlisted(name, Unlisted::BadName(bad)),
+            (Err(_), _) => listing.mark_unlisted(name.clone(), Unlisted::BadName(name)),
+        }
     }
-    match datasets.pop_first() {
-        Some((name, _)) => Err(name),
-        None => Ok(Listing::new(listed)),
-    }
+    torn.extend(datasets.into_keys());
+    listing.absorb(Listing::new(listed));
+    (listing, torn)
 }
 
 #[cfg(test)]

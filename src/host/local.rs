@@ -7,18 +7,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, PipeReader};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
+use super::listing::is_of_machine;
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::{NAMES_MAX, ZfsProgram};
 use super::{HostError, Outgoing, Problem, Refusal, SendSpec, SourceHost};
 use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Encryption, Guid, Listing, PointKind, PointName,
-    SendFlags, SnapshotName,
+    SendFlags, SnapshotName, Unlisted,
 };
 use crate::stream::{self, Cancel, FdSource};
 use crate::zfs::{Cause, Library, LoadError, SendBase, SendRequest, SendTask};
+
+/// What is listed.
+const TYPES: &str = "filesystem,volume,snapshot,bookmark";
 
 /// What the source is called in errors.
 const HOST: &str = "source";
@@ -36,6 +41,36 @@ impl Local {
         let sessions = Sessions::new(Machine::Local, Limits::default(), stop);
         let program = ZfsProgram::new(HOST.to_owned(), Arc::new(sessions));
         Ok(Self { library: Library::load()?, program })
+    }
+
+    /// Lists the roots of each pool at once, so that none waits for another. An error is one of all of them.
+    fn list_pools(&self, pools: &[Vec<DatasetName>]) -> Result<Listing, Problem> {
+        let list = |roots: &[DatasetName]| self.program.list_each(roots, TYPES);
+        let answers: Vec<_> = thread::scope(|scope| {
+            let asked: Vec<_> = pools.iter().skip(1).map(|roots| scope.spawn(|| list(roots))).collect();
+            let first = pools.first().map(|roots| list(roots));
+            let died = || Problem::Other("the thread that listed it died; this is a bug".to_owned());
+            let others = asked.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died())));
+            first.into_iter().chain(others).collect()
+        });
+        let mut all = Listing::default();
+        let mut failed = Vec::new();
+        for (roots, answer) in pools.iter().zip(answers) {
+            match answer {
+                Ok(listing) => all.absorb(listing),
+                Err(problem) if is_of_machine(&problem) => return Err(problem),
+                Err(problem) => {
+                    for root in roots {
+                        all.mark_unlisted(root.as_str(), Unlisted::Failed(problem.to_string()));
+                    }
+                    failed.push(problem);
+                }
+            }
+        }
+        match failed.pop() {
+            Some(problem) if failed.len() + 1 == pools.len() => Err(problem),
+            _ => Ok(all),
+        }
     }
 
     /// Of bookmarks whose names are taken: those that are not the same point.
@@ -72,15 +107,13 @@ impl SourceHost for Local {
         if roots.is_empty() {
             return Ok(Listing::default());
         }
-        let failure = match self.program.list(roots, "filesystem,volume,snapshot,bookmark") {
-            Ok(listed) => return Ok(listed.listing),
-            Err(failure) => failure,
-        };
+        let mut pools: BTreeMap<&str, Vec<DatasetName>> = BTreeMap::new();
+        for root in roots {
+            pools.entry(root.pool()).or_default().push(root.clone());
+        }
         let names: Vec<_> = roots.iter().map(DatasetName::as_str).collect();
-        Err(match failure.missing {
-            Some(root) => self.program.error("list", root, Problem::NotFound),
-            None => self.program.error("list", names.join(", "), failure.problem),
-        })
+        let pools: Vec<_> = pools.into_values().collect();
+        self.list_pools(&pools).map_err(|problem| self.program.error("list", names.join(", "), problem))
     }
 
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::changes::no_pool;
+use super::changes::unlisted;
 use super::receive::ShellIncoming;
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
 use super::{Changed, HostError, Incoming, ReceiveSpec, TargetHost};
-use crate::model::{Change, DatasetName, Details, Guid, Listing, SnapshotName};
+use crate::model::{Change, DatasetName, Details, Guid, Listing, SnapshotName, Unlisted};
 use crate::stream::Cancel;
 
 /// A target behind a worker shell.
@@ -35,20 +35,14 @@ impl Shell {
 
 impl TargetHost for Shell {
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
-        let failure = match self.program.list(std::slice::from_ref(root), "filesystem,volume,snapshot") {
-            Ok(listed) => return Ok(listed.listing),
-            Err(failure) => failure,
-        };
-        let problem = if failure.missing.is_none() {
-            failure.problem
-        } else {
-            match self.program.has_pool(root) {
-                Ok(true) => return Ok(Listing::default()),
-                Ok(false) => no_pool(root.pool()),
-                Err(problem) => problem,
-            }
-        };
-        Err(self.program.error("list", root, problem))
+        let failed = |problem| self.program.error("list", root, problem);
+        let listing =
+            self.program.list(std::slice::from_ref(root), "filesystem,volume,snapshot").map_err(failed)?;
+        match listing.why_unlisted(root) {
+            None => Ok(listing),
+            Some(Unlisted::Missing) => Ok(Listing::default()),
+            Some(why) => Err(failed(unlisted(root, why))),
+        }
     }
 
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {

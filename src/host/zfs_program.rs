@@ -5,18 +5,14 @@ use std::fmt::Display;
 use std::sync::Arc;
 
 use super::details::{self, DetailsReader};
-use super::listing::{COLUMNS, DatasetsReader, PointsReader, join};
-use super::session::{Answer, Session, random_key};
+use super::session::{Answer, Session};
 use super::sessions::Sessions;
 use super::zfs_words;
 use super::{HostError, Problem, Refusal};
-use crate::model::{DatasetName, Details, Guid, Listing, PointKind, PointName, SnapshotName};
+use crate::model::{DatasetName, Details, Guid, PointKind, PointName, SnapshotName};
 
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
 pub(super) const NAMES_MAX: usize = 200;
-
-/// How often a listing is tried while datasets come and go.
-const LIST_TRIES: usize = 3;
 
 /// What a point is, looked at just before something is done to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +35,6 @@ impl Identity {
             None
         }
     }
-}
-
-/// A listing and how many lines it was made from.
-#[derive(Debug)]
-pub(super) struct Listed {
-    pub(super) listing: Listing,
-    pub(super) row_count: usize,
 }
 
 /// `zfs` on one machine.
@@ -91,40 +80,13 @@ impl ZfsProgram {
         if matches!(problem, Problem::NotFound) { Ok(rows) } else { Err(problem) }
     }
 
-    /// Everything at and below `roots`, without the details of snapshots. [`Failure::missing`] is set where one of them does
-    /// not exist. Two calls, one after the other in one session: where datasets are made, destroyed or renamed between them
-    /// it asks again, since a dataset that only seems to have no points would be sent in full.
-    pub(super) fn list(&self, roots: &[DatasetName], types: &str) -> Result<Listed, Failure> {
-        until_they_agree(|| {
-            let nonce = random_key()?;
-            let mut datasets = DatasetsReader::new(&nonce);
-            let asks = datasets.asks();
-            let columns = "name,property,value,source";
-            let get = ["get", "-Hp", "-r", "-t", "filesystem,volume", "-o", columns, &asks];
-            self.read(&get, roots, &mut |line| datasets.take(line))?;
-            let mut points = PointsReader::new();
-            let list = ["list", "-Hp", "-r", "-t", types, "-o", COLUMNS];
-            self.read(&list, roots, &mut |line| points.take(line))?;
-            let row_count = points.row_count();
-            Ok(join(datasets, points).map(|listing| Listed { listing, row_count }))
-        })
-    }
-
-    /// Runs a `zfs` that tells of `roots`.
-    fn read(
+    /// Runs `zfs` and hands each line of what it prints to `take`.
+    pub(super) fn read(
         &self,
-        words: &[&str],
-        roots: &[DatasetName],
+        arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<(), Failure> {
-        let arguments: Vec<&str> =
-            words.iter().copied().chain(roots.iter().map(DatasetName::as_str)).collect();
-        let answer = self.sessions.run(&arguments, take)?;
-        if answer.status == 0 {
-            return Ok(());
-        }
-        let missing = missing_root(&answer, roots);
-        Err(Failure { missing, problem: zfs_words::problem(answer) })
+    ) -> Result<Answer, Problem> {
+        self.sessions.run(arguments, take)
     }
 
     /// What a listing leaves out of these snapshots, in their order; `None` for one that is gone, or whose name is another's.
@@ -240,44 +202,6 @@ impl ZfsProgram {
     }
 }
 
-/// Lists until the two answers of one listing agree. `Err` within is the name on which they do not.
-fn until_they_agree(
-    mut list: impl FnMut() -> Result<Result<Listed, String>, Failure>,
-) -> Result<Listed, Failure> {
-    let mut torn = String::new();
-    for _ in 0..LIST_TRIES {
-        match list()? {
-            Ok(listed) => return Ok(listed),
-            Err(name) => torn = name,
-        }
-    }
-    let text = format!("{torn:?} was made, destroyed or renamed each time it was listed");
-    Err(Problem::Changed(text).into())
-}
-
-/// Why a listing failed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    /// The root that does not exist, if that is all that was wrong.
-    pub(super) missing: Option<DatasetName>,
-    pub(super) problem: Problem,
-}
-
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self { missing: None, problem }
-    }
-}
-
-/// Only the very sentence counts: anything else, taken for "nothing there", would lead to a full send.
-fn missing_root(answer: &Answer, roots: &[DatasetName]) -> Option<DatasetName> {
-    let is_missing = |root: &&DatasetName| {
-        let sentence = format!("cannot open '{root}': dataset does not exist");
-        answer.errors.split("; ").any(|said| said == sentence)
-    };
-    (answer.status == 1).then(|| roots.iter().find(is_missing).cloned()).flatten()
-}
-
 pub(super) fn other_guid(planned: Guid, found: Guid) -> Problem {
     Problem::Changed(format!("its guid was {planned} and is now {found}"))
 }
@@ -288,30 +212,4 @@ fn number(text: &str) -> Result<u64, Problem> {
 
 fn number_or_none(text: &str) -> Result<u64, Problem> {
     if text == "-" { Ok(0) } else { number(text) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listed() -> Listed {
-        Listed { listing: Listing::default(), row_count: 1 }
-    }
-
-    #[test]
-    fn answers_that_do_not_agree_are_asked_for_again_but_not_for_ever() {
-        let mut answers = vec![Ok(Ok(listed())), Ok(Err("tank/new".to_owned()))];
-        assert_eq!(until_they_agree(|| answers.pop().unwrap()).unwrap().row_count, 1);
-        let mut tries = 0;
-        let failure = until_they_agree(|| {
-            tries += 1;
-            Ok(Err("tank/\u{1b}x".to_owned()))
-        });
-        let problem = failure.unwrap_err().problem;
-        assert!(matches!(&problem, Problem::Changed(text) if !text.contains('\u{1b}')), "{problem}");
-        assert_eq!(tries, LIST_TRIES);
-        let mut answers = vec![Ok(Ok(listed())), Err(Failure::from(Problem::Cancelled))];
-        let failure = until_they_agree(|| answers.pop().unwrap());
-        assert!(matches!(failure.unwrap_err().problem, Problem::Cancelled), "an error is not tried again");
-    }
 }

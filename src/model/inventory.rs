@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BACKUP_PROPERTY, DatasetName, Guid, History, Proxmox, Settings, SnapshotName, UserProperties};
+use super::{
+    BACKUP_PROPERTY, DatasetName, Guid, History, Listing, Proxmox, Settings, SnapshotName, UserProperties,
+};
 
 /// What a dataset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,56 +83,12 @@ impl Dataset {
     }
 }
 
-/// The datasets that a host listed, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Listing(BTreeMap<DatasetName, Dataset>);
-
-impl Listing {
-    /// Collects datasets by name.
-    pub fn new(datasets: impl IntoIterator<Item = Dataset>) -> Self {
-        Self(datasets.into_iter().map(|dataset| (dataset.name.clone(), dataset)).collect())
-    }
-
-    /// The dataset of this name.
-    pub fn get(&self, name: &DatasetName) -> Option<&Dataset> {
-        self.0.get(name)
-    }
-
-    /// The dataset of this name, to note what was learnt of its points.
-    pub fn get_mut(&mut self, name: &DatasetName) -> Option<&mut Dataset> {
-        self.0.get_mut(name)
-    }
-
-    /// Every dataset, parents before children.
-    pub fn datasets(&self) -> impl Iterator<Item = &Dataset> {
-        self.0.values()
-    }
-
-    /// The datasets below `root`, at any depth, without `root` itself.
-    pub fn below(&self, root: &DatasetName) -> impl Iterator<Item = &Dataset> {
-        self.starting_with(format!("{root}/"))
-    }
-
-    /// The datasets whose names start with `prefix`.
-    pub fn starting_with(&self, prefix: String) -> impl Iterator<Item = &Dataset> {
-        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
-        let range = self.0.range::<str, _>(from);
-        range.take_while(move |(name, _)| name.as_str().starts_with(&prefix)).map(|(_, dataset)| dataset)
-    }
-
-    /// Whether any dataset lies below `root`.
-    pub fn has_children(&self, root: &DatasetName) -> bool {
-        self.below(root).next().is_some()
-    }
-}
-
 /// A host's answer to "what have you got?". An empty listing and no answer are different things: only the first may
 /// lead to a full send.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// What exists there, possibly nothing.
+    /// What exists there, possibly nothing, and what could not be listed.
     Listed(Listing),
     /// Nothing is known of the host; the text says why.
     CouldNotAsk(String),

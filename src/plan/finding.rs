@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use super::{LeftOutReason, PartialFault, Place, Reason};
-use crate::model::{ByteCount, DatasetName, GuestId, Month, NameError, PointName};
+use crate::model::{ByteCount, DatasetName, GuestId, Month, NameError, PointName, Unlisted};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -17,7 +17,7 @@ pub enum Severity {
     Warning,
     /// A dataset is not backed up until a person acts; exit code 3.
     Blocked,
-    /// A host could not be listed, so its datasets are not served; exit code 1.
+    /// A host or a dataset could not be listed, so it is not served; exit code 1.
     Failed,
 }
 
@@ -72,6 +72,27 @@ pub enum FindingKind {
     TargetNotListed {
         /// The host's own words.
         cause: String,
+    },
+    /// Nothing is known of a root or a dataset at the source, so it is not backed up in this run.
+    SourceNotListed {
+        /// Its name, which may be one that zhaul does not take.
+        name: String,
+        /// Why.
+        why: Unlisted,
+    },
+    /// Nothing is known of a copy or of an earlier lineage of it, so nothing is done with the copy.
+    CopyNotListed {
+        /// The copy.
+        copy: DatasetName,
+        /// Which of the two.
+        name: String,
+        /// Why.
+        why: Unlisted,
+    },
+    /// The user property `zhaul:backup` of a dataset is neither `on` nor `off`; the dataset is backed up.
+    OddOptOut {
+        /// What it is.
+        value: String,
     },
     /// The name of a copy on the target would not be valid.
     CopyName {

@@ -31,6 +31,7 @@ mod snapshot;
 pub mod status;
 mod step;
 mod superseded;
+mod unlisted;
 mod wants;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -156,10 +157,11 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         Answer::CouldNotAsk(why) => return Err(PlanError::Source(why.clone())),
     };
     let selection = select(policy, inventory, listing, request);
-    served::check_request(policy, inventory, request, &selection)?;
+    served::check_request(policy, inventory, request, &selection, listing)?;
     let time = snapshot::run_time(&policy.name_format, inventory, request.now);
     let name = policy.name_format.name(time).map_err(PlanError::Name)?;
     let mut builder = Builder::new(request.now);
+    unlisted::report_source(&mut builder, policy, listing);
     served::report(&mut builder, inventory, &selection);
     let selected = selection.selected;
     let mut taken = if request.take_snapshot {
@@ -213,6 +215,10 @@ fn plan_target<'a>(
     let mut containers = Containers::new(target, listing, &targets);
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
         let Some(name) = name else { continue };
+        if unlisted::refuse_copy(builder, target, listing, &source.selected.dataset.name, name) {
+            lanes.has_unknown_target = true;
+            continue;
+        }
         let mut lane = Lane::new(target, name, source, listing);
         if source.selected.caution == Caution::GoOnOnly && !lane.goes_on() {
             let kind = FindingKind::NoNewCopy { copy: name.clone() };

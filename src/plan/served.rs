@@ -5,7 +5,7 @@ use super::builder::Builder;
 use super::left_out::LeftOutReason;
 use super::select::Selection;
 use super::{FindingKind, Place, PlanError, Request, Severity};
-use crate::model::{Inventory, ProxmoxState};
+use crate::model::{Inventory, Listing, ProxmoxState};
 use crate::policy::Policy;
 
 /// Adds the findings, and notes what is left out.
@@ -39,8 +39,11 @@ pub(super) fn check_request(
     inventory: &Inventory,
     request: &Request,
     selection: &Selection<'_>,
+    source: &Listing,
 ) -> Result<(), PlanError> {
-    for guest in &request.guests {
+    // What was asked for may be in what could not be listed; that is reported, and the run fails.
+    let is_complete = source.unlisted().next().is_none();
+    for guest in request.guests.iter().filter(|_| is_complete) {
         if selection.selected.iter().any(|one| one.guest_id == Some(*guest)) {
             continue;
         }
@@ -53,7 +56,8 @@ pub(super) fn check_request(
         });
     }
     for dataset in &policy.selected {
-        if !selection.selected.iter().any(|one| one.dataset.name.is_within(dataset)) {
+        let is_known = source.why_unlisted(dataset).is_none();
+        if is_known && !selection.selected.iter().any(|one| one.dataset.name.is_within(dataset)) {
             let is_there = selection.left_out.iter().any(|one| one.dataset.is_within(dataset));
             let dataset = dataset.clone();
             return Err(if is_there {

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::line::{GuidIndex, Line};
 use super::{Request, Selected, select, target_name};
 use crate::model::{Answer, Dataset, DatasetName, Inventory, Month, NameFormat, TargetName};
 use crate::policy::{Policy, Target, TargetKind};
@@ -56,6 +57,8 @@ pub enum CopyState {
         newest_common: Option<Timestamp>,
         /// How many own snapshots of the source are newer than that.
         behind: usize,
+        /// How many snapshots there are newer than that, and unknown to the source.
+        diverged: usize,
         /// The newest month that it holds; only told of an archive.
         newest_month: Option<Month>,
         /// A receive broke off and will be resumed.
@@ -92,6 +95,10 @@ pub struct Thresholds {
     /// Until after this day of a month nothing is said of its not being archived.
     pub archive_grace_days: i8,
 }
+
+/// A name that is ahead of the clock by more than this is a complaint: names of a host with another clock, or of this one
+/// before it was set.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -143,6 +150,9 @@ fn copy_state(policy: &Policy, inventory: &Inventory, target: &Target, selected:
         Ok(name) => name,
         Err(error) => return could_not_ask(&error.to_string()),
     };
+    if listing.why_unlisted(&name).is_some() {
+        return could_not_ask("the copy could not be listed");
+    }
     let Some(there) = listing.get(&name) else {
         return CopyState::Nothing { is_partial: false };
     };
@@ -150,7 +160,9 @@ fn copy_state(policy: &Policy, inventory: &Inventory, target: &Target, selected:
     if there.history.newest_snapshot().is_none() {
         return CopyState::Nothing { is_partial };
     }
-    let common = there.history.snapshots().rev().find_map(|copy| selected.dataset.history.find(copy.guid));
+    let index = GuidIndex::new(&selected.dataset.history);
+    let line = Line::new(&index, &there.history);
+    let common = line.common.map(|common| common.source);
     let is_newer = |txg| common.is_none_or(|common| txg > common.createtxg);
     let source_snapshots = selected.dataset.history.snapshots();
     let newer =
@@ -158,6 +170,7 @@ fn copy_state(policy: &Policy, inventory: &Inventory, target: &Target, selected:
     CopyState::Copied {
         newest_common: common.and_then(|point| policy.name_format.time(&point.name)),
         behind: newer.count(),
+        diverged: if common.is_some() { line.unknown.len() } else { 0 },
         newest_month: match &target.kind {
             TargetKind::Archive(_) => newest_month(there, &policy.name_format, &policy.time_zone),
             TargetKind::Backup(_) => None,
@@ -199,6 +212,10 @@ pub fn judge(
                 CopyState::Nothing { .. } if !copy.is_archive => {
                     Some((Level::Critical, "no backup".to_owned()))
                 }
+                CopyState::Copied { diverged: 1.., .. } => {
+                    let what = "diverged: it has snapshots after the newest common one that the source does not know";
+                    Some((Level::Warning, what.to_owned()))
+                }
                 CopyState::Copied { newest_common, .. } if !copy.is_archive => {
                     judge_age("backup", *newest_common, now, thresholds)
                 }
@@ -223,6 +240,13 @@ fn judge_age(
         return Some((Level::Critical, format!("no {what} that the source still knows")));
     };
     let age = now.duration_since(newest);
+    if -age > CLOCK_TOLERANCE {
+        let ahead = (-age).as_hours();
+        return Some((
+            Level::Warning,
+            format!("newest {what} is dated {ahead} h in the future; check the clock"),
+        ));
+    }
     let level = if age > thresholds.critical_after {
         Level::Critical
     } else if age > thresholds.warn_after {

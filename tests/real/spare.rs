@@ -4,11 +4,14 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Runs a program, which must succeed.
-fn run(program: &str, args: &[&str]) {
+fn run(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).output().unwrap();
     assert!(output.status.success(), "{program} {args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A pool on files, destroyed at the end.
@@ -16,11 +19,21 @@ fn run(program: &str, args: &[&str]) {
 pub(crate) struct SparePool {
     pub(crate) name: String,
     directory: PathBuf,
+    has_own_disk: bool,
 }
 
 impl SparePool {
     /// A pool of `mib` MiB.
     pub(crate) fn new(name: &str, mib: u64) -> Self {
+        Self::make(name, mib, None)
+    }
+
+    /// A pool of `mib` MiB whose disk takes only `room` MiB: then it fails, and the pool suspends all I/O.
+    pub(crate) fn with_bad_disk(name: &str, mib: u64, room: u64) -> Self {
+        Self::make(name, mib, Some(room))
+    }
+
+    fn make(name: &str, mib: u64, room: Option<u64>) -> Self {
         // On a machine with an OpenZFS of its own the lab's prefix keeps its pools apart from the machine's.
         let set = |name: &str| env::var_os(name).and_then(|value| value.into_string().ok());
         let home =
@@ -28,7 +41,11 @@ impl SparePool {
         let name = format!("{}{name}", set("LAB_POOL_PREFIX").unwrap_or_default());
         let directory = Path::new(&home).join(&name);
         fs::create_dir_all(&directory).unwrap();
-        let pool = Self { name, directory };
+        let disk_size = room.map(|room| format!("size={room}M"));
+        if let Some(size) = &disk_size {
+            run("mount", &["-t", "tmpfs", "-o", size, "tmpfs", directory.to_str().unwrap()]);
+        }
+        let pool = Self { name, directory, has_own_disk: disk_size.is_some() };
         let file = pool.file("first", mib);
         run("zpool", &["create", "-f", "-o", "cachefile=none", &pool.name, &file]);
         pool
@@ -46,6 +63,25 @@ impl SparePool {
         run("zpool", &["add", "-f", &self.name, &file]);
     }
 
+    /// Writes until the bad disk has failed.
+    pub(crate) fn suspend(&self, dataset: &str) {
+        let path = format!("/{dataset}/fill");
+        // It waits for the disk, and ends when that is mended.
+        run("sh", &["-c", "dd if=/dev/urandom of=\"$1\" bs=1M >/dev/null 2>&1 &", "sh", &path]);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while run("zpool", &["list", "-H", "-o", "health", &self.name]).trim() != "SUSPENDED" {
+            assert!(Instant::now() < deadline, "{} goes on", self.name);
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Gives the disk room, and resumes the pool.
+    pub(crate) fn mend(&self) {
+        let directory = self.directory.to_str().unwrap();
+        run("mount", &["-o", "remount,size=2G", directory]);
+        run("zpool", &["clear", &self.name]);
+    }
+
     /// Takes the pool away.
     pub(crate) fn export(&self) {
         run("zpool", &["export", &self.name]);
@@ -60,8 +96,16 @@ impl SparePool {
 
 impl Drop for SparePool {
     fn drop(&mut self) {
+        if self.has_own_disk {
+            let directory = self.directory.to_str().unwrap();
+            drop(Command::new("mount").args(["-o", "remount,size=2G", directory]).output());
+            drop(Command::new("zpool").args(["clear", &self.name]).output());
+        }
         // It may be exported, where a test failed.
         drop(Command::new("zpool").args(["destroy", "-f", &self.name]).output());
+        if self.has_own_disk {
+            drop(Command::new("umount").arg(&self.directory).output());
+        }
         drop(fs::remove_dir_all(&self.directory));
     }
 }

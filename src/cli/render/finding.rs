@@ -5,7 +5,7 @@
 
 use super::left_out::{left_out_next, left_out_text};
 use super::reason::{fault_text, reason_text};
-use crate::model::PointName;
+use crate::model::{PointName, Unlisted};
 use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
 
 /// What was found, in one sentence or two.
@@ -34,6 +34,15 @@ pub(super) fn finding_what(finding: &Finding) -> String {
         }
         FindingKind::TargetNotListed { cause } => {
             format!("could not be listed, so nothing is sent to it: {cause}")
+        }
+        FindingKind::SourceNotListed { name, why } => {
+            format!("not backed up, because {}", unlisted_what(name, why))
+        }
+        FindingKind::CopyNotListed { name, why, .. } => {
+            format!("nothing is sent, because {}; the copy stays as it is", unlisted_what(name, why))
+        }
+        FindingKind::OddOptOut { value } => {
+            format!("zhaul:backup is {value:?}, which excludes nothing; the dataset is backed up")
         }
         FindingKind::CopyName { error } => format!("the copy cannot be named: {error}"),
         FindingKind::SnapshotName { error } => format!("no snapshot is taken: {error}"),
@@ -128,6 +137,11 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::TargetNotListed { .. } => {
             "check the host, its pool and its ssh login; the next run sends what is missing".to_owned()
         }
+        FindingKind::SourceNotListed { name, why } => source_unlisted_next(name, why),
+        FindingKind::CopyNotListed { name, why, .. } => unlisted_next(&format!("on {place}, "), name, why),
+        FindingKind::OddOptOut { .. } => {
+            "set it to off to exclude the dataset, or remove it (zfs inherit zhaul:backup)".to_owned()
+        }
         FindingKind::CopyName { .. } => {
             "give the target a shorter `dataset`, or the source a shorter name".to_owned()
         }
@@ -188,6 +202,49 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         }
         FindingKind::MonthsLost { .. } | FindingKind::UnknownGuest { .. } => return None,
     })
+}
+
+/// Why nothing is known of a dataset.
+pub(in crate::cli) fn unlisted_what(name: &str, why: &Unlisted) -> String {
+    let pool = name.split('/').next().unwrap_or_default();
+    match why {
+        Unlisted::Missing => format!("{name} does not exist"),
+        Unlisted::NoPool => format!("the pool {pool} is not imported"),
+        Unlisted::Suspended => format!("the pool {pool} has suspended all I/O"),
+        Unlisted::Changing => {
+            format!("{name} was created, destroyed or renamed each time it was listed")
+        }
+        Unlisted::BadName(bad) => format!("{bad:?} is not a name that zhaul takes"),
+        Unlisted::Failed(cause) => format!("{name} cannot be listed: {cause}"),
+    }
+}
+
+fn source_unlisted_next(name: &str, why: &Unlisted) -> String {
+    match why {
+        Unlisted::Missing => {
+            format!("correct `datasets` in the policy, or create {name}; zfs list shows what exists")
+        }
+        Unlisted::Changing => {
+            "the next run tries again; if the dataset is temporary, exclude it (`exclude` in the policy)"
+                .to_owned()
+        }
+        Unlisted::NoPool | Unlisted::Suspended | Unlisted::BadName(_) | Unlisted::Failed(_) => {
+            unlisted_next("", name, why)
+        }
+    }
+}
+
+fn unlisted_next(on: &str, name: &str, why: &Unlisted) -> String {
+    let pool = name.split('/').next().unwrap_or_default();
+    match why {
+        Unlisted::NoPool => format!("{on}zpool import {pool}"),
+        Unlisted::Suspended => {
+            format!("{on}zpool status {pool} names the cause; zpool clear {pool} resumes I/O")
+        }
+        Unlisted::BadName(bad) => format!("{on}rename {bad:?} (zfs rename)"),
+        Unlisted::Changing => "the next run tries again".to_owned(),
+        Unlisted::Missing | Unlisted::Failed(_) => format!("{on}see what fails: zfs list -r -t all {name}"),
+    }
 }
 
 fn keeper(by: KeptBy) -> &'static str {

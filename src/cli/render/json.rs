@@ -20,7 +20,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Estimates;
 use super::finding::{finding_next, finding_what};
@@ -84,10 +84,18 @@ impl<'a> StepObject<'a> {
     }
 }
 
-fn findings(plan: &Plan) -> Vec<FindingObject<'_>> {
+fn objects(findings: &[Finding]) -> Vec<FindingObject<'_>> {
     let object =
         |finding| FindingObject { finding, text: finding_what(finding), next: finding_next(finding) };
-    plan.findings.iter().map(object).collect()
+    findings.iter().map(object).collect()
+}
+
+/// Findings with their words, as a field of something else.
+pub(in crate::cli) fn serialize_findings<S: Serializer>(
+    findings: &[Finding],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(objects(findings))
 }
 
 #[derive(Serialize)]
@@ -116,7 +124,7 @@ pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_jso
             .iter()
             .map(|step| StepObject::new(step, estimates.get(&step.id).copied(), None))
             .collect(),
-        findings: findings(plan),
+        findings: objects(&plan.findings),
         left_out: left_out(plan),
         summary: Summary::of(plan.steps.iter(), estimates),
     })
@@ -138,7 +146,7 @@ pub(in crate::cli) fn report_json(report: &Report, took: Duration) -> serde_json
         was_interrupted: Some(report.was_interrupted),
         seconds: Some(took.as_secs_f64()),
         steps: report.steps().map(step).collect(),
-        findings: findings(&report.plan),
+        findings: objects(&report.plan.findings),
         left_out: left_out(&report.plan),
         summary: Summary::of(report.steps().filter_map(done), &moved.collect()),
     })

@@ -20,9 +20,10 @@ use crate::model::ByteCount;
 use crate::plan::StepId;
 
 pub(super) use changes::changes_text;
-pub(super) use json::{plan_json, report_json};
+pub(super) use finding::unlisted_what;
+pub(super) use json::{plan_json, report_json, serialize_findings};
 pub(super) use left_out::left_out_lines;
-pub(super) use plan::plan_text;
+pub(super) use plan::{finding_text, plan_text};
 pub(super) use report::{failures_text, report_text};
 pub(super) use step::{dataset_label, step_line};
 

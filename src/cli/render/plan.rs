@@ -71,7 +71,7 @@ pub(super) fn write_findings(text: &mut String, findings: &[Finding], style: Sty
 }
 
 /// One finding on one line, and the next action on a second.
-pub(super) fn finding_text(finding: &Finding, style: Style) -> String {
+pub(in crate::cli) fn finding_text(finding: &Finding, style: Style) -> String {
     let label = match finding.severity {
         Severity::Failed => style.red("failed"),
         Severity::Blocked => style.red("blocked"),

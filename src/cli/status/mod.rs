@@ -19,8 +19,11 @@ use serde::Serialize;
 use super::args::StatusArgs;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
+use super::render::serialize_findings;
 use super::session::Session;
+use crate::model::Inventory;
 use crate::plan::status::{Complaint, DatasetStatus, Level, Thresholds, assess, judge};
+use crate::plan::{Finding, Request, Severity, plan};
 
 /// What is known at one moment: the input of every way to show it, and the very object that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -33,6 +36,12 @@ struct Status {
     datasets: Vec<DatasetStatus>,
     /// What is not as it should be.
     complaints: Vec<Complaint>,
+    /// What the next run would report, if it is more than worth knowing.
+    #[serde(serialize_with = "serialize_findings")]
+    findings: Vec<Finding>,
+    /// Why no run can be planned, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan_error: Option<String>,
     /// Why the source could not be asked, if so; then there are no datasets.
     #[serde(skip_serializing_if = "Option::is_none")]
     source_error: Option<String>,
@@ -58,9 +67,10 @@ fn show(args: &StatusArgs) -> Result<Code, Failure> {
         critical_after: args.critical_after,
         archive_grace_days: args.archive_grace,
     };
-    let inventory = session.inventory()?;
+    let mut inventory = session.inventory()?;
+    let found = findings(&session, &mut inventory)?;
     let assessed = assess(&session.policy, &inventory, session.now);
-    let status = status_of(assessed, session.now, &session.policy.time_zone, thresholds);
+    let status = status_of(assessed, found, session.now, &session.policy.time_zone, thresholds);
     if let Some(path) = &args.metrics {
         write_atomically(path, &metrics::text(&status)).or_exit(Code::Failed)?;
     }
@@ -78,33 +88,62 @@ fn show(args: &StatusArgs) -> Result<Code, Failure> {
     Ok(if args.check { nagios::code(status.level) } else { code(&status) })
 }
 
-/// A target that could not be asked is a failed host, as in a run.
+/// What a run that began now would report; `Ok(Err)` says why none can be planned.
+fn findings(session: &Session, inventory: &mut Inventory) -> Result<Result<Vec<Finding>, String>, Failure> {
+    let request = Request { now: session.now, take_snapshot: true, force_archive: false, guests: Vec::new() };
+    let mut error = None;
+    let planned = session.complete(inventory, |known| {
+        plan(&session.policy, known, &request).map_err(|why| {
+            error = Some(why.to_string());
+            Failure { code: Code::Failed, error: why.into() }
+        })
+    });
+    match (planned, error) {
+        (Ok(plan), _) => Ok(Ok(plan.findings)),
+        (Err(_), Some(why)) => Ok(Err(why)),
+        (Err(failure), None) => Err(failure),
+    }
+}
+
+/// A target or dataset that could not be listed has failed, as in a run.
 fn code(status: &Status) -> Code {
     let has_unknown =
         status.datasets.iter().flat_map(|dataset| &dataset.copies).any(|copy| copy.state.is_unknown());
-    if status.source_error.is_some() || has_unknown { Code::Failed } else { Code::Done }
+    let has_failed = status.findings.iter().any(|finding| finding.severity == Severity::Failed);
+    let is_known = status.source_error.is_none() && status.plan_error.is_none();
+    if is_known && !has_unknown && !has_failed { Code::Done } else { Code::Failed }
+}
+
+/// How bad a finding is to a monitor.
+fn level_of(finding: &Finding) -> Level {
+    match finding.severity {
+        Severity::Failed | Severity::Blocked => Level::Critical,
+        Severity::Warning => Level::Warning,
+        Severity::Note => Level::Ok,
+    }
 }
 
 fn status_of(
     assessed: Result<Vec<DatasetStatus>, String>,
+    found: Result<Vec<Finding>, String>,
     at: Timestamp,
     zone: &TimeZone,
     thresholds: Thresholds,
 ) -> Status {
-    match assessed {
-        Ok(datasets) => {
-            let complaints = judge(&datasets, at, zone, thresholds);
-            let level = complaints.iter().map(|one| one.level).max().unwrap_or(Level::Ok);
-            Status { at, level, datasets, complaints, source_error: None }
-        }
-        Err(why) => Status {
-            at,
-            level: Level::Critical,
-            datasets: Vec::new(),
-            complaints: Vec::new(),
-            source_error: Some(why),
-        },
-    }
+    let (datasets, source_error) = match assessed {
+        Ok(datasets) => (datasets, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    let (mut findings, plan_error) = match found {
+        Ok(findings) => (findings, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    findings.retain(|finding| level_of(finding) > Level::Ok);
+    let complaints = judge(&datasets, at, zone, thresholds);
+    let errors = source_error.iter().chain(&plan_error).map(|_| Level::Critical);
+    let levels = complaints.iter().map(|one| one.level).chain(findings.iter().map(level_of)).chain(errors);
+    let level = levels.max().unwrap_or(Level::Ok);
+    Status { at, level, datasets, complaints, findings, plan_error, source_error }
 }
 
 /// Replaces the file in one go: a collector never reads half of it.

@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 
-use super::Status;
 use super::table::{complaint_line, number_of, summary};
+use super::{Status, level_of};
 use crate::cli::exit_code::Code;
-use crate::cli::render::{Style, escape};
+use crate::cli::render::{Style, escape, finding_text};
+use crate::plan::Finding;
 use crate::plan::status::Level;
 
 /// How many complaints the line names; the rest is counted.
@@ -20,13 +21,15 @@ pub(super) fn line(status: &Status) -> String {
         Level::Critical => "CRITICAL",
     };
     let mut line = format!("ZHAUL {word} - {}", summary(status));
-    let mut complaints: Vec<_> = status.complaints.iter().collect();
-    complaints.sort_by_key(|one| Reverse(one.level));
-    for complaint in complaints.iter().take(NAMED_MAX) {
-        let _ = write!(line, "; {}", complaint_line(complaint, Style::default()));
+    let complaints = status.complaints.iter().map(|one| (one.level, complaint_line(one, Style::default())));
+    let findings = status.findings.iter().map(|one| (level_of(one), finding_line(one)));
+    let mut all: Vec<(Level, String)> = complaints.chain(findings).collect();
+    all.sort_by_key(|(level, _)| Reverse(*level));
+    for (_, text) in all.iter().take(NAMED_MAX) {
+        let _ = write!(line, "; {text}");
     }
-    if complaints.len() > NAMED_MAX {
-        let _ = write!(line, "; and {} more", complaints.len() - NAMED_MAX);
+    if all.len() > NAMED_MAX {
+        let _ = write!(line, "; and {} more", all.len() - NAMED_MAX);
     }
     // What follows the first bar is performance data to the monitor.
     let line = line.replace('|', "/");
@@ -36,6 +39,11 @@ pub(super) fn line(status: &Status) -> String {
         number_of(status, Level::Warning),
         number_of(status, Level::Critical)
     )
+}
+
+/// What was found, without the next action.
+fn finding_line(finding: &Finding) -> String {
+    finding_text(finding, Style::default()).lines().next().unwrap_or_default().to_owned()
 }
 
 /// The line where there is no status to tell.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Status;
-use crate::cli::render::{Style, count, duration_text, escape};
+use super::{Status, level_of};
+use crate::cli::render::{Style, count, duration_text, escape, finding_text};
 use crate::plan::status::{Complaint, CopyState, CopyStatus, Level};
 use crate::policy::{Target, TargetKind};
 
@@ -26,7 +26,10 @@ pub(super) fn text(status: &Status, targets: &[Target], style: Style) -> String 
     for complaint in &status.complaints {
         let _ = writeln!(text, "{}", complaint_line(complaint, style));
     }
-    if !status.complaints.is_empty() {
+    for finding in &status.findings {
+        text.push_str(&finding_text(finding, style));
+    }
+    if !status.complaints.is_empty() || !status.findings.is_empty() {
         text.push('\n');
     }
     let _ = writeln!(text, "{}", summary(status));
@@ -52,6 +55,7 @@ fn cell(copy: &CopyStatus, now: Timestamp) -> String {
         CopyState::Copied { newest_common: None, is_partial, .. } => {
             ("nothing in common".to_owned(), *is_partial)
         }
+        CopyState::Copied { diverged: 1.., is_partial, .. } => ("diverged".to_owned(), *is_partial),
         CopyState::Copied { newest_common, behind: 0, is_partial, .. } => {
             (age(*newest_common, now), *is_partial)
         }
@@ -106,6 +110,9 @@ pub(super) fn summary(status: &Status) -> String {
     if let Some(why) = &status.source_error {
         return format!("the source cannot be listed: {}", escape(why));
     }
+    if let Some(why) = &status.plan_error {
+        return format!("no run can be planned: {}", escape(why));
+    }
     let [criticals, warnings] = [Level::Critical, Level::Warning].map(|level| number_of(status, level));
     let mut parts = Vec::new();
     if criticals > 0 {
@@ -122,5 +129,6 @@ pub(super) fn summary(status: &Status) -> String {
 
 /// How many complaints have this level.
 pub(super) fn number_of(status: &Status, level: Level) -> usize {
-    status.complaints.iter().filter(|one| one.level == level).count()
+    let findings = status.findings.iter().filter(|finding| level_of(finding) == level);
+    status.complaints.iter().filter(|one| one.level == level).count() + findings.count()
 }

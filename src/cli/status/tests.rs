@@ -4,8 +4,9 @@ use jiff::SignedDuration;
 
 use super::*;
 use crate::cli::render::Style;
-use crate::cli::render::examples::{dataset, targets};
+use crate::cli::render::examples::{dataset, finding, targets};
 use crate::model::{Month, TargetName};
+use crate::plan::FindingKind;
 use crate::plan::status::{CopyState, CopyStatus};
 
 fn time(text: &str) -> Timestamp {
@@ -16,6 +17,7 @@ fn copied(newest_common: &str, behind: usize, month: Option<&str>) -> CopyState 
     CopyState::Copied {
         newest_common: Some(time(newest_common)),
         behind,
+        diverged: 0,
         newest_month: month.and_then(Month::parse),
         is_partial: behind > 1,
     }
@@ -52,7 +54,7 @@ fn example() -> Status {
         dataset_status("rpool/data/vm-100-disk-0", well, archived),
         dataset_status("rpool/data/vm-101", late, CopyState::CouldNotAsk { why }),
     ];
-    status_of(Ok(datasets), time("2026-02-10T05:00:00Z"), &TimeZone::UTC, thresholds())
+    status_of(Ok(datasets), Ok(Vec::new()), time("2026-02-10T05:00:00Z"), &TimeZone::UTC, thresholds())
 }
 
 #[test]
@@ -88,7 +90,8 @@ fn nagios_gets_one_line_with_the_worst_first() {
 
 #[test]
 fn a_source_that_cannot_be_listed_is_critical() {
-    let status = status_of(Err("no pools".to_owned()), Timestamp::UNIX_EPOCH, &TimeZone::UTC, thresholds());
+    let why = || "no pools".to_owned();
+    let status = status_of(Err(why()), Err(why()), Timestamp::UNIX_EPOCH, &TimeZone::UTC, thresholds());
     assert_eq!(
         nagios::line(&status),
         "ZHAUL CRITICAL - the source cannot be listed: no pools | datasets=0 warnings=0 criticals=0\n"
@@ -96,6 +99,42 @@ fn a_source_that_cannot_be_listed_is_critical() {
     assert!(metrics::text(&status).contains("zhaul_source_listed 0\n"));
     assert_eq!(table::text(&status, &targets(), Style::default()), "the source cannot be listed: no pools\n");
     assert_eq!(code(&status), Code::Failed);
+}
+
+#[test]
+fn what_the_next_run_would_report_is_never_all_well() {
+    let well = copied("2026-02-10T03:00:00Z", 0, None);
+    let archived = copied("2026-02-01T03:00:00Z", 1, Some("2026-Feb"));
+    let datasets = vec![dataset_status("rpool/data/vm-100-disk-0", well, archived)];
+    let status = |found| {
+        status_of(Ok(datasets.clone()), found, time("2026-02-10T05:00:00Z"), &TimeZone::UTC, thresholds())
+    };
+    let blocked = Finding {
+        dataset: Some(dataset("rpool/data/vm-101")),
+        kind: FindingKind::NoBase { copy: dataset("tank/vm-101") },
+        ..finding(Severity::Blocked)
+    };
+    let shown = status(Ok(vec![finding(Severity::Note), blocked.clone()]));
+    let text = table::text(&shown, &targets(), Style::default());
+    assert!(text.contains("blocked: rpool/data/vm-101 (nfs9): tank/vm-101 has snapshots"), "{text}");
+    assert!(text.contains("\n  next: ") && text.ends_with("1 dataset: 1 critical\n"), "{text}");
+    let line = nagios::line(&shown);
+    assert!(line.starts_with("ZHAUL CRITICAL") && line.contains("; blocked: rpool/data/vm-101"), "{line}");
+    assert_eq!((code(&shown), shown.level), (Code::Done, Level::Critical));
+    assert!(serde_json::to_value(&shown).unwrap()["findings"][0]["next"].is_string());
+    assert_eq!(
+        code(&status(Ok(vec![Finding { severity: Severity::Failed, ..blocked.clone() }]))),
+        Code::Failed
+    );
+    let warned = status(Ok(vec![Finding { severity: Severity::Warning, ..blocked }]));
+    assert_eq!((code(&warned), warned.level), (Code::Done, Level::Warning));
+    let unplanned = status(Err("two of one name".to_owned()));
+    assert_eq!((code(&unplanned), unplanned.level), (Code::Failed, Level::Critical));
+    assert!(nagios::line(&unplanned).contains("no run can be planned: two of one name"));
+    assert!(
+        table::text(&status(Ok(vec![finding(Severity::Note)])), &targets(), Style::default())
+            .contains("all is well")
+    );
 }
 
 #[test]

@@ -39,7 +39,7 @@ pub use cage::Cage;
 pub use serve::{ServeError, Service, serve};
 
 use incoming::AgentIncoming;
-use wire::{POINTS_MAX, Reply, Request, Sink, harmless};
+use wire::{POINTS_MAX, Reply, Request, Sink, harmless, harmless_unlisted};
 
 /// How streams go to an agent.
 #[derive(Debug, Clone)]
@@ -122,12 +122,17 @@ impl Agent {
 
     fn listing(&self, root: &DatasetName) -> Result<Listing, Problem> {
         let mut datasets: Vec<(Dataset, Vec<Point>)> = Vec::new();
+        let mut unlisted = Vec::new();
         let mut row_count = 0;
         self.ask(&Request::List { root: root.clone() }, &mut |reply| {
             match reply {
                 Reply::Dataset { dataset } if dataset.name.is_within(root) => {
                     row_count += 1;
                     datasets.push((*dataset, Vec::new()));
+                }
+                Reply::Unlisted { name, why } if is_text_within(&name, root) => {
+                    row_count += 1;
+                    unlisted.push(harmless_unlisted(&name, why));
                 }
                 Reply::Points { points } => {
                     row_count += points.len();
@@ -143,14 +148,18 @@ impl Agent {
             }
             Ok(())
         })?;
-        Ok(Listing::new(datasets.into_iter().map(|(dataset, points)| {
+        let mut listing = Listing::new(datasets.into_iter().map(|(dataset, points)| {
             Dataset {
                 history: History::new(points),
                 // Given to nobody but compared with the plan; a shell's listing is checked alike.
                 resume_token: dataset.resume_token.filter(|token| is_token(token)),
                 ..dataset
             }
-        })))
+        }));
+        for (name, why) in unlisted {
+            listing.mark_unlisted(name, why);
+        }
+        Ok(listing)
     }
 
     fn asked_details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, Problem> {
@@ -215,4 +224,9 @@ impl TargetHost for Agent {
         let (operation, object) = change.words();
         self.asked_change(change).map_err(|problem| self.error(operation, object, problem))
     }
+}
+
+/// Whether a name, which may be one that zhaul does not take, is `root` or lies below it.
+fn is_text_within(name: &str, root: &DatasetName) -> bool {
+    name.strip_prefix(root.as_str()).is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }

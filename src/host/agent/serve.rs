@@ -16,7 +16,7 @@ use rustix::event::PollFlags;
 
 use super::cage::Cage;
 use super::receiving;
-use super::wire::{PROTOCOL, REFUSALS_MAX, Reply, Request, pieces};
+use super::wire::{PROTOCOL, REFUSALS_MAX, Reply, Request, pieces, unlisted};
 use crate::channel::lanes::{Greeting, Lane, LaneError, Listening};
 use crate::channel::message::{self, MessageError};
 use crate::host::lines::{Line, Lines};
@@ -168,7 +168,7 @@ impl Server<'_> {
             Request::Hello { protocol, version } => return Ended::Clean(self.introduce(*protocol, version)),
             Request::List { root } => match host.list(root) {
                 Ok(listing) => {
-                    let mut all = listing.datasets().flat_map(pieces);
+                    let mut all = listing.datasets().flat_map(pieces).chain(unlisted(&listing));
                     return Ended::Clean(
                         all.try_for_each(|piece| self.tell(&piece)).map_err(|error| lost(&error)),
                     );

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::lanes::{Greeting, Offer};
 use crate::host::{Problem, ReceiveSpec, Refusal};
-use crate::model::{Change, Dataset, DatasetName, Details, Guid, History, Point, PortRange, SnapshotName};
+use crate::model::{
+    Change, Dataset, DatasetName, Details, Guid, History, Listing, Point, PortRange, SnapshotName, Unlisted,
+};
 use crate::stream::Bottleneck;
 
 /// Grows with every change that an older end would misunderstand.
@@ -70,6 +72,8 @@ pub(in crate::host) enum Reply {
     Dataset { dataset: Box<Dataset> },
     /// Some points of the dataset named last.
     Points { points: Vec<Point> },
+    /// A dataset of which the listing could find out nothing.
+    Unlisted { name: String, why: Unlisted },
     /// Of the snapshots asked for, in their order.
     Details { details: Vec<Option<Details>> },
     /// Where the lanes are to be opened to.
@@ -101,17 +105,21 @@ pub(super) fn pieces(dataset: &Dataset) -> impl Iterator<Item = Reply> {
     std::iter::once(Reply::Dataset { dataset: Box::new(head) }).chain(parts)
 }
 
+/// What a listing could not list, as replies.
+pub(super) fn unlisted(listing: &Listing) -> impl Iterator<Item = Reply> {
+    listing.unlisted().map(|(name, why)| Reply::Unlisted { name: name.to_owned(), why: why.clone() })
+}
+
 /// Text from the other end, with nothing in it that a terminal would obey.
 pub(super) fn harmless(problem: Problem) -> Problem {
-    let clean = |text: String| crate::host::session::printable(text.as_bytes());
     match problem {
-        Problem::Unreachable(text) => Problem::Unreachable(clean(text)),
-        Problem::Busy(text) => Problem::Busy(clean(text)),
-        Problem::NoSpace(text) => Problem::NoSpace(clean(text)),
-        Problem::Denied(text) => Problem::Denied(clean(text)),
-        Problem::Changed(text) => Problem::Changed(clean(text)),
-        Problem::Protocol(text) => Problem::Protocol(clean(text)),
-        Problem::Other(text) => Problem::Other(clean(text)),
+        Problem::Unreachable(text) => Problem::Unreachable(clean(&text)),
+        Problem::Busy(text) => Problem::Busy(clean(&text)),
+        Problem::NoSpace(text) => Problem::NoSpace(clean(&text)),
+        Problem::Denied(text) => Problem::Denied(clean(&text)),
+        Problem::Changed(text) => Problem::Changed(clean(&text)),
+        Problem::Protocol(text) => Problem::Protocol(clean(&text)),
+        Problem::Other(text) => Problem::Other(clean(&text)),
         Problem::NotFound
         | Problem::Exists
         | Problem::Held
@@ -121,6 +129,20 @@ pub(super) fn harmless(problem: Problem) -> Problem {
         | Problem::Cancelled
         | Problem::Stalled(_) => problem,
     }
+}
+
+/// The same of what could not be listed. A name that is one stays as it is.
+pub(super) fn harmless_unlisted(name: &str, why: Unlisted) -> (String, Unlisted) {
+    let why = match why {
+        Unlisted::BadName(text) => Unlisted::BadName(clean(&text)),
+        Unlisted::Failed(text) => Unlisted::Failed(clean(&text)),
+        Unlisted::Missing | Unlisted::NoPool | Unlisted::Suspended | Unlisted::Changing => why,
+    };
+    (clean(name), why)
+}
+
+fn clean(text: &str) -> String {
+    crate::host::session::printable(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -33,11 +33,12 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{HostError, Problem};
-use crate::model::{Details, Guid, SnapshotName};
+use crate::model::{Dataset, DatasetName, Details, Guid, Listing, SnapshotName, Unlisted};
 use faults::Passage;
 use machine::Machine;
 
@@ -63,6 +64,8 @@ struct Weather {
     fails: Option<(&'static str, u64)>,
     /// Cut each stream after so many blocks.
     cut_after: Option<u64>,
+    /// What listings leave out, and why.
+    unlisted: BTreeMap<DatasetName, Unlisted>,
 }
 
 impl FakeHost {
@@ -94,6 +97,34 @@ impl FakeHost {
     /// Cuts every stream to this machine after so many blocks; `None` lets them all through.
     pub fn cut_streams_after(&self, blocks: Option<u64>) {
         self.weather().cut_after = blocks;
+    }
+
+    /// Leaves `dataset` out of listings: one that is changing alone, otherwise with all below it. `None` lists it again.
+    pub fn set_unlisted(&self, dataset: &DatasetName, why: Option<Unlisted>) {
+        let mut weather = self.weather();
+        match why {
+            Some(why) => weather.unlisted.insert(dataset.clone(), why),
+            None => weather.unlisted.remove(dataset),
+        };
+    }
+
+    /// A listing of what lies within `root`, less what is not to be listed.
+    fn listing(&self, machine: &Machine, root: &DatasetName, with_bookmarks: bool) -> Listing {
+        let weather = self.weather();
+        let is_hidden = |dataset: &Dataset| {
+            weather.unlisted.iter().any(|(name, why)| match why {
+                Unlisted::Changing | Unlisted::BadName(_) => dataset.name == *name,
+                Unlisted::Missing | Unlisted::NoPool | Unlisted::Suspended | Unlisted::Failed(_) => {
+                    dataset.name.is_within(name)
+                }
+            })
+        };
+        let mut listing =
+            Listing::new(machine.list_fast(root, with_bookmarks).into_iter().filter(|one| !is_hidden(one)));
+        for (name, why) in weather.unlisted.iter().filter(|(name, _)| name.is_within(root)) {
+            listing.mark_unlisted(name.as_str(), why.clone());
+        }
+        listing
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {

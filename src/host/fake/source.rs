@@ -3,15 +3,23 @@
 use super::send::Sending;
 use super::{FakeHost, joined};
 use crate::host::{HostError, Outgoing, Refusal, SendSpec, SourceHost};
-use crate::model::{BookmarkName, ByteCount, DatasetName, Details, Guid, Listing, PointName, SnapshotName};
+use crate::model::{
+    BookmarkName, ByteCount, DatasetName, Details, Guid, Listing, PointName, SnapshotName, Unlisted,
+};
 
 impl SourceHost for FakeHost {
     fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError> {
         self.look("list", "list", &joined(roots.iter()), |machine| {
+            let mut all = Listing::default();
             for root in roots {
-                machine.node(root)?;
+                let has_pool = machine.datasets.keys().any(|name| name.pool() == root.pool());
+                match machine.node(root) {
+                    Ok(_) => all.absorb(self.listing(machine, root, true)),
+                    Err(_) if has_pool => all.mark_unlisted(root.as_str(), Unlisted::Missing),
+                    Err(_) => all.mark_unlisted(root.as_str(), Unlisted::NoPool),
+                }
             }
-            Ok(Listing::new(roots.iter().flat_map(|root| machine.list_fast(root, true))))
+            Ok(all)
         })
     }
 

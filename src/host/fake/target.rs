@@ -18,7 +18,7 @@ impl TargetHost for FakeHost {
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
         self.look("list", "list", root, |machine| {
             match DatasetName::new(root.pool()).map(|pool| machine.datasets.contains_key(&pool)) {
-                Ok(true) => Ok(Listing::new(machine.list_fast(root, false))),
+                Ok(true) => Ok(self.listing(machine, root, false)),
                 Ok(false) | Err(_) => Err(no_pool(root)),
             }
         })

@@ -8,32 +8,37 @@ use crate::model::{Details, Guid, Point, PointKind, PointName, Txg};
 
 /// What `zfs list -o` is asked for. `numclones` is not in the manual, but in every release from 0.7 on; `clones` would
 /// give names, without limit.
-pub(in crate::host) const COLUMNS: &str = "name,guid,createtxg,numclones";
+pub(super) const COLUMNS: &str = "name,guid,createtxg,numclones";
 
-/// Each dataset's GUID, unless only points of it were listed, and its points.
-pub(super) type Histories = BTreeMap<String, (Option<Guid>, Vec<Point>)>;
+/// What was listed of each dataset.
+pub(super) type Histories = BTreeMap<String, Listed>;
+
+/// What was listed of one dataset.
+#[derive(Debug, Default)]
+pub(super) struct Listed {
+    /// `None` where only points of it were listed.
+    pub(super) guid: Option<Guid>,
+    pub(super) points: Vec<Point>,
+    /// The full name of a point that zhaul does not take.
+    pub(super) bad_name: Option<String>,
+}
 
 /// The answer of `zfs list` on its way in.
 #[derive(Debug)]
-pub(in crate::host) struct PointsReader {
+pub(super) struct PointsReader {
     rows: Rows,
     datasets: Histories,
 }
 
 impl PointsReader {
-    pub(in crate::host) fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { rows: Rows { command: "zfs list", count: 0 }, datasets: BTreeMap::new() }
     }
 
     /// Takes one line without its end.
-    pub(in crate::host) fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
+    pub(super) fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
         let datasets = &mut self.datasets;
         self.rows.take(line, |line| read(datasets, split(line)?))
-    }
-
-    /// How many lines there were.
-    pub(in crate::host) fn row_count(&self) -> usize {
-        self.rows.count
     }
 
     pub(super) fn finish(self) -> Histories {
@@ -57,17 +62,17 @@ fn read(datasets: &mut Histories, row: [&str; 4]) -> Result<(), String> {
         None => datasets.entry(dataset.to_owned()).or_default(),
     };
     let Some(point) = point else {
-        return match entry.0.replace(guid) {
+        return match entry.guid.replace(guid) {
             None => Ok(()),
             Some(_) => Err("this dataset was listed before".to_owned()),
         };
     };
     let kind = if point.starts_with('@') { PointKind::Snapshot } else { PointKind::Bookmark };
     let Ok(point) = PointName::new(point.get(1..).unwrap_or_default()) else {
-        tracing::warn!("{name:?} is passed over: its name is not one that zhaul takes");
+        entry.bad_name = Some(name.to_owned());
         return Ok(());
     };
     let details = (kind == PointKind::Bookmark).then_some(Details::BOOKMARK);
-    entry.1.push(Point { kind, name: point, guid, createtxg, clones, details });
+    entry.points.push(Point { kind, name: point, guid, createtxg, clones, details });
     Ok(())
 }

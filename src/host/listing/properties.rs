@@ -128,7 +128,7 @@ impl Properties {
 
 /// The answer of `zfs get` on its way in.
 #[derive(Debug)]
-pub(in crate::host) struct DatasetsReader {
+pub(super) struct DatasetsReader {
     rows: Rows,
     /// The beginning of each fence's name.
     fence: String,
@@ -149,7 +149,7 @@ struct Record {
 
 impl DatasetsReader {
     /// `nonce` must be new and unpredictable; it has letters and digits only.
-    pub(in crate::host) fn new(nonce: &str) -> Self {
+    pub(super) fn new(nonce: &str) -> Self {
         Self {
             rows: Rows { command: "zfs get", count: 0 },
             fence: format!("zhaul:fence-{nonce}"),
@@ -159,14 +159,14 @@ impl DatasetsReader {
     }
 
     /// What `zfs get` is to be asked for with `-o name,property,value,source`.
-    pub(in crate::host) fn asks(&self) -> String {
+    pub(super) fn asks(&self) -> String {
         let fixed = PROPERTIES.iter().map(|(property, _)| (*property).to_owned());
         let fenced = texts().enumerate().map(|(at, property)| format!("{property},{}-{at}", self.fence));
         fixed.chain(fenced).collect::<Vec<_>>().join(",")
     }
 
     /// Takes one line without its end.
-    pub(in crate::host) fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
+    pub(super) fn take(&mut self, line: &[u8]) -> Result<(), Problem> {
         let Self { rows, fence, datasets, current } = self;
         rows.take(line, |line| {
             if !current.take(line, fence)? {
@@ -180,9 +180,9 @@ impl DatasetsReader {
         })
     }
 
-    /// What was told of each dataset. `Err` is the name of one whose lines were cut off.
-    pub(super) fn finish(self) -> Result<BTreeMap<String, Properties>, String> {
-        if self.current.taken == 0 { Ok(self.datasets) } else { Err(self.current.name) }
+    /// What was told of each dataset, and the name of one whose lines were cut off.
+    pub(super) fn finish(self) -> (BTreeMap<String, Properties>, Option<String>) {
+        (self.datasets, (self.current.taken > 0).then_some(self.current.name))
     }
 }
 

@@ -25,11 +25,18 @@ fn told(dataset: &str, special: &[Set<'_>]) -> Vec<Vec<u8>> {
     text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-fn read(datasets: &[Vec<Vec<u8>>], points: &[&[u8]]) -> Result<Result<Listing, String>, Problem> {
+/// What both answers agree on, and the names of what they do not.
+fn try_read(datasets: &[Vec<Vec<u8>>], points: &[&[u8]]) -> Result<(Listing, Vec<String>), Problem> {
     let (mut told, mut listed) = (DatasetsReader::new(NONCE), PointsReader::new());
     datasets.iter().flatten().try_for_each(|line| told.take(line))?;
     points.iter().try_for_each(|line| listed.take(line))?;
     Ok(join(told, listed))
+}
+
+fn read(datasets: &[Vec<Vec<u8>>], points: &[&[u8]]) -> Listing {
+    let (listing, torn) = try_read(datasets, points).unwrap();
+    assert_eq!(torn, Vec::<String>::new());
+    listing
 }
 
 fn name(text: &str) -> DatasetName {
@@ -59,7 +66,7 @@ const ROW: &[u8] = b"tank/vm 1/disk\t7\t3\t-";
 fn every_column_finds_its_place() {
     let snapshot = b"tank/vm 1/disk@a b\t18446744073709551615\t9\t1";
     let bookmark = b"tank/vm 1/disk#a\t5\t4\t-";
-    let listing = read(&[told("tank/vm 1/disk", &VOLUME)], &[snapshot, ROW, bookmark]).unwrap().unwrap();
+    let listing = read(&[told("tank/vm 1/disk", &VOLUME)], &[snapshot, ROW, bookmark]);
     let dataset = listing.get(&name("tank/vm 1/disk")).unwrap();
     assert_eq!((dataset.guid, dataset.kind), (Guid(7), DatasetKind::Volume));
     assert_eq!((dataset.referenced_bytes, dataset.written_bytes), (800, 10));
@@ -93,7 +100,7 @@ fn a_plain_dataset_has_no_more_than_it_says() {
         ("recordsize", b"131072", "default"),
         ("mountpoint", b"/tank", "default"),
     ];
-    let listing = read(&[told("tank", &special)], &[b"tank\t7\t1\t-"]).unwrap().unwrap();
+    let listing = read(&[told("tank", &special)], &[b"tank\t7\t1\t-"]);
     let dataset = listing.get(&name("tank")).unwrap();
     assert_eq!(dataset.encryption, Encryption::Off);
     assert_eq!((dataset.resume_token.as_deref(), &dataset.origin), (None, &None));
@@ -108,7 +115,7 @@ fn a_mark_counts_only_where_it_was_set() {
         [("local", true), ("inherited from tank/a\tb", false), ("received", false), ("inherited", false)]
     {
         let special = [("zhaul:writer", &b"-"[..], source)];
-        let listing = read(&[told("tank", &special)], &[b"tank\t7\t1\t-"]).unwrap().unwrap();
+        let listing = read(&[told("tank", &special)], &[b"tank\t7\t1\t-"]);
         let user = &listing.get(&name("tank")).unwrap().user;
         assert!(user.get("zhaul:writer").is_some(), "{source}");
         assert_eq!(user.local("zhaul:writer").is_some(), is_local, "{source}");
@@ -145,7 +152,7 @@ fn whatever_a_property_holds_no_other_dataset_and_no_other_property_changes() {
             ];
             let rows: [&[u8]; 4] =
                 [b"tank\t7\t1\t-", b"tank/a\t7\t1\t-", b"tank/a/x\t7\t1\t-", b"tank/b\t7\t1\t-"];
-            let listing = read(&datasets, &rows).unwrap().unwrap();
+            let listing = read(&datasets, &rows);
             let found = |at: &str| listing.get(&name(at)).unwrap();
             assert_eq!(listing.datasets().count(), 4);
             for other in ["tank", "tank/b"] {
@@ -165,7 +172,7 @@ fn whatever_a_property_holds_no_other_dataset_and_no_other_property_changes() {
     }
 }
 
-fn assert_refused(refused: Result<Result<Listing, String>, Problem>, line: &str, why: &str) {
+fn assert_refused(refused: Result<(Listing, Vec<String>), Problem>, line: &str, why: &str) {
     let error = refused.unwrap_err();
     assert!(matches!(error, Problem::Protocol(_)), "{error}");
     let text = error.to_string();
@@ -186,7 +193,7 @@ fn points_that_lie_are_refused_with_their_line_number() {
         (ROW, "listed before"),
     ];
     for (line, why) in bad {
-        assert_refused(read(&[], &[ROW, line]), "line 2 of zfs list", why);
+        assert_refused(try_read(&[], &[ROW, line]), "line 2 of zfs list", why);
     }
 }
 
@@ -201,45 +208,69 @@ fn datasets_that_lie_are_refused_with_their_line_number() {
     ];
     for (line, why) in bad {
         let lines = [told("tank/a", &[]), vec![line.as_bytes().to_vec()]];
-        assert_refused(read(&lines, &[]), "line 26 of zfs get", why);
+        assert_refused(try_read(&lines, &[]), "line 26 of zfs get", why);
     }
     let token = ("receive_resume_token", &b"x;y"[..], "-");
-    assert_refused(read(&[told("tank", &[token])], &[]), "line 7 of zfs get", "not a token");
+    assert_refused(try_read(&[told("tank", &[token])], &[]), "line 7 of zfs get", "not a token");
     let mut mixed = told("tank", &[]);
     mixed[4] = b"other\tencryption\toff\t-".to_vec();
-    assert_refused(read(&[mixed], &[]), "line 5 of zfs get", "encryption of \"tank\" was to come");
+    assert_refused(try_read(&[mixed], &[]), "line 5 of zfs get", "encryption of \"tank\" was to come");
     let mut mixed = told("tank", &[]);
     mixed.remove(17);
-    assert_refused(read(&[mixed], &[]), "line 18 of zfs get", "mountpoint of \"tank\" was to come");
+    assert_refused(try_read(&[mixed], &[]), "line 18 of zfs get", "mountpoint of \"tank\" was to come");
     let twice = [told("tank", &[]), told("tank", &[])];
-    assert_refused(read(&twice, &[]), "line 50 of zfs get", "told of before");
+    assert_refused(try_read(&twice, &[]), "line 50 of zfs get", "told of before");
     let mut endless = told("tank", &[]);
     endless.truncate(18);
     endless.extend(vec![vec![b'x'; 30 << 10]; 3]);
-    assert_refused(read(&[endless], &[]), "line 21 of zfs get", "fence");
+    assert_refused(try_read(&[endless], &[]), "line 21 of zfs get", "fence");
 }
 
 #[test]
-fn answers_that_do_not_agree_are_no_listing() {
-    let plain = [told("tank", &[])];
-    let torn = |datasets: &[Vec<Vec<u8>>], points: &[&[u8]]| read(datasets, points).unwrap().unwrap_err();
-    assert_eq!(torn(&plain, &[]), "tank", "destroyed after the first call");
-    assert_eq!(torn(&[], &[b"tank\t7\t1\t-"]), "tank", "made after the first call");
-    assert_eq!(torn(&plain, &[b"tank\t8\t1\t-"]), "tank", "another one by the second call");
-    assert_eq!(torn(&plain, &[b"tank@a\t9\t1\t0"]), "tank", "points of what was not listed");
-    let renamed: [&[u8]; 2] = [b"tank\t7\t1\t-", b"tank/new\t9\t1\t-"];
-    assert_eq!(torn(&[plain.concat(), told("tank/old", &VOLUME)], &renamed), "tank/new");
+fn what_the_answers_do_not_agree_on_is_left_out_by_name_and_the_rest_is_listed() {
+    let datasets = |names: &[&str]| names.iter().map(|name| told(name, &[])).collect::<Vec<_>>();
+    let torn = |datasets: &[Vec<Vec<u8>>], points: &[&[u8]]| {
+        let (listing, mut torn) = try_read(datasets, points).unwrap();
+        torn.sort();
+        torn.dedup();
+        assert!(torn.iter().all(|name| listing.get(&DatasetName::new(name).unwrap()).is_none()), "{torn:?}");
+        (torn, listing.datasets().map(|dataset| dataset.name.to_string()).collect::<Vec<_>>())
+    };
+    let expect = |torn: &[&str], listed: &[&str]| {
+        let text = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        (text(torn), text(listed))
+    };
+    let both: [&[u8]; 2] = [b"tank\t7\t1\t-", b"tank/a\t7\t1\t-"];
+    let destroyed = torn(&datasets(&["tank"]), &both);
+    assert_eq!(destroyed, expect(&["tank/a"], &["tank"]));
+    assert_eq!(torn(&datasets(&["tank", "tank/a"]), &both[..1]), expect(&["tank/a"], &["tank"]), "created");
+    let other: [&[u8]; 2] = [both[0], b"tank/a\t8\t1\t-"];
+    assert_eq!(torn(&datasets(&["tank", "tank/a"]), &other), expect(&["tank/a"], &["tank"]), "another one");
+    let bare: [&[u8]; 2] = [both[0], b"tank/a@x\t8\t1\t0"];
+    assert_eq!(torn(&datasets(&["tank", "tank/a"]), &bare), expect(&["tank/a"], &["tank"]), "points alone");
+    assert_eq!(
+        torn(&datasets(&["tank", "tank/b"]), &both),
+        expect(&["tank/a", "tank/b"], &["tank"]),
+        "renamed"
+    );
     for cut in [5, 18, 19, 24] {
-        let lines = told("tank", &[])[..cut].to_vec();
-        assert_eq!(torn(&[lines], &[b"tank\t7\t1\t-"]), "tank", "cut off after {cut} lines");
+        let mut lines = datasets(&["tank", "tank/a"]);
+        lines[1].truncate(cut);
+        assert_eq!(torn(&lines, &both), expect(&["tank/a"], &["tank"]), "cut off after {cut} lines");
     }
 }
 
 #[test]
-fn names_of_others_that_we_cannot_say_are_passed_over() {
-    let lines: [&[u8]; 3] = [ROW, b"tank/vm 1/disk@%x\t1\t9\t0", b"tank/%odd\t7\t1\t-"];
-    let datasets = [told("tank/vm 1/disk", &VOLUME), told("tank/%odd", &[])];
-    let listing = read(&datasets, &lines).unwrap().unwrap();
-    assert!(listing.get(&name("tank/vm 1/disk")).unwrap().history.is_empty());
-    assert_eq!(listing.datasets().count(), 1);
+fn names_that_we_cannot_say_are_told_and_the_rest_is_listed() {
+    let lines: [&[u8]; 4] = [ROW, b"tank/vm 1/disk@%x\t1\t9\t0", b"tank/%odd\t7\t1\t-", b"tank\t7\t1\t-"];
+    let datasets = ["tank/vm 1/disk", "tank/%odd", "tank"].map(|name| told(name, &[]));
+    let listing = read(&datasets, &lines);
+    assert_eq!(listing.datasets().map(|dataset| dataset.name.as_str()).collect::<Vec<_>>(), ["tank"]);
+    let bad = |name: &str| Unlisted::BadName(name.to_owned());
+    let unlisted: Vec<_> = listing.unlisted().collect();
+    assert_eq!(
+        unlisted,
+        [("tank/%odd", &bad("tank/%odd")), ("tank/vm 1/disk", &bad("tank/vm 1/disk@%x"))],
+        "a history with a hole is not a history"
+    );
 }

@@ -119,12 +119,14 @@ fn copies_are_dated_by_guid_and_lag_is_counted_in_own_snapshots() {
         CopyState::Copied {
             newest_common: Some(time("2026-02-09T03:00:00Z")),
             behind: 1,
+            diverged: 1,
             newest_month: None,
             is_partial: false,
         },
         CopyState::Copied {
             newest_common: Some(time("2026-01-01T03:00:00Z")),
             behind: 3,
+            diverged: 0,
             newest_month: Month::parse("2026-Jan"),
             is_partial: false,
         },
