@@ -455,7 +455,7 @@ fn names_go_up_though_the_clock_goes_back() {
 }
 
 #[test]
-fn two_sources_for_one_name_are_refused() {
+fn two_sources_for_one_name_have_copies_of_their_own() {
     let mut policy = policy(backup());
     policy.roots.push(SourceRoot { dataset: name("tank2"), include_root: false });
     let inventory = Inventory {
@@ -468,8 +468,20 @@ fn two_sources_for_one_name_are_refused() {
     };
     let now = "2026-01-20T00:00:00Z".parse().unwrap();
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
-    let error = plan(&policy, &inventory, &request).unwrap_err().to_string();
-    assert!(error.contains("rpool/data/vm-1 and tank2/vm-1") && error.contains(COPY), "{error}");
+    let plan = plan(&policy, &inventory, &request).unwrap().plan;
+    let sent = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Send(transfer) => {
+            Some(format!("{} -> {}", transfer.snapshot.dataset(), transfer.target.dataset()))
+        }
+        Action::Snapshot { .. }
+        | Action::Bookmark { .. }
+        | Action::DestroyBookmarks { .. }
+        | Action::Change(_) => None,
+    });
+    assert_eq!(
+        sent.collect::<Vec<_>>(),
+        [format!("{SOURCE} -> {COPY}"), "tank2/vm-1 -> tank/copies/tank2/vm-1".to_owned()]
+    );
 }
 
 /// A plan where some datasets of the source and some copies could not be listed.

@@ -94,8 +94,7 @@ fn take_lock(args: &RunArgs, session: &Session) -> Result<lock::Lock, Failure> {
 /// Which code a policy that cannot be planned leads to.
 fn explain(error: PlanError) -> Failure {
     let code = match error {
-        PlanError::Collision { .. }
-        | PlanError::NoSuchGuest { .. }
+        PlanError::NoSuchGuest { .. }
         | PlanError::GuestOnOtherNode { .. }
         | PlanError::GuestNotSelected { .. }
         | PlanError::NoSuchDataset { .. }

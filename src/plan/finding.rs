@@ -94,6 +94,22 @@ pub enum FindingKind {
         /// What it is.
         value: String,
     },
+    /// A copy begins under another name than the usual one.
+    NameTaken {
+        /// The copy.
+        copy: DatasetName,
+        /// The source whose copy has the usual name; the usual name itself where it is a mere container.
+        by: DatasetName,
+    },
+    /// A copy that could be this source's or another one's.
+    CopyContested {
+        /// The copy.
+        copy: DatasetName,
+        /// The other source.
+        other: DatasetName,
+        /// Whether the other one is known; false where it could not be listed.
+        is_listed: bool,
+    },
     /// The name of a copy on the target would not be valid.
     CopyName {
         /// Which name, and why.

@@ -34,7 +34,7 @@ mod superseded;
 mod unlisted;
 mod wants;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
@@ -43,15 +43,13 @@ use containers::Containers;
 use lane::{Lane, Lanes};
 use snapshot::Taken;
 
-use crate::model::{
-    Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, ProxmoxState, TargetName,
-};
+use crate::model::{Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, ProxmoxState};
 use crate::policy::{Policy, Target, TargetKind};
 
 pub use estimate::{estimate, wanted_sizes};
 pub use finding::{Finding, FindingKind, KeptBy, Obstacle, Severity};
 pub use left_out::{LeftOut, LeftOutReason};
-pub use names::target_name;
+pub use names::{CopyName, Names, names};
 pub use reason::{PartialFault, Reason};
 pub use select::{Caution, Selected, Selection, select};
 pub use step::{Action, Base, Doomed, NewBookmark, Place, Plan, Step, StepId, Transfer};
@@ -76,20 +74,6 @@ pub enum PlanError {
     /// The source itself could not be listed.
     #[error("the source cannot be listed: {0}")]
     Source(String),
-    /// Two sources would be written to one name.
-    #[error(
-        "{first} and {second} would both be written to {name} on {target}; give one of their roots a target of its own"
-    )]
-    Collision {
-        /// One of them.
-        first: DatasetName,
-        /// The other.
-        second: DatasetName,
-        /// The target.
-        target: TargetName,
-        /// The name there.
-        name: DatasetName,
-    },
     /// `--guest` names a guest that has no configuration.
     #[error(
         "there is no guest {guest}: nothing was done\n  next: see `qm list` and `pct list` for the guests of this node"
@@ -139,6 +123,16 @@ pub enum PlanError {
     Name(#[source] NameError),
 }
 
+/// What a plan is made of.
+#[derive(Debug, Clone, Copy)]
+struct Known<'a> {
+    policy: &'a Policy,
+    inventory: &'a Inventory,
+    /// What the source has.
+    listing: &'a Listing,
+    request: &'a Request,
+}
+
 /// A source dataset with what this run makes of it.
 #[derive(Debug)]
 struct Source<'a> {
@@ -156,6 +150,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         Answer::Listed(listing) => listing,
         Answer::CouldNotAsk(why) => return Err(PlanError::Source(why.clone())),
     };
+    let known = Known { policy, inventory, listing, request };
     let selection = select(policy, inventory, listing, request);
     served::check_request(policy, inventory, request, &selection, listing)?;
     let time = snapshot::run_time(&policy.name_format, inventory, request.now);
@@ -178,7 +173,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
     }
     let mut lanes: Vec<Lanes<'_>> = sources.iter().map(|_| Lanes::default()).collect();
     for target in &policy.targets {
-        plan_target(&mut builder, policy, inventory, request, target, &sources, &mut lanes)?;
+        plan_target(&mut builder, known, target, &sources, &mut lanes);
     }
     for (source, lanes) in sources.iter().zip(&lanes) {
         retain::plan_source(&mut builder, policy, source, lanes);
@@ -189,29 +184,21 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
 /// Plans everything that one target gets, or says why it gets nothing.
 fn plan_target<'a>(
     builder: &mut Builder,
-    policy: &Policy,
-    inventory: &'a Inventory,
-    request: &Request,
+    known: Known<'a>,
     target: &Target,
     sources: &'a [Source<'a>],
     lanes: &mut [Lanes<'a>],
-) -> Result<(), PlanError> {
+) {
+    let Known { policy, inventory, listing: source_listing, request } = known;
     let listing = match inventory.targets.get(&target.name) {
         Some(Answer::Listed(listing)) => listing,
-        Some(Answer::CouldNotAsk(why)) => {
-            refuse_target(builder, target, why, lanes);
-            return Ok(());
-        }
-        None => {
-            refuse_target(builder, target, "it was not asked", lanes);
-            return Ok(());
-        }
+        Some(Answer::CouldNotAsk(why)) => return refuse_target(builder, target, why, lanes),
+        None => return refuse_target(builder, target, "it was not asked", lanes),
     };
-    let names = map_names(builder, target, listing, sources);
-    let mapped =
-        sources.iter().zip(&names).filter_map(|(s, name)| Some((&s.selected.dataset.name, name.as_ref()?)));
-    names::check_collisions(target, mapped)?;
-    let targets: BTreeSet<&DatasetName> = names.iter().flatten().collect();
+    let selected = sources.iter().map(|source| &source.selected.dataset.name).collect();
+    let called = names(policy, inventory, source_listing, &selected, target, listing);
+    let names = check_names(builder, target, listing, sources, &called);
+    let targets = called.taken();
     let mut containers = Containers::new(target, listing, &targets);
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
         let Some(name) = name else { continue };
@@ -240,11 +227,10 @@ fn plan_target<'a>(
     }
     if let TargetKind::Backup(rules) = &target.kind {
         if matches!(inventory.proxmox.state, ProxmoxState::InDoubt(_)) {
-            return Ok(());
+            return;
         }
         superseded::plan_expiry(builder, policy, rules, target, listing, request.now);
     }
-    Ok(())
 }
 
 fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut [Lanes<'_>]) {
@@ -256,30 +242,41 @@ fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut 
 }
 
 /// What each source is called on the target; `None` where it cannot be called anything.
-fn map_names(
+fn check_names(
     builder: &mut Builder,
     target: &Target,
     listing: &Listing,
     sources: &[Source<'_>],
+    called: &Names,
 ) -> Vec<Option<DatasetName>> {
-    let mut names = Vec::with_capacity(sources.len());
-    for source in sources {
-        let name = target_name(&source.selected, target, listing);
+    let name = |source: &Source<'_>| {
+        let dataset = &source.selected.dataset.name;
+        let mut find = |severity, kind| {
+            builder.find(severity, Some(dataset), Place::Target(target.name.clone()), kind);
+        };
+        let name = match called.get(dataset)? {
+            CopyName::Called { name, taken_by } => {
+                // Worth a word where the copy begins.
+                if let (Some(by), None) = (taken_by, listing.get(name)) {
+                    find(Severity::Note, FindingKind::NameTaken { copy: name.clone(), by: by.clone() });
+                }
+                Ok(name.clone())
+            }
+            CopyName::Contested { name, other, is_listed } => {
+                let (copy, other) = (name.clone(), other.clone());
+                let kind = FindingKind::CopyContested { copy, other, is_listed: *is_listed };
+                find(Severity::Blocked, kind);
+                return None;
+            }
+            CopyName::Invalid(error) => Err(error.clone()),
+        };
         let longest =
             source.pending.as_ref().or(source.selected.dataset.history.newest_snapshot().map(|p| &p.name));
         let checked = name.and_then(|name| match longest {
             Some(point) => name.snapshot(point).map(|_| name),
             None => Ok(name),
         });
-        names.push(match checked {
-            Ok(name) => Some(name),
-            Err(error) => {
-                let dataset = Some(&source.selected.dataset.name);
-                let place = Place::Target(target.name.clone());
-                builder.find(Severity::Blocked, dataset, place, FindingKind::CopyName { error });
-                None
-            }
-        });
-    }
-    names
+        checked.map_err(|error| find(Severity::Blocked, FindingKind::CopyName { error })).ok()
+    };
+    sources.iter().map(name).collect()
 }

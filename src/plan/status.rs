@@ -3,13 +3,15 @@
 //! Times are those in the names of our own points at the source; a copy is dated by the source point that has its GUID, so
 //! a snapshot that was renamed on the archive has its age too.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::line::{GuidIndex, Line};
-use super::{Request, Selected, select, target_name};
-use crate::model::{Answer, Dataset, DatasetName, Inventory, Month, NameFormat, TargetName};
+use super::{CopyName, Names, Request, Selected, names, select};
+use crate::model::{Answer, Dataset, DatasetName, Inventory, Listing, Month, NameFormat, TargetName};
 use crate::policy::{Policy, Target, TargetKind};
 
 /// One dataset and its copies.
@@ -121,13 +123,14 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
     };
     let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
     let selected = select(policy, inventory, source, &request).selected;
+    let names = names_by_target(policy, inventory, source, &selected);
     let one = |selected: &Selected<'_>| {
         let dataset = selected.dataset;
         let format = &policy.name_format;
         let copies = policy.targets.iter().map(|target| CopyStatus {
             target: target.name.clone(),
             is_archive: matches!(target.kind, TargetKind::Archive(_)),
-            state: copy_state(policy, inventory, target, selected),
+            state: copy_state(policy, inventory, target, names.get(&target.name), selected),
         });
         DatasetStatus {
             dataset: dataset.name.clone(),
@@ -139,21 +142,48 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
     Ok(selected.iter().map(one).collect())
 }
 
-fn copy_state(policy: &Policy, inventory: &Inventory, target: &Target, selected: &Selected<'_>) -> CopyState {
+/// What each target that was listed calls the copies.
+fn names_by_target<'a>(
+    policy: &'a Policy,
+    inventory: &Inventory,
+    source: &Listing,
+    selected: &[Selected<'_>],
+) -> BTreeMap<&'a TargetName, Names> {
+    let selected = selected.iter().map(|one| &one.dataset.name).collect();
+    let of_target = |target: &'a Target| match inventory.targets.get(&target.name)? {
+        Answer::Listed(there) => {
+            Some((&target.name, names(policy, inventory, source, &selected, target, there)))
+        }
+        Answer::CouldNotAsk(_) => None,
+    };
+    policy.targets.iter().filter_map(of_target).collect()
+}
+
+fn copy_state(
+    policy: &Policy,
+    inventory: &Inventory,
+    target: &Target,
+    names: Option<&Names>,
+    selected: &Selected<'_>,
+) -> CopyState {
     let could_not_ask = |why: &str| CopyState::CouldNotAsk { why: why.to_owned() };
     let listing = match inventory.targets.get(&target.name) {
         Some(Answer::Listed(listing)) => listing,
         Some(Answer::CouldNotAsk(why)) => return could_not_ask(why),
         None => return could_not_ask("it was not asked"),
     };
-    let name = match target_name(selected, target, listing) {
-        Ok(name) => name,
-        Err(error) => return could_not_ask(&error.to_string()),
+    let name = match names.and_then(|names| names.get(&selected.dataset.name)) {
+        Some(CopyName::Called { name, .. }) => name,
+        Some(CopyName::Invalid(error)) => return could_not_ask(&error.to_string()),
+        Some(CopyName::Contested { name, other, .. }) => {
+            return could_not_ask(&format!("{name} could be its copy or that of {other}"));
+        }
+        None => return could_not_ask("it has no name there; this is a bug"),
     };
-    if listing.why_unlisted(&name).is_some() {
+    if listing.why_unlisted(name).is_some() {
         return could_not_ask("the copy could not be listed");
     }
-    let Some(there) = listing.get(&name) else {
+    let Some(there) = listing.get(name) else {
         return CopyState::Nothing { is_partial: false };
     };
     let is_partial = there.resume_token.is_some();

@@ -20,6 +20,7 @@ mod killed;
 mod locks;
 mod look;
 mod names;
+mod naming;
 mod outages;
 mod outcome;
 mod ownership;

@@ -5,20 +5,6 @@ use crate::pool::zfs;
 use crate::world::{DAY_1, DAY_2, World};
 
 #[test]
-fn two_sources_of_one_name_are_an_error_that_names_both() {
-    let mut world = World::new("collision");
-    world.filesystem("a", 1);
-    zfs(&["create", "-p", &world.beside("more/a")]);
-    world.policy.datasets = vec![world.guest("a"), world.beside("more/a")];
-    let before = world.state();
-    let run = world.run_with(DAY_1, &[]).expect_code(2);
-    for name in [world.guest("a"), world.beside("more/a"), world.backup("a")] {
-        assert!(run.stderr.contains(&name), "{name} is in {run:?}");
-    }
-    assert_eq!(before, world.state(), "nothing was changed");
-}
-
-#[test]
 fn a_root_with_children_is_a_container_unless_it_is_asked_for() {
     let mut world = World::new("root-asked-for");
     let files = world.filesystem("a", 1);

@@ -44,6 +44,13 @@ pub(super) fn finding_what(finding: &Finding) -> String {
         FindingKind::OddOptOut { value } => {
             format!("zhaul:backup is {value:?}, which excludes nothing; the dataset is backed up")
         }
+        FindingKind::NameTaken { copy, by } => {
+            format!("its copy is called {copy}, because {by} has the usual name")
+        }
+        FindingKind::CopyContested { copy, other, is_listed } => {
+            let why = if *is_listed { "both have its newest snapshot" } else { "which could not be listed" };
+            format!("{copy} could be the copy of this dataset or of {other}, {why}; nothing is sent to it")
+        }
         FindingKind::CopyName { error } => format!("the copy cannot be named: {error}"),
         FindingKind::SnapshotName { error } => format!("no snapshot is taken: {error}"),
         FindingKind::ArchiveName { error } => format!("the archived snapshot cannot be named: {error}"),
@@ -142,6 +149,13 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::OddOptOut { .. } => {
             "set it to off to exclude the dataset, or remove it (zfs inherit zhaul:backup)".to_owned()
         }
+        FindingKind::CopyContested { other, is_listed: false, .. } => {
+            format!("see what is reported of {other}; the next run that can list it decides")
+        }
+        FindingKind::CopyContested { copy, other, .. } => format!(
+            "leave {other} or this dataset out (zfs set zhaul:backup=off), or on {place} rename {copy} (zfs rename): both then \
+             begin anew"
+        ),
         FindingKind::CopyName { .. } => {
             "give the target a shorter `dataset`, or the source a shorter name".to_owned()
         }
@@ -200,7 +214,7 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::PlainCopy { copy } => {
             format!("on {place}, rename {copy} (zfs rename); the next run sends everything raw")
         }
-        FindingKind::MonthsLost { .. } | FindingKind::UnknownGuest { .. } => return None,
+        FindingKind::MonthsLost { .. } | FindingKind::UnknownGuest { .. } | FindingKind::NameTaken { .. } => return None,
     })
 }
 

@@ -1,0 +1,82 @@
+//! What shows that a dataset on a target is the copy of a source.
+
+use std::cmp::Reverse;
+
+use crate::model::{Dataset, DatasetName, Guid, Point, ResumeToken, Txg, WRITER_PROPERTY};
+use crate::plan::line::GuidIndex;
+
+/// How many of a copy's newest snapshots are looked for one by one before all are compared: mostly the first is known.
+const NEWEST: usize = 4;
+
+/// What a source has to show for a copy.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Evidence {
+    /// The copy says that this source writes it.
+    is_writer: bool,
+    /// How many snapshots of the copy are newer than the newest common one.
+    unknown: usize,
+    is_selected: bool,
+    /// The source has a bookmark of the newest common point: its snapshot was taken there, not received.
+    is_marked: bool,
+    /// The source's newest point that the copy has, or is about to have.
+    pub(super) reaches: Option<Txg>,
+}
+
+impl Evidence {
+    /// What `source` has to show for `copy`, if anything.
+    pub(super) fn of(source: &Dataset, is_selected: bool, copy: &Dataset) -> Option<Self> {
+        let writer = copy.user.local(WRITER_PROPERTY).and_then(|value| value.split(' ').next());
+        let is_writer = writer.is_some_and(|guid| guid == source.guid.0.to_string());
+        let common = newest_common(source, copy);
+        if common.is_none() && !is_writer {
+            return None;
+        }
+        let point = common.map(|(_, point)| point);
+        let is_it = |bookmark: &Point| point.is_some_and(|point| bookmark.guid == point.guid);
+        Some(Self {
+            is_writer,
+            unknown: common.map_or(usize::MAX, |(unknown, _)| unknown),
+            is_selected,
+            is_marked: source.history.bookmarks().rev().any(is_it),
+            reaches: point.map(|point| point.createtxg),
+        })
+    }
+
+    /// How good the claim is beside that of another source to the same copy; greater is better.
+    pub(super) fn claim(self) -> (bool, Reverse<usize>, bool, bool) {
+        (self.is_writer, Reverse(self.unknown), self.is_selected, self.is_marked)
+    }
+}
+
+/// The source's newest point that the copy has, and how many newer snapshots the copy has. Without snapshots, the point
+/// that a partial receive will make.
+fn newest_common<'a>(source: &'a Dataset, copy: &Dataset) -> Option<(usize, &'a Point)> {
+    let copied = || copy.history.snapshots().rev().map(|point| point.guid).enumerate();
+    if copied().next().is_none() {
+        let token = ResumeToken::parse(copy.resume_token.as_deref()?).ok()?;
+        return Some((0, newest(source, token.to_guid)?));
+    }
+    let first = copied().take(NEWEST).find_map(|(unknown, guid)| Some((unknown, newest(source, guid)?)));
+    if first.is_some() {
+        return first;
+    }
+    let mut rest = copied().skip(NEWEST).peekable();
+    rest.peek()?;
+    let index = GuidIndex::new(&source.history);
+    rest.find_map(|(unknown, guid)| Some((unknown, index.find(guid)?)))
+}
+
+fn newest(source: &Dataset, guid: Guid) -> Option<&Point> {
+    source.history.points().rev().find(|point| point.guid == guid)
+}
+
+/// Whether the dataset holds, or begins to hold, a copy of something.
+pub(super) fn is_copy(there: &Dataset) -> bool {
+    there.history.newest_snapshot().is_some() || there.resume_token.is_some()
+}
+
+/// Whether the copy says that a dataset called `source` writes it, perhaps one that was recreated since.
+pub(super) fn is_written_for(copy: &Dataset, source: &DatasetName) -> bool {
+    let place = copy.user.local(WRITER_PROPERTY).and_then(|value| value.split_once(' '));
+    place.and_then(|(_, place)| place.split_once(':')).is_some_and(|(_, name)| name == source.as_str())
+}
