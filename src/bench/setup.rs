@@ -76,7 +76,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub(super) fn send_spec(&self) -> SendSpec {
-        SendSpec { snapshot: self.name.clone(), base: None, resume: None, encryption: self.encryption }
+        let (snapshot, guid) = (self.name.clone(), Some(self.guid));
+        SendSpec { snapshot, guid, base: None, resume: None, encryption: self.encryption }
     }
 }
 

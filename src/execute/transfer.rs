@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::step::{Told, Work};
-use crate::host::{HostError, Incoming, Inlet, Outgoing, Problem, ReceiveSpec, SendSpec, TargetHost};
+use crate::host::{
+    HostError, Incoming, Inlet, Outgoing, Problem, ReceiveSpec, SendBase, SendSpec, TargetHost,
+};
 use crate::model::ByteCount;
 use crate::plan::{Step, Transfer};
 use crate::stream::Cancel;
@@ -47,7 +49,12 @@ pub(super) fn run(
 fn send_spec(transfer: &Transfer) -> SendSpec {
     SendSpec {
         snapshot: transfer.snapshot.clone(),
-        base: transfer.base.as_ref().map(|base| (base.kind, base.name.clone())),
+        guid: transfer.guid,
+        base: transfer.base.as_ref().map(|base| SendBase {
+            kind: base.kind,
+            name: base.name.clone(),
+            guid: base.guid,
+        }),
         resume: transfer.resume.clone(),
         encryption: transfer.encryption,
     }
@@ -74,6 +81,7 @@ fn pump(
     cancel: Cancel,
 ) -> Pumped {
     let meters = Meters::new(incoming.places(), incoming.packers());
+    // What is to be sent is looked at before anything is: nothing of a wrong stream reaches the target.
     let reader = outgoing.stream(&cancel)?;
     let inlet = incoming.inlet(&cancel, &meters)?;
     let settings = work.settings.pump.clone();

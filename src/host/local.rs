@@ -14,13 +14,13 @@ use super::listing::is_of_machine;
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::{NAMES_MAX, ZfsProgram};
-use super::{HostError, Outgoing, Problem, Refusal, SendSpec, SourceHost};
+use super::{HostError, Outgoing, Problem, Refusal, SendBase, SendSpec, SourceHost};
 use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Encryption, Guid, Listing, PointKind, PointName,
     SendFlags, SnapshotName, Unlisted,
 };
 use crate::stream::{self, Cancel, FdSource};
-use crate::zfs::{Cause, Library, LoadError, SendBase, SendRequest, SendTask};
+use crate::zfs::{self, Cause, Library, LoadError, SendRequest, SendTask, StreamBegin};
 
 /// What is listed.
 const TYPES: &str = "filesystem,volume,snapshot,bookmark";
@@ -201,7 +201,7 @@ impl SourceHost for Local {
         // No holds: the kernel itself keeps the snapshot and a base snapshot while it sends.
         let stream = self.library.send(&request(spec)?, None).map_err(|error| of_zfs("send", &error))?;
         let (reader, task) = stream.split();
-        Ok(Box::new(LocalOutgoing { reader, task, snapshot: spec.snapshot.clone() }))
+        Ok(Box::new(LocalOutgoing { reader, task, spec: spec.clone() }))
     }
 }
 
@@ -209,7 +209,7 @@ impl SourceHost for Local {
 struct LocalOutgoing {
     reader: PipeReader,
     task: SendTask,
-    snapshot: SnapshotName,
+    spec: SendSpec,
 }
 
 /// The pipe out of the kernel. Its end alone tells nothing, so what the call returned is asked for.
@@ -234,11 +234,24 @@ impl stream::Source for LocalSource<'_> {
 
 impl Outgoing for LocalOutgoing {
     fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
-        let Self { reader, task, snapshot } = self;
-        match FdSource::new(&*reader, cancel) {
-            Ok(pipe) => Ok(Box::new(LocalSource { pipe, task })),
-            Err(error) => Err(HostError::new(HOST, "send", snapshot, Problem::Other(error.to_string()))),
-        }
+        let Self { reader, task, spec } = self;
+        let refuse = |problem| HostError::new(HOST, "send", &spec.snapshot, problem);
+        let failed = |error: io::Error| {
+            refuse(if cancel.is_requested() { Problem::Cancelled } else { Problem::Other(error.to_string()) })
+        };
+        let pipe = FdSource::new(&*reader, cancel).map_err(failed)?;
+        let mut record = [0; StreamBegin::BYTES];
+        let count = pipe.peek(&mut record).map_err(failed)?;
+        let Some(begin) = StreamBegin::parse(record.get(..count).unwrap_or_default()) else {
+            // It gave up before the first record was whole, and says why; else what came is no stream.
+            let problem = match task.join() {
+                Err(error) if count < record.len() => return Err(of_zfs("send", &error)),
+                _ => Problem::Protocol("the stream does not begin as one".to_owned()),
+            };
+            return Err(refuse(problem));
+        };
+        spec.check_ends(begin.to, begin.from).map_err(refuse)?;
+        Ok(Box::new(LocalSource { pipe, task }))
     }
 
     fn finish(self: Box<Self>) -> Result<(), HostError> {
@@ -265,17 +278,21 @@ fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
     let long = |error: crate::model::NameError| refuse(Problem::Other(error.to_string()));
     let base = match &spec.base {
         None => None,
-        Some((PointKind::Snapshot, name)) => Some(SendBase::Snapshot(dataset.snapshot(name).map_err(long)?)),
-        Some((PointKind::Bookmark, name)) => Some(SendBase::Bookmark(dataset.bookmark(name).map_err(long)?)),
+        Some(SendBase { kind: PointKind::Snapshot, name, .. }) => {
+            Some(zfs::SendBase::Snapshot(dataset.snapshot(name).map_err(long)?))
+        }
+        Some(SendBase { kind: PointKind::Bookmark, name, .. }) => {
+            Some(zfs::SendBase::Bookmark(dataset.bookmark(name).map_err(long)?))
+        }
     };
     Ok(SendRequest { snapshot: spec.snapshot.clone(), base, flags, resume: spec.resume.clone() })
 }
 
-fn is_exists(error: &crate::zfs::Error) -> bool {
+fn is_exists(error: &zfs::Error) -> bool {
     *error.cause() == Cause::Exists || error.entries().iter().any(|entry| entry.cause == Cause::Exists)
 }
 
-fn of_zfs(operation: &'static str, error: &crate::zfs::Error) -> HostError {
+fn of_zfs(operation: &'static str, error: &zfs::Error) -> HostError {
     HostError::new(HOST, operation, error.object(), of_cause(error.cause()))
 }
 

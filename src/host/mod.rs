@@ -52,12 +52,41 @@ use session::Answer;
 pub struct SendSpec {
     /// The snapshot to send.
     pub snapshot: SnapshotName,
-    /// What it starts from, a snapshot or bookmark of the same dataset; `None` for a full stream.
-    pub base: Option<(PointKind, PointName)>,
+    /// Its GUID: a stream of any other is refused before its first byte. `None` where nobody knows it.
+    pub guid: Option<Guid>,
+    /// What it starts from; `None` for a full stream.
+    pub base: Option<SendBase>,
     /// Where a broken-off stream goes on, with the flags it began with.
     pub resume: Option<ResumePoint>,
     /// `On` sends raw.
     pub encryption: Encryption,
+}
+
+/// What an increment starts from: a snapshot or bookmark of the same dataset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendBase {
+    /// Snapshot or bookmark.
+    pub kind: PointKind,
+    /// Its name at the source.
+    pub name: PointName,
+    /// Its GUID: a stream that starts from any other is refused before its first byte.
+    pub guid: Guid,
+}
+
+impl SendSpec {
+    /// Refuses a stream with other ends than those that are meant: a name may be another point's by the time of the call.
+    fn check_ends(&self, to: Guid, from: Option<Guid>) -> Result<(), Problem> {
+        if let Some(planned) = self.guid.filter(|planned| *planned != to) {
+            return Err(zfs_program::other_guid(planned, to));
+        }
+        let planned = self.base.as_ref().map(|base| base.guid);
+        if planned == from {
+            return Ok(());
+        }
+        let word = |guid: Option<Guid>| guid.map_or_else(|| "none".to_owned(), |guid| guid.to_string());
+        let (planned, found) = (word(planned), word(from));
+        Err(Problem::Changed(format!("the guid of its incremental source was {planned} and is now {found}")))
+    }
 }
 
 /// A stream to receive, always resumably and never with force.
@@ -92,7 +121,8 @@ pub struct Changed {
 
 /// The sending half of a transfer under way.
 pub trait Outgoing: Send {
-    /// Where the stream comes out. Asked for once.
+    /// Where the stream comes out. Asked for once. Fails with [`Problem::Changed`] where the stream's ends are not those that
+    /// were asked for by GUID.
     fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::Source + '_>, HostError>;
 
     /// To be called after the stream's end: whether all of it was sent.

@@ -12,9 +12,12 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, tee};
 
 use super::cancel::Cancel;
+
+/// How long to wait for the rest of what is peeked at.
+const PEEK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Where the bytes of a transfer come from.
 pub trait Source: Send {
@@ -131,6 +134,35 @@ impl<F: AsFd> FdSource<F> {
     /// Takes over `fd`. Fails if the descriptor's flags cannot be changed (fcntl(2)).
     pub fn new(fd: F, stop: &Cancel) -> io::Result<Self> {
         Ok(Self { fd: Nonblocking::new(fd)?, stop: stop.clone() })
+    }
+
+    /// Copies the first bytes of a pipe and leaves them in it (tee(2)). Waits until there are enough to fill `bytes`; fewer
+    /// are there only if the stream ends before. Fails on anything but a pipe.
+    pub fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        loop {
+            let seen = self.stop.wait_for(self.fd.as_fd(), PollFlags::IN, None)?;
+            let copied = match tee(self.fd.as_fd(), &writer, bytes.len(), SpliceFlags::NONBLOCK) {
+                Ok(copied) => copied,
+                Err(Errno::INTR | Errno::AGAIN) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let mut read = 0;
+            while let Some(rest) = bytes.get_mut(read..copied).filter(|rest| !rest.is_empty()) {
+                match rustix::io::read(&reader, rest) {
+                    Ok(0) => break,
+                    Ok(count) => read += count,
+                    Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let has_ended = seen.is_some_and(|flags| flags.contains(PollFlags::HUP));
+            if read == bytes.len() || has_ended || copied == 0 {
+                return Ok(read);
+            }
+            // Half a record: the rest is being written.
+            self.stop.sleep(PEEK_PAUSE)?;
+        }
     }
 }
 
@@ -287,6 +319,32 @@ mod tests {
         assert!(!target.is_gone());
         drop(target);
         assert_eq!(source.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_is_peeked_at_stays_in_the_pipe() {
+        let stop = Cancel::new().unwrap();
+        let (read_end, write_end) = pipe(1 << 20).unwrap();
+        let mut target = FdTarget::new(write_end, &stop).unwrap();
+        let mut source = FdSource::new(read_end, &stop).unwrap();
+        let writing = thread::spawn(move || {
+            for part in [&b"ab"[..], b"cd", b"efg"] {
+                target.write_all(part).unwrap();
+                thread::sleep(Duration::from_millis(20));
+            }
+            target
+        });
+        let (mut seen, mut more) = ([0; 5], [0; 100]);
+        assert_eq!(source.peek(&mut seen).unwrap(), 5);
+        assert_eq!(&seen, b"abcde");
+        drop(writing.join().unwrap());
+        assert_eq!(source.peek(&mut more).unwrap(), 7, "the stream is shorter");
+        let mut all = Vec::new();
+        source.read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"abcdefg");
+        assert_eq!(source.peek(&mut seen).unwrap(), 0);
+        stop.request();
+        assert!(source.peek(&mut seen).is_err());
     }
 
     #[test]

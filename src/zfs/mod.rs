@@ -4,6 +4,7 @@
 //! straight to `libzfs_core` with an nvlist wrapper of our own, since the published ones are not memory-safe. Errors say
 //! operation, object and cause ([`Error`]).
 
+mod begin;
 mod bookmarks;
 mod error;
 mod hold;
@@ -13,6 +14,7 @@ mod points;
 mod send;
 mod trampolines;
 
+pub use begin::StreamBegin;
 pub use bookmarks::Bookmark;
 pub use error::{Cause, Entry, Error, Operation};
 pub use hold::Holds;

@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, and says what it does"
 )]
 
+mod begins;
 mod frames;
 mod messages;
 mod policies;
@@ -29,7 +30,8 @@ const SECONDS: u64 = 5;
 type Round = fn(&mut Random);
 
 /// What can be fuzzed: one round of each, from a seed.
-const TARGETS: [(&str, Round); 4] = [
+const TARGETS: [(&str, Round); 5] = [
+    ("begins", begins::round),
     ("frames", frames::round),
     ("messages", messages::round),
     ("tokens", tokens::round),

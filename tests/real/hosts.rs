@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use zhaul::channel::Ssh;
 use zhaul::host::{
-    Changed, Inlet, Local, Machine, Problem, ReceiveSpec, SendSpec, Shell, SourceHost, TargetHost,
+    Changed, Inlet, Local, Machine, Problem, ReceiveSpec, SendBase, SendSpec, Shell, SourceHost, TargetHost,
 };
 use zhaul::model::{
     Change, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken,
@@ -114,8 +114,12 @@ fn send(dataset: &DatasetName, to: &str, base: Option<(PointKind, &str)>) -> Sen
         "off" => Encryption::Off,
         _ => Encryption::On,
     };
-    let base = base.map(|(kind, name)| (kind, point(name)));
-    SendSpec { snapshot: snapshot(dataset, to), base, resume: None, encryption }
+    let base = base.map(|(kind, name)| SendBase {
+        kind,
+        name: point(name),
+        guid: guid(&format!("{dataset}{}{name}", kind.separator())),
+    });
+    SendSpec { snapshot: snapshot(dataset, to), guid: None, base, resume: None, encryption }
 }
 
 fn point(name: &str) -> PointName {
@@ -171,6 +175,46 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
     let copied = pair.listed("vm 1");
     assert_eq!(copied.history.newest_snapshot().unwrap().guid, guid(&format!("{volume}@b")));
     assert_eq!((copied.kind, copied.resume_token, copied.written_bytes), (DatasetKind::Volume, None, 0));
+}
+
+#[test]
+fn a_stream_with_other_ends_than_those_planned_is_refused_before_its_first_byte() {
+    let pair = Pair::new("hosts-ends");
+    let volume = pair.scratch.child("vm-1");
+    zfs(&["create", "-s", "-V", "32m", volume.as_str()]);
+    for name in ["a", "b"] {
+        fill(&volume, 8);
+        pair.source.snapshot(&[snapshot(&volume, name)]).unwrap();
+        pair.source.bookmark(&[(snapshot(&volume, name), bookmark(&volume, name))]).unwrap();
+    }
+    let refused = |spec: &SendSpec, resumes: Option<ResumePoint>| {
+        let spec = SendSpec { resume: resumes, ..spec.clone() };
+        let mut outgoing = pair.source.send(&spec).unwrap();
+        let error = outgoing.stream(&pair.stop).map(|_| ()).unwrap_err();
+        assert!(matches!(error.problem, Problem::Changed(_)), "{error:?}");
+    };
+    let flags = SendFlags { large_block: true, embed: true, compress: true, raw: false };
+    let later = ResumePoint { object: 1, offset: 1 << 20, received_bytes: 1 << 20, flags };
+    let full = send(&volume, "b", None);
+    let mut outgoing =
+        pair.source.send(&SendSpec { guid: Some(guid(&format!("{volume}@b"))), ..full.clone() });
+    outgoing.as_mut().unwrap().stream(&pair.stop).unwrap();
+    drop(outgoing);
+    for kind in [None, Some(PointKind::Snapshot), Some(PointKind::Bookmark)] {
+        let spec = send(&volume, "b", kind.map(|kind| (kind, "a")));
+        for resumes in [None, Some(later.clone())] {
+            refused(&SendSpec { guid: Some(Guid(7)), ..spec.clone() }, resumes.clone());
+            if let Some(base) = spec.base.clone() {
+                let base = Some(SendBase { guid: Guid(8), ..base });
+                refused(&SendSpec { base, ..spec.clone() }, resumes);
+            }
+        }
+    }
+    // What the kernel itself refuses is told in its own words, not as a stream that is too short.
+    let backwards = send(&volume, "a", Some((PointKind::Snapshot, "b")));
+    let mut outgoing = pair.source.send(&backwards).unwrap();
+    let error = outgoing.stream(&pair.stop).map(|_| ()).unwrap_err();
+    assert!(error.problem.to_string().contains("not an earlier point"), "{error:?}");
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod flags;
 #[path = "../fuzz/random.rs"]
 #[expect(dead_code, reason = "bytes are for the fuzzer")]
 mod generator;
+mod guids;
 mod hosts;
 mod killed;
 mod locks;

@@ -133,6 +133,7 @@ impl Peer {
     fn frames(&self, stream: u32, compression: Compression, stop: &Cancel, lanes: Vec<Box<dyn Target + '_>>) {
         let spec = SendSpec {
             snapshot: SnapshotName::parse("s/a@1").unwrap(),
+            guid: None,
             base: None,
             resume: None,
             encryption: Encryption::Off,

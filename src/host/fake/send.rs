@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use super::machine::{Machine, added, bytes_of};
 use super::wire::{self, BLOCK_BYTES, Block, Header};
-use crate::host::{HostError, Outgoing, Problem, SendSpec};
+use crate::host::{HostError, Outgoing, Problem, SendBase, SendSpec};
 use crate::model::{DatasetKind, Encryption, PointKind};
 use crate::stream;
 
@@ -18,11 +18,11 @@ impl Machine {
         }
         let base = match &spec.base {
             None => None,
-            Some((PointKind::Snapshot, name)) => {
+            Some(SendBase { kind: PointKind::Snapshot, name, .. }) => {
                 let base = node.snapshot(name).ok_or(Problem::NotFound)?;
                 Some((base.guid, base.createtxg, &base.content))
             }
-            Some((PointKind::Bookmark, name)) => {
+            Some(SendBase { kind: PointKind::Bookmark, name, .. }) => {
                 let base = node.bookmark(name).ok_or(Problem::NotFound)?;
                 Some((base.guid, base.createtxg, &base.content))
             }

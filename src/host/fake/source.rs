@@ -67,6 +67,8 @@ impl SourceHost for FakeHost {
     fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError> {
         let (header, blocks) =
             self.look("send", "send", &spec.snapshot, |machine| machine.make_stream(spec))?;
+        let refuse = |problem| HostError::new(&self.name, "send", &spec.snapshot, problem);
+        spec.check_ends(header.to, header.from).map_err(refuse)?;
         Ok(Box::new(Sending::new(&header, &blocks)))
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::*;
-use crate::host::{Incoming, Inlet, Outgoing, ReceiveSpec, SendSpec, SourceHost, TargetHost};
+use crate::host::{Incoming, Inlet, Outgoing, ReceiveSpec, SendBase, SendSpec, SourceHost, TargetHost};
 use crate::model::{
     Change, DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint, SendFlags, SnapshotName,
 };
@@ -38,19 +38,20 @@ fn pair() -> Pair {
     Pair { universe, source, target }
 }
 
-fn spec(snapshot: &str, base: Option<(PointKind, &str)>) -> SendSpec {
-    SendSpec {
-        snapshot: SnapshotName::parse(snapshot).unwrap(),
-        base: base.map(|(kind, name)| (kind, point(name))),
-        resume: None,
-        encryption: Encryption::Off,
-    }
-}
-
 impl Pair {
     fn abort(&self, dataset: &str, token: &str) -> Result<(), HostError> {
         let abort = Change::AbortReceive { dataset: name(dataset), token: token.to_owned() };
         TargetHost::change(&self.target, &abort).map(|_| ())
+    }
+
+    fn spec(&self, snapshot: &str, base: Option<(PointKind, &str)>) -> SendSpec {
+        let snapshot = SnapshotName::parse(snapshot).unwrap();
+        let datasets = self.source.datasets(snapshot.dataset().as_str());
+        let base = base.map(|(kind, name)| {
+            let known = datasets[0].history.named(kind, &point(name));
+            SendBase { kind, name: point(name), guid: known.map_or(Guid(0), |known| known.guid) }
+        });
+        SendSpec { snapshot, guid: None, base, resume: None, encryption: Encryption::Off }
     }
 
     fn transfer(&self, spec: &SendSpec, to: &str) -> Result<(), HostError> {
@@ -102,9 +103,9 @@ fn copy(outgoing: &mut dyn Outgoing, incoming: &mut dyn Incoming, cancel: &Cance
 fn what_arrives_is_what_was_sent() {
     let pair = pair();
     pair.source.bookmark_as("s/a@1", "s/a#1").unwrap();
-    pair.transfer(&spec("s/a@1", None), "t/a@1").unwrap();
+    pair.transfer(&pair.spec("s/a@1", None), "t/a@1").unwrap();
     pair.source.destroy_point("s/a@1").unwrap();
-    pair.transfer(&spec("s/a@2", Some((PointKind::Bookmark, "1"))), "t/a@renamed").unwrap();
+    pair.transfer(&pair.spec("s/a@2", Some((PointKind::Bookmark, "1"))), "t/a@renamed").unwrap();
     assert_eq!(pair.points("t/a"), ["@1", "@renamed"]);
     assert_eq!(pair.target.content("t/a@renamed"), pair.source.content("s/a@2"));
     assert_eq!(pair.target.guid("t/a@renamed"), pair.source.guid("s/a@2"));
@@ -115,13 +116,13 @@ fn what_arrives_is_what_was_sent() {
 fn a_cut_stream_goes_on_where_it_broke_off() {
     let pair = pair();
     pair.target.cut_streams_after(Some(2));
-    assert!(pair.transfer(&spec("s/a@2", None), "t/a@2").is_err());
+    assert!(pair.transfer(&pair.spec("s/a@2", None), "t/a@2").is_err());
     pair.target.cut_streams_after(None);
-    let exists = pair.transfer(&spec("s/a@2", None), "t/a@2").unwrap_err();
+    let exists = pair.transfer(&pair.spec("s/a@2", None), "t/a@2").unwrap_err();
     assert!(matches!(exists.problem, Problem::Exists), "{exists:?}");
     let flags = SendFlags { large_block: true, embed: true, compress: true, raw: false };
     let at = |bytes| Some(ResumePoint { object: 1, offset: bytes, received_bytes: bytes, flags });
-    let mut resumed = spec("s/a@2", None);
+    let mut resumed = pair.spec("s/a@2", None);
     resumed.resume = at(64);
     assert!(pair.transfer(&resumed, "t/a@2").is_err(), "it went on at the wrong place");
     resumed.resume = at(128);
@@ -134,15 +135,15 @@ fn a_cut_stream_goes_on_where_it_broke_off() {
 fn an_aborted_receive_leaves_complete_snapshots_alone() {
     let pair = pair();
     pair.target.cut_streams_after(Some(2));
-    assert!(pair.transfer(&spec("s/a@2", None), "t/new@2").is_err());
+    assert!(pair.transfer(&pair.spec("s/a@2", None), "t/new@2").is_err());
     let token = pair.token("t/new").unwrap();
     pair.target.cut_streams_after(None);
-    pair.transfer(&spec("s/a@1", None), "t/a@1").unwrap();
+    pair.transfer(&pair.spec("s/a@1", None), "t/a@1").unwrap();
     assert!(pair.abort("t/new", "1-0-0-00").is_err(), "the token is another");
     pair.abort("t/new", &token).unwrap();
     assert!(pair.target.datasets("t/new").is_empty());
     pair.target.cut_streams_after(Some(1));
-    assert!(pair.transfer(&spec("s/a@2", Some((PointKind::Snapshot, "1"))), "t/a@2").is_err());
+    assert!(pair.transfer(&pair.spec("s/a@2", Some((PointKind::Snapshot, "1"))), "t/a@2").is_err());
     assert!(matches!(pair.target.destroy_point("t/a@1"), Err(Problem::Cloned)), "%recv depends on it");
     pair.abort("t/a", &pair.token("t/a").unwrap()).unwrap();
     assert_eq!(pair.points("t/a"), ["@1"]);
@@ -167,9 +168,23 @@ fn a_crash_stops_everything_until_the_restart() {
 fn a_crash_in_a_stream_keeps_what_had_arrived() {
     let pair = pair();
     pair.universe.crash_at(0, Moment::AfterBlocks(3));
-    assert!(pair.transfer(&spec("s/a@2", None), "t/a@2").is_err());
+    assert!(pair.transfer(&pair.spec("s/a@2", None), "t/a@2").is_err());
     assert!(pair.universe.has_crashed());
     pair.universe.restart();
     assert!(pair.token("t/a").is_some());
     assert_eq!(pair.target.head("t/a").unwrap().len(), 0, "nothing of it is seen");
+}
+
+#[test]
+fn a_name_that_is_another_points_by_now_is_not_sent() {
+    let pair = pair();
+    pair.transfer(&pair.spec("s/a@1", None), "t/a@1").unwrap();
+    let planned = SendSpec { guid: Some(Guid(1)), ..pair.spec("s/a@2", Some((PointKind::Snapshot, "1"))) };
+    let error = pair.transfer(&planned, "t/a@2").unwrap_err();
+    assert!(matches!(&error.problem, Problem::Changed(text) if text.contains("guid was 1 ")), "{error:?}");
+    let mut planned = pair.spec("s/a@2", Some((PointKind::Snapshot, "1")));
+    planned.base.as_mut().unwrap().guid = Guid(2);
+    let error = pair.transfer(&planned, "t/a@2").unwrap_err();
+    assert!(matches!(&error.problem, Problem::Changed(text) if text.contains("source was 2 ")), "{error:?}");
+    assert_eq!(pair.target.contents("t").len(), 1);
 }

@@ -1,7 +1,9 @@
 //! One transfer: a stream, whole, resumed or cut, from the source into the target.
 
-use zhaul::host::{HostError, Incoming, Inlet, ReceiveSpec, SendSpec};
-use zhaul::model::{DatasetKind, Encryption, PointKind, PointName, ResumePoint, ResumeToken, SendFlags};
+use zhaul::host::{HostError, Incoming, Inlet, ReceiveSpec, SendBase, SendSpec};
+use zhaul::model::{
+    DatasetKind, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken, SendFlags,
+};
 use zhaul::stream::Source as _;
 use zhaul::stream::meter::Meters;
 
@@ -11,12 +13,15 @@ use super::view::Outcome;
 
 impl Stage {
     pub(super) fn send_spec(&self, transfer: Transfer, resume: Option<ResumePoint>) -> SendSpec {
+        let snapshot = self.snapshot(Side::Source, transfer.of);
         let base = transfer.base.map(|base| {
             let kind = if base.starts_with('#') { PointKind::Bookmark } else { PointKind::Snapshot };
-            (kind, PointName::new(&base[1..]).unwrap())
+            let name = PointName::new(&base[1..]).unwrap();
+            let listing = self.list(Side::Source, "").unwrap();
+            let known = listing.get(snapshot.dataset()).and_then(|known| known.history.named(kind, &name));
+            SendBase { kind, guid: known.map_or(Guid(0), |known| known.guid), name }
         });
-        let snapshot = self.snapshot(Side::Source, transfer.of);
-        SendSpec { snapshot, base, resume, encryption: Encryption::Off }
+        SendSpec { snapshot, guid: None, base, resume, encryption: Encryption::Off }
     }
 
     pub(super) fn resume(&self, transfer: Transfer) -> Outcome {

@@ -1,0 +1,42 @@
+//! What the reader of a stream's first record makes of records that were damaged or cut.
+//!
+//! It is read before a byte leaves, and its GUIDs decide whether any does: whatever it says must be what stands there.
+
+use zhaul::model::Guid;
+use zhaul::zfs::StreamBegin;
+
+use crate::random::Random;
+
+/// `DMU_BACKUP_MAGIC`
+const MAGIC: u64 = 0x2_f5ba_cbac;
+
+/// Where the kind, the magic number and the two GUIDs stand.
+const KIND: std::ops::Range<usize> = 0..4;
+const MAGIC_AT: std::ops::Range<usize> = 8..16;
+const TO: std::ops::Range<usize> = 40..48;
+const FROM: std::ops::Range<usize> = 48..56;
+
+pub(crate) fn round(random: &mut Random) {
+    let mut record: Vec<u8> = (0..StreamBegin::BYTES + random.below(40)).map(|_| random.byte()).collect();
+    record[KIND].fill(0);
+    record[MAGIC_AT].copy_from_slice(&MAGIC.to_ne_bytes());
+    if random.below(3) == 0 {
+        record[FROM].fill(0);
+    }
+    for _ in 0..random.below(4) {
+        let at = random.below(record.len());
+        record[at] = random.byte();
+    }
+    if random.below(4) == 0 {
+        record.truncate(random.below(record.len()));
+    }
+    let number = |range: std::ops::Range<usize>| u64::from_ne_bytes(record[range].try_into().unwrap());
+    let is_begin = record.len() >= StreamBegin::BYTES
+        && record[KIND].iter().all(|byte| *byte == 0)
+        && number(MAGIC_AT) == MAGIC;
+    let expected = is_begin.then(|| StreamBegin {
+        to: Guid(number(TO)),
+        from: Some(number(FROM)).filter(|guid| *guid != 0).map(Guid),
+    });
+    assert_eq!(StreamBegin::parse(&record), expected, "{record:?}");
+}
