@@ -443,7 +443,7 @@ fn keep_last_is_exact_and_spares_what_is_not_ours() {
 fn names_go_up_though_the_clock_goes_back() {
     let taken = |source: &str| {
         let plan = plan_of(&policy(backup()), "0120", source, None);
-        let Some(Action::Snapshot { snapshots }) = plan.steps.first().map(|step| &step.action) else {
+        let Some(Action::Snapshot { snapshots, .. }) = plan.steps.first().map(|step| &step.action) else {
             return String::new();
         };
         snapshots[0].name().to_string()

@@ -126,6 +126,10 @@ impl Observer for Progress {
     fn ended(&self, step: &Step, outcome: &Outcome) {
         let what = match outcome {
             Outcome::Done { .. } => "done".to_owned(),
+            Outcome::Partly { failures, .. } => {
+                let names: Vec<String> = failures.iter().map(|failed| failed.dataset.to_string()).collect();
+                format!("failed for {}", escape(&names.join(", ")))
+            }
             Outcome::Failed { error, .. } => format!("failed: {}", escape(error)),
             Outcome::Skipped { why } => format!("skipped: {}", escape(why)),
         };

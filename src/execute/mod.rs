@@ -1,16 +1,19 @@
 //! Carries a plan out, step by step; chooses nothing.
 //!
 //! `schedule` decides when each step runs, from nothing but its `needs` and `after`; `step` runs one; `transfer` runs a
-//! stream. A step whose precondition no longer holds fails, and takes with it only the steps that need it.
+//! stream; `state` holds what steps learn that later ones need. A step whose precondition no longer holds fails, and takes with it only the steps that need it.
 
 mod advice;
 mod observer;
 mod report;
 mod schedule;
+mod state;
 mod step;
 mod transfer;
 
 use std::collections::BTreeMap;
+
+use state::State;
 
 use crate::host::{SourceHost, TargetHost};
 use crate::model::TargetName;
@@ -19,7 +22,7 @@ use crate::stream::Cancel;
 use crate::stream::pump::PumpSettings;
 
 pub use observer::{Observer, Silent};
-pub use report::{Outcome, Report};
+pub use report::{MemberFailure, Outcome, Report};
 
 /// The machines that a plan acts on.
 #[derive(Clone, Copy)]
@@ -56,7 +59,7 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Report {
-    let work = step::Work { hosts, settings, observer, cancel };
+    let work = step::Work { hosts, settings, observer, cancel, state: State::default() };
     let outcomes = schedule::run(
         &plan.steps,
         settings.jobs,

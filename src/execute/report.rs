@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::model::ByteCount;
+use crate::model::{ByteCount, DatasetName};
 use crate::plan::{Plan, Severity, Step};
 
 /// What became of one step.
@@ -21,6 +21,14 @@ pub enum Outcome {
         /// What was left undone and why, for example a held snapshot that stays.
         remarks: Vec<String>,
     },
+    /// It failed for some of its datasets; nothing of theirs that needs it was tried.
+    Partly {
+        /// How long it took.
+        #[serde(serialize_with = "as_seconds")]
+        seconds: Duration,
+        /// Each dataset that it failed for.
+        failures: Vec<MemberFailure>,
+    },
     /// It failed; nothing that needs it was tried.
     Failed {
         /// The error and its causes, outermost first.
@@ -33,6 +41,17 @@ pub enum Outcome {
         /// Why.
         why: String,
     },
+}
+
+/// One dataset for which a step on several failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemberFailure {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The error and its causes, outermost first.
+    pub error: String,
+    /// What to do about it.
+    pub advice: String,
 }
 
 fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
@@ -56,9 +75,11 @@ impl Report {
         self.plan.steps.iter().zip(&self.outcomes)
     }
 
-    /// The steps that failed.
+    /// The steps that failed, for all of their datasets or for some.
     pub fn failures(&self) -> impl Iterator<Item = (&Step, &Outcome)> {
-        self.steps().filter(|(_, outcome)| matches!(outcome, Outcome::Failed { .. }))
+        let has_failed =
+            |outcome: &Outcome| matches!(outcome, Outcome::Failed { .. } | Outcome::Partly { .. });
+        self.steps().filter(move |(_, outcome)| has_failed(outcome))
     }
 
     /// The worst thing that the plan found.

@@ -70,15 +70,25 @@ fn next(state: &Mutex<State>, changed: &Condvar, steps: &[Step]) -> Option<(usiz
     }
 }
 
-/// The outcome of a step that needs one which was not done.
+/// The outcome of a step that needs one which was not done, or not for its dataset.
 fn refuse(step: &Step, outcomes: &[Option<Outcome>]) -> Option<Outcome> {
-    let is_done = |id: &&StepId| matches!(outcomes.get(id.0), Some(Some(Outcome::Done { .. })));
-    let missing = step.needs.iter().find(|id| !is_done(id))?;
-    let why = match outcomes.get(missing.0) {
-        Some(Some(Outcome::Skipped { why })) => why.clone(),
-        _ => format!("step {} failed", missing.0),
-    };
+    let why = step.needs.iter().find_map(|id| why_not(step, *id, outcomes.get(id.0)?.as_ref()))?;
     Some(Outcome::Skipped { why })
+}
+
+fn why_not(step: &Step, id: StepId, needed: Option<&Outcome>) -> Option<String> {
+    match needed {
+        Some(Outcome::Done { .. }) => None,
+        Some(Outcome::Partly { failures, .. }) => {
+            let dataset = step.dataset.as_ref()?;
+            failures
+                .iter()
+                .any(|failure| failure.dataset == *dataset)
+                .then(|| format!("step {} failed", id.0))
+        }
+        Some(Outcome::Skipped { why }) => Some(why.clone()),
+        Some(Outcome::Failed { .. }) | None => Some(format!("step {} failed", id.0)),
+    }
 }
 
 /// A panic is a bug, but only this step's: every other dataset is still served.
@@ -115,6 +125,7 @@ fn settle(state: &Mutex<State>, changed: &Condvar, followers: &[Vec<usize>], ind
 mod tests {
     use std::time::Duration;
 
+    use super::super::MemberFailure;
     use super::*;
     use crate::model::{ByteCount, Change, DatasetName};
     use crate::plan::{Place, Reason};
@@ -170,6 +181,19 @@ mod tests {
             ran.sort_unstable();
             assert_eq!(ran, [0, 3, 4]);
         }
+    }
+
+    #[test]
+    fn what_failed_for_one_dataset_stops_only_what_that_one_needs() {
+        let (bad, good) = (DatasetName::new("tank/bad").unwrap(), DatasetName::new("tank/good").unwrap());
+        let of = |id, dataset: &DatasetName| Step { dataset: Some(dataset.clone()), ..step(id, &[0], &[]) };
+        let steps = [step(0, &[], &[]), of(1, &bad), of(2, &good), step(3, &[0], &[])];
+        let failure = MemberFailure { dataset: bad.clone(), error: "no".to_owned(), advice: String::new() };
+        let partly = Outcome::Partly { seconds: Duration::ZERO, failures: vec![failure] };
+        let work = |step: &Step| if step.id.0 == 0 { partly.clone() } else { done() };
+        let outcomes = run(&steps, 2, work, |_, _| {});
+        assert!(matches!(&outcomes[1], Outcome::Skipped { why } if why == "step 0 failed"));
+        assert_eq!((&outcomes[2], &outcomes[3]), (&done(), &done()));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Hosts, Observer, Outcome, Settings, advice, transfer};
-use crate::host::{HostError, Problem, Refusal, TargetHost};
-use crate::model::{ByteCount, Change, Guid, PointName, SnapshotName};
+use super::state::{State, Taken};
+use super::{Hosts, MemberFailure, Observer, Outcome, Settings, advice, transfer};
+use crate::host::{HostError, NotMade, Problem, Refusal, SnapshotGroup, TargetHost};
+use crate::model::{ByteCount, Change, DatasetName, Guid, PointName, SnapshotName};
 use crate::plan::{Action, Doomed, NewBookmark, Place, Step};
 use crate::stream::Cancel;
 
@@ -14,6 +15,7 @@ pub(super) struct Work<'a> {
     pub(super) settings: &'a Settings,
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
+    pub(super) state: State,
 }
 
 /// What a step that was done has to tell.
@@ -21,6 +23,10 @@ pub(super) struct Work<'a> {
 pub(super) struct Told {
     pub(super) moved_bytes: ByteCount,
     pub(super) remarks: Vec<String>,
+    /// Datasets of several for which it failed.
+    pub(super) failures: Vec<MemberFailure>,
+    /// Why there was nothing to do.
+    pub(super) skipped: Option<String>,
 }
 
 impl Work<'_> {
@@ -46,13 +52,10 @@ impl Work<'_> {
             self.observer.started(step, None);
         }
         match &step.action {
-            Action::Snapshot { snapshots } => source.snapshot(snapshots).map(|()| Told::default()),
-            Action::Bookmark { bookmarks } => {
-                let pairs: Result<Vec<_>, HostError> = bookmarks.iter().map(|new| pair(step, new)).collect();
-                source.bookmark(&pairs?).map(|()| Told::default())
-            }
+            Action::Snapshot { snapshots, is_one_moment } => self.snapshot(step, snapshots, *is_one_moment),
+            Action::Bookmark { bookmarks } => self.bookmark(step, bookmarks),
             Action::Change(Change::DestroySnapshots { dataset, snapshots }) => {
-                told(step, source.destroy_snapshots(dataset, &named(snapshots))?)
+                self.prune(step, dataset, snapshots)
             }
             Action::DestroyBookmarks { dataset, bookmarks } => {
                 told(step, source.destroy_bookmarks(dataset, &named(bookmarks))?)
@@ -63,12 +66,81 @@ impl Work<'_> {
         }
     }
 
+    fn snapshot(
+        &self,
+        step: &Step,
+        snapshots: &[SnapshotName],
+        is_one_moment: bool,
+    ) -> Result<Told, HostError> {
+        let group = SnapshotGroup { snapshots: snapshots.to_vec(), is_one_moment };
+        let not_made = match self.hosts.source.snapshot(&group) {
+            Ok(not_made) => not_made,
+            Err(error) => {
+                for snapshot in snapshots {
+                    self.state.note_taken(snapshot.dataset(), Taken::No(error.chain()));
+                }
+                return Err(error);
+            }
+        };
+        for snapshot in snapshots {
+            let failed = not_made.iter().find(|left| left.dataset == *snapshot.dataset());
+            let taken = failed.map_or(Taken::Yes(None), |left| Taken::No(left.problem.to_string()));
+            self.state.note_taken(snapshot.dataset(), taken);
+        }
+        let failures = not_made.into_iter().map(|left| failure(step, "take", '@', left));
+        Ok(Told { failures: failures.collect(), ..Told::default() })
+    }
+
+    /// Makes those bookmarks whose snapshots were taken.
+    fn bookmark(&self, step: &Step, bookmarks: &[NewBookmark]) -> Result<Told, HostError> {
+        let is_taken = |new: &&NewBookmark| {
+            new.guid.is_some() || matches!(self.state.taken(new.bookmark.dataset()), Taken::Yes(_))
+        };
+        let wanted: Vec<&NewBookmark> = bookmarks.iter().filter(is_taken).collect();
+        let pairs: Vec<_> = wanted.iter().map(|new| pair(step, new)).collect::<Result<_, _>>()?;
+        let note = |new: &NewBookmark| self.state.note_without_bookmark(new.bookmark.dataset(), &new.of);
+        let made = match self.hosts.source.bookmark(&pairs) {
+            Ok(made) => made,
+            Err(error) => {
+                wanted.into_iter().for_each(note);
+                return Err(error);
+            }
+        };
+        for (new, guid) in wanted.into_iter().zip(made.guids) {
+            match (new.guid, guid) {
+                (None, guid) => self.state.note_taken(new.bookmark.dataset(), Taken::Yes(guid)),
+                (Some(_), None) => note(new),
+                (Some(_), Some(_)) => {}
+            }
+        }
+        let failures = made.not_made.into_iter().map(|left| failure(step, "make", '#', left));
+        Ok(Told { failures: failures.collect(), ..Told::default() })
+    }
+
+    /// Destroys source snapshots, but none whose bookmark could not be made: it may be the base of an increment.
+    fn prune(&self, step: &Step, dataset: &DatasetName, snapshots: &[Doomed]) -> Result<Told, HostError> {
+        let (kept, doomed): (Vec<_>, Vec<_>) =
+            snapshots.iter().partition(|doomed| self.state.is_without_bookmark(dataset, &doomed.name));
+        let points: Vec<_> = doomed.into_iter().map(|doomed| (doomed.name.clone(), doomed.guid)).collect();
+        let mut told = told(step, self.hosts.source.destroy_snapshots(dataset, &points)?)?;
+        let remark = |kept: &Doomed| format!("{} stays: it could get no bookmark", kept.name);
+        told.remarks.extend(kept.into_iter().map(remark));
+        Ok(told)
+    }
+
     fn at_target(&self, step: &Step, target: &dyn TargetHost) -> Result<Told, HostError> {
         if !matches!(step.action, Action::Send(_)) {
             self.observer.started(step, None);
         }
         match &step.action {
-            Action::Send(transfer) => transfer::run(self, step, transfer, target),
+            Action::Send(planned) => match transfer::resolve(&self.state, planned) {
+                Ok((transfer, remark)) => {
+                    let mut told = transfer::run(self, step, &transfer, target)?;
+                    told.remarks.extend(remark);
+                    Ok(told)
+                }
+                Err(why) => Ok(Told { skipped: Some(why), ..Told::default() }),
+            },
             Action::Change(change) => {
                 let change = change.clone().map(|doomed| (doomed.name, doomed.guid));
                 told(step, target.change(&change)?.refusals)
@@ -88,6 +160,13 @@ fn pair(step: &Step, new: &NewBookmark) -> Result<(SnapshotName, crate::model::B
 
 fn named(doomed: &[Doomed]) -> Vec<(PointName, Guid)> {
     doomed.iter().map(|point| (point.name.clone(), point.guid)).collect()
+}
+
+fn failure(step: &Step, verb: &'static str, separator: char, left: NotMade) -> MemberFailure {
+    let NotMade { dataset, name, problem } = left;
+    let advice = advice::for_problem(&problem).to_owned();
+    let object = format!("{dataset}{separator}{name}");
+    MemberFailure { dataset, error: HostError::new(&step.place, verb, object, problem).chain(), advice }
 }
 
 /// What was left standing is told; it is a failure only where ZFS gave no reason that time or a person will mend.
@@ -110,7 +189,7 @@ fn told(step: &Step, refusals: Vec<Refusal>) -> Result<Told, HostError> {
             | Problem::Other(_) => return Err(HostError::new(&step.place, "destroy", name, problem)),
         }
     }
-    Ok(Told { moved_bytes: ByteCount(0), remarks })
+    Ok(Told { remarks, ..Told::default() })
 }
 
 fn misplaced(step: &Step, why: String) -> HostError {
@@ -119,7 +198,9 @@ fn misplaced(step: &Step, why: String) -> HostError {
 
 fn outcome(result: Result<Told, HostError>, seconds: Duration, was_stopped: bool) -> Outcome {
     match result {
-        Ok(Told { moved_bytes, remarks }) => Outcome::Done { moved_bytes, seconds, remarks },
+        Ok(Told { skipped: Some(why), .. }) => Outcome::Skipped { why },
+        Ok(Told { failures, .. }) if !failures.is_empty() => Outcome::Partly { seconds, failures },
+        Ok(Told { moved_bytes, remarks, .. }) => Outcome::Done { moved_bytes, seconds, remarks },
         // Whatever else says "cancelled", a peer for example, has failed.
         Err(error) if was_stopped && matches!(error.problem, Problem::Cancelled) => {
             Outcome::Skipped { why: "the run was stopped".to_owned() }

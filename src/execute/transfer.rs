@@ -6,12 +6,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::state::{State, Taken};
 use super::step::{Told, Work};
 use crate::host::{
     HostError, Incoming, Inlet, Outgoing, Problem, ReceiveSpec, SendBase, SendSpec, TargetHost,
 };
 use crate::model::ByteCount;
-use crate::plan::{Step, Transfer};
+use crate::plan::{Fallback, Step, Transfer};
 use crate::stream::Cancel;
 use crate::stream::framed::Sender;
 use crate::stream::meter::Meters;
@@ -43,7 +44,24 @@ pub(super) fn run(
     };
     let pumped = pump(work, step, outgoing.as_mut(), incoming.as_mut(), cancel);
     let report = settle(work, transfer, pumped, outgoing, incoming)?;
-    Ok(Told { moved_bytes: ByteCount(report.input_bytes), remarks: Vec::new() })
+    Ok(Told { moved_bytes: ByteCount(report.input_bytes), ..Told::default() })
+}
+
+/// The transfer as it can be made now, with what is to be told: of this run's snapshot with the GUID that it got, or of
+/// the newest earlier one where it could not be taken. `Err` is why there is nothing to send.
+pub(super) fn resolve(state: &State, planned: &Transfer) -> Result<(Transfer, Option<String>), String> {
+    if planned.guid.is_some() {
+        return Ok((planned.clone(), None));
+    }
+    let why = match state.taken(planned.snapshot.dataset()) {
+        Taken::Yes(guid) => return Ok((Transfer { guid, ..planned.clone() }, None)),
+        Taken::No(why) => why,
+    };
+    let why = format!("this run's snapshot was not taken: {why}");
+    let Some(Fallback { snapshot, guid, target }) = planned.fallback.clone() else { return Err(why) };
+    let remark = format!("sends {snapshot} instead: {why}");
+    let transfer = Transfer { snapshot, guid: Some(guid), target, fallback: None, ..planned.clone() };
+    Ok((transfer, Some(remark)))
 }
 
 fn send_spec(transfer: &Transfer) -> SendSpec {

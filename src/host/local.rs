@@ -3,18 +3,21 @@
 //! Only listing and the look at GUIDs before something is destroyed go through the `zfs` program, whose output is the
 //! stable interface (`libzfs_core` has none for it); one worker shell serves all of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, PipeReader};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::leaving_out::leaving_out;
 use super::listing::is_of_machine;
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
-use super::zfs_program::{NAMES_MAX, ZfsProgram};
-use super::{HostError, Outgoing, Problem, Refusal, SendBase, SendSpec, SourceHost};
+use super::zfs_program::ZfsProgram;
+use super::{
+    Bookmarked, HostError, NotMade, Outgoing, Problem, Refusal, SendBase, SendSpec, SnapshotGroup, SourceHost,
+};
 use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Encryption, Guid, Listing, PointKind, PointName,
     SendFlags, SnapshotName, Unlisted,
@@ -73,33 +76,16 @@ impl Local {
         }
     }
 
-    /// Of bookmarks whose names are taken: those that are not the same point.
-    fn missing_bookmarks(
-        &self,
-        bookmarks: &[(SnapshotName, BookmarkName)],
-    ) -> Result<Vec<(BookmarkName, SnapshotName)>, Problem> {
-        let mut by_dataset: BTreeMap<&DatasetName, Vec<_>> = BTreeMap::new();
-        for pair in bookmarks {
-            by_dataset.entry(pair.1.dataset()).or_default().push(pair);
-        }
-        let mut missing = Vec::new();
-        for (dataset, pairs) in by_dataset {
-            for some in pairs.chunks(NAMES_MAX) {
-                let snapshots: Vec<_> = some.iter().map(|(snapshot, _)| snapshot.name()).collect();
-                let snapshots = self.program.identities(dataset, PointKind::Snapshot, &snapshots)?;
-                let names: Vec<_> = some.iter().map(|(_, bookmark)| bookmark.name()).collect();
-                let existing = self.program.identities(dataset, PointKind::Bookmark, &names)?;
-                for (snapshot, bookmark) in some {
-                    match (snapshots.get(snapshot.name()), existing.get(bookmark.name())) {
-                        (Some(snapshot), Some(bookmark)) if snapshot.guid == bookmark.guid => {}
-                        (_, Some(_)) => return Err(Problem::Exists),
-                        (_, None) => missing.push((bookmark.clone(), snapshot.clone())),
-                    }
-                }
-            }
-        }
-        Ok(missing)
+    /// Whether a bookmark that exists is of this snapshot.
+    fn is_bookmark_of(&self, bookmark: &BookmarkName, of: &SnapshotName) -> bool {
+        let found = self.program.identities(of.dataset(), PointKind::Snapshot, &[of.name()]);
+        let snapshot = found.ok().and_then(|found| found.get(of.name()).map(|found| found.guid));
+        snapshot.is_some() && self.library.bookmark_guid(bookmark).ok() == snapshot
     }
+}
+
+fn not_made_of(snapshot: &SnapshotName, problem: Problem) -> NotMade {
+    NotMade { dataset: snapshot.dataset().clone(), name: snapshot.name().clone(), problem }
 }
 
 impl SourceHost for Local {
@@ -121,21 +107,48 @@ impl SourceHost for Local {
         self.program.details(snapshots).map_err(|problem| self.program.error("look at", object, problem))
     }
 
-    fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {
-        self.library.snapshot(snapshots, &BTreeMap::new()).map_err(|error| of_zfs("snapshot", &error))
+    fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
+        let take = |snapshots: &[SnapshotName]| self.library.snapshot(snapshots, &BTreeMap::new());
+        if !group.is_one_moment {
+            let not_made = leaving_out(group.snapshots.clone(), &ToString::to_string, &take);
+            let not_made = not_made.map_err(|error| of_zfs("snapshot", &error))?;
+            let told = |(snapshot, problem): (SnapshotName, _)| not_made_of(&snapshot, problem);
+            return Ok(not_made.into_iter().map(told).collect());
+        }
+        let Err(error) = take(&group.snapshots) else { return Ok(Vec::new()) };
+        let cause = of_cause(error.cause());
+        let told = group.snapshots.iter().map(|snapshot| {
+            let entry = error.entries().iter().find(|entry| entry.name == snapshot.to_string());
+            let problem = match entry {
+                Some(entry) => of_cause(&entry.cause),
+                None if error.entries().is_empty() => cause.clone(),
+                None => Problem::Other(format!("it is taken with {} or not at all: {cause}", error.object())),
+            };
+            not_made_of(snapshot, problem)
+        });
+        Ok(told.collect())
     }
 
-    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError> {
+    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<Bookmarked, HostError> {
         let pairs: Vec<_> = bookmarks.iter().map(|(of, name)| (name.clone(), of.clone())).collect();
-        let error = match self.library.bookmark(&pairs) {
-            Ok(()) => return Ok(()),
-            Err(error) if is_exists(&error) => error,
-            Err(error) => return Err(of_zfs("bookmark", &error)),
+        let call = |pairs: &[(BookmarkName, SnapshotName)]| self.library.bookmark(pairs);
+        let not_made = leaving_out(pairs, &|(bookmark, _)| bookmark.to_string(), &call);
+        let not_made = not_made.map_err(|error| of_zfs("bookmark", &error))?;
+        let mut made = Bookmarked::default();
+        for ((bookmark, of), problem) in not_made {
+            if !matches!(problem, Problem::Exists) || !self.is_bookmark_of(&bookmark, &of) {
+                let (dataset, name) = (bookmark.dataset().clone(), bookmark.name().clone());
+                made.not_made.push(NotMade { dataset, name, problem });
+            }
+        }
+        let is_left_out = |bookmark: &BookmarkName| {
+            let mut all = made.not_made.iter();
+            all.any(|one| one.dataset == *bookmark.dataset() && one.name == *bookmark.name())
         };
-        let missing = self
-            .missing_bookmarks(bookmarks)
-            .map_err(|problem| self.program.error("bookmark", error.object(), problem))?;
-        self.library.bookmark(&missing).map_err(|error| of_zfs("bookmark", &error))
+        let guid = |bookmark: &BookmarkName| self.library.bookmark_guid(bookmark).ok();
+        made.guids =
+            bookmarks.iter().map(|(_, name)| if is_left_out(name) { None } else { guid(name) }).collect();
+        Ok(made)
     }
 
     fn destroy_snapshots(
@@ -146,32 +159,13 @@ impl SourceHost for Local {
         let failed = |problem| self.program.error("destroy snapshots of", dataset, problem);
         let (names, mut refusals) =
             self.program.confirm(dataset, PointKind::Snapshot, snapshots).map_err(failed)?;
-        let mut doomed = HashMap::new();
-        for name in names {
-            let full = SnapshotName::new(dataset.clone(), name)
-                .map_err(|e| failed(Problem::Other(e.to_string())))?;
-            doomed.insert(full.to_string(), full);
-        }
-        // All or nothing: what the kernel names is left out, then the rest is tried again.
-        while !doomed.is_empty() {
-            let batch: Vec<_> = doomed.values().cloned().collect();
-            let Err(error) = self.library.destroy_snapshots(&batch) else {
-                break;
-            };
-            let refused: Vec<_> = error
-                .entries()
-                .iter()
-                .filter_map(|entry| Some((doomed.remove(&entry.name)?, &entry.cause)))
-                .collect();
-            if refused.is_empty() {
-                return Err(of_zfs("destroy", &error));
-            }
-            refusals.extend(
-                refused
-                    .into_iter()
-                    .map(|(full, cause)| Refusal { name: full.name().clone(), problem: of_cause(cause) }),
-            );
-        }
+        let full: Result<Vec<_>, _> = names.into_iter().map(|name| dataset.snapshot(&name)).collect();
+        let full = full.map_err(|error| failed(Problem::Other(error.to_string())))?;
+        let destroy = |snapshots: &[SnapshotName]| self.library.destroy_snapshots(snapshots);
+        let left = leaving_out(full, &ToString::to_string, &destroy);
+        let left = left.map_err(|error| of_zfs("destroy", &error))?;
+        refusals
+            .extend(left.into_iter().map(|(full, problem)| Refusal { name: full.name().clone(), problem }));
         Ok(refusals)
     }
 
@@ -288,15 +282,11 @@ fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
     Ok(SendRequest { snapshot: spec.snapshot.clone(), base, flags, resume: spec.resume.clone() })
 }
 
-fn is_exists(error: &zfs::Error) -> bool {
-    *error.cause() == Cause::Exists || error.entries().iter().any(|entry| entry.cause == Cause::Exists)
-}
-
 fn of_zfs(operation: &'static str, error: &zfs::Error) -> HostError {
     HostError::new(HOST, operation, error.object(), of_cause(error.cause()))
 }
 
-fn of_cause(cause: &Cause) -> Problem {
+pub(super) fn of_cause(cause: &Cause) -> Problem {
     let text = cause.to_string();
     if matches!(cause, Cause::Busy) {
         Problem::Busy(text)

@@ -13,6 +13,7 @@ mod changes;
 mod details;
 mod error;
 pub mod fake;
+mod leaving_out;
 mod lines;
 mod listing;
 mod local;
@@ -103,6 +104,35 @@ pub struct ReceiveSpec {
     pub kind: DatasetKind,
 }
 
+/// Snapshots to take together, all in one pool and of different datasets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotGroup {
+    /// Their names.
+    pub snapshots: Vec<SnapshotName>,
+    /// All are taken or none: they are the volumes of one guest.
+    pub is_one_moment: bool,
+}
+
+/// A dataset that gets no snapshot or bookmark while the others of a call do.
+#[derive(Debug, Clone)]
+pub struct NotMade {
+    /// The dataset.
+    pub dataset: DatasetName,
+    /// The snapshot or bookmark.
+    pub name: PointName,
+    /// Why.
+    pub problem: Problem,
+}
+
+/// What came of making bookmarks.
+#[derive(Debug, Clone, Default)]
+pub struct Bookmarked {
+    /// The GUID of each, in the order of the call; `None` for what was left out.
+    pub guids: Vec<Option<Guid>>,
+    /// Those that could not be made.
+    pub not_made: Vec<NotMade>,
+}
+
 /// A point that could not be destroyed while the others were.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Refusal {
@@ -188,11 +218,13 @@ pub trait SourceHost: Sync {
     /// now.
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError>;
 
-    /// Takes all `snapshots` (one pool) in one transaction group, or none.
-    fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError>;
+    /// Takes the snapshots of `group` in one transaction group. What cannot be taken is left out, and told; with it goes the
+    /// rest of a group that is to be of one moment.
+    fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError>;
 
-    /// Bookmarks each snapshot (one pool), or none. A bookmark of that name and GUID that is there already is fine.
-    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError>;
+    /// Bookmarks these snapshots (one pool). A bookmark of that name and GUID that is there already is fine. What cannot be
+    /// made is left out, and told.
+    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<Bookmarked, HostError>;
 
     /// Destroys these snapshots of `dataset`; what is held, cloned or changed stays and is reported.
     fn destroy_snapshots(

@@ -45,7 +45,7 @@ pub(super) fn plan(
         match name_for(lane, policy, to, month.filter(|month| !archived.contains(month))) {
             Ok(name) => {
                 archived.extend(month);
-                let how = How { resume: Some(resume), origin: None, reason };
+                let how = How { resume: Some(resume), ..How::new(reason) };
                 lane.send(builder, containers, Outbound::Taken(to), &name, how);
             }
             Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
@@ -67,7 +67,8 @@ pub(super) fn plan(
         if lane.is_blocked {
             return;
         }
-        lane.send(builder, containers, what, &name, How { resume: None, origin: origin.take(), reason });
+        let how = How { origin: origin.take(), ..How::new(reason) };
+        lane.send(builder, containers, what, &name, how);
     }
 }
 

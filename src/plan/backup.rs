@@ -25,7 +25,7 @@ pub(super) fn plan(
     if let Some((to, resume)) = lane.settle_partial(builder) {
         let what = Outbound::Taken(to);
         let reason = Reason::Resumes { received_bytes: ByteCount(resume.received_bytes) };
-        send(builder, lane, containers, what, How { resume: Some(resume), origin: None, reason });
+        send(builder, lane, containers, what, How { resume: Some(resume), ..How::new(reason) });
     }
     if lane.is_blocked {
         return;
@@ -38,8 +38,9 @@ pub(super) fn plan(
         if lane.is_blocked {
             return;
         }
-        let reason = reason(lane);
-        send(builder, lane, containers, what, How { resume: None, origin: None, reason });
+        let fallback = matches!(what, Outbound::Pending(_)).then(|| newest_own(policy, lane)).flatten();
+        let how = How { fallback, ..How::new(reason(lane)) };
+        send(builder, lane, containers, what, how);
     }
 }
 
@@ -48,7 +49,7 @@ fn send<'a>(
     lane: &mut Lane<'a>,
     containers: &mut Containers<'_>,
     what: Outbound<'a>,
-    how: How,
+    how: How<'a>,
 ) {
     match lane.free_name(what) {
         Ok(name) => lane.send(builder, containers, what, &name, how),
@@ -173,12 +174,18 @@ pub(super) fn is_a_guests(lane: &Lane<'_>, point: &Point) -> bool {
 /// What is newer than the target's head: the newest own snapshot, or all of them in their order.
 fn outbound<'a>(policy: &Policy, lane: &Lane<'a>) -> Vec<Outbound<'a>> {
     let pending = lane.source.pending.as_ref().map(Outbound::Pending);
-    let history = &lane.dataset().history;
-    let mut own = history.snapshots().filter(|point| policy.name_format.is_own(&point.name));
     if lane.intermediates {
+        let own = lane.dataset().history.snapshots();
+        let own = own.filter(|point| policy.name_format.is_own(&point.name));
         let newer = own.filter(|point| lane.is_newer_than_head(point)).map(Outbound::Taken);
         return newer.chain(pending).collect();
     }
-    let newest = own.next_back().filter(|point| lane.is_newer_than_head(point)).map(Outbound::Taken);
-    pending.or(newest).into_iter().collect()
+    pending.or(newest_own(policy, lane).map(Outbound::Taken)).into_iter().collect()
+}
+
+/// The newest own snapshot that exists, if the target lacks it.
+fn newest_own<'a>(policy: &Policy, lane: &Lane<'a>) -> Option<&'a Point> {
+    let mut own = lane.dataset().history.snapshots().rev();
+    let newest = own.find(|point| policy.name_format.is_own(&point.name));
+    newest.filter(|point| lane.is_newer_than_head(point))
 }

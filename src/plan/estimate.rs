@@ -110,6 +110,7 @@ mod tests {
             snapshot: snapshot.clone(),
             guid: end.map(Guid),
             base: base.map(|guid| Base { kind: PointKind::Snapshot, name, guid: Guid(guid) }),
+            fallback: None,
             resume: None,
             target: snapshot,
             origin: None,

@@ -8,7 +8,9 @@ use super::builder::{Builder, Order};
 use super::containers::Containers;
 use super::line::{GuidIndex, Line};
 use super::partial::{self, Partial};
-use super::{Action, Base, FindingKind, PartialFault, Place, Reason, Severity, Source, StepId, Transfer};
+use super::{
+    Action, Base, Fallback, FindingKind, PartialFault, Place, Reason, Severity, Source, StepId, Transfer,
+};
 use crate::model::{
     ARCHIVE_ASIDE, Change, Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point,
     PointKind, PointName, ResumePoint, SnapshotName,
@@ -246,7 +248,7 @@ impl<'a> Lane<'a> {
         containers: &mut Containers<'_>,
         what: Outbound<'a>,
         name: &PointName,
-        how: How,
+        how: How<'a>,
     ) {
         let dataset = self.dataset();
         let names = dataset.name.snapshot(what.name()).and_then(|from| Ok((from, self.name.snapshot(name)?)));
@@ -255,9 +257,12 @@ impl<'a> Lane<'a> {
             Err(error) => return self.block(builder, FindingKind::CopyName { error }),
         };
         let creates_dataset = matches!(self.head, Head::Absent) || how.origin.is_some();
-        let mut needs: Vec<StepId> = self.last.into_iter().chain(self.source.taken.healed).collect();
+        let mut needs: Vec<StepId> = self.last.into_iter().collect();
+        // What this run's snapshot and the bookmarks failed for is sent all the same, as far as it can be.
+        let taken = &self.source.taken;
+        let mut after: Vec<StepId> = taken.healed.into_iter().collect();
         if matches!(what, Outbound::Pending(_)) {
-            needs.extend(self.source.taken.bookmark);
+            after.extend(taken.snapshot.into_iter().chain(taken.bookmark));
         }
         if creates_dataset {
             match containers.parent_of(builder, &self.name) {
@@ -275,10 +280,12 @@ impl<'a> Lane<'a> {
             Head::At(Outbound::Pending(_)) => return,
         };
         self.want_ends(builder, what);
+        let fallback = how.fallback.and_then(|point| self.fallback(point));
         let transfer = Transfer {
             snapshot,
             guid: what.guid(),
             base,
+            fallback,
             resume: how.resume,
             target,
             origin: how.origin,
@@ -287,8 +294,8 @@ impl<'a> Lane<'a> {
             encryption: dataset.encryption,
         };
         let place = self.place.clone();
-        let id =
-            builder.step(Some(&dataset.name), place, Action::Send(transfer), how.reason, Order::needs(needs));
+        let order = Order { needs, after };
+        let id = builder.step(Some(&dataset.name), place, Action::Send(transfer), how.reason, order);
         if creates_dataset {
             containers.made(&self.name, id);
         }
@@ -296,6 +303,13 @@ impl<'a> Lane<'a> {
         self.sends.push(id);
         self.head = Head::At(what);
         self.received.push((name.clone(), what));
+    }
+
+    /// The transfer of a snapshot that exists, instead of this run's.
+    fn fallback(&self, point: &'a Point) -> Option<Fallback> {
+        let name = self.free_name(Outbound::Taken(point)).ok()?;
+        let snapshot = self.dataset().name.snapshot(&point.name).ok()?;
+        Some(Fallback { snapshot, guid: point.guid, target: self.name.snapshot(&name).ok()? })
     }
 
     /// What is sent next must not begin or end at a snapshot that will vanish by itself. Not knowing it keeps nothing from
@@ -341,10 +355,18 @@ impl<'a> Lane<'a> {
 
 /// How a transfer is made.
 #[derive(Debug)]
-pub(super) struct How {
+pub(super) struct How<'a> {
     pub(super) resume: Option<ResumePoint>,
     pub(super) origin: Option<SnapshotName>,
+    /// What is sent if this run's snapshot cannot be taken.
+    pub(super) fallback: Option<&'a Point>,
     pub(super) reason: Reason,
+}
+
+impl How<'_> {
+    pub(super) fn new(reason: Reason) -> Self {
+        Self { resume: None, origin: None, fallback: None, reason }
+    }
 }
 
 /// What the lanes of one source dataset mean for pruning it.

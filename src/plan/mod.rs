@@ -52,7 +52,7 @@ pub use left_out::{LeftOut, LeftOutReason};
 pub use names::{CopyName, Names, names};
 pub use reason::{PartialFault, Reason};
 pub use select::{Caution, Selected, Selection, select};
-pub use step::{Action, Base, Doomed, NewBookmark, Place, Plan, Step, StepId, Transfer};
+pub use step::{Action, Base, Doomed, Fallback, NewBookmark, Place, Plan, Step, StepId, Transfer};
 pub use wants::{Lookups, Planned, Wants};
 
 /// What this one run is asked for, beyond the policy.

@@ -29,11 +29,11 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
     let own =
         history.snapshots().rev().filter(|point| guest.is_none_or(|g| !g.snapshots.contains(&point.name)));
     candidates.extend(own.filter_map(|point| Some((policy.name_format.time(&point.name)?, Some(point)))));
-    // Every own snapshot has a bookmark by then, or its making has failed and this step is skipped: a base is safe.
+    // Every own snapshot has a bookmark by then, or the step leaves out those that could get none: a base is safe.
     let mut judged = judge(&policy.keep_local, policy, builder.at().max(source.time), candidates);
     let taken = &source.taken;
-    let needs = taken.snapshot.into_iter().chain(taken.bookmark).chain(taken.healed);
-    let order = Order { needs: needs.collect(), after: lanes.sends.clone() };
+    let after = taken.bookmark.into_iter().chain(taken.healed).chain(lanes.sends.iter().copied());
+    let order = Order { needs: taken.snapshot.into_iter().collect(), after: after.collect() };
     judged.spare(|point| lanes.resumable.contains(&point.guid) || taken.unmarkable.contains(&point.guid));
     let dataset = &source.selected.dataset.name;
     let doomed = judged.settle(builder, dataset, &Place::Source, dataset, Point::is_pinned);

@@ -98,7 +98,8 @@ fn plan_group(builder: &mut Builder, group: Group, reason: Reason, taken: &mut B
         [only] => Some(only),
         _ => None,
     };
-    let action = Action::Snapshot { snapshots };
+    let is_one_moment = matches!(reason, Reason::GuestSnapshot { .. });
+    let action = Action::Snapshot { snapshots, is_one_moment };
     let snapshot = builder.step(dataset, Place::Source, action, reason, Order::default());
     let action = Action::Bookmark { bookmarks };
     let order = Order::needs([snapshot]);

@@ -76,10 +76,12 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
 pub enum Action {
-    /// `lzc_snapshot`: all of these in one transaction group.
+    /// `lzc_snapshot`: all of these in one transaction group; what cannot be taken is left out.
     Snapshot {
         /// One of each dataset, all in one pool.
         snapshots: Vec<SnapshotName>,
+        /// All are taken or none: they are the volumes of one guest.
+        is_one_moment: bool,
     },
     /// `lzc_bookmark`: all of these in one call.
     Bookmark {
@@ -147,6 +149,9 @@ pub struct Transfer {
     pub guid: Option<Guid>,
     /// What the stream starts from; `None` for a full stream.
     pub base: Option<Base>,
+    /// What is sent instead if this run's snapshot cannot be taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
     /// Where it goes on.
     pub resume: Option<ResumePoint>,
     /// The target snapshot it makes.
@@ -159,6 +164,17 @@ pub struct Transfer {
     pub kind: DatasetKind,
     /// `On` sends raw.
     pub encryption: Encryption,
+}
+
+/// The newest snapshot that exists already, where the target lacks that, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fallback {
+    /// The snapshot.
+    pub snapshot: SnapshotName,
+    /// What identifies it.
+    pub guid: Guid,
+    /// The target snapshot it makes.
+    pub target: SnapshotName,
 }
 
 /// The common point that an incremental stream starts from, as the source knows it.

@@ -6,7 +6,7 @@ use std::ptr;
 
 use zfs_core_sys as sys;
 
-use crate::model::{DatasetName, Guid, PointName, Txg};
+use crate::model::{BookmarkName, DatasetName, Guid, PointName, Txg};
 
 use super::error::{Cause, Error, Operation};
 use super::library::Library;
@@ -59,6 +59,25 @@ impl Library {
         }
         bookmarks.sort_by_key(|bookmark| (bookmark.createtxg, bookmark.guid));
         Ok(bookmarks)
+    }
+}
+
+impl Library {
+    /// The GUID of one bookmark (`lzc_get_bookmark_props`). Needs no privilege.
+    pub fn bookmark_guid(&self, bookmark: &BookmarkName) -> Result<Guid, Error> {
+        let fail = |cause| Error::new(Operation::ListBookmarks, bookmark, cause);
+        let name = c_string(&bookmark.to_string())
+            .map_err(|e| fail(Cause::from_io(Operation::ListBookmarks, &e)))?;
+        let mut out = ptr::null_mut();
+        // SAFETY: the name is a C string that lives for the call; `out` is a place for the result.
+        let errno = unsafe { sys::lzc_get_bookmark_props(name.as_ptr(), &raw mut out) };
+        // SAFETY: the call gives `out` away, or leaves it null.
+        let out = unsafe { NvList::from_out(out, self.loaded()) };
+        if errno != 0 {
+            return Err(fail(Cause::from_errno(Operation::ListBookmarks, errno)));
+        }
+        let guid = out.as_ref().and_then(|out| out.view().get("guid")?.list()?.get("value")?.uint64());
+        guid.map(Guid).ok_or_else(|| fail(Cause::Unexpected("the kernel gave no guid".to_owned())))
     }
 }
 

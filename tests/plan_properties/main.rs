@@ -6,6 +6,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a check picks out the one action that it is about")]
 
 mod details;
+mod left_out;
 mod months;
 mod promises;
 mod small_worlds;

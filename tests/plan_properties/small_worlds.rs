@@ -145,9 +145,10 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
     zhaul::host::TargetHost::change(world.host(host), &create).unwrap();
     let transfer = zhaul::plan::Transfer {
         snapshot: here.snapshot(&point).unwrap(),
-        guid: None,
+        guid: world.source.guid(&format!("{here}@{point}")),
         creates_dataset: base.is_none(),
         base,
+        fallback: None,
         resume: None,
         target: root.snapshot(&point).unwrap(),
         origin: None,

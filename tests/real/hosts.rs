@@ -4,7 +4,8 @@ use std::process::{Command, Stdio};
 
 use zhaul::channel::Ssh;
 use zhaul::host::{
-    Changed, Inlet, Local, Machine, Problem, ReceiveSpec, SendBase, SendSpec, Shell, SourceHost, TargetHost,
+    Changed, Inlet, Local, Machine, Problem, ReceiveSpec, SendBase, SendSpec, Shell, SnapshotGroup,
+    SourceHost, TargetHost,
 };
 use zhaul::model::{
     Change, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken,
@@ -26,6 +27,11 @@ struct Pair {
 }
 
 impl Pair {
+    fn take(&self, snapshot: SnapshotName) {
+        let group = SnapshotGroup { snapshots: vec![snapshot], is_one_moment: false };
+        assert!(self.source.snapshot(&group).unwrap().is_empty());
+    }
+
     fn new(name: &str) -> Self {
         let pool = std::env::var_os("ZHAUL_LAB_POOL_NFS8").expect("run this with `cargo lab test`");
         let root = DatasetName::new(pool.to_str().unwrap()).unwrap().child(name).unwrap();
@@ -141,7 +147,7 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
     let volume = pair.scratch.child("vm-1");
     zfs(&["create", "-V", "32m", volume.as_str()]);
     fill(&volume, 2);
-    pair.source.snapshot(&[snapshot(&volume, "a")]).unwrap();
+    pair.take(snapshot(&volume, "a"));
     let marks = [(snapshot(&volume, "a"), bookmark(&volume, "a"))];
     pair.source.bookmark(&marks).unwrap();
     pair.source.bookmark(&marks).expect("the same bookmark again is fine");
@@ -155,7 +161,7 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
     let refusals = pair.source.destroy_snapshots(&volume, &[(point("a"), guid(&format!("{volume}@a")))]);
     assert!(refusals.unwrap().is_empty());
     fill(&volume, 12);
-    pair.source.snapshot(&[snapshot(&volume, "b")]).unwrap();
+    pair.take(snapshot(&volume, "b"));
     let mut spec = send(&volume, "b", Some((PointKind::Bookmark, "a")));
     let receive = pair.receive("vm 1@b", false, DatasetKind::Volume);
     pair.transfer(&spec, &receive, Some(6 << 20)).unwrap();
@@ -184,7 +190,7 @@ fn a_stream_with_other_ends_than_those_planned_is_refused_before_its_first_byte(
     zfs(&["create", "-s", "-V", "32m", volume.as_str()]);
     for name in ["a", "b"] {
         fill(&volume, 8);
-        pair.source.snapshot(&[snapshot(&volume, name)]).unwrap();
+        pair.take(snapshot(&volume, name));
         pair.source.bookmark(&[(snapshot(&volume, name), bookmark(&volume, name))]).unwrap();
     }
     let refused = |spec: &SendSpec, resumes: Option<ResumePoint>| {
@@ -222,7 +228,7 @@ fn several_receives_share_a_session_and_a_refusal_says_why() {
     let pair = Pair::new("hosts-several");
     let dataset = pair.scratch.create("c");
     for name in ["1", "2", "3"] {
-        pair.source.snapshot(&[snapshot(&dataset, name)]).unwrap();
+        pair.take(snapshot(&dataset, name));
     }
     let of_kind = |target: &str, is_new| pair.receive(target, is_new, DatasetKind::Filesystem);
     pair.transfer(&send(&dataset, "1", None), &of_kind("c@1", true), None).unwrap();
@@ -261,7 +267,7 @@ fn an_encrypted_dataset_stays_encrypted_without_its_key() {
     let location = format!("keylocation=file://{}", key.display());
     let options = ["create", "-o", "encryption=on", "-o", "keyformat=raw", "-o", &location];
     zfs(&[&options[..], &[dataset.as_str()]].concat());
-    pair.source.snapshot(&[snapshot(&dataset, "a")]).unwrap();
+    pair.take(snapshot(&dataset, "a"));
     let spec = send(&dataset, "a", None);
     assert_eq!(spec.encryption, Encryption::On);
     pair.transfer(&spec, &pair.receive("secret@a", true, DatasetKind::Filesystem), None).unwrap();
@@ -314,7 +320,7 @@ fn both_ends_tell_the_details_that_a_listing_leaves_out() {
     zfs(&["create", "-V", "8M", "-s", dataset.as_str()]);
     let asked: Vec<_> = ["a", "b", "c"]
         .map(|name| {
-            pair.source.snapshot(&[snapshot(&dataset, name)]).unwrap();
+            pair.take(snapshot(&dataset, name));
             (snapshot(&dataset, name), guid(&format!("{dataset}@{name}")))
         })
         .into();

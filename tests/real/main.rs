@@ -18,6 +18,7 @@ mod generator;
 mod guids;
 mod hosts;
 mod killed;
+mod left_out;
 mod locks;
 mod look;
 mod names;

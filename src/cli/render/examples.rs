@@ -41,6 +41,7 @@ fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
         guid: None,
         creates_dataset: base.is_none(),
         base,
+        fallback: None,
         resume: None,
         target: snapshot(target_dataset, NAME),
         origin: None,
@@ -77,6 +78,7 @@ fn actions() -> Vec<(Place, Action, Reason)> {
             Place::Source,
             Action::Snapshot {
                 snapshots: vec![snapshot(disk, NAME), snapshot("rpool/data/vm-100-disk-1", NAME)],
+                is_one_moment: true,
             },
             Reason::GuestSnapshot { guest: GuestId(100), volumes: 2 },
         ),

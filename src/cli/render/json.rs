@@ -136,7 +136,7 @@ pub(in crate::cli) fn report_json(report: &Report, took: Duration) -> serde_json
     let done = |(step, outcome)| matches!(outcome, &Outcome::Done { .. }).then_some(step);
     let moved = report.steps().filter_map(|(step, outcome)| match outcome {
         Outcome::Done { moved_bytes, .. } => Some((step.id, *moved_bytes)),
-        Outcome::Failed { .. } | Outcome::Skipped { .. } => None,
+        Outcome::Partly { .. } | Outcome::Failed { .. } | Outcome::Skipped { .. } => None,
     });
     serde_json::to_string(&Object {
         r#type: "report",

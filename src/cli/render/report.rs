@@ -8,23 +8,24 @@ use super::plan::finding_text;
 use super::step::{dataset_label, step_line};
 use super::summary::{Summary, findings_summary};
 use super::{Estimates, Style, count, duration_text, escape};
-use crate::execute::{Outcome, Report};
+use crate::execute::{MemberFailure, Outcome, Report};
 use crate::model::ByteCount;
-use crate::plan::{Action, Place, Severity};
+use crate::plan::{Action, Place, Severity, Step};
 
 /// What goes to stderr, whoever watches: failed steps and findings from `from` on, worst first; empty when all is well.
 pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Style) -> String {
     let mut text = String::new();
     for (step, outcome) in report.steps() {
-        if let Outcome::Failed { error, advice } = outcome {
-            let label = style.red("failed");
-            let _ = writeln!(text, "{label}: {} ({}): {}", dataset_label(step), step.place, step_line(step));
-            for line in error.lines() {
-                let _ = writeln!(text, "  {}", escape(line));
+        match outcome {
+            Outcome::Failed { error, advice } => {
+                failure_text(&mut text, style, step, &dataset_label(step), (error, advice));
             }
-            if !advice.is_empty() {
-                let _ = writeln!(text, "  next: {}", escape(advice));
+            Outcome::Partly { failures, .. } => {
+                for MemberFailure { dataset, error, advice } in failures {
+                    failure_text(&mut text, style, step, dataset.as_str(), (error, advice));
+                }
             }
+            Outcome::Done { .. } | Outcome::Skipped { .. } => {}
         }
     }
     let mut findings: Vec<_> =
@@ -45,6 +46,17 @@ pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Styl
         let _ = writeln!(text, "{} skipped, since a step they need had failed", count(skipped, "step"));
     }
     text
+}
+
+fn failure_text(text: &mut String, style: Style, step: &Step, dataset: &str, (error, advice): (&str, &str)) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "{}: {dataset} ({}): {}", style.red("failed"), step.place, step_line(step));
+    for line in error.lines() {
+        let _ = writeln!(text, "  {}", escape(line));
+    }
+    if !advice.is_empty() {
+        let _ = writeln!(text, "  next: {}", escape(advice));
+    }
 }
 
 /// What goes to stdout when a person watches.

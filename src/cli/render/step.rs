@@ -10,7 +10,7 @@ use crate::plan::{Action, Base, Doomed, NewBookmark, Reason, Step, Transfer};
 /// The step without its place and reason, for example `send #a -> @b`.
 pub(in crate::cli) fn step_line(step: &Step) -> String {
     match &step.action {
-        Action::Snapshot { snapshots } => match snapshots.as_slice() {
+        Action::Snapshot { snapshots, .. } => match snapshots.as_slice() {
             [one] => format!("snapshot @{}", one.name()),
             several => format!("snapshot {} in one transaction group", count(several.len(), "dataset")),
         },
@@ -78,7 +78,7 @@ fn bookmark_text(new: &NewBookmark) -> String {
 /// The lines below a step's own: the things it acts on where they are several, with the reason of each.
 pub(super) fn detail_lines(step: &Step) -> Vec<String> {
     match &step.action {
-        Action::Snapshot { snapshots } if snapshots.len() > 1 => {
+        Action::Snapshot { snapshots, .. } if snapshots.len() > 1 => {
             snapshots.iter().map(ToString::to_string).collect()
         }
         Action::Bookmark { bookmarks } if bookmarks.len() > 1 => {

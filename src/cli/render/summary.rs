@@ -45,7 +45,7 @@ impl Summary {
             self.freed_bytes_min.0 = self.freed_bytes_min.0.saturating_add(freed.0);
         }
         match &step.action {
-            Action::Snapshot { snapshots } => self.snapshots += snapshots.len(),
+            Action::Snapshot { snapshots, .. } => self.snapshots += snapshots.len(),
             Action::Bookmark { bookmarks } => self.bookmarks += bookmarks.len(),
             Action::Send(_) => {
                 self.transfers += 1;

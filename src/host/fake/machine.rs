@@ -59,6 +59,8 @@ pub(super) struct Node {
     pub(super) is_safe_copy: bool,
     /// The property `readonly` as it is set here; `None` where it is inherited.
     pub(super) readonly: Option<bool>,
+    /// Has no room for a snapshot, as a volume with a reservation in a full pool.
+    pub(super) is_full: bool,
 }
 
 impl Node {
@@ -144,6 +146,7 @@ impl Machine {
             user: BTreeMap::new(),
             is_safe_copy: false,
             readonly: None,
+            is_full: false,
         }
     }
 

@@ -147,6 +147,15 @@ impl FakeHost {
         })
     }
 
+    /// Fills a dataset up so that no snapshot of it can be taken, or makes room again.
+    pub fn set_full(&self, dataset: &str, is_full: bool) -> Result<(), Problem> {
+        let name = dataset_name(dataset)?;
+        self.by_hand(|machine| {
+            machine.node_mut(&name)?.is_full = is_full;
+            Ok(())
+        })
+    }
+
     /// `zfs clone SNAPSHOT DATASET`.
     pub fn clone_as(&self, snapshot: &str, dataset: &str) -> Result<(), Problem> {
         let (of, name) = (snapshot_name(snapshot)?, dataset_name(dataset)?);

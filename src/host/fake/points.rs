@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::machine::{Bookmark, Machine, Node, Snapshot};
-use crate::host::{Problem, Refusal};
+use crate::host::{Bookmarked, NotMade, Problem, Refusal, SnapshotGroup};
 use crate::model::{BookmarkName, DatasetName, Guid, PointName, SnapshotName};
 
 fn one_pool<'a>(datasets: impl Iterator<Item = &'a DatasetName>) -> Result<String, Problem> {
@@ -23,15 +23,7 @@ impl Machine {
             if !seen.insert(name.dataset()) {
                 return Err(Problem::Other("one dataset stands twice".to_owned())); // EXDEV
             }
-            let node = self.node(name.dataset())?;
-            if node.snapshot(name.name()).is_some() {
-                return Err(Problem::Exists);
-            }
-            if node.snapshots.is_empty()
-                && node.partial.as_ref().is_some_and(|partial| partial.pins.is_none())
-            {
-                return Err(Problem::Busy("it is not received completely".to_owned())); // inconsistent
-            }
+            self.check_snapshot(name)?;
         }
         let createtxg = self.next_txg(&pool);
         for name in names {
@@ -48,6 +40,67 @@ impl Machine {
             });
         }
         Ok(())
+    }
+
+    /// `lzc_snapshot`, again without those that it names, unless they are to be of one moment.
+    pub(super) fn take_group(&mut self, group: &SnapshotGroup) -> Result<Vec<NotMade>, Problem> {
+        let not_made = |name: &SnapshotName, problem| NotMade {
+            dataset: name.dataset().clone(),
+            name: name.name().clone(),
+            problem,
+        };
+        let mut left = Vec::new();
+        let mut rest = Vec::new();
+        for name in &group.snapshots {
+            match self.check_snapshot(name) {
+                Ok(()) => rest.push(name.clone()),
+                Err(problem) => left.push(not_made(name, problem)),
+            }
+        }
+        if group.is_one_moment && !left.is_empty() {
+            let others = rest.iter();
+            left.extend(others.map(|name| not_made(name, Problem::Other("all or none".to_owned()))));
+            return Ok(left);
+        }
+        if !rest.is_empty() {
+            self.take_snapshots(&rest)?;
+        }
+        Ok(left)
+    }
+
+    fn check_snapshot(&self, name: &SnapshotName) -> Result<(), Problem> {
+        let node = self.node(name.dataset())?;
+        if node.snapshot(name.name()).is_some() {
+            return Err(Problem::Exists);
+        }
+        let is_incomplete = node.partial.as_ref().is_some_and(|partial| partial.pins.is_none());
+        if node.snapshots.is_empty() && is_incomplete {
+            return Err(Problem::Busy("it is not received completely".to_owned())); // inconsistent
+        }
+        if node.is_full {
+            return Err(Problem::NoSpace("the fake's dataset is full".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// `lzc_bookmark`, again without those that it names.
+    pub(super) fn bookmark_each(
+        &mut self,
+        bookmarks: &[(SnapshotName, BookmarkName)],
+    ) -> Result<Bookmarked, Problem> {
+        let mut made = Bookmarked::default();
+        one_pool(bookmarks.iter().map(|(snapshot, _)| snapshot.dataset()))?;
+        for pair in bookmarks {
+            match self.make_bookmarks(std::slice::from_ref(pair)) {
+                Ok(()) => made.guids.push(self.snapshot(&pair.0).ok().map(|known| known.guid)),
+                Err(problem) => {
+                    let (dataset, name) = (pair.1.dataset().clone(), pair.1.name().clone());
+                    made.guids.push(None);
+                    made.not_made.push(NotMade { dataset, name, problem });
+                }
+            }
+        }
+        Ok(made)
     }
 
     /// `lzc_bookmark`, but one that is there already with the same GUID is fine.

@@ -2,7 +2,7 @@
 
 use super::send::Sending;
 use super::{FakeHost, joined};
-use crate::host::{HostError, Outgoing, Refusal, SendSpec, SourceHost};
+use crate::host::{Bookmarked, HostError, NotMade, Outgoing, Refusal, SendSpec, SnapshotGroup, SourceHost};
 use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Guid, Listing, PointName, SnapshotName, Unlisted,
 };
@@ -27,15 +27,15 @@ impl SourceHost for FakeHost {
         self.look_closer(snapshots)
     }
 
-    fn snapshot(&self, snapshots: &[SnapshotName]) -> Result<(), HostError> {
-        self.alter("snapshot", "take snapshots", &joined(snapshots.iter()), |machine| {
-            machine.take_snapshots(snapshots)
+    fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
+        self.alter("snapshot", "take snapshots", &joined(group.snapshots.iter()), |machine| {
+            machine.take_group(group)
         })
     }
 
-    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<(), HostError> {
+    fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<Bookmarked, HostError> {
         let object = joined(bookmarks.iter().map(|(_, bookmark)| bookmark));
-        self.alter("bookmark", "bookmark", &object, |machine| machine.make_bookmarks(bookmarks))
+        self.alter("bookmark", "bookmark", &object, |machine| machine.bookmark_each(bookmarks))
     }
 
     fn destroy_snapshots(

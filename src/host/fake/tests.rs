@@ -3,7 +3,9 @@
 use std::io::Write;
 
 use super::*;
-use crate::host::{Incoming, Inlet, Outgoing, ReceiveSpec, SendBase, SendSpec, SourceHost, TargetHost};
+use crate::host::{
+    Incoming, Inlet, Outgoing, ReceiveSpec, SendBase, SendSpec, SnapshotGroup, SourceHost, TargetHost,
+};
 use crate::model::{
     Change, DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint, SendFlags, SnapshotName,
 };
@@ -152,7 +154,8 @@ fn an_aborted_receive_leaves_complete_snapshots_alone() {
 #[test]
 fn a_crash_stops_everything_until_the_restart() {
     let pair = pair();
-    let snapshot = |text| [SnapshotName::parse(text).unwrap()];
+    let snapshot =
+        |text| SnapshotGroup { snapshots: vec![SnapshotName::parse(text).unwrap()], is_one_moment: false };
     pair.universe.crash_at(1, Moment::After);
     SourceHost::snapshot(&pair.source, &snapshot("s/a@3")).unwrap();
     assert!(SourceHost::snapshot(&pair.source, &snapshot("s/a@4")).is_err());

@@ -1,5 +1,6 @@
 //! What the program does to points and datasets, with what it knows of them.
 
+use zhaul::host::SnapshotGroup;
 use zhaul::model::{BookmarkName, Change, PointKind, PointName};
 
 use super::deed::Side;
@@ -16,13 +17,15 @@ impl Stage {
     }
 
     pub(super) fn take(&self, names: &[&str]) -> Outcome {
-        let names: Vec<_> = names.iter().map(|name| self.snapshot(Side::Source, name)).collect();
-        Outcome::of(self.source.snapshot(&names))
+        let snapshots = names.iter().map(|name| self.snapshot(Side::Source, name)).collect();
+        let group = SnapshotGroup { snapshots, is_one_moment: false };
+        Outcome::of_not_made(self.source.snapshot(&group))
     }
 
     pub(super) fn bookmark(&self, snapshot: &str, bookmark: &str) -> Outcome {
         let bookmark = BookmarkName::parse(&self.full(Side::Source, bookmark)).unwrap();
-        Outcome::of(self.source.bookmark(&[(self.snapshot(Side::Source, snapshot), bookmark)]))
+        let made = self.source.bookmark(&[(self.snapshot(Side::Source, snapshot), bookmark)]);
+        Outcome::of_not_made(made.map(|made| made.not_made))
     }
 
     pub(super) fn destroy_snapshots(&self, side: Side, dataset: &str, names: &[&str]) -> Outcome {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use zhaul::host::{HostError, Problem, Refusal};
+use zhaul::host::{HostError, NotMade, Problem, Refusal};
 use zhaul::model::{Dataset, Guid, Listing, Point};
 
 use super::deed::Side;
@@ -47,6 +47,18 @@ impl Outcome {
             Ok(()) => Self::told("ok"),
             Err(error) => Self { told: kind(&error.problem).to_owned(), words: error.chain() },
         }
+    }
+
+    /// Which points a call left out, in the order of their names; of one alone only why.
+    pub(crate) fn of_not_made(result: Result<Vec<NotMade>, HostError>) -> Self {
+        let not_made = match result {
+            Ok(not_made) => not_made,
+            Err(error) => return Self::of(Err(error)),
+        };
+        let mut words: Vec<_> =
+            not_made.iter().map(|left| format!("{}: {}", left.name, kind(&left.problem))).collect();
+        words.sort();
+        if words.is_empty() { Self::told("ok") } else { Self::told(&words.join(", ")) }
     }
 
     /// Which points were refused, in the order of their names: hosts do not promise one.
