@@ -1,8 +1,5 @@
 //! What people and other tools do to copies.
 
-use std::fs;
-use std::process::Command;
-
 use super::Stage;
 use super::conditions::attempt;
 use crate::look;
@@ -18,12 +15,10 @@ pub(super) fn write(stage: &mut Stage) -> Option<String> {
     let copy = stage.a_copy()?;
     (property("type", &copy) == "filesystem" && !look::snapshots(&copy).is_empty()).then_some(())?;
     zfs(&["set", "readonly=off", &copy]);
-    let directory = tempfile::tempdir().unwrap();
-    let mut mount = Command::new("mount");
-    let is_mounted = mount.args(["-t", "zfs", &copy]).arg(directory.path()).status().unwrap().success();
+    let is_mounted = attempt(&["mount", &copy]);
     if is_mounted {
-        fs::write(directory.path().join("by-hand"), stage.random.any().to_string()).unwrap();
-        assert!(Command::new("umount").arg(directory.path()).status().unwrap().success());
+        look::write_file(&copy, &format!("by-hand-{}", stage.random.below(9)), 1);
+        zfs(&["unmount", &copy]);
     }
     zfs(&["set", "readonly=on", &copy]);
     is_mounted.then(|| format!("a file is written into {copy}"))

@@ -85,11 +85,15 @@ impl Stage {
     fn a_night(&mut self, fired: &mut BTreeMap<&'static str, u32>) {
         self.undo();
         for _ in 0..=self.random.below(2) {
-            let condition = &conditions::ALL[self.random.below(conditions::ALL.len())];
-            if let Some(what) = (condition.happen)(self) {
-                self.story.push(what);
-                self.until_next.push(condition);
-                *fired.entry(condition.name).or_default() += 1;
+            // What is not possible now leaves its turn to another.
+            for _ in 0..20 {
+                let condition = &conditions::ALL[self.random.below(conditions::ALL.len())];
+                if let Some(what) = (condition.happen)(self) {
+                    self.story.push(what);
+                    self.until_next.push(condition);
+                    *fired.entry(condition.name).or_default() += 1;
+                    break;
+                }
             }
         }
         let hours = 20 + i64::try_from(self.random.below(30)).unwrap();
