@@ -21,6 +21,7 @@ mod lane;
 mod left_out;
 mod line;
 mod names;
+mod naming;
 mod owner;
 mod partial;
 mod reason;
@@ -41,6 +42,7 @@ use jiff::Timestamp;
 use builder::Builder;
 use containers::Containers;
 use lane::{Lane, Lanes};
+use naming::RunName;
 use snapshot::Taken;
 
 use crate::model::{Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, ProxmoxState};
@@ -153,22 +155,21 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
     let known = Known { policy, inventory, listing, request };
     let selection = select(policy, inventory, listing, request);
     served::check_request(policy, inventory, request, &selection, listing)?;
-    let time = snapshot::run_time(&policy.name_format, inventory, request.now);
-    let name = policy.name_format.name(time).map_err(PlanError::Name)?;
     let mut builder = Builder::new(request.now);
     unlisted::report_source(&mut builder, policy, listing);
     served::report(&mut builder, inventory, &selection);
     let selected = selection.selected;
+    let names = naming::names(&policy.name_format, &selected, request.now).map_err(PlanError::Name)?;
     let mut taken = if request.take_snapshot {
-        snapshot::plan_snapshots(&mut builder, &selected, &name)
+        snapshot::plan_snapshots(&mut builder, &selected, &names)
     } else {
         BTreeMap::new()
     };
     let mut sources = Vec::with_capacity(selected.len());
-    for selected in selected {
+    for (selected, RunName { time, name }) in selected.into_iter().zip(names) {
         let mut taken = taken.remove(&selected.dataset.name).unwrap_or_default();
         snapshot::plan_missing_bookmarks(&mut builder, &policy.name_format, &selected, &mut taken);
-        let pending = taken.snapshot.map(|_| name.clone());
+        let pending = taken.snapshot.map(|_| name);
         sources.push(Source { selected, taken, pending, time });
     }
     let mut lanes: Vec<Lanes<'_>> = sources.iter().map(|_| Lanes::default()).collect();

@@ -2,18 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::{SignedDuration, Timestamp};
-
 use super::builder::{Builder, Order};
+use super::naming::RunName;
 use super::select::Selected;
 use super::{Action, FindingKind, NewBookmark, Place, Reason, Severity, StepId};
-use crate::model::{
-    Answer, DatasetName, GuestId, Guid, Inventory, NameFormat, PointKind, PointName, SnapshotName,
-};
-
-/// A clock that was ahead by at most this much is followed: names go on from the newest one, so that they keep their
-/// order. Beyond it the newest name is taken for a mistake, and the present time is used.
-const CLOCK_STEP_MAX: SignedDuration = SignedDuration::from_hours(36);
+use crate::model::{DatasetName, GuestId, Guid, NameFormat, PointKind, PointName, SnapshotName};
 
 /// The steps that give one dataset its points in this run.
 #[derive(Debug, Clone, Default)]
@@ -28,38 +21,17 @@ pub(super) struct Taken {
     pub(super) unmarkable: BTreeSet<Guid>,
 }
 
-/// The time that names this run's snapshots: later than every own name on any host, unless that name lies in the far
-/// future.
-pub(super) fn run_time(format: &NameFormat, inventory: &Inventory, now: Timestamp) -> Timestamp {
-    let latest_followed = now.saturating_add(CLOCK_STEP_MAX).unwrap_or(now);
-    let mut names = BTreeSet::new();
-    let answers = std::iter::once(&inventory.source).chain(inventory.targets.values());
-    for answer in answers {
-        let Answer::Listed(listing) = answer else { continue };
-        for dataset in listing.datasets() {
-            // Names go up with createtxg but for clock steps, so the last few of each history are enough.
-            let newest = dataset.history.points().rev().take(8);
-            names.extend(newest.filter_map(|point| format.time(&point.name)).filter(|time| *time >= now));
-        }
-    }
-    let second = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time);
-    match names.iter().rfind(|time| **time <= latest_followed) {
-        Some(newest) => second(*newest).saturating_add(SignedDuration::from_secs(1)).unwrap_or(now),
-        None => second(now),
-    }
-}
-
 /// Adds a step for each group of datasets whose snapshots must be of one moment: the volumes of a guest, and the rest of
-/// each pool. Gives what was planned for each dataset.
+/// each pool; `names` has a name for each of `selected`. Gives what was planned for each dataset.
 pub(super) fn plan_snapshots(
     builder: &mut Builder,
     selected: &[Selected<'_>],
-    name: &PointName,
+    names: &[RunName],
 ) -> BTreeMap<DatasetName, Taken> {
-    let mut groups: BTreeMap<(Option<u32>, &str), Group> = BTreeMap::new();
-    for one in selected {
+    let mut groups: BTreeMap<(Option<u32>, &str, &PointName), Group> = BTreeMap::new();
+    for (one, RunName { name, .. }) in selected.iter().zip(names) {
         let dataset = &one.dataset.name;
-        let key = (one.guest_id.map(|id| id.0), dataset.pool());
+        let key = (one.guest_id.map(|id| id.0), dataset.pool(), name);
         match (dataset.snapshot(name), dataset.bookmark(name)) {
             (Ok(snapshot), Ok(bookmark)) => {
                 let group = groups.entry(key).or_default();
@@ -73,7 +45,7 @@ pub(super) fn plan_snapshots(
         }
     }
     let mut taken = BTreeMap::new();
-    for ((guest, pool), group) in groups {
+    for ((guest, pool, _), group) in groups {
         let count = group.snapshots.len();
         let reason = match guest {
             Some(id) => Reason::GuestSnapshot { guest: GuestId(id), volumes: count },

@@ -1,6 +1,7 @@
 //! Time zones, the hours that come twice or never, and clocks that are wrong.
 
 use crate::look::{assert_same_newest, bookmarks, snapshots};
+use crate::pool::zfs;
 use crate::world::{GUEST, World};
 
 fn in_berlin(mut world: World) -> World {
@@ -90,4 +91,38 @@ fn a_clock_that_was_weeks_ahead_harms_nothing() {
     assert_eq!(snapshots(&files), kept, "what is dated ahead stays and pushes nothing out");
     assert_eq!(snapshots(&world.backup(GUEST)), kept);
     assert_same_newest(&files, &world.backup(GUEST));
+}
+
+#[test]
+fn the_clock_of_another_node_or_of_an_excluded_dataset_moves_no_name() {
+    let mut world = World::new("clocks-of-others");
+    let (files, other) = (world.filesystem(GUEST, 1), world.filesystem("subvol-102-disk-0", 1));
+    let excluded = world.filesystem("subvol-103-disk-0", 1);
+    world.policy.source = format!("exclude = [{excluded:?}]");
+    zfs(&["snapshot", &format!("{excluded}@2026-02-01-110000")]);
+    let elsewhere = world.backup("vm-900-disk-0");
+    zfs(&["create", "-p", &elsewhere]);
+    zfs(&["snapshot", &format!("{elsewhere}@2026-02-01-120000")]);
+    // A guest that came from a node whose clock is ahead goes on from its own name, alone.
+    zfs(&["snapshot", &format!("{other}@2026-02-01-050000")]);
+    world.run("2026-01-31T20:00:00Z");
+    assert_eq!(snapshots(&files), ["2026-01-31-200000"], "31 January is not in February");
+    assert_eq!(snapshots(&other), ["2026-02-01-050000", "2026-02-01-050001"]);
+    assert_same_newest(&files, &world.backup(GUEST));
+    assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
+}
+
+#[test]
+fn a_clock_set_back_by_days_meets_its_own_names_and_two_runs_of_one_second_have_two() {
+    let mut world = World::new("own-names-again");
+    let (files, other) = (world.filesystem(GUEST, 1), world.filesystem("subvol-102-disk-0", 1));
+    for at in ["2026-01-10T03:00:00Z", "2026-01-20T03:00:00Z", "2026-01-10T03:00:00Z", "2026-01-10T03:00:00Z"]
+    {
+        world.write(GUEST, "file", 1);
+        world.run(at);
+        assert_same_newest(&files, &world.backup(GUEST));
+        assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
+    }
+    let names = ["2026-01-10-030000", "2026-01-20-030000", "2026-01-10-030001", "2026-01-10-030002"];
+    assert_eq!(snapshots(&files), names);
 }
