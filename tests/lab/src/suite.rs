@@ -155,7 +155,8 @@ fn real(
         }
         Ok(Some(binary)) => {
             say::line(format_args!("{NAME}: {} in the lab", binary.display()));
-            let mut command = vec![binary.into_os_string()];
+            let mut command = settings();
+            command.push(binary.into_os_string());
             command.extend(args.iter().cloned());
             // The lab has one CPU, but its tests mostly wait for each other's hosts.
             if !args.iter().any(|arg| arg.to_string_lossy().starts_with("--test-threads")) {
@@ -177,6 +178,14 @@ fn real(
         }
     };
     (NAME, count, started.elapsed())
+}
+
+/// Brings the variables that tests/real/random reads into the lab, whose environment is its own.
+fn settings() -> Vec<OsString> {
+    let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZHAUL_RANDOM_"));
+    let mut command = vec![OsString::from("env")];
+    command.extend(ours.map(|(name, value)| [name, value].join(std::ffi::OsStr::new("="))));
+    command
 }
 
 /// As [`judge`]; a run that ended well but executed nothing has shown nothing.
