@@ -144,6 +144,7 @@ fn due<'a>(
     let mut due: Vec<Due<'a>> = Vec::new();
     let mut lost = Vec::new();
     let mut newest: Option<&Point> = None;
+    let current = Month::of(request.now, zone);
     for month in months_due(policy, rules, request.now, lane, archived) {
         let in_month = |point: &&Point| {
             policy.name_format.time(&point.name).is_some_and(|time| month.contains(time, zone))
@@ -160,10 +161,12 @@ fn due<'a>(
             (Some(what), Ok(name)) if !lane.is_taken(&name) => {
                 due.push(Due { what, name, reason: Reason::MonthDue { month } });
             }
+            // The present month can still get its snapshot.
+            _ if month >= current => {}
             _ => lost.push(month),
         }
     }
-    report_lost(builder, lane, &lost, Month::of(request.now, zone));
+    report_lost(builder, lane, &lost, current);
     let has_pending = due.last().is_some_and(|due| matches!(due.what, Outbound::Pending(_)));
     if request.force_archive && !has_pending {
         due.extend(forced(policy, lane, newest));
@@ -200,8 +203,10 @@ fn months_due(
     if !rules.catch_up {
         return Vec::new();
     }
-    // The policy was alive at its oldest own point, and at the oldest month that it archived.
-    let own = lane.dataset().history.points().find_map(|point| policy.name_format.time(&point.name));
+    // The policy was alive at its oldest own point, and at the oldest month that it archived. What is dated in the future was
+    // named by a wrong clock: it says nothing of when.
+    let past = |point: &Point| policy.name_format.time(&point.name).filter(|time| *time <= now);
+    let own = lane.dataset().history.points().find_map(past);
     let alive = own.map(|time| Month::of(time, zone)).into_iter().chain(archived.first().copied()).min();
     let first = match alive {
         Some(month) if own.is_some_and(|time| time <= month.start(zone)) => month,

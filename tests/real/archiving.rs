@@ -141,3 +141,24 @@ fn assert_same_newest_month(files: &str, archive: &str) {
     let guid = |name: String| crate::pool::property("guid", &name);
     assert_eq!(guid(format!("{files}@2026-04-01-030000")), guid(format!("{archive}@2026-Apr")));
 }
+
+#[test]
+fn a_first_run_with_a_clock_years_ahead_disables_no_month() {
+    let mut world = World::archive_only("clock-years-ahead");
+    world.filesystem(GUEST, 1);
+    world.run("2029-05-10T03:00:00Z");
+    world.run("2026-01-15T03:00:00Z");
+    world.run("2026-02-03T03:00:00Z");
+    assert_eq!(snapshots(&world.archive(GUEST)).last().unwrap(), "2026-Feb");
+}
+
+#[test]
+fn a_run_on_the_first_that_takes_no_snapshot_gives_no_month_up() {
+    let mut world = World::archive_only("first-without-snapshot");
+    world.filesystem(GUEST, 1);
+    world.run("2026-01-20T03:00:00Z");
+    let run = world.run_with("2026-02-01T03:00:00Z", &["--no-snapshot"]).expect_code(0);
+    assert!(!run.stdout.contains("months-lost"), "{run:?}");
+    world.run("2026-02-02T03:00:00Z");
+    assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Feb"]);
+}
