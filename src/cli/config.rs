@@ -60,8 +60,9 @@ fn selection_text(policy: &Policy, inventory: &Inventory, listing: &Listing, now
     for why in inventory.proxmox.unreadable.values() {
         let _ = writeln!(text, "  a guest's configuration cannot be read: {}", escape(why));
     }
-    if !left_out.is_empty() {
-        let _ = write!(text, "Left out\n{}", left_out_lines(&left_out));
+    let lines = left_out_lines(&left_out);
+    if !lines.is_empty() {
+        let _ = write!(text, "Left out\n{lines}");
     }
     for pattern in &policy.exclude {
         if !listing.datasets().any(|dataset| pattern.matches(&dataset.name)) {
@@ -226,7 +227,6 @@ mod tests {
         assert_eq!(
             selection_text(&policy, &inventory, &listing, Timestamp::UNIX_EPOCH),
             "Selected\n  1 dataset below tank/vm\n    tank/vm/vm-100-disk-0\nLeft out\n  \
-             tank/vm  it is a root with children, and include-root is not set\n  \
              tank/vm/scratch  the policy excludes \"tank/vm/scratch\"\n  the exclude pattern tank/vm/nothing-* matches nothing\n"
         );
         let mut listing = listing;

@@ -77,9 +77,14 @@ impl Dataset {
         }
     }
 
-    /// Whether the user property `zhaul:backup=off`, set here, inherited or received, excludes it.
+    /// Whether the user property `zhaul:backup=off` or `never`, set here, inherited or received, excludes it.
     pub fn is_opted_out(&self) -> bool {
-        self.user.get(BACKUP_PROPERTY).is_some_and(|property| property.value == "off")
+        self.is_never() || self.user.get(BACKUP_PROPERTY).is_some_and(|property| property.value == "off")
+    }
+
+    /// Whether `zhaul:backup=never` says that it is left out on purpose, whatever else leaves it out.
+    pub fn is_never(&self) -> bool {
+        self.user.get(BACKUP_PROPERTY).is_some_and(|property| property.value == "never")
     }
 }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::DatasetName;
 
-/// Leaves a dataset and what is below it out of backups where it is `off`.
+/// Leaves a dataset and what is below it out of backups where it is `off`, and where it is `never` without a warning that it
+/// was backed up before.
 pub const BACKUP_PROPERTY: &str = "zhaul:backup";
 /// On a copy: the source that writes it. Counts only where it is local.
 pub const WRITER_PROPERTY: &str = "zhaul:writer";

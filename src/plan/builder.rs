@@ -1,7 +1,8 @@
 //! Collects steps and findings while the planner decides.
 
 use super::{
-    Action, Finding, FindingKind, LeftOut, Place, Plan, Planned, Reason, Severity, Step, StepId, Wants,
+    Action, Finding, FindingKind, LeftOut, LeftOutReason, Orphan, Place, Plan, Planned, Reason, Severity,
+    Step, StepId, Wants,
 };
 use crate::model::{DatasetName, Point};
 
@@ -31,7 +32,13 @@ impl Order {
 impl Builder {
     pub(super) fn new(at: jiff::Timestamp) -> Self {
         Self {
-            plan: Plan { at, steps: Vec::new(), findings: Vec::new(), left_out: Vec::new() },
+            plan: Plan {
+                at,
+                steps: Vec::new(),
+                findings: Vec::new(),
+                left_out: Vec::new(),
+                orphans: Vec::new(),
+            },
             wants: Wants::default(),
         }
     }
@@ -73,6 +80,17 @@ impl Builder {
     /// Notes what is not served.
     pub(super) fn leave_out(&mut self, left_out: Vec<LeftOut>) {
         self.plan.left_out = left_out;
+    }
+
+    /// Notes a copy that nothing is sent to; not where its source was merely not asked for.
+    pub(super) fn orphan(&mut self, orphan: Orphan) {
+        let is_asked_for = |source: &DatasetName| {
+            let mut left_out = self.plan.left_out.iter();
+            !left_out.any(|one| one.dataset == *source && one.reason == LeftOutReason::NotAskedFor)
+        };
+        if orphan.source.as_ref().is_none_or(is_asked_for) {
+            self.plan.orphans.push(orphan);
+        }
     }
 
     /// Says that a decision depends on the details of these snapshots. Gives whether all of them are known; where they are

@@ -12,7 +12,8 @@ pub struct LeftOut {
     /// What leaves it out.
     #[serde(flatten)]
     pub reason: LeftOutReason,
-    /// Whether it has points of ours: it was served before.
+    /// Whether it has points of ours, so that it was served before, and `zhaul:backup=never` does not say that this ended on
+    /// purpose.
     pub was_served: bool,
 }
 
@@ -27,7 +28,7 @@ pub enum LeftOutReason {
         /// The pattern.
         pattern: String,
     },
-    /// The user property `zhaul:backup=off`.
+    /// The user property `zhaul:backup=off` or `never`.
     OptedOut {
         /// The dataset on which it is set: this one or one above it; `None` where it is set above all that was listed, or
         /// was received.

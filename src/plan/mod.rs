@@ -54,7 +54,7 @@ pub use left_out::{LeftOut, LeftOutReason};
 pub use names::{CopyName, Names, names};
 pub use reason::{PartialFault, Reason};
 pub use select::{Caution, Selected, Selection, select};
-pub use step::{Action, Base, Doomed, Fallback, NewBookmark, Place, Plan, Step, StepId, Transfer};
+pub use step::{Action, Base, Doomed, Fallback, NewBookmark, Orphan, Place, Plan, Step, StepId, Transfer};
 pub use wants::{Lookups, Planned, Wants};
 
 /// What this one run is asked for, beyond the policy.
@@ -199,6 +199,17 @@ fn plan_target<'a>(
     let selected = sources.iter().map(|source| &source.selected.dataset.name).collect();
     let called = names(policy, inventory, source_listing, &selected, target, listing);
     let names = check_names(builder, target, listing, sources, &called);
+    for (copy, source) in called.orphans() {
+        let there = listing.get(copy);
+        builder.orphan(Orphan {
+            target: target.name.clone(),
+            copy: copy.clone(),
+            source: source.cloned(),
+            snapshots: there.map_or(0, |there| there.history.snapshots().count()),
+            newest: there.and_then(|there| Some(there.history.newest_snapshot()?.name.clone())),
+            is_partial: there.is_some_and(|there| there.resume_token.is_some()),
+        });
+    }
     let targets = called.taken();
     let mut containers = Containers::new(target, listing, &targets);
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {

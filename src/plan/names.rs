@@ -10,7 +10,7 @@ mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Dataset, DatasetName, Inventory, Listing, NameError};
+use crate::model::{Dataset, DatasetName, Inventory, Listing, NameError, VolumeName};
 use crate::policy::{Policy, SourceRoot, Target};
 use candidates::Candidates;
 use evidence::Evidence;
@@ -41,25 +41,29 @@ pub enum CopyName {
 /// The names of all sources on one target.
 #[derive(Debug, Default)]
 pub struct Names {
-    names: BTreeMap<DatasetName, CopyName>,
+    /// By source.
+    selected: BTreeMap<DatasetName, CopyName>,
     /// The copies of sources that are left out, with the source.
     left_out: BTreeMap<DatasetName, DatasetName>,
+    /// Copies that are nobody's, as far as everything is known.
+    orphans: Vec<DatasetName>,
 }
 
 impl Names {
     /// What the copy of `source` is called; `None` if it is not selected.
     pub fn get(&self, source: &DatasetName) -> Option<&CopyName> {
-        self.names.get(source)
+        self.selected.get(source)
     }
 
-    /// The source that is left out and whose copy this is.
-    pub fn left_out_source(&self, copy: &DatasetName) -> Option<&DatasetName> {
-        self.left_out.get(copy)
+    /// The copies that no selected source has, with the source that is left out, if it is one's. What was set aside is none.
+    pub(super) fn orphans(&self) -> impl Iterator<Item = (&DatasetName, Option<&DatasetName>)> {
+        let left_out = self.left_out.iter().map(|(copy, source)| (copy, Some(source)));
+        left_out.chain(self.orphans.iter().map(|copy| (copy, None)))
     }
 
     /// Every name that a selected source has or contests.
     pub fn taken(&self) -> BTreeSet<&DatasetName> {
-        let names = self.names.values().filter_map(|name| match name {
+        let names = self.selected.values().filter_map(|name| match name {
             CopyName::Called { name, .. } | CopyName::Contested { name, .. } => Some(name),
             CopyName::Invalid(_) => None,
         });
@@ -143,7 +147,27 @@ pub fn names(
     };
     naming.keep_what_is_there();
     naming.name_what_is_new();
+    naming.names.orphans = orphans(&naming, inventory);
     naming.names
+}
+
+/// Copies that no source below the roots has. What may be that of a source that could not be listed, or is that of a guest
+/// of another node, is none.
+fn orphans(naming: &Naming<'_>, inventory: &Inventory) -> Vec<DatasetName> {
+    let taken = naming.names.taken();
+    let is_elsewhere = |name: &DatasetName| {
+        let volume = VolumeName::parse(name.last());
+        volume.is_some_and(|volume| inventory.proxmox.elsewhere.contains_key(&volume.guest))
+    };
+    let is_orphan = |one: &&Dataset| {
+        let name = &one.name;
+        let is_known = taken.contains(name) || naming.called.contains_key(name) || is_elsewhere(name);
+        let may_be_unseen = naming.unseen.iter().any(|unseen| name.is_within(&unseen.copies));
+        evidence::is_copy(one) && !evidence::is_set_aside(one) && !is_known && !may_be_unseen
+    };
+    let all =
+        naming.there.get(&naming.target.root).into_iter().chain(naming.there.below(&naming.target.root));
+    all.filter(is_orphan).map(|one| one.name.clone()).collect()
 }
 
 struct Naming<'a> {
@@ -205,7 +229,7 @@ impl<'a> Naming<'a> {
             let other = if source.dataset.name == first.dataset.name { second } else { first };
             let other = other.dataset.name.clone();
             let contested = CopyName::Contested { name: name.clone(), other, is_listed: true };
-            self.names.names.insert(source.dataset.name.clone(), contested);
+            self.names.selected.insert(source.dataset.name.clone(), contested);
         }
         self.called.insert(name.clone(), &winner.dataset.name);
     }
@@ -214,7 +238,7 @@ impl<'a> Naming<'a> {
         self.called.insert(name.clone(), &source.dataset.name);
         self.decided.insert(&source.dataset.name);
         if source.is_selected {
-            self.names.names.insert(source.dataset.name.clone(), CopyName::Called { name, taken_by });
+            self.names.selected.insert(source.dataset.name.clone(), CopyName::Called { name, taken_by });
         } else {
             self.names.left_out.insert(name, source.dataset.name.clone());
         }
@@ -227,14 +251,14 @@ impl<'a> Naming<'a> {
             *wanted.entry(&candidates.usual).or_default() += 1;
         }
         for source in self.sources.iter().filter(|source| source.is_selected) {
-            if self.names.names.contains_key(&source.dataset.name) {
+            if self.names.selected.contains_key(&source.dataset.name) {
                 continue;
             }
             let candidates = match &source.candidates {
                 Ok(candidates) => candidates,
                 Err(error) => {
                     let invalid = CopyName::Invalid(error.clone());
-                    self.names.names.insert(source.dataset.name.clone(), invalid);
+                    self.names.selected.insert(source.dataset.name.clone(), invalid);
                     continue;
                 }
             };
@@ -243,7 +267,7 @@ impl<'a> Naming<'a> {
             let is_only = wanted.get(&usual).is_none_or(|count| *count <= 1);
             if let Some(other) = self.unseen_owner(source, &usual) {
                 let contested = CopyName::Contested { name: usual, other, is_listed: false };
-                self.names.names.insert(source.dataset.name.clone(), contested);
+                self.names.selected.insert(source.dataset.name.clone(), contested);
                 continue;
             }
             // What is not known of a copy is not known to be absent: nothing begins elsewhere meanwhile.
@@ -251,7 +275,7 @@ impl<'a> Naming<'a> {
             let unknown = unknown.into_iter().find(|name| self.there.why_unlisted(name).is_some()).cloned();
             if let Some(name) = unknown {
                 self.names
-                    .names
+                    .selected
                     .insert(source.dataset.name.clone(), CopyName::Called { name, taken_by: None });
                 continue;
             }
@@ -270,7 +294,7 @@ impl<'a> Naming<'a> {
                 self.call(source, name, Some(by));
             } else {
                 let contested = CopyName::Contested { name: usual, other: by, is_listed: true };
-                self.names.names.insert(source.dataset.name.clone(), contested);
+                self.names.selected.insert(source.dataset.name.clone(), contested);
             }
         }
     }

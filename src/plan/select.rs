@@ -98,9 +98,11 @@ pub fn select<'a>(
     selection
 }
 
-/// Whether `dataset` was served before. Snapshots of ours come to a replica from the other node, too.
+/// Whether `dataset` was served before, and nobody has said that this has ended on purpose. Snapshots of ours come to a replica from the other node, too.
 fn was_served(format: &NameFormat, dataset: &Dataset, reason: &LeftOutReason) -> bool {
-    if matches!(reason, LeftOutReason::OnOtherNode { .. }) {
+    if dataset.is_never() {
+        false
+    } else if matches!(reason, LeftOutReason::OnOtherNode { .. }) {
         is_served_here(format, dataset)
     } else {
         is_served(format, dataset)

@@ -25,6 +25,25 @@ pub struct Plan {
     pub findings: Vec<Finding>,
     /// Each dataset below a root that is not served, and what leaves it out.
     pub left_out: Vec<LeftOut>,
+    /// Copies on the targets that nothing is sent to: their source is gone or left out.
+    pub orphans: Vec<Orphan>,
+}
+
+/// A copy that nothing is sent to any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Orphan {
+    /// Where it is.
+    pub target: TargetName,
+    /// The copy.
+    pub copy: DatasetName,
+    /// The source, where it exists and is left out.
+    pub source: Option<DatasetName>,
+    /// How many snapshots the copy has.
+    pub snapshots: usize,
+    /// The name of its newest snapshot.
+    pub newest: Option<PointName>,
+    /// Whether it holds a receive that broke off.
+    pub is_partial: bool,
 }
 
 /// The place of a step in its plan.

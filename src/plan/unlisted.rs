@@ -30,10 +30,11 @@ fn report(builder: &mut Builder, name: &str, why: Unlisted) {
     builder.find(Severity::Failed, dataset.as_ref(), Place::Source, kind);
 }
 
-/// Reports a `zhaul:backup` that is neither `on` nor `off`: whoever set it may have meant to leave the dataset out.
+/// Reports a `zhaul:backup` that is none of `on`, `off` and `never`: whoever set it may have meant to leave the dataset out.
 fn report_odd_opt_out(builder: &mut Builder, dataset: &Dataset) {
     let property = dataset.user.get(BACKUP_PROPERTY).filter(|property| property.is_local);
-    if let Some(odd) = property.filter(|property| !matches!(property.value.as_str(), "on" | "off")) {
+    if let Some(odd) = property.filter(|property| !matches!(property.value.as_str(), "on" | "off" | "never"))
+    {
         let kind = FindingKind::OddOptOut { value: odd.value.clone() };
         builder.find(Severity::Warning, Some(&dataset.name), Place::Source, kind);
     }

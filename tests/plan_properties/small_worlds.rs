@@ -164,8 +164,13 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
         needs: Vec::new(),
         after: Vec::new(),
     };
-    let plan =
-        zhaul::plan::Plan { at: world.now, steps: vec![step], findings: Vec::new(), left_out: Vec::new() };
+    let plan = zhaul::plan::Plan {
+        at: world.now,
+        steps: vec![step],
+        findings: Vec::new(),
+        left_out: Vec::new(),
+        orphans: Vec::new(),
+    };
     world.carry_out(plan);
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -304,4 +305,62 @@ fn sections_that_are_no_snapshots_are_none() {
     assert_untouched(&world, "vm-100-disk-0");
     left_out(&run, &world.guest("vm-100-disk-0"));
     assert_same_newest(&world.guest("subvol-101-disk-0"), &world.backup("subvol-101-disk-0"));
+}
+
+/// What `zhaul` says with these words.
+fn zhaul(world: &World, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zhaul"));
+    command.args(words).arg("--config").arg(world.config());
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn status_names_what_is_left_out_and_copies_that_nothing_is_sent_to() {
+    let mut world = world_with("unserved", &["vm-100-disk-0", "gone", "off", "other"]);
+    use_configs(&mut world, &[("qemu-server/100.conf", "scsi0: z:vm-100-disk-0\n")]);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &world.guest("gone")]);
+    world.set("off", "zhaul:backup=off");
+    world.guest_configs(&[("qemu-server/100.conf", "scsi0: z:vm-100-disk-0,backup=0\n")]);
+    let status = zhaul(&world, &["status", "--lab-clock", DAY_1]);
+    let left = [
+        format!("{}  zhaul:backup is off on {0}", world.guest("off")),
+        format!(
+            "{}  {0} is not to be backed up by qemu-server/100.conf line 1 (scsi0)",
+            world.guest("vm-100-disk-0")
+        ),
+    ];
+    let orphans = [
+        format!(
+            "backup:{}  no source below the roots; 1 snapshot, the newest @2026-01-10-030000",
+            world.backup("gone")
+        ),
+        format!(
+            "backup:{}  copy of {}, which is left out; 1 snapshot",
+            world.backup("off"),
+            world.guest("off")
+        ),
+    ];
+    for line in left.iter().chain(&orphans) {
+        assert!(status.contains(line), "{line} is in {status}");
+    }
+    assert!(!status.contains("all is well"), "{status}");
+    let checked = zhaul(&world, &["config", "check", "--show-datasets"]);
+    assert!(left.iter().all(|line| checked.contains(line)), "{checked}");
+    assert!(
+        checked.contains(&format!("1 dataset below {}\n    {}", world.source(), world.guest("other"))),
+        "{checked}"
+    );
+    // What the warning says to do where this is meant.
+    let run = world.run(DAY_2);
+    assert!(run.finds("warning", &format!("zfs set zhaul:backup=never {}", world.guest("off"))), "{run:?}");
+    for name in ["off", "vm-100-disk-0"] {
+        world.set(name, "zhaul:backup=never");
+    }
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_eq!(run.json()["findings"], Value::Array(Vec::new()), "{run:?}");
+    left_out(&run, &world.guest("off"));
+    let status = zhaul(&world, &["status", "--lab-clock", DAY_3]);
+    assert!(status.contains("all is well") && status.contains(&world.guest("off")), "{status}");
+    assert_eq!(snapshots(&world.backup("gone")).len(), 1);
 }

@@ -108,6 +108,7 @@ pub(in crate::cli) fn plan() -> Plan {
         at: "2026-02-01T03:00:00Z".parse().unwrap(),
         steps: actions().into_iter().enumerate().map(step).collect(),
         left_out: Vec::new(),
+        orphans: Vec::new(),
         findings: vec![
             Finding {
                 place: Place::Source,

@@ -14,7 +14,8 @@
 //! Each finding has `severity` (`note`, `warning`, `blocked`, `failed`), `dataset`, `place`, its `kind` with the fields
 //! of that kind (`plan::FindingKind` lists them), and in words `text` and, where there is something to do, `next`.
 //! `left_out` names each dataset below a root that is not served: `dataset`, `reason` with its fields
-//! (`plan::LeftOutReason`), `was_served` and in words `text`. A step's
+//! (`plan::LeftOutReason`), `was_served` and in words `text`. `orphans` names copies on the targets that
+//! nothing is sent to (`plan::Orphan`). A step's
 //! `reason` has its `kind` and fields (`plan::Reason`) and `text`; so has `why` of each point that a step destroys, without
 //! `text`. Programs go by kinds, which stay; words change.
 
@@ -30,7 +31,7 @@ use super::summary::Summary;
 use crate::cli::exit_code::Code;
 use crate::execute::{Outcome, Report};
 use crate::model::ByteCount;
-use crate::plan::{Finding, LeftOut, Plan, Reason, Step};
+use crate::plan::{Finding, LeftOut, Orphan, Plan, Reason, Step};
 
 const VERSION: u32 = 2;
 
@@ -47,6 +48,7 @@ struct Object<'a> {
     steps: Vec<StepObject<'a>>,
     findings: Vec<FindingObject<'a>>,
     left_out: Vec<LeftOutObject<'a>>,
+    orphans: &'a [Orphan],
     summary: Summary,
 }
 
@@ -126,6 +128,7 @@ pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_jso
             .collect(),
         findings: objects(&plan.findings),
         left_out: left_out(plan),
+        orphans: &plan.orphans,
         summary: Summary::of(plan.steps.iter(), estimates),
     })
 }
@@ -148,6 +151,7 @@ pub(in crate::cli) fn report_json(report: &Report, took: Duration) -> serde_json
         steps: report.steps().map(step).collect(),
         findings: objects(&report.plan.findings),
         left_out: left_out(&report.plan),
+        orphans: &report.plan.orphans,
         summary: Summary::of(report.steps().filter_map(done), &moved.collect()),
     })
 }

@@ -4,16 +4,16 @@ use std::fmt::Write as _;
 
 use super::{count, escape};
 use crate::model::{DatasetName, VolumeRole};
-use crate::plan::{LeftOut, LeftOutReason};
+use crate::plan::{LeftOut, LeftOutReason, Orphan};
 
 /// What leaves a dataset out.
 pub(in crate::cli) fn left_out_text(reason: &LeftOutReason) -> String {
     match reason {
         LeftOutReason::Container => "it is a root with children, and include-root is not set".to_owned(),
         LeftOutReason::Excluded { pattern } => format!("the policy excludes {pattern:?}"),
-        LeftOutReason::OptedOut { set_on: Some(dataset) } => format!("zhaul:backup=off is set on {dataset}"),
+        LeftOutReason::OptedOut { set_on: Some(dataset) } => format!("zhaul:backup is off on {dataset}"),
         LeftOutReason::OptedOut { set_on: None } => {
-            "zhaul:backup=off is inherited from above, or was received".to_owned()
+            "zhaul:backup is off, inherited from above or received".to_owned()
         }
         LeftOutReason::NotBackedUp { volume, lines } => {
             format!("{volume} is not to be backed up by {}", lines.join(" and "))
@@ -66,15 +66,34 @@ pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReaso
         }
         LeftOutReason::NotAskedFor => return String::new(),
     };
-    format!("to back it up: {how}; its copies stay on the targets")
+    let dataset = dataset.map(DatasetName::as_str).unwrap_or_default();
+    format!("to back it up: {how}; if it is left out on purpose: zfs set zhaul:backup=never {dataset}")
 }
 
-/// Each dataset that is left out with the reason, a line each; those that a run was merely not asked for are counted.
+/// Copies that nothing is sent to any more, a line each.
+pub(in crate::cli) fn orphan_lines(orphans: &[Orphan]) -> String {
+    let mut text = String::new();
+    for one in orphans {
+        let of = match &one.source {
+            Some(source) => format!("copy of {source}, which is left out"),
+            None => "no source below the roots".to_owned(),
+        };
+        let newest = one.newest.as_ref().map(|name| format!(", the newest @{name}")).unwrap_or_default();
+        let partial = if one.is_partial { ", a partial receive" } else { "" };
+        let snapshots = count(one.snapshots, "snapshot");
+        let _ = writeln!(text, "  {}:{}  {of}; {snapshots}{newest}{partial}", one.target, one.copy);
+    }
+    text
+}
+
+/// Each dataset that is left out with the reason, a line each; those that a run was merely not asked for are counted, and
+/// roots that are containers are no news.
 pub(in crate::cli) fn left_out_lines(left_out: &[LeftOut]) -> String {
     let mut text = String::new();
     let (unasked, named): (Vec<_>, Vec<_>) =
         left_out.iter().partition(|one| one.reason == LeftOutReason::NotAskedFor);
-    for one in named {
+    let is_news = |one: &&&LeftOut| one.was_served || one.reason != LeftOutReason::Container;
+    for one in named.iter().filter(is_news) {
         let _ = writeln!(text, "  {}  {}", one.dataset, escape(&left_out_text(&one.reason)));
     }
     if !unasked.is_empty() {

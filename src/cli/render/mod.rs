@@ -22,8 +22,8 @@ use crate::plan::StepId;
 pub(super) use changes::changes_text;
 pub(super) use finding::unlisted_what;
 pub(super) use json::{plan_json, report_json, serialize_findings};
-pub(super) use left_out::left_out_lines;
-pub(super) use plan::{finding_text, plan_text};
+pub(super) use left_out::{left_out_lines, left_out_text};
+pub(super) use plan::{finding_text, plan_text, write_unserved};
 pub(super) use report::{failures_text, report_text};
 pub(super) use step::{dataset_label, step_line};
 

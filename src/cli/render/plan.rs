@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::finding::{finding_next, finding_what};
-use super::left_out::left_out_lines;
+use super::left_out::{left_out_lines, orphan_lines};
 use super::reason::reason_text;
 use super::step::{detail_lines, freed_bytes, step_line};
 use super::summary::{Summary, findings_summary};
 use super::{Estimates, Style, escape};
 use crate::model::DatasetName;
-use crate::plan::{Action, Finding, Plan, Severity, Step};
+use crate::plan::{Action, Finding, LeftOut, Orphan, Plan, Severity, Step};
 
 /// The whole plan.
 pub(in crate::cli) fn plan_text(plan: &Plan, estimates: &Estimates, style: Style) -> String {
@@ -32,9 +32,7 @@ pub(in crate::cli) fn plan_text(plan: &Plan, estimates: &Estimates, style: Style
         }
         text.push('\n');
     }
-    if !plan.left_out.is_empty() {
-        let _ = writeln!(text, "{}\n{}", style.bold("left out"), left_out_lines(&plan.left_out));
-    }
+    write_unserved(&mut text, &plan.left_out, &plan.orphans, style);
     write_findings(&mut text, &plan.findings, style);
     let _ = writeln!(text, "{}", summary_line(plan, estimates));
     text
@@ -55,6 +53,20 @@ fn write_step(text: &mut String, step: &Step, estimates: &Estimates, width: usiz
     let _ = writeln!(text, "{:indent$}because {}", "", escape(&reason_text(&step.reason)));
     for line in detail_lines(step) {
         let _ = writeln!(text, "{:indent$}{line}", "");
+    }
+}
+
+/// What is not backed up, and copies that nothing is sent to.
+pub(in crate::cli) fn write_unserved(
+    text: &mut String,
+    left_out: &[LeftOut],
+    orphans: &[Orphan],
+    style: Style,
+) {
+    let sections =
+        [("left out", left_out_lines(left_out)), ("copies that nothing is sent to", orphan_lines(orphans))];
+    for (heading, lines) in sections.iter().filter(|(_, lines)| !lines.is_empty()) {
+        let _ = writeln!(text, "{}\n{lines}", style.bold(heading));
     }
 }
 

@@ -19,11 +19,11 @@ use serde::Serialize;
 use super::args::StatusArgs;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
-use super::render::serialize_findings;
+use super::render::{left_out_text, serialize_findings};
 use super::session::Session;
 use crate::model::Inventory;
 use crate::plan::status::{Complaint, DatasetStatus, Level, Thresholds, assess, judge};
-use crate::plan::{Finding, Request, Severity, plan};
+use crate::plan::{Finding, LeftOut, Orphan, Plan, Request, Severity, plan};
 
 /// What is known at one moment: the input of every way to show it, and the very object that `--json` prints.
 #[derive(Debug, Serialize)]
@@ -39,12 +39,24 @@ struct Status {
     /// What the next run would report, if it is more than worth knowing.
     #[serde(serialize_with = "serialize_findings")]
     findings: Vec<Finding>,
+    /// Each dataset below a root that is not backed up, and what leaves it out.
+    left_out: Vec<LeftOutStatus>,
+    /// Copies that nothing is sent to.
+    orphans: Vec<Orphan>,
     /// Why no run can be planned, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan_error: Option<String>,
     /// Why the source could not be asked, if so; then there are no datasets.
     #[serde(skip_serializing_if = "Option::is_none")]
     source_error: Option<String>,
+}
+
+/// A dataset that is left out, with the words for it.
+#[derive(Debug, Clone, Serialize)]
+struct LeftOutStatus {
+    #[serde(flatten)]
+    left_out: LeftOut,
+    text: String,
 }
 
 /// Carries out `zhaul status`.
@@ -68,7 +80,7 @@ fn show(args: &StatusArgs) -> Result<Code, Failure> {
         archive_grace_days: args.archive_grace,
     };
     let mut inventory = session.inventory()?;
-    let found = findings(&session, &mut inventory)?;
+    let found = next_plan(&session, &mut inventory)?;
     let assessed = assess(&session.policy, &inventory, session.now);
     let status = status_of(assessed, found, session.now, &session.policy.time_zone, thresholds);
     if let Some(path) = &args.metrics {
@@ -88,8 +100,8 @@ fn show(args: &StatusArgs) -> Result<Code, Failure> {
     Ok(if args.check { nagios::code(status.level) } else { code(&status) })
 }
 
-/// What a run that began now would report; `Ok(Err)` says why none can be planned.
-fn findings(session: &Session, inventory: &mut Inventory) -> Result<Result<Vec<Finding>, String>, Failure> {
+/// What a run that began now would do; `Ok(Err)` says why none can be planned.
+fn next_plan(session: &Session, inventory: &mut Inventory) -> Result<Result<Plan, String>, Failure> {
     let request = Request { now: session.now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let mut error = None;
     let planned = session.complete(inventory, |known| {
@@ -99,7 +111,7 @@ fn findings(session: &Session, inventory: &mut Inventory) -> Result<Result<Vec<F
         })
     });
     match (planned, error) {
-        (Ok(plan), _) => Ok(Ok(plan.findings)),
+        (Ok(plan), _) => Ok(Ok(plan)),
         (Err(_), Some(why)) => Ok(Err(why)),
         (Err(failure), None) => Err(failure),
     }
@@ -125,7 +137,7 @@ fn level_of(finding: &Finding) -> Level {
 
 fn status_of(
     assessed: Result<Vec<DatasetStatus>, String>,
-    found: Result<Vec<Finding>, String>,
+    found: Result<Plan, String>,
     at: Timestamp,
     zone: &TimeZone,
     thresholds: Thresholds,
@@ -134,16 +146,18 @@ fn status_of(
         Ok(datasets) => (datasets, None),
         Err(why) => (Vec::new(), Some(why)),
     };
-    let (mut findings, plan_error) = match found {
-        Ok(findings) => (findings, None),
-        Err(why) => (Vec::new(), Some(why)),
+    let (mut findings, left_out, orphans, plan_error) = match found {
+        Ok(plan) => (plan.findings, plan.left_out, plan.orphans, None),
+        Err(why) => (Vec::new(), Vec::new(), Vec::new(), Some(why)),
     };
+    let words = |left_out: LeftOut| LeftOutStatus { text: left_out_text(&left_out.reason), left_out };
+    let left_out = left_out.into_iter().map(words).collect();
     findings.retain(|finding| level_of(finding) > Level::Ok);
     let complaints = judge(&datasets, at, zone, thresholds);
     let errors = source_error.iter().chain(&plan_error).map(|_| Level::Critical);
     let levels = complaints.iter().map(|one| one.level).chain(findings.iter().map(level_of)).chain(errors);
     let level = levels.max().unwrap_or(Level::Ok);
-    Status { at, level, datasets, complaints, findings, plan_error, source_error }
+    Status { at, level, datasets, complaints, findings, left_out, orphans, plan_error, source_error }
 }
 
 /// Replaces the file in one go: a collector never reads half of it.

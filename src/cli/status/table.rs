@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Status, level_of};
-use crate::cli::render::{Style, count, duration_text, escape, finding_text};
+use crate::cli::render::{Style, count, duration_text, escape, finding_text, write_unserved};
 use crate::plan::status::{Complaint, CopyState, CopyStatus, Level};
 use crate::policy::{Target, TargetKind};
 
@@ -23,6 +23,8 @@ pub(super) fn text(status: &Status, targets: &[Target], style: Style) -> String 
         text = aligned(&rows, style);
         text.push('\n');
     }
+    let left_out: Vec<_> = status.left_out.iter().map(|one| one.left_out.clone()).collect();
+    write_unserved(&mut text, &left_out, &status.orphans, style);
     for complaint in &status.complaints {
         let _ = writeln!(text, "{}", complaint_line(complaint, style));
     }

@@ -45,6 +45,11 @@ fn thresholds() -> Thresholds {
     }
 }
 
+fn planned(findings: Vec<Finding>) -> Plan {
+    let at = time("2026-02-10T05:00:00Z");
+    Plan { at, steps: Vec::new(), findings, left_out: Vec::new(), orphans: Vec::new() }
+}
+
 fn example() -> Status {
     let why = "no \"route\"\nto | host\x07".to_owned();
     let well = copied("2026-02-10T03:00:00Z", 0, None);
@@ -54,7 +59,13 @@ fn example() -> Status {
         dataset_status("rpool/data/vm-100-disk-0", well, archived),
         dataset_status("rpool/data/vm-101", late, CopyState::CouldNotAsk { why }),
     ];
-    status_of(Ok(datasets), Ok(Vec::new()), time("2026-02-10T05:00:00Z"), &TimeZone::UTC, thresholds())
+    status_of(
+        Ok(datasets),
+        Ok(planned(Vec::new())),
+        time("2026-02-10T05:00:00Z"),
+        &TimeZone::UTC,
+        thresholds(),
+    )
 }
 
 #[test]
@@ -106,8 +117,14 @@ fn what_the_next_run_would_report_is_never_all_well() {
     let well = copied("2026-02-10T03:00:00Z", 0, None);
     let archived = copied("2026-02-01T03:00:00Z", 1, Some("2026-Feb"));
     let datasets = vec![dataset_status("rpool/data/vm-100-disk-0", well, archived)];
-    let status = |found| {
-        status_of(Ok(datasets.clone()), found, time("2026-02-10T05:00:00Z"), &TimeZone::UTC, thresholds())
+    let status = |found: Result<Vec<Finding>, String>| {
+        status_of(
+            Ok(datasets.clone()),
+            found.map(planned),
+            time("2026-02-10T05:00:00Z"),
+            &TimeZone::UTC,
+            thresholds(),
+        )
     };
     let blocked = Finding {
         dataset: Some(dataset("rpool/data/vm-101")),

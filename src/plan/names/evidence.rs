@@ -2,7 +2,10 @@
 
 use std::cmp::Reverse;
 
-use crate::model::{Dataset, DatasetName, Guid, Point, ResumeToken, Txg, WRITER_PROPERTY};
+use crate::model::{
+    ARCHIVE_ASIDE, BACKUP_ASIDE, Dataset, DatasetName, Guid, Point, ResumeToken, SET_ASIDE_PROPERTY, Txg,
+    WRITER_PROPERTY,
+};
 use crate::plan::line::GuidIndex;
 
 /// How many of a copy's newest snapshots are looked for one by one before all are compared: mostly the first is known.
@@ -73,6 +76,12 @@ fn newest(source: &Dataset, guid: Guid) -> Option<&Point> {
 /// Whether the dataset holds, or begins to hold, a copy of something.
 pub(super) fn is_copy(there: &Dataset) -> bool {
     there.history.newest_snapshot().is_some() || there.resume_token.is_some()
+}
+
+/// Whether it was set aside, by its mark or by the name that earlier versions gave it.
+pub(super) fn is_set_aside(there: &Dataset) -> bool {
+    let is_named = |infix: &str| there.name.last().contains(infix);
+    there.user.local(SET_ASIDE_PROPERTY).is_some() || is_named(BACKUP_ASIDE) || is_named(ARCHIVE_ASIDE)
 }
 
 /// Whether the copy says that a dataset called `source` writes it, perhaps one that was recreated since.

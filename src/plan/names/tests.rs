@@ -86,7 +86,7 @@ impl<'a> Case<'a> {
             .collect();
         let target = &policy.targets[0];
         let named = names(&policy, &inventory, &source, &selected, target, &self.there);
-        assert_eq!(named.names.len(), selected.len());
+        assert_eq!(named.selected.len(), selected.len());
         let shown = selected.iter().map(|one| match named.get(one).unwrap() {
             CopyName::Called { name, taken_by: None } => format!("{one} -> {name}"),
             CopyName::Called { name, taken_by: Some(by) } => format!("{one} -> {name} ({by})"),
