@@ -29,6 +29,8 @@ use clap::Parser;
 use args::{Cli, Command};
 use exit_code::{Code, Failure};
 
+pub use render::{Estimates, plan_json};
+
 /// Parses the command line, does what it says, and gives the code to end with.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {

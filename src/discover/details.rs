@@ -1,10 +1,11 @@
 //! Plans, asks for what the plan lacks, and plans again.
 
+use std::collections::BTreeMap;
 use std::thread;
 
 use super::Targets;
 use crate::host::{HostError, SourceHost};
-use crate::model::{Answer, Details, Guid, Inventory, SnapshotName};
+use crate::model::{Answer, DatasetName, Details, Guid, Inventory, SnapshotName};
 use crate::plan::{Place, Plan, Planned, Wants};
 
 /// How often a plan is made at most. Two are the rule; each one more takes a snapshot that turned out to be of no use.
@@ -77,9 +78,13 @@ fn note(inventory: &mut Inventory, place: &Place, told: Told) {
     };
     match (answer, told) {
         (Some(Answer::Listed(listing)), Ok(told)) => {
+            let mut by_dataset: BTreeMap<DatasetName, Vec<(Guid, Option<Details>)>> = BTreeMap::new();
             for (name, guid, details) in told {
-                if let Some(dataset) = listing.get_mut(name.dataset()) {
-                    dataset.history.learn(guid, details);
+                by_dataset.entry(name.dataset().clone()).or_default().push((guid, details));
+            }
+            for (name, learnt) in by_dataset {
+                if let Some(dataset) = listing.get_mut(&name) {
+                    dataset.history.learn(learnt);
                 }
             }
         }

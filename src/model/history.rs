@@ -1,8 +1,10 @@
 //! The points of one dataset in the order in which they came to be.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Details, Guid, Point, PointKind, PointName};
+use super::{Details, Guid, Point, PointKind, PointName, Txg};
 
 /// All points of one dataset, oldest first by `createtxg`; where a snapshot and its bookmark share one, the snapshot
 /// stands first.
@@ -47,30 +49,42 @@ impl History {
         self.snapshots().next_back()
     }
 
-    /// The snapshot that `guid` identifies.
+    /// The snapshot that `guid` identifies. Looks at every point: a loop over a history wants an index instead.
     pub fn find_snapshot(&self, guid: Guid) -> Option<&Point> {
         self.snapshots().find(|point| point.guid == guid)
     }
 
-    /// The point that `guid` identifies, a snapshot rather than a bookmark where both exist.
+    /// The point that `guid` identifies, a snapshot rather than a bookmark where both exist. Looks at every point.
     pub fn find(&self, guid: Guid) -> Option<&Point> {
         self.find_snapshot(guid).or_else(|| self.bookmarks().find(|point| point.guid == guid))
     }
 
-    /// The point of this kind and name.
+    /// The point of this kind and name. Looks at every point.
     pub fn named(&self, kind: PointKind, name: &PointName) -> Option<&Point> {
         self.0.iter().find(|point| point.kind == kind && point.name == *name)
     }
 
-    /// Notes what was learnt of the snapshot that `guid` identifies; `None` is that it is gone.
-    pub fn learn(&mut self, guid: Guid, details: Option<Details>) {
-        let is_it = |point: &Point| point.kind == PointKind::Snapshot && point.guid == guid;
-        if details.is_none() {
-            return self.0.retain(|point| !is_it(point));
-        }
-        for point in self.0.iter_mut().filter(|point| is_it(point)) {
-            point.details = details;
-        }
+    /// The snapshots that were made after the transaction group `after` and up to `until`, as far as is known.
+    pub fn snapshots_between(&self, after: Txg, until: Option<Txg>) -> impl Iterator<Item = &Point> {
+        let start = self.0.partition_point(|point| point.createtxg <= after);
+        let points = self.0.get(start..).unwrap_or_default().iter();
+        let points = points.take_while(move |point| until.is_none_or(|until| point.createtxg <= until));
+        points.filter(|point| point.is_snapshot())
+    }
+
+    /// Notes what was learnt of snapshots, by GUID; `None` is one that is gone.
+    pub fn learn(&mut self, learnt: impl IntoIterator<Item = (Guid, Option<Details>)>) {
+        let learnt: BTreeMap<Guid, Option<Details>> = learnt.into_iter().collect();
+        self.0.retain_mut(|point| {
+            match learnt.get(&point.guid).filter(|_| point.kind == PointKind::Snapshot) {
+                None => true,
+                Some(None) => false,
+                Some(details) => {
+                    point.details = *details;
+                    true
+                }
+            }
+        });
     }
 
     /// Whether the dataset has neither snapshots nor bookmarks.

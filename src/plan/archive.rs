@@ -5,7 +5,7 @@
 //! rename; snapshots that arrived under their source's name (`vm-backup.sh` renames after receiving) are renamed.
 //! A month counts as missed only if the policy was alive before its 1st.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -96,7 +96,7 @@ fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTree
         match to {
             Ok(to) => {
                 let (dataset, from, guid) = (lane.name.clone(), point.name.clone(), point.guid);
-                lane.renamed.push(to.clone());
+                lane.renamed.insert(to.clone());
                 lane.step(builder, Change::RenameSnapshot { dataset, from, guid, to }, Reason::NotRenamed);
             }
             Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
@@ -145,14 +145,11 @@ fn due<'a>(
     let mut lost = Vec::new();
     let mut newest: Option<&Point> = None;
     let current = Month::of(request.now, zone);
-    for month in months_due(policy, rules, request.now, lane, archived) {
-        let in_month = |point: &&Point| {
-            policy.name_format.time(&point.name).is_some_and(|time| month.contains(time, zone))
-        };
-        let is_after = |point: &&Point| {
-            lane.is_newer_than_head(point) && newest.is_none_or(|newest| point.createtxg > newest.createtxg)
-        };
-        let candidate = lane.dataset().history.snapshots().filter(is_after).find(in_month);
+    let months = months_due(policy, rules, request.now, lane, archived);
+    let of_months = if months.is_empty() { BTreeMap::new() } else { by_month(policy, lane) };
+    for month in months {
+        let is_after = |point: &&Point| newest.is_none_or(|newest| point.createtxg > newest.createtxg);
+        let candidate = of_months.get(&month).into_iter().flatten().copied().find(is_after);
         newest = candidate.or(newest);
         let pending = lane.source.pending.as_ref().filter(|_| month.contains(lane.source.time, zone));
         let what = candidate.map(Outbound::Taken).or(pending.map(Outbound::Pending));
@@ -172,6 +169,17 @@ fn due<'a>(
         due.extend(forced(policy, lane, newest));
     }
     due
+}
+
+/// The own snapshots that could be sent, by the month in which they were taken, each month's oldest first.
+fn by_month<'a>(policy: &Policy, lane: &Lane<'a>) -> BTreeMap<Month, Vec<&'a Point>> {
+    let mut of_months: BTreeMap<Month, Vec<&'a Point>> = BTreeMap::new();
+    for point in lane.dataset().history.snapshots().filter(|point| lane.is_newer_than_head(point)) {
+        if let Some(time) = policy.name_format.time(&point.name) {
+            of_months.entry(Month::of(time, &policy.time_zone)).or_default().push(point);
+        }
+    }
+    of_months
 }
 
 /// The newest snapshot, as `YYYY-Mon-DD`, whether anything is due or not.

@@ -7,20 +7,24 @@
 
 use std::collections::BTreeMap;
 
+use super::line::GuidIndex;
 use super::{Action, Place, Plan, StepId, Transfer, Wants};
-use crate::model::{Answer, ByteCount, Dataset, Inventory, Point};
+use crate::model::{Answer, ByteCount, Dataset, DatasetName, Inventory, Point};
 
 /// The transfers whose size can be told.
 pub fn estimate(plan: &Plan, inventory: &Inventory) -> BTreeMap<StepId, ByteCount> {
-    let sized = |(step, transfer, dataset)| Some((step, ByteCount(stream_bytes(transfer, dataset)?)));
+    let mut histories = Histories::default();
+    let sized =
+        |(step, transfer, dataset)| Some((step, ByteCount(stream_bytes(&mut histories, transfer, dataset)?)));
     transfers(plan, inventory).filter_map(sized).collect()
 }
 
 /// The snapshots whose details the estimates lack.
 pub fn wanted_sizes(plan: &Plan, inventory: &Inventory) -> Wants {
     let mut wants = Wants::default();
+    let mut histories = Histories::default();
     for (_, transfer, dataset) in transfers(plan, inventory) {
-        for point in between(transfer, dataset).into_iter().flatten() {
+        for point in histories.between(transfer, dataset).into_iter().flatten() {
             wants.note(&Place::Source, &dataset.name, point);
         }
     }
@@ -45,20 +49,31 @@ fn transfers<'a>(
     })
 }
 
-/// The snapshots after the base of an increment, up to its end; `None` for a full stream, or where the base is gone.
-fn between<'a>(transfer: &'a Transfer, dataset: &'a Dataset) -> Option<impl Iterator<Item = &'a Point>> {
-    let start = dataset.history.find(transfer.base.as_ref()?.guid)?.createtxg;
-    let end = transfer.guid.and_then(|guid| dataset.history.find_snapshot(guid));
-    Some(dataset.history.snapshots().filter(move |point| {
-        point.createtxg > start && end.is_none_or(|end| point.createtxg <= end.createtxg)
-    }))
+/// The source histories by GUID: a plan may have thousands of transfers of one dataset.
+#[derive(Default)]
+struct Histories<'a>(BTreeMap<&'a DatasetName, GuidIndex<'a>>);
+
+impl<'a> Histories<'a> {
+    /// The snapshots after the base of an increment, up to its end; `None` for a full stream, or where the base is gone.
+    fn between(
+        &mut self,
+        transfer: &Transfer,
+        dataset: &'a Dataset,
+    ) -> Option<impl Iterator<Item = &'a Point> + use<'a>> {
+        let base = transfer.base.as_ref()?.guid;
+        let index = self.0.entry(&dataset.name).or_insert_with(|| GuidIndex::new(&dataset.history));
+        let start = index.find(base)?.createtxg;
+        let end = transfer.guid.and_then(|guid| index.find(guid)).map(|end| end.createtxg);
+        Some(dataset.history.snapshots_between(start, end))
+    }
 }
 
-fn stream_bytes(transfer: &Transfer, dataset: &Dataset) -> Option<u64> {
+fn stream_bytes<'a>(histories: &mut Histories<'a>, transfer: &Transfer, dataset: &'a Dataset) -> Option<u64> {
     let whole = if transfer.base.is_none() {
         dataset.referenced_bytes
     } else {
-        let written = between(transfer, dataset)?
+        let written = histories
+            .between(transfer, dataset)?
             .try_fold(0_u64, |sum, point| Some(sum.saturating_add(point.details?.written_bytes)))?;
         // A snapshot that this run takes has what was written since the newest one.
         let fresh = if transfer.guid.is_none() { dataset.written_bytes } else { 0 };
@@ -132,7 +147,11 @@ mod tests {
             (Some(5), Some(4), None),
         ];
         for (base, end, expected) in cases {
-            assert_eq!(stream_bytes(&transfer(base, end), &dataset()), expected, "{base:?} to {end:?}");
+            assert_eq!(
+                stream_bytes(&mut Histories::default(), &transfer(base, end), &dataset()),
+                expected,
+                "{base:?} to {end:?}"
+            );
         }
     }
 
@@ -141,6 +160,6 @@ mod tests {
         let flags = SendFlags { large_block: true, embed: true, compress: true, raw: false };
         let mut resumed = transfer(Some(2), Some(4));
         resumed.resume = Some(ResumePoint { object: 1, offset: 0, received_bytes: 60, flags });
-        assert_eq!(stream_bytes(&resumed, &dataset()), Some(10));
+        assert_eq!(stream_bytes(&mut Histories::default(), &resumed, &dataset()), Some(10));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each step of a lane needs the one before it, so that a failure stops this lane and no other.
 
-use std::collections::BTreeSet;
+use std::cell::OnceCell;
+use std::collections::{BTreeSet, HashMap};
 
 use super::builder::{Builder, Order};
 use super::containers::Containers;
@@ -72,7 +73,11 @@ pub(super) struct Lane<'a> {
     /// GUIDs of target snapshots that this plan destroys or renames away.
     pub(super) removed: BTreeSet<Guid>,
     /// Names that this plan gives to snapshots that the target has already.
-    pub(super) renamed: Vec<PointName>,
+    pub(super) renamed: BTreeSet<PointName>,
+    /// The names in `received`.
+    received_names: BTreeSet<PointName>,
+    /// The snapshots that the target has, by name; filled when first needed.
+    names_there: OnceCell<HashMap<&'a PointName, Guid>>,
     /// Nothing more is sent: a person has to decide.
     pub(super) is_blocked: bool,
     /// The step that drops a partial receive, and with it the hidden clone that pins the target's newest snapshot.
@@ -108,7 +113,9 @@ impl<'a> Lane<'a> {
             intermediates: target.intermediates,
             line,
             received: Vec::new(),
-            renamed: Vec::new(),
+            renamed: BTreeSet::new(),
+            received_names: BTreeSet::new(),
+            names_there: OnceCell::new(),
             removed: BTreeSet::new(),
             is_blocked: false,
             dropped: None,
@@ -199,11 +206,13 @@ impl<'a> Lane<'a> {
 
     /// Whether a snapshot of this name will be on the target.
     pub(super) fn is_taken(&self, name: &PointName) -> bool {
-        let listed = self.there.is_some_and(|there| {
-            let mut snapshots = there.history.points().filter(|point| point.kind == PointKind::Snapshot);
-            snapshots.any(|point| point.name == *name && !self.removed.contains(&point.guid))
+        let listed = self.names_there.get_or_init(|| {
+            let points = self.there.into_iter().flat_map(|there| there.history.points());
+            let snapshots = points.filter(|point| point.kind == PointKind::Snapshot);
+            snapshots.map(|point| (&point.name, point.guid)).collect()
         });
-        listed || self.renamed.contains(name) || self.received.iter().any(|(received, _)| received == name)
+        let is_there = listed.get(name).is_some_and(|guid| !self.removed.contains(guid));
+        is_there || self.renamed.contains(name) || self.received_names.contains(name)
     }
 
     /// Deals with a receive that broke off. Gives the snapshot that resuming it would make, where that is possible.
@@ -302,6 +311,7 @@ impl<'a> Lane<'a> {
         self.last = Some(id);
         self.sends.push(id);
         self.head = Head::At(what);
+        self.received_names.insert(name.clone());
         self.received.push((name.clone(), what));
     }
 

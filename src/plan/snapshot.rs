@@ -91,13 +91,16 @@ pub(super) fn plan_missing_bookmarks(
 ) {
     let history = &one.dataset.history;
     let marked: BTreeSet<Guid> = history.bookmarks().map(|point| point.guid).collect();
+    let mut taken_names: Option<BTreeSet<&PointName>> = None;
     let mut bookmarks = Vec::new();
     // One that will vanish by itself too: its bookmark stays.
     let snapshots = history.points().filter(|point| point.kind == PointKind::Snapshot);
     for snapshot in snapshots.filter(|point| !marked.contains(&point.guid) && format.is_own(&point.name)) {
-        let name = match history.named(PointKind::Bookmark, &snapshot.name) {
-            None => Ok(snapshot.name.clone()),
-            Some(_) => NameFormat::name_with_guid(&snapshot.name, snapshot.guid),
+        let names = taken_names.get_or_insert_with(|| history.bookmarks().map(|point| &point.name).collect());
+        let name = if names.contains(&snapshot.name) {
+            NameFormat::name_with_guid(&snapshot.name, snapshot.guid)
+        } else {
+            Ok(snapshot.name.clone())
         };
         let bookmark = name.and_then(|name| one.dataset.name.bookmark(&name));
         match bookmark {

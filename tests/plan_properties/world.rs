@@ -156,9 +156,8 @@ impl World {
             let Answer::Listed(listing) = answer else { return };
             for dataset in host.datasets(root) {
                 let known = listing.get_mut(&dataset.name).unwrap();
-                for point in dataset.history.points().filter(|point| point.kind == PointKind::Snapshot) {
-                    known.history.learn(point.guid, point.details);
-                }
+                let snapshots = dataset.history.points().filter(|point| point.kind == PointKind::Snapshot);
+                known.history.learn(snapshots.map(|point| (point.guid, point.details)));
             }
         };
         fill(&mut inventory.source, &self.source, ROOT);

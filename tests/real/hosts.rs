@@ -9,7 +9,7 @@ use zhaul::host::{
 };
 use zhaul::model::{
     Change, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken,
-    SendFlags, SnapshotName,
+    SendFlags, SnapshotName, Unlisted,
 };
 use zhaul::stream::meter::Meters;
 use zhaul::stream::{Cancel, Source as _, Target as _};
@@ -382,8 +382,13 @@ fn nothing_there_and_could_not_ask_are_two_answers() {
     let ssh = Ssh { host: "offline".to_owned(), user: None, port: None, config: None };
     let offline = Shell::new("offline", Machine::Ssh(ssh), &pair.stop).list(&pair.root).unwrap_err();
     assert!(matches!(offline.problem, Problem::Unreachable(_)), "{}", offline.problem);
-    let missing = pair.source.list(&[pair.scratch.child("not-there")]).unwrap_err();
-    assert!(missing.object.ends_with("not-there") && matches!(missing.problem, Problem::NotFound));
+    let roots = ["not-there", "not-there-either"].map(|name| pair.scratch.child(name));
+    let (known, pool) = (pair.scratch.dataset(), DatasetName::new("nopool/x").unwrap());
+    let listing = pair.source.list(&[&roots[..], &[known.clone(), pool.clone()]].concat()).unwrap();
+    assert!(listing.get(known).is_some());
+    let why = |root| listing.why_unlisted(root);
+    assert_eq!((why(&roots[0]), why(&roots[1])), (Some(&Unlisted::Missing), Some(&Unlisted::Missing)));
+    assert_eq!((why(&pool), why(known)), (Some(&Unlisted::NoPool), None));
     let local = Shell::new("here", Machine::Local, &pair.stop);
     assert!(local.list(&pair.root).unwrap().get(&pair.root).is_some());
 }

@@ -112,8 +112,8 @@ fn left_out(plan: &Plan) -> Vec<LeftOutObject<'_>> {
     plan.left_out.iter().map(|left_out| LeftOutObject { left_out, text: object(left_out) }).collect()
 }
 
-/// The plan of a dry run.
-pub(in crate::cli) fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_json::Result<String> {
+/// The plan of a dry run, as `zhaul run --dry-run --json` prints it.
+pub fn plan_json(plan: &Plan, estimates: &Estimates) -> serde_json::Result<String> {
     serde_json::to_string(&Object {
         r#type: "plan",
         version: VERSION,

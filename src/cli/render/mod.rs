@@ -21,14 +21,15 @@ use crate::plan::StepId;
 
 pub(super) use changes::changes_text;
 pub(super) use finding::unlisted_what;
-pub(super) use json::{plan_json, report_json, serialize_findings};
+pub use json::plan_json;
+pub(super) use json::{report_json, serialize_findings};
 pub(super) use left_out::{left_out_lines, left_out_text};
 pub(super) use plan::{finding_text, plan_text, write_unserved};
 pub(super) use report::{failures_text, report_text};
 pub(super) use step::{dataset_label, step_line};
 
 /// How many bytes each transfer is expected to send. A plan holds decisions only, so sizes lie beside it.
-pub(super) type Estimates = BTreeMap<StepId, ByteCount>;
+pub type Estimates = BTreeMap<StepId, ByteCount>;
 
 /// Whether and how text is coloured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -95,7 +95,7 @@ impl Stage {
             Side::Target => self.target.details(&snapshots)?,
         };
         for ((snapshot, guid), details) in snapshots.into_iter().zip(details) {
-            listing.get_mut(snapshot.dataset()).unwrap().history.learn(guid, details);
+            listing.get_mut(snapshot.dataset()).unwrap().history.learn([(guid, details)]);
         }
         Ok(listing)
     }
