@@ -14,7 +14,7 @@ use zhaul::model::{
     Answer, Change, Dataset, DatasetKind, DatasetName, Guid, Inventory, Link, Listing, NameFormat, Proxmox,
     TargetName, Unlisted,
 };
-use zhaul::plan::{Action, FindingKind, Plan, Request, Severity, plan};
+use zhaul::plan::{Action, FindingKind, Plan, Reason, Request, Severity, plan};
 use zhaul::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Policy,
     SourceRoot, Target, TargetKind, TransferSettings,
@@ -123,6 +123,7 @@ fn words(plan: &Plan) -> String {
         words.push(match &step.action {
             Action::Snapshot { .. } => continue,
             Action::Bookmark { bookmarks } if bookmarks.iter().all(|new| new.guid.is_none()) => continue,
+            Action::Bookmark { .. } if step.reason == Reason::Sending => continue,
             Action::Bookmark { bookmarks } => {
                 let names: Vec<String> = bookmarks.iter().map(|new| short(new.bookmark.name())).collect();
                 format!("mark {}", names.join(" "))
@@ -421,7 +422,7 @@ fn keep_last_is_exact_and_spares_what_is_not_ours() {
             "both sides count the new one",
             "#0117 @0117 #0118 @0118 #0119 @0119",
             "@0117 @0118 @0119",
-            "send @0119..@0120; destroy nfs 0117; destroy source 0117 0118",
+            "destroy source 0117; send @0119..@0120; destroy nfs 0117; destroy source 0118",
         ),
         (
             "others' snapshots neither count nor go",

@@ -177,7 +177,9 @@ fn outbound<'a>(policy: &Policy, lane: &Lane<'a>) -> Vec<Outbound<'a>> {
     if lane.intermediates {
         let own = lane.dataset().history.snapshots();
         let own = own.filter(|point| policy.name_format.is_own(&point.name));
-        let newer = own.filter(|point| lane.is_newer_than_head(point)).map(Outbound::Taken);
+        // What has expired goes before anything is sent.
+        let stays = |point: &&Point| !lane.source.expired.contains(&point.guid);
+        let newer = own.filter(|point| lane.is_newer_than_head(point)).filter(stays).map(Outbound::Taken);
         return newer.chain(pending).collect();
     }
     pending.or(newest_own(policy, lane).map(Outbound::Taken)).into_iter().collect()

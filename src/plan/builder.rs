@@ -1,8 +1,10 @@
 //! Collects steps and findings while the planner decides.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::{
-    Action, Finding, FindingKind, LeftOut, LeftOutReason, Orphan, Place, Plan, Planned, Reason, Severity,
-    Step, StepId, Wants,
+    Action, Finding, FindingKind, LeftOut, LeftOutReason, NewBookmark, Orphan, Place, Plan, Planned, Reason,
+    Severity, Step, StepId, Wants, order,
 };
 use crate::model::{DatasetName, Point};
 
@@ -11,6 +13,10 @@ use crate::model::{DatasetName, Point};
 pub(super) struct Builder {
     plan: Plan,
     wants: Wants,
+    /// Steps that make room, and so come as early as they can.
+    first: BTreeSet<StepId>,
+    /// The bookmarks that mark a snapshot whose stream goes on, by dataset: two targets may get the same one.
+    marks: BTreeMap<DatasetName, Vec<(StepId, NewBookmark)>>,
 }
 
 /// What a step needs before it can start.
@@ -40,6 +46,8 @@ impl Builder {
                 orphans: Vec::new(),
             },
             wants: Wants::default(),
+            first: BTreeSet::new(),
+            marks: BTreeMap::new(),
         }
     }
 
@@ -108,7 +116,47 @@ impl Builder {
         are_known
     }
 
-    pub(super) fn finish(self) -> Planned {
+    /// Lets `step` come as early as what it needs allows.
+    pub(super) fn first(&mut self, step: StepId) {
+        self.first.insert(step);
+    }
+
+    /// Lets `later` start only when `earlier` has ended, well or not.
+    pub(super) fn before(&mut self, earlier: StepId, later: StepId) {
+        if let Some(step) = self.plan.steps.get_mut(later.0) {
+            step.after.push(earlier);
+        }
+    }
+
+    /// Lets a step that makes bookmarks make one more.
+    pub(super) fn add_bookmark(&mut self, step: StepId, new: NewBookmark) {
+        let action = self.plan.steps.get_mut(step.0).map(|step| &mut step.action);
+        if let Some(Action::Bookmark { bookmarks }) = action
+            && !bookmarks.contains(&new)
+        {
+            bookmarks.push(new);
+        }
+    }
+
+    /// Adds the step that marks a snapshot whose stream begins, once. Gives the step.
+    pub(super) fn mark(&mut self, dataset: &DatasetName, new: NewBookmark) -> StepId {
+        let made = self.marks.get(dataset).into_iter().flatten();
+        if let Some((step, _)) = made.into_iter().find(|(_, made)| *made == new) {
+            return *step;
+        }
+        let action = Action::Bookmark { bookmarks: vec![new.clone()] };
+        let step = self.step(Some(dataset), Place::Source, action, Reason::Sending, Order::default());
+        self.marks.entry(dataset.clone()).or_default().push((step, new));
+        step
+    }
+
+    /// The marks that this plan makes on snapshots of `dataset` that exist.
+    pub(super) fn new_marks(&self, dataset: &DatasetName) -> Vec<NewBookmark> {
+        self.marks.get(dataset).into_iter().flatten().map(|(_, new)| new.clone()).collect()
+    }
+
+    pub(super) fn finish(mut self) -> Planned {
+        self.plan.steps = order::sort(self.plan.steps, &self.first);
         Planned { plan: self.plan, wants: self.wants }
     }
 }

@@ -11,6 +11,7 @@ use super::line::{GuidIndex, Line};
 use super::partial::{self, Partial};
 use super::{
     Action, Base, Fallback, FindingKind, PartialFault, Place, Reason, Severity, Source, StepId, Transfer,
+    sending,
 };
 use crate::model::{
     ARCHIVE_ASIDE, Change, Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point,
@@ -83,11 +84,21 @@ pub(super) struct Lane<'a> {
     /// The step that drops a partial receive, and with it the hidden clone that pins the target's newest snapshot.
     dropped: Option<StepId>,
     /// A snapshot that a partial receive still needs.
-    pub(super) resumable: Option<Guid>,
+    pub(super) resumable: Option<Resumable>,
     index: GuidIndex<'a>,
     head: Head<'a>,
+    first: Option<StepId>,
     last: Option<StepId>,
-    sends: Vec<StepId>,
+    pub(super) sends: Vec<StepId>,
+}
+
+/// The two ends of a partial receive that can be resumed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resumable {
+    /// The snapshot that it makes.
+    pub(super) to: Guid,
+    /// Its base; `None` for a full stream.
+    pub(super) base: Option<Guid>,
 }
 
 impl<'a> Lane<'a> {
@@ -122,6 +133,7 @@ impl<'a> Lane<'a> {
             resumable: None,
             index,
             head,
+            first: None,
             last: None,
             sends: Vec::new(),
         }
@@ -179,7 +191,26 @@ impl<'a> Lane<'a> {
     pub(super) fn step(&mut self, builder: &mut Builder, action: impl Into<Action>, reason: Reason) {
         let order = Order::needs(self.last);
         let dataset = Some(&self.dataset().name);
-        self.last = Some(builder.step(dataset, self.place.clone(), action, reason, order));
+        let step = builder.step(dataset, self.place.clone(), action, reason, order);
+        self.first.get_or_insert(step);
+        self.last = Some(step);
+    }
+
+    /// Lets the lane's first step, and so all of them, start only when `step` has ended, well or not.
+    pub(super) fn begin_after(&self, builder: &mut Builder, step: StepId) {
+        if let Some(first) = self.first {
+            builder.before(step, first);
+        }
+    }
+
+    /// The newest snapshot that both sides have as one, and that stays on the target.
+    pub(super) fn newest_shared(&self) -> Option<Guid> {
+        let there = self.there?.history.snapshots().rev();
+        let mut stay = there.filter(|point| !self.removed.contains(&point.guid));
+        let is_shared = |point: &&Point| {
+            self.index.find(point.guid).is_some_and(|known| known.kind == PointKind::Snapshot)
+        };
+        stay.find(is_shared).map(|point| point.guid)
     }
 
     /// Ends the lane: a person has to decide.
@@ -228,7 +259,7 @@ impl<'a> Lane<'a> {
                     (Some(_), Head::Absent) => false,
                 };
                 if is_ours {
-                    self.resumable = Some(to.guid);
+                    self.resumable = Some(Resumable { to: to.guid, base });
                     if let (None, Some(base)) = (&self.line, base.and_then(|guid| self.index.find(guid))) {
                         self.head = Head::At(Outbound::Taken(base));
                     }
@@ -290,6 +321,8 @@ impl<'a> Lane<'a> {
         };
         self.want_ends(builder, what);
         let fallback = how.fallback.and_then(|point| self.fallback(point));
+        let breaks = self.there.is_some_and(|there| there.resume_token.is_some());
+        let mark = if breaks && self.sends.is_empty() { sending::mark(builder, self, what) } else { None };
         let transfer = Transfer {
             snapshot,
             guid: what.guid(),
@@ -303,8 +336,10 @@ impl<'a> Lane<'a> {
             encryption: dataset.encryption,
         };
         let place = self.place.clone();
+        after.extend(mark);
         let order = Order { needs, after };
         let id = builder.step(Some(&dataset.name), place, Action::Send(transfer), how.reason, order);
+        self.first.get_or_insert(id);
         if creates_dataset {
             containers.made(&self.name, id);
         }
@@ -376,30 +411,5 @@ pub(super) struct How<'a> {
 impl How<'_> {
     pub(super) fn new(reason: Reason) -> Self {
         Self { resume: None, origin: None, fallback: None, reason }
-    }
-}
-
-/// What the lanes of one source dataset mean for pruning it.
-#[derive(Debug, Default)]
-pub(super) struct Lanes<'a> {
-    /// A target that did not answer: what it needs is not known.
-    pub(super) has_unknown_target: bool,
-    /// Every transfer.
-    pub(super) sends: Vec<StepId>,
-    /// GUIDs that are the newest common point of a target, before this run and after it.
-    pub(super) common: BTreeSet<Guid>,
-    /// The target snapshots that are those points before this run: where they are, and what they are called there.
-    pub(super) bases: Vec<(Place, DatasetName, &'a Point)>,
-    /// GUIDs of snapshots that a broken-off receive will be resumed from.
-    pub(super) resumable: BTreeSet<Guid>,
-}
-
-impl<'a> Lanes<'a> {
-    pub(super) fn add(&mut self, lane: Lane<'a>) {
-        self.bases.extend(lane.target_base().map(|base| (lane.place.clone(), lane.name.clone(), base)));
-        self.common.extend(lane.target_base().map(|point| point.guid));
-        self.common.extend(lane.received.last().and_then(|(_, what)| what.guid()));
-        self.resumable.extend(lane.resumable);
-        self.sends.extend(lane.sends);
     }
 }

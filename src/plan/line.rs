@@ -12,9 +12,10 @@ pub(super) struct GuidIndex<'a>(Vec<&'a Point>);
 
 impl<'a> GuidIndex<'a> {
     pub(super) fn new(history: &'a History) -> Self {
-        // A deferred-destroy snapshot may vanish while it is being used; its bookmark does not.
+        // A deferred-destroy snapshot may vanish while it is being used; its bookmark does not. Of two bookmarks the one with
+        // the shorter name comes first: the other may mark a stream (`sending`), and goes when that is over.
         let mut points: Vec<&Point> = history.points().filter(|point| !point.is_doomed()).collect();
-        points.sort_by_key(|point| (point.guid, point.kind));
+        points.sort_by_key(|point| (point.guid, point.kind, &point.name));
         Self(points)
     }
 

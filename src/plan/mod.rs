@@ -5,11 +5,12 @@
 //! 1. `snapshot`: one snapshot in this run, a bookmark of it, and bookmarks that are missing;
 //! 2. `backup`, for each backup: resume what broke off, repair a line that parted, send what is newer than the base;
 //! 3. `archive`, for each archive: which months are due, and which snapshot each one is;
-//! 4. `retain`: what may go at the backup and, last, at the source.
+//! 4. `rotate` and `retain`: what may go at the backup and at the source. What has expired goes first, what this run
+//!    pushes out goes last; `needed` knows what no target may miss, `sending` what one that is down may still need.
 //!
 //! `status` tells how every dataset stands, `estimate` how much each transfer will move.
 //! `line` compares two histories, `partial` judges a receive that broke off, `lane` turns what is to be sent into steps,
-//! `wants` collects what a listing told too little of.
+//! `wants` collects what a listing told too little of, `order` puts the steps in order.
 
 mod archive;
 mod backup;
@@ -17,16 +18,21 @@ mod builder;
 mod containers;
 mod estimate;
 mod finding;
+mod judge;
 mod lane;
 mod left_out;
 mod line;
 mod names;
 mod naming;
+mod needed;
+mod order;
 mod owner;
 mod partial;
 mod reason;
 mod retain;
+mod rotate;
 mod select;
+mod sending;
 mod served;
 mod snapshot;
 pub mod status;
@@ -35,17 +41,20 @@ mod superseded;
 mod unlisted;
 mod wants;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use builder::Builder;
 use containers::Containers;
-use lane::{Lane, Lanes};
+use lane::Lane;
 use naming::RunName;
+use needed::Lanes;
 use snapshot::Taken;
 
-use crate::model::{Answer, DatasetName, GuestId, Inventory, Listing, NameError, PointName, ProxmoxState};
+use crate::model::{
+    Answer, DatasetName, GuestId, Guid, Inventory, Listing, NameError, NameFormat, PointName, ProxmoxState,
+};
 use crate::policy::{Policy, Target, TargetKind};
 
 pub use estimate::{estimate, wanted_sizes};
@@ -144,6 +153,10 @@ struct Source<'a> {
     pending: Option<PointName>,
     /// The time in `pending`, or the present.
     time: Timestamp,
+    /// How own snapshots are called.
+    format: &'a NameFormat,
+    /// Own snapshots that the rules give up even without this run's.
+    expired: BTreeSet<Guid>,
 }
 
 /// Plans one run; says of which snapshots it has to know more before that is final.
@@ -170,7 +183,9 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let mut taken = taken.remove(&selected.dataset.name).unwrap_or_default();
         snapshot::plan_missing_bookmarks(&mut builder, &policy.name_format, &selected, &mut taken);
         let pending = taken.snapshot.map(|_| name);
-        sources.push(Source { selected, taken, pending, time });
+        let expired = retain::expired(policy, &selected, request.now.max(time));
+        let format = &policy.name_format;
+        sources.push(Source { selected, taken, pending, time, format, expired });
     }
     let mut lanes: Vec<Lanes<'_>> = sources.iter().map(|_| Lanes::default()).collect();
     for target in &policy.targets {
@@ -178,6 +193,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
     }
     for (source, lanes) in sources.iter().zip(&lanes) {
         retain::plan_source(&mut builder, policy, source, lanes);
+        sending::plan_removal(&mut builder, policy, source, lanes);
     }
     Ok(builder.finish())
 }
@@ -229,7 +245,7 @@ fn plan_target<'a>(
         match &target.kind {
             TargetKind::Backup(rules) => {
                 backup::plan(builder, policy, rules, &mut lane, &mut containers);
-                retain::plan_backup(builder, policy, rules, &mut lane);
+                rotate::plan_backup(builder, policy, rules, &mut lane);
             }
             TargetKind::Archive(rules) => {
                 archive::plan(builder, policy, rules, request, &mut lane, &mut containers);

@@ -26,6 +26,10 @@ pub enum Reason {
     },
     /// The bookmark of this run's snapshot.
     BookmarkOfSnapshot,
+    /// A mark on a snapshot whose stream may take more than one run.
+    Sending,
+    /// No target holds a part of this stream any more.
+    NotSending,
     /// Earlier own snapshots that lack a bookmark.
     MissingBookmarks {
         /// How many.

@@ -7,6 +7,7 @@
 
 mod details;
 mod left_out;
+mod liveness;
 mod months;
 mod promises;
 mod small_worlds;

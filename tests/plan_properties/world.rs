@@ -162,7 +162,9 @@ impl World {
         };
         fill(&mut inventory.source, &self.source, ROOT);
         for (name, root, host) in self.targets() {
-            fill(inventory.targets.get_mut(&TargetName(name.to_owned())).unwrap(), host, root);
+            if let Some(answer) = inventory.targets.get_mut(&TargetName(name.to_owned())) {
+                fill(answer, host, root);
+            }
         }
         inventory
     }

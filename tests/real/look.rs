@@ -41,9 +41,10 @@ pub(crate) fn snapshots(dataset: &str) -> Vec<String> {
     points("snapshot", dataset).into_iter().map(|(name, _)| name).collect()
 }
 
-/// Its bookmarks.
+/// Its bookmarks, without those that mark a stream under way.
 pub(crate) fn bookmarks(dataset: &str) -> Vec<String> {
-    points("bookmark", dataset).into_iter().map(|(name, _)| name).collect()
+    let names = points("bookmark", dataset).into_iter().map(|(name, _)| name);
+    names.filter(|name| !name.contains("-sending-")).collect()
 }
 
 /// Waits until a dataset takes up this many bytes on its pool, which counts what is on disk: so it is put there.

@@ -10,6 +10,7 @@ mod bench;
 mod binding;
 mod bottleneck;
 mod breaking;
+mod converging;
 mod encryption;
 mod flags;
 #[path = "../fuzz/random.rs"]
@@ -31,6 +32,7 @@ mod parting;
 mod policy;
 mod pool;
 mod random;
+mod room;
 mod rotation;
 mod selecting;
 mod sending;

@@ -306,17 +306,22 @@ impl World {
     /// A run whose stream into the backup of `name` is killed once the copy has taken in so many bytes more. Gives the
     /// token of what has arrived.
     pub(crate) fn cut(&mut self, clock: &str, name: &str, bytes: u64) -> ResumeToken {
-        self.policy.transfer = String::from("rate = \"4MiB\"");
         let copy = self.backup(name);
-        let used = if look::exists(&copy) { property("used", &copy).parse().unwrap() } else { 0 };
+        self.cut_into(clock, &copy, bytes)
+    }
+
+    /// The same for a copy on any target.
+    pub(crate) fn cut_into(&mut self, clock: &str, copy: &str, bytes: u64) -> ResumeToken {
+        self.policy.transfer = String::from("rate = \"4MiB\"");
+        let used = if look::exists(copy) { property("used", copy).parse().unwrap() } else { 0 };
         let mut run = self.start(clock, &[]);
         let receiver = self.wait_for_receive();
-        look::wait_for_used(&copy, used + bytes);
+        look::wait_for_used(copy, used + bytes);
         look::signal(receiver, Signal::KILL);
         assert_eq!(run.wait().unwrap().code(), Some(1));
         self.wait_for_quiet();
         self.policy.transfer.clear();
-        let token = property("receive_resume_token", &copy);
+        let token = property("receive_resume_token", copy);
         let told = fs::read_to_string(self.directory().join("stderr")).unwrap();
         let token = ResumeToken::parse(&token).unwrap_or_else(|error| panic!("{token}: {error}: {told}"));
         assert!(token.received_bytes > bytes / 2, "{token:?}");

@@ -31,7 +31,10 @@ pub(in crate::cli) fn changes_text(report: &Report, routine: bool, style: Style)
 }
 
 fn is_routine(reason: &Reason) -> bool {
-    matches!(reason, Reason::NotKept { .. } | Reason::BookmarksKeep { .. } | Reason::NotRenamed)
+    matches!(
+        reason,
+        Reason::NotKept { .. } | Reason::BookmarksKeep { .. } | Reason::NotSending | Reason::NotRenamed
+    )
 }
 
 /// What the step did, if it took anything away or moved it.

@@ -16,6 +16,10 @@ pub(in crate::cli) fn reason_text(reason: &Reason) -> String {
         Reason::BookmarkOfSnapshot => {
             "the next increment can start from it when the snapshot is gone".to_owned()
         }
+        Reason::Sending => {
+            "its stream may take more than one run, and a target that is down may need it".to_owned()
+        }
+        Reason::NotSending => "no target holds a part of its stream".to_owned(),
         Reason::MissingBookmarks { count } => {
             format!("{count} zhaul snapshots have no bookmark (a crash, or the guest has moved)")
         }

@@ -66,6 +66,8 @@ struct Weather {
     cut_after: Option<u64>,
     /// What listings leave out, and why.
     unlisted: BTreeMap<DatasetName, Unlisted>,
+    /// How many blocks of each stream get through; a stream with fewer gets through whole.
+    passes: Option<u64>,
 }
 
 impl FakeHost {
@@ -125,6 +127,11 @@ impl FakeHost {
             listing.mark_unlisted(name.as_str(), why.clone());
         }
         listing
+    }
+
+    /// From now on a stream to this host breaks off if it has more than so many blocks; `None` lets all through.
+    pub fn pass_blocks(&self, blocks: Option<u64>) {
+        self.weather().passes = blocks;
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {

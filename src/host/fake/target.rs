@@ -38,6 +38,7 @@ impl TargetHost for FakeHost {
             spec: spec.clone(),
             passage,
             cut_after,
+            passes: self.weather().passes,
             bytes: Vec::new(),
             is_over: false,
         }))
@@ -81,6 +82,8 @@ struct Receiving<'a> {
     passage: Passage,
     /// How many blocks get through.
     cut_after: Option<u64>,
+    /// How many blocks get through of a stream that has more.
+    passes: Option<u64>,
     bytes: Vec<u8>,
     is_over: bool,
 }
@@ -103,6 +106,16 @@ impl Receiving<'_> {
     fn is_cut(&self) -> bool {
         let arrived = bytes_of(wire::read(&self.bytes).map_or(0, |arrived| arrived.blocks.len()));
         self.cut_after.is_some_and(|limit| arrived >= limit.saturating_mul(BLOCK_BYTES))
+            || self.passes.is_some_and(|limit| arrived > limit.saturating_mul(BLOCK_BYTES))
+    }
+
+    /// How much gets through, where not all does.
+    fn limit(&self) -> Option<u64> {
+        let is_long = |limit: &u64| {
+            let arrived = wire::read(&self.bytes).map_or(0, |arrived| arrived.blocks.len());
+            u64::try_from(arrived).is_ok_and(|arrived| arrived > *limit)
+        };
+        self.cut_after.or(self.passes.filter(is_long))
     }
 
     /// Applies what arrived, once.
@@ -111,11 +124,11 @@ impl Receiving<'_> {
             return Ok(());
         }
         self.is_over = true;
-        if let Some(limit) = self.cut_after {
+        if let Some(limit) = self.limit() {
             if let Some(arrived) = self.let_through(limit) {
                 self.host.machine().receive(&self.spec, &arrived).ok();
             }
-            if self.passage.dies_after_blocks.is_some() {
+            if self.passage.dies_after_blocks.is_some() || self.passage.dies_after {
                 self.host.universe.crash();
             }
             return Err(Problem::Unreachable("the fake cut the stream".to_owned()));
