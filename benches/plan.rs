@@ -136,7 +136,13 @@ fn inventory(policy: &Policy, case: &Case, now: Timestamp) -> Inventory {
         (TargetName(target.name.0.clone()), answer)
     });
     let targets: BTreeMap<_, _> = targets.collect();
-    Inventory { source, targets, proxmox: Proxmox::default() }
+    Inventory {
+        source,
+        targets,
+        proxmox: Proxmox::default(),
+        host: "pve0".to_owned(),
+        append_only: std::collections::BTreeSet::new(),
+    }
 }
 
 /// Notes what a host would say of these snapshots; gives how many there are.

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
-    Answer, Change, Dataset, DatasetKind, DatasetName, Guid, Inventory, Link, Listing, NameFormat, Proxmox,
-    TargetName, Unlisted,
+    Answer, Change, Dataset, DatasetKind, DatasetName, Details, Guid, Inventory, Link, Listing, NameFormat,
+    Proxmox, SetAside, Settings, TargetName, Unlisted, UserProperties, UserProperty, WRITER_PROPERTY,
 };
 use zhaul::plan::{Action, FindingKind, Plan, Reason, Request, Severity, plan};
 use zhaul::policy::{
@@ -40,8 +40,26 @@ fn dataset(at: &str, points: &str) -> Dataset {
         referenced_bytes: 1,
         is_readonly: true,
         history: history_with(points, own).unwrap(),
+        settings: Settings { volmode: "none".to_owned(), ..Settings::default() },
+        user: marked(WRITER_PROPERTY, "1 pve0:rpool/data/vm-1"),
         ..Dataset::new(name(at), Guid(1), DatasetKind::Volume)
     }
+}
+
+/// The same with something written before each of its snapshots.
+fn with_data(mut there: Dataset) -> Dataset {
+    for point in there.history.points().cloned().collect::<Vec<_>>() {
+        let details = point.details.map(|details| Details { written_bytes: 1, ..details });
+        there.history.learn([(point.guid, details)]);
+    }
+    there
+}
+
+/// A mark on the dataset itself.
+fn marked(property: &str, value: &str) -> UserProperties {
+    let mut user = UserProperties::default();
+    user.insert(property, UserProperty { value: value.to_owned(), is_local: true });
+    user
 }
 
 fn keep_last(last: u32) -> KeepRules {
@@ -100,6 +118,8 @@ fn plan_of(policy: &Policy, now: &str, source: &str, target: Option<Dataset>) ->
             Answer::Listed(Listing::new(target.into_iter().chain([root]))),
         )]),
         proxmox: Proxmox::default(),
+        host: "pve0".to_owned(),
+        append_only: std::collections::BTreeSet::new(),
     };
     let now: Timestamp = format!("2026-{}-{}T00:00:00Z", &now[..2], &now[2..]).parse().unwrap();
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
@@ -150,7 +170,12 @@ fn words(plan: &Plan) -> String {
                 format!("unmark {}", names.join(" "))
             }
             Action::Change(Change::Rollback { to, .. }) => format!("rollback {}", short(to)),
-            Action::Change(Change::RenameDataset { to, .. }) => format!("aside {to}"),
+            Action::Change(Change::RenameDataset { from, to, .. }) => format!("rename {from} {to}"),
+            Action::Change(Change::SetAside(SetAside { base: Some(base), .. })) => {
+                format!("aside after {}", short(&base.name))
+            }
+            Action::Change(Change::SetAside(SetAside { base: None, .. })) => "aside".to_owned(),
+            Action::Change(Change::Claim { .. }) => "claim".to_owned(),
             Action::Change(Change::RenameSnapshot { from, to, .. }) => {
                 format!("rename {} {}", short(from), short(to))
             }
@@ -225,20 +250,19 @@ fn a_backup_that_parted_is_repaired_or_stops() {
             "nothing in common is renamed aside, not destroyed",
             "#0110 @0110",
             "@0101 @0102",
-            "aside tank/copies/vm-1.superseded-2026-01-20-000000; send full @0120",
+            "aside; send full @0120; Warning: set-aside",
         ),
         (
             "same name, other GUID is nothing in common",
             "#x=2026-01-10-000000 @x=2026-01-10-000000",
             "@0110",
-            "aside tank/copies/vm-1.superseded-2026-01-20-000000; send full @0120",
+            "aside; send full @0120; Warning: set-aside",
         ),
         ("a dataset without snapshots is left alone", "#0110 @0110", "", "Blocked: unknown-data"),
     ];
     let mut policy = policy(backup());
     let changed = |source: &str, target: &str, expected: &str| {
-        let mut there = dataset(COPY, target);
-        there.written_bytes = 1;
+        let there = with_data(dataset(COPY, target));
         assert_eq!(words(&plan_of(&policy, "0120", source, Some(there))), expected);
     };
     for (_, source, target, expected) in cases {
@@ -262,31 +286,51 @@ fn a_backup_that_parted_is_repaired_or_stops() {
     check(&policy, "0120", &[("told to stop, it stops", "#0110 @0110", "@0101", "Blocked: no-base")]);
 }
 
-#[test]
-fn a_copy_that_was_written_to_is_put_back_only_where_nobody_can_have_written() {
+/// The policy of [`policy`] for a backup that does this about divergence.
+fn backup_that(on_divergence: BackupDivergence) -> Policy {
     let mut policy = policy(backup());
-    let written = |policy: &Policy, is_readonly, target: &str| {
-        let there = Dataset { written_bytes: 4096, is_readonly, ..dataset(COPY, target) };
-        words(&plan_of(policy, "0210", "#0110 @0110 #0120 @0120", Some(there)))
-    };
-    let blocked = "Blocked: written-to";
-    assert_eq!(written(&policy, true, "@0120"), "rollback 0120; send @0120..@0210");
-    assert_eq!(written(&policy, false, "@0120"), blocked);
-    let parted = written(&policy, false, "@0110 @0115");
-    assert_eq!(parted, "Blocked: written-to");
     if let TargetKind::Backup(rules) = &mut policy.targets[0].kind {
-        rules.on_divergence = BackupDivergence::Stop;
+        rules.on_divergence = on_divergence;
     }
-    assert_eq!(written(&policy, true, "@0120"), blocked);
+    policy
+}
 
-    policy.targets[0].kind = archive(ArchiveDivergence::Stop);
-    let blocked = "Blocked: written-to";
-    assert_eq!(written(&policy, true, "@0110=2026-Jan"), blocked, "an archive is never rolled back");
-    policy.targets[0].kind = archive(ArchiveDivergence::Branch);
-    let aside = "tank/copies/vm-1.branch-2026-02-10-000000";
+#[test]
+fn what_diverged_is_set_aside_unless_the_policy_says_otherwise() {
+    let diverged = |policy: &Policy, target: &str, written_bytes| {
+        let there = Dataset { written_bytes, ..dataset(COPY, target) };
+        words(&plan_of(policy, "0120", "#0110 @0110", Some(there)))
+    };
+    let keep = backup_that(BackupDivergence::Keep);
+    for target in ["@0110 @0111 @0112", "@0110 @0111!h", "@0110 @m=manual"] {
+        let there = with_data(dataset(COPY, target));
+        let words = words(&plan_of(&keep, "0120", "#0110 @0110", Some(there)));
+        assert_eq!(words, "aside after 0110; send @0110..@0120; Warning: set-aside", "{target}");
+    }
     assert_eq!(
-        written(&policy, false, "@0110=2026-Jan"),
-        format!("aside {aside}; send @0110..@0210 as 2026-Feb of {aside}@2026-Jan")
+        diverged(&keep, "@0110", 4096),
+        "aside after 0110; send @0110..@0120; Warning: set-aside",
+        "what was written is kept"
+    );
+    let remove = backup_that(BackupDivergence::Remove);
+    assert_eq!(
+        diverged(&remove, "@0110 @0111", 4096),
+        "aside after 0110; send @0110..@0120; Warning: set-aside",
+        "what is in no snapshot is not removed"
+    );
+    let stop = backup_that(BackupDivergence::Stop);
+    assert_eq!(diverged(&stop, "@0110", 4096), "Blocked: written-to");
+    let archive_keeps = policy(archive(ArchiveDivergence::Keep));
+    let there = Dataset { written_bytes: 4096, ..dataset(COPY, "@0110=2026-Jan") };
+    assert_eq!(
+        words(&plan_of(&archive_keeps, "0210", "#0110 @0110 #0120 @0120", Some(there.clone()))),
+        "aside after 2026-Jan; send @0110..@0210 as 2026-Feb; Warning: set-aside"
+    );
+    let archive_stops = policy(archive(ArchiveDivergence::Stop));
+    assert_eq!(
+        words(&plan_of(&archive_stops, "0210", "#0110 @0110 #0120 @0120", Some(there))),
+        "Blocked: written-to",
+        "an archive is never rolled back"
     );
 }
 
@@ -380,11 +424,11 @@ fn an_archive_is_never_changed() {
     for (target, branch) in [
         (
             "@0101=2026-Jan @x=2026-Jan-15",
-            "aside tank/copies/vm-1.branch-2026-02-10-000000; send #0101..@0210 as 2026-Feb of tank/copies/vm-1.branch-2026-02-10-000000@2026-Jan",
+            "aside after 2026-Jan; send #0101..@0210 as 2026-Feb; Warning: set-aside",
         ),
-        ("@y=2026-Jan", "aside tank/copies/vm-1.branch-2026-02-10-000000; send full @0210 as 2026-Feb"),
+        ("@y=2026-Jan", "aside; send full @0210 as 2026-Feb; Warning: set-aside"),
     ] {
-        assert_eq!(parted(ArchiveDivergence::Branch, target), branch);
+        assert_eq!(parted(ArchiveDivergence::Keep, target), branch);
         let stopped = parted(ArchiveDivergence::Stop, target);
         assert_eq!(stopped, "Blocked: archive-diverged");
     }
@@ -401,6 +445,8 @@ fn a_forced_archive_has_the_day_in_its_name() {
                 Answer::Listed(Listing::new([dataset("tank/copies", ""), dataset(COPY, target)])),
             )]),
             proxmox: Proxmox::default(),
+            host: "pve0".to_owned(),
+            append_only: std::collections::BTreeSet::new(),
         };
         let now = "2026-02-10T00:00:00Z".parse().unwrap();
         let request = Request { now, take_snapshot: true, force_archive: true, guests: Vec::new() };
@@ -466,6 +512,8 @@ fn two_sources_for_one_name_have_copies_of_their_own() {
         )),
         targets: BTreeMap::from([(TargetName("nfs".to_owned()), Answer::Listed(Listing::default()))]),
         proxmox: Proxmox::default(),
+        host: "pve0".to_owned(),
+        append_only: std::collections::BTreeSet::new(),
     };
     let now = "2026-01-20T00:00:00Z".parse().unwrap();
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
@@ -500,6 +548,8 @@ fn plan_without(policy: &Policy, source: &[(&str, Unlisted)], target: &[(&str, U
         source: listing(&known, source),
         targets: BTreeMap::from([(TargetName("nfs".to_owned()), listing(&copies, target))]),
         proxmox: Proxmox::default(),
+        host: String::new(),
+        append_only: std::collections::BTreeSet::new(),
     };
     let now = "2026-01-20T00:00:00Z".parse().unwrap();
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };

@@ -90,7 +90,13 @@ impl Setup<'_> {
         let failed = |error| BenchError::host(what, error);
         let snapshot = SnapshotName::new(dataset.clone(), trial.snapshot.name.name().clone())
             .map_err(|error| BenchError::Refused(error.to_string()))?;
-        let spec = ReceiveSpec { snapshot, origin: None, creates_dataset: true, kind: trial.snapshot.kind };
+        let spec = ReceiveSpec {
+            snapshot,
+            origin: None,
+            creates_dataset: true,
+            kind: trial.snapshot.kind,
+            writer: None,
+        };
         let (flow, waited_for) = self.timed(what, |samples, cancel| {
             let was_cut = AtomicBool::new(false);
             let mut incoming = trial.host.receive(&spec).map_err(failed)?;

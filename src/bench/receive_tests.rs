@@ -97,6 +97,7 @@ impl World {
             origin: None,
             creates_dataset: true,
             kind: DatasetKind::Volume,
+            writer: None,
         };
         let mut incoming = self.target.receive(&spec).unwrap();
         let mut outgoing = self.source.send(&self.snapshot.send_spec()).unwrap();

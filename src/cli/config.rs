@@ -141,19 +141,22 @@ fn target_text(target: &Target) -> String {
 fn backup_text(rules: &BackupRules, what: &str) -> String {
     let mut text = format!("  each run sends {what}\n  {}\n", keep_text(&rules.keep));
     text.push_str(match rules.on_divergence {
+        BackupDivergence::Keep => {
+            "  what it has after the newest snapshot in common is set aside, and it goes on\n"
+        }
         BackupDivergence::Remove => "  own snapshots there that a rollback left behind are removed\n",
         BackupDivergence::Stop => "  where it has newer snapshots than the source, a person decides\n",
     });
     match (rules.on_no_base, rules.keep_superseded) {
         (OnNoBase::Stop, _) => text.push_str("  where nothing is in common, a person decides\n"),
         (OnNoBase::Supersede, None) => {
-            text.push_str("  where nothing is in common, the old copy is renamed aside\n");
+            text.push_str("  where nothing is in common, the old copy is set aside\n");
         }
         (OnNoBase::Supersede, Some(limit)) => {
             let limit = signed_text(limit);
             let _ = writeln!(
                 text,
-                "  where nothing is in common, the old copy is renamed aside and stays for {limit}"
+                "  where nothing is in common, the old copy is set aside; what is set aside stays for {limit}"
             );
         }
     }
@@ -163,10 +166,10 @@ fn backup_text(rules: &BackupRules, what: &str) -> String {
 fn archive_text(rules: &ArchiveRules) -> String {
     let when = if rules.catch_up { "or at the first run after it" } else { "and only then" };
     let divergence = match rules.on_divergence {
-        ArchiveDivergence::Branch => {
-            "where it has parted from the source, the old line is renamed aside and kept"
+        ArchiveDivergence::Keep => {
+            "where it has diverged from the source, what is newer is set aside and kept, and it goes on"
         }
-        ArchiveDivergence::Stop => "where it has parted from the source, a person decides",
+        ArchiveDivergence::Stop => "where it has diverged from the source, a person decides",
     };
     format!(
         "  gets one snapshot a month, on the 1st, {when}\n  nothing on it is ever destroyed\n  {divergence}\n"
@@ -223,6 +226,8 @@ mod tests {
             source: Answer::Listed(listing.clone()),
             targets: BTreeMap::new(),
             proxmox: Proxmox::default(),
+            host: String::new(),
+            append_only: std::collections::BTreeSet::new(),
         };
         assert_eq!(
             selection_text(&policy, &inventory, &listing, Timestamp::UNIX_EPOCH),

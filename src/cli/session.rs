@@ -1,6 +1,6 @@
 //! What every command that looks at ZFS begins with: the policy, the moment, the hosts, the log and the signals.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use indicatif::MultiProgress;
@@ -114,6 +114,8 @@ pub(super) fn source_inventory(
         source: Answer::Listed(listing.clone()),
         targets: BTreeMap::new(),
         proxmox: discover::proxmox_of(policy),
+        host: discover::own_name(),
+        append_only: BTreeSet::new(),
     };
     Ok((inventory, listing))
 }

@@ -79,14 +79,18 @@ pub fn inventory(policy: &Policy, source: &dyn SourceHost, targets: &Targets) ->
             .targets
             .iter()
             .map(|target| {
-                let asked = targets.get(&target.name).map(|host| scope.spawn(|| host.list(&target.root)));
+                let asked = targets.get(&target.name).map(|host| scope.spawn(|| ask(host.as_ref(), target)));
                 (target.name.clone(), asked)
             })
             .collect();
         let source = answer(source.list(&roots));
+        let mut append_only = BTreeSet::new();
         let targets = asked.into_iter().map(|(name, asked)| {
             let answer = match asked.map(thread::ScopedJoinHandle::join) {
-                Some(Ok(listed)) => answer(listed),
+                Some(Ok((listed, is_append_only))) => {
+                    append_only.extend(is_append_only.then(|| name.clone()));
+                    answer(listed)
+                }
                 Some(Err(_)) => {
                     Answer::CouldNotAsk("the thread that asked it died; this is a bug".to_owned())
                 }
@@ -94,8 +98,22 @@ pub fn inventory(policy: &Policy, source: &dyn SourceHost, targets: &Targets) ->
             };
             (name, answer)
         });
-        Inventory { source, targets: targets.collect(), proxmox }
+        let targets = targets.collect();
+        Inventory { source, targets, proxmox, host: own_name(), append_only }
     })
+}
+
+/// What this machine calls itself.
+pub fn own_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// What a target has, and whether it destroys nothing.
+fn ask(host: &dyn TargetHost, target: &Target) -> (Result<Listing, HostError>, bool) {
+    let listed = host.list(&target.root);
+    // A host that could not be listed is asked nothing more.
+    let is_append_only = listed.is_ok() && host.is_append_only().unwrap_or(false);
+    (listed, is_append_only)
 }
 
 fn answer(listed: Result<Listing, HostError>) -> Answer {

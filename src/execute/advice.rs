@@ -1,10 +1,16 @@
 //! What a person can do about a problem.
 
-use crate::host::Problem;
+use crate::host::{Problem, UnsafeCopy};
 
 /// The next action; every one leaves all data alone.
-pub(super) fn for_problem(problem: &Problem) -> &'static str {
-    match problem {
+pub(super) fn for_problem(problem: &Problem) -> String {
+    let advice = match problem {
+        Problem::Unsafe(copy) => {
+            let UnsafeCopy { dataset, property, wanted, .. } = copy.as_ref();
+            return format!(
+                "as root there: zfs set {property}={wanted} {dataset}; for copies to come: zfs allow -u USER {property} on the target's dataset"
+            );
+        }
         Problem::Unreachable(_) => {
             "check that the host is up and that ssh logs in without a password; the next run goes on"
         }
@@ -28,5 +34,6 @@ pub(super) fn for_problem(problem: &Problem) -> &'static str {
         }
         Problem::Cancelled | Problem::Stalled(_) => "the next run goes on where this one stopped",
         Problem::Protocol(_) | Problem::Other(_) => "see the message; the next run tries again",
-    }
+    };
+    advice.to_owned()
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::state::{State, Taken};
 use super::{Hosts, MemberFailure, Observer, Outcome, Settings, advice, transfer};
-use crate::host::{HostError, NotMade, Problem, Refusal, SnapshotGroup, TargetHost};
+use crate::host::{Changed, HostError, NotMade, Problem, Refusal, SnapshotGroup, TargetHost};
 use crate::model::{ByteCount, Change, DatasetName, Guid, PointName, SnapshotName};
 use crate::plan::{Action, Doomed, NewBookmark, Place, Step};
 use crate::stream::Cancel;
@@ -143,7 +143,10 @@ impl Work<'_> {
             },
             Action::Change(change) => {
                 let change = change.clone().map(|doomed| (doomed.name, doomed.guid));
-                told(step, target.change(&change)?.refusals)
+                let Changed { refusals, set_aside } = target.change(&change)?;
+                let mut told = told(step, refusals)?;
+                told.remarks.extend(set_aside.map(|mark| format!("set aside as {}", mark.name)));
+                Ok(told)
             }
             Action::Snapshot { .. } | Action::Bookmark { .. } | Action::DestroyBookmarks { .. } => {
                 Err(misplaced(step, "a target never does this".to_owned()))
@@ -164,7 +167,7 @@ fn named(doomed: &[Doomed]) -> Vec<(PointName, Guid)> {
 
 fn failure(step: &Step, verb: &'static str, separator: char, left: NotMade) -> MemberFailure {
     let NotMade { dataset, name, problem } = left;
-    let advice = advice::for_problem(&problem).to_owned();
+    let advice = advice::for_problem(&problem);
     let object = format!("{dataset}{separator}{name}");
     MemberFailure { dataset, error: HostError::new(&step.place, verb, object, problem).chain(), advice }
 }
@@ -186,6 +189,7 @@ fn told(step: &Step, refusals: Vec<Refusal>) -> Result<Told, HostError> {
             | Problem::Cancelled
             | Problem::Stalled(_)
             | Problem::Protocol(_)
+            | Problem::Unsafe(_)
             | Problem::Other(_) => return Err(HostError::new(&step.place, "destroy", name, problem)),
         }
     }
@@ -206,7 +210,7 @@ fn outcome(result: Result<Told, HostError>, seconds: Duration, was_stopped: bool
             Outcome::Skipped { why: "the run was stopped".to_owned() }
         }
         Err(error) => {
-            let advice = advice::for_problem(&error.problem).to_owned();
+            let advice = advice::for_problem(&error.problem);
             Outcome::Failed { error: error.chain(), advice }
         }
     }

@@ -85,6 +85,7 @@ fn receive_spec(transfer: &Transfer) -> ReceiveSpec {
         // A resumed stream goes into the dataset that its first part made, with the properties it got then.
         creates_dataset: transfer.creates_dataset && transfer.resume.is_none(),
         kind: transfer.kind,
+        writer: transfer.writer.clone(),
     }
 }
 

@@ -14,7 +14,8 @@ impl ZfsProgram {
             Change::CreateContainer { dataset } => self.create_container(dataset)?,
             Change::AbortReceive { dataset, token } => self.abort_receive(dataset, token)?,
             Change::DestroySnapshots { dataset, snapshots } => {
-                return Ok(Changed { refusals: self.destroy_snapshots(dataset, snapshots)? });
+                let refusals = self.destroy_snapshots(dataset, snapshots)?;
+                return Ok(Changed { refusals, set_aside: None });
             }
             Change::Rollback { dataset, to, guid } => {
                 self.check_point(dataset, to, *guid)?;
@@ -31,6 +32,10 @@ impl ZfsProgram {
             Change::DestroyDataset { dataset, guid, snapshots } => {
                 self.destroy_dataset(dataset, *guid, snapshots)?;
             }
+            Change::SetAside(wish) => {
+                return Ok(Changed { refusals: Vec::new(), set_aside: Some(self.set_aside(wish)?) });
+            }
+            Change::Claim { dataset, guid, writer } => self.claim(dataset, *guid, writer)?,
         }
         Ok(Changed::default())
     }

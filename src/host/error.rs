@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::{DatasetName, SafeProperty};
 use crate::stream;
 
 /// An operation on a host that failed: what was tried on what and where; the [`Problem`] is the cause.
@@ -75,6 +76,9 @@ pub enum Problem {
     /// The thing is not what the plan was made for.
     #[error("it has changed since the plan was made: {0}")]
     Changed(String),
+    /// The data is there, but the copy is not safe: most likely a permission is missing.
+    #[error("{0}")]
+    Unsafe(Box<UnsafeCopy>),
     /// Interrupted by a person or a signal.
     #[error("it was interrupted")]
     Cancelled,
@@ -87,4 +91,30 @@ pub enum Problem {
     /// What ZFS or the system said, as it said it.
     #[error("{0}")]
     Other(String),
+}
+
+/// A property of a copy that is not what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{dataset} is not a safe copy: {property} is {value} instead of {wanted}")]
+pub struct UnsafeCopy {
+    /// The copy.
+    pub dataset: String,
+    /// The property.
+    pub property: String,
+    /// What it is.
+    pub value: String,
+    /// What it must be.
+    pub wanted: String,
+}
+
+impl SafeProperty {
+    /// What is wrong with a copy that has this value.
+    pub(super) fn complaint(&self, dataset: &DatasetName, value: &str) -> Problem {
+        Problem::Unsafe(Box::new(UnsafeCopy {
+            dataset: dataset.to_string(),
+            property: self.name.to_owned(),
+            value: value.to_owned(),
+            wanted: self.value.to_owned(),
+        }))
+    }
 }

@@ -10,6 +10,7 @@
 
 pub mod agent;
 mod changes;
+mod copy_properties;
 mod details;
 mod error;
 pub mod fake;
@@ -24,6 +25,7 @@ mod session_errors;
 #[cfg(test)]
 mod session_tests;
 mod sessions;
+mod set_aside;
 mod shell;
 mod worker;
 mod zfs_program;
@@ -35,12 +37,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{
     BookmarkName, ByteCount, Change, Compression, DatasetKind, DatasetName, Details, Encryption, Guid,
-    Listing, PointKind, PointName, ResumePoint, SnapshotName,
+    Listing, PointKind, PointName, ResumePoint, SetAsideMark, SnapshotName, Writer,
 };
 use crate::stream;
 use crate::stream::meter::{Meters, Places};
 
-pub use error::{HostError, Problem};
+pub use error::{HostError, Problem, UnsafeCopy};
 pub use local::Local;
 pub use remote::Remote;
 pub use sessions::Machine;
@@ -102,6 +104,8 @@ pub struct ReceiveSpec {
     pub creates_dataset: bool,
     /// Decides which of these properties.
     pub kind: DatasetKind,
+    /// Who writes the copy: a dataset that is made by this stream is marked with it.
+    pub writer: Option<Writer>,
 }
 
 /// Snapshots to take together, all in one pool and of different datasets.
@@ -147,6 +151,8 @@ pub struct Refusal {
 pub struct Changed {
     /// The points that are still there, and why.
     pub refusals: Vec<Refusal>,
+    /// The lineage that was set aside.
+    pub set_aside: Option<SetAsideMark>,
 }
 
 /// The sending half of a transfer under way.
@@ -258,6 +264,11 @@ pub trait TargetHost: Sync {
 
     /// Starts to receive.
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError>;
+
+    /// Whether it destroys and rolls back nothing that it is asked for, but sets aside.
+    fn is_append_only(&self) -> Result<bool, HostError> {
+        Ok(false)
+    }
 
     /// Carries out one change, after a look at what the names in it are by now.
     fn change(&self, change: &Change) -> Result<Changed, HostError>;

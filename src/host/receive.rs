@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::session::Session;
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
-use crate::model::{DatasetKind, SnapshotName};
+use crate::model::{DatasetKind, SnapshotName, WRITER_PROPERTY};
 use crate::stream::Cancel;
 use crate::stream::meter::{Meters, Places};
 
@@ -20,6 +20,8 @@ pub(super) struct ShellIncoming<'a> {
     program: &'a ZfsProgram,
     session: Session,
     snapshot: SnapshotName,
+    /// Of a dataset that the stream makes: its properties are read back.
+    made: Option<DatasetKind>,
 }
 
 impl<'a> ShellIncoming<'a> {
@@ -31,7 +33,8 @@ impl<'a> ShellIncoming<'a> {
             Ok(session)
         });
         let session = started.map_err(|problem| program.error(OPERATION, &spec.snapshot, problem))?;
-        Ok(Self { program, session, snapshot: spec.snapshot.clone() })
+        let made = spec.creates_dataset.then_some(spec.kind);
+        Ok(Self { program, session, snapshot: spec.snapshot.clone(), made })
     }
 }
 
@@ -54,7 +57,10 @@ impl Incoming for ShellIncoming<'_> {
         let problem = match self.session.end_receive() {
             Ok(answer) if answer.status == 0 => {
                 self.program.give_back(self.session);
-                return Ok(());
+                // A user who may not set a property gets the data, a word on standard error and exit status 0.
+                let made =
+                    self.made.map_or(Ok(()), |kind| self.program.check_safe(self.snapshot.dataset(), kind));
+                return made.map_err(|problem| self.program.error(OPERATION, &self.snapshot, problem));
             }
             Ok(answer) => zfs_words::problem(answer),
             Err(problem) => problem,
@@ -86,6 +92,9 @@ fn arguments(spec: &ReceiveSpec) -> Vec<String> {
             DatasetKind::Volume => &["-o", "readonly=on", "-o", "volmode=none"],
         };
         arguments.extend(properties.iter().map(|&property| property.to_owned()));
+        if let Some(writer) = &spec.writer {
+            arguments.extend(["-o".to_owned(), format!("{WRITER_PROPERTY}={writer}")]);
+        }
     }
     arguments.push(spec.snapshot.to_string());
     arguments
@@ -94,6 +103,7 @@ fn arguments(spec: &ReceiveSpec) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Guid, Writer};
 
     #[test]
     fn a_new_dataset_gets_the_properties_of_a_safe_copy() {
@@ -102,11 +112,15 @@ mod tests {
             origin: Some(SnapshotName::parse("tank/old@b").unwrap()),
             creates_dataset: true,
             kind: DatasetKind::Volume,
+            writer: Some(Writer { guid: Guid(7), label: "pve0:rpool/a b".to_owned() }),
         };
         let volume = arguments(&spec).join("|");
-        assert_eq!(volume, "receive|-s|-u|-o|origin=tank/old@b|-o|readonly=on|-o|volmode=none|tank/vm 1@a");
+        assert_eq!(
+            volume,
+            "receive|-s|-u|-o|origin=tank/old@b|-o|readonly=on|-o|volmode=none|-o|zhaul:writer=7 pve0:rpool/a b|tank/vm 1@a"
+        );
         spec.kind = DatasetKind::Filesystem;
-        assert!(arguments(&spec).join(" ").contains("-o canmount=noauto -x mountpoint tank"));
+        assert!(arguments(&spec).join(" ").contains("-o canmount=noauto -x mountpoint -o zhaul:writer=7"));
         (spec.creates_dataset, spec.origin) = (false, None);
         assert_eq!(arguments(&spec).join(" "), "receive -s -u tank/vm 1@a", "the copy keeps what it has");
     }

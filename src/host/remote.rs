@@ -40,14 +40,6 @@ impl Remote {
         }
     }
 
-    /// Whether an agent there was told to destroy nothing.
-    pub fn is_append_only(&self) -> Result<bool, HostError> {
-        match self.speaks("ask", "its agent")? {
-            Speaks::Worker => Ok(false),
-            Speaks::Agent => self.agent.is_append_only(),
-        }
-    }
-
     fn speaks(&self, operation: &'static str, object: impl Display) -> Result<Speaks, HostError> {
         self.sessions.speaks().map_err(|problem| HostError::new(&self.host, operation, object, problem))
     }
@@ -78,6 +70,10 @@ impl TargetHost for Remote {
 
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         self.chosen("receive into", &spec.snapshot)?.receive(spec)
+    }
+
+    fn is_append_only(&self) -> Result<bool, HostError> {
+        self.chosen("ask", "its agent")?.is_append_only()
     }
 
     fn change(&self, change: &Change) -> Result<Changed, HostError> {

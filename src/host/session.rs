@@ -180,6 +180,15 @@ impl Session {
         self.answer(self.limits.answer, take)
     }
 
+    /// Runs `date +%s`.
+    pub(super) fn date(
+        &mut self,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        self.request("date", &[])?;
+        self.answer(self.limits.answer, take)
+    }
+
     /// Starts `zfs receive`: the stream is to be written to [`Session::stream`].
     pub(super) fn start_receive(&mut self, arguments: &[&str]) -> Result<(), Problem> {
         self.request("receive", arguments)

@@ -85,6 +85,18 @@ impl Sessions {
         Ok(answer)
     }
 
+    /// What `date` says of the time there: seconds since 1970.
+    pub(super) fn now(&self) -> Result<String, Problem> {
+        let mut session = self.take()?;
+        let mut line = String::new();
+        let answer = session.date(&mut |text| {
+            line = String::from_utf8_lossy(text).into_owned();
+            Ok(())
+        })?;
+        self.give_back(session);
+        if answer.status == 0 { Ok(line) } else { Err(Problem::Other(answer.errors)) }
+    }
+
     fn open(&self) -> Result<Session, Problem> {
         if self.agent == AgentUse::Off || self.is_agent_broken.load(Ordering::Relaxed) {
             return self.log_in(false);

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::details::{self, DetailsReader};
 use super::session::{Answer, Session};
 use super::sessions::Sessions;
@@ -63,6 +65,23 @@ impl ZfsProgram {
     pub(super) fn run(&self, arguments: &[&str]) -> Result<(), Problem> {
         let answer = self.sessions.run(arguments, &mut |_| Ok(()))?;
         if answer.status == 0 { Ok(()) } else { Err(zfs_words::problem(answer)) }
+    }
+
+    /// Runs `zfs`; what it prints, line by line.
+    pub(super) fn lines(&self, arguments: &[&str]) -> Result<Vec<String>, Problem> {
+        let mut lines = Vec::new();
+        let answer = self.sessions.run(arguments, &mut |line| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            Ok(())
+        })?;
+        if answer.status == 0 { Ok(lines) } else { Err(zfs_words::problem(answer)) }
+    }
+
+    /// The time there, to the second.
+    pub(super) fn now(&self) -> Result<Timestamp, Problem> {
+        let line = self.sessions.now()?;
+        let seconds = line.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        seconds.ok_or_else(|| Problem::Protocol(format!("its date is {line:?}")))
     }
 
     /// Runs `zfs list -Hp` for what may partly not exist; rows of columns.

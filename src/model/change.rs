@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetName, Guid, PointName};
+use super::{DatasetName, Guid, PointName, SetAside, Writer};
 
 /// One change to a target. Every name is final; whatever is destroyed or renamed is given with its GUID, which the host
 /// checks again just before it acts. `P` is a point to destroy: its name and GUID, and in a plan also the reason.
@@ -70,6 +70,19 @@ pub enum Change<P = (PointName, Guid)> {
         /// Every snapshot it had when it was listed.
         snapshots: Vec<P>,
     },
+    /// Sets the lineage of a copy aside, whole: it is renamed, and the copy goes on from the base, or its name is free.
+    /// Destroys nothing. Interrupted at any point, the same change finishes it; the host chooses the new name, and marks
+    /// the lineage with its own clock.
+    SetAside(SetAside),
+    /// Marks a copy with who writes it, and gives it the properties of a safe copy.
+    Claim {
+        /// The copy.
+        dataset: DatasetName,
+        /// What identifies the dataset.
+        guid: Guid,
+        /// Who writes it from now on.
+        writer: Writer,
+    },
 }
 
 impl<P> Change<P> {
@@ -85,6 +98,8 @@ impl<P> Change<P> {
                 ("rename", format!("{dataset}@{from} to {dataset}@{to}"))
             }
             Self::DestroyDataset { dataset, .. } => ("destroy", dataset.to_string()),
+            Self::SetAside(wish) => ("set aside the lineage of", wish.dataset.to_string()),
+            Self::Claim { dataset, .. } => ("claim", dataset.to_string()),
         }
     }
 
@@ -96,7 +111,9 @@ impl<P> Change<P> {
             | Self::AbortReceive { .. }
             | Self::Rollback { .. }
             | Self::RenameDataset { .. }
-            | Self::RenameSnapshot { .. } => &[],
+            | Self::RenameSnapshot { .. }
+            | Self::SetAside(_)
+            | Self::Claim { .. } => &[],
         }
     }
 
@@ -117,6 +134,8 @@ impl<P> Change<P> {
                 let snapshots = snapshots.into_iter().map(point).collect();
                 Change::DestroyDataset { dataset, guid, snapshots }
             }
+            Self::SetAside(wish) => Change::SetAside(wish),
+            Self::Claim { dataset, guid, writer } => Change::Claim { dataset, guid, writer },
         }
     }
 }
@@ -155,7 +174,9 @@ impl<P: Clone> Change<P> {
             | Self::Rollback { dataset, .. }
             | Self::RenameDataset { from: dataset, .. }
             | Self::RenameSnapshot { dataset, .. }
-            | Self::DestroyDataset { dataset, .. } => dataset,
+            | Self::DestroyDataset { dataset, .. }
+            | Self::SetAside(SetAside { dataset, .. })
+            | Self::Claim { dataset, .. } => dataset,
         }
     }
 }

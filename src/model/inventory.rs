@@ -1,6 +1,6 @@
 //! What exists on all hosts at one moment: what the planner decides from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -125,4 +125,8 @@ pub struct Inventory {
     pub targets: BTreeMap<TargetName, Answer>,
     /// What this node's Proxmox VE configuration tells of guests and storages.
     pub proxmox: Proxmox,
+    /// The source's name of its own.
+    pub host: String,
+    /// The targets that destroy and roll back nothing (`zhaul agent --append-only`).
+    pub append_only: BTreeSet<TargetName>,
 }

@@ -44,6 +44,16 @@ impl Listing {
         self.datasets.get(name)
     }
 
+    /// Puts a dataset in the place of its name.
+    pub fn insert(&mut self, dataset: Dataset) {
+        self.datasets.insert(dataset.name.clone(), dataset);
+    }
+
+    /// Takes a dataset out.
+    pub fn remove(&mut self, name: &DatasetName) -> Option<Dataset> {
+        self.datasets.remove(name)
+    }
+
     /// The dataset of this name, to note what was learnt of its points.
     pub fn get_mut(&mut self, name: &DatasetName) -> Option<&mut Dataset> {
         self.datasets.get_mut(name)

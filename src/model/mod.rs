@@ -27,7 +27,9 @@ mod properties;
 mod proxmox;
 mod rate;
 mod resume;
+mod safe_copy;
 mod send;
+mod set_aside;
 mod size;
 mod volume;
 
@@ -40,7 +42,7 @@ pub use inventory::{Answer, Dataset, DatasetKind, Encryption, Inventory, TargetN
 pub use link::{AgentUse, Channel, Link};
 pub use listing::{Listing, Unlisted};
 pub use month::Month;
-pub use name::{BookmarkName, DatasetName, NameError, PointName, SnapshotName};
+pub use name::{BookmarkName, DatasetName, NAME_BYTES_MAX, NameError, PointName, SnapshotName};
 pub use name_format::{FormatError, NameFormat};
 pub use point::{Details, Guid, Point, PointKind, Txg};
 pub use ports::{PortRange, PortRangeError};
@@ -51,6 +53,8 @@ pub use properties::{
 pub use proxmox::{Proxmox, ProxmoxState, Storage};
 pub use rate::{RateSchedule, RateWindow, RateWindowError};
 pub use resume::{ResumeToken, ResumeTokenError};
+pub use safe_copy::{SafeProperty, safe_properties};
 pub use send::{ResumePoint, SendFlags};
+pub use set_aside::{SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};
 pub use size::{ByteCount, SizeError};
 pub use volume::{VolumeName, VolumeRole};

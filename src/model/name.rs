@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Serialize, Serializer};
 
 /// `ZFS_MAX_DATASET_NAME_LEN` less the terminating NUL: what a dataset, snapshot or bookmark name may take, in bytes.
-const NAME_BYTES_MAX: usize = 255;
+pub const NAME_BYTES_MAX: usize = 255;
 
 /// `zfs_max_dataset_nesting`: how many components a dataset name may have.
 const NESTING_MAX: usize = 50;

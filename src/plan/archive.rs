@@ -10,22 +10,29 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::backup::{refuse_unknown_data, refuse_written};
+use super::backup::{refuse, refuse_unknown_data};
 use super::builder::Builder;
 use super::containers::Containers;
+use super::divergence::{self, Misfit};
 use super::lane::{How, Lane, Outbound};
-use super::superseded;
-use super::{FindingKind, Reason, Request, Severity};
+use super::{AsideFinding, FindingKind, Obstacle, Reason, Request, Severity, months, writer};
 use crate::model::{
-    ARCHIVE_ASIDE, ByteCount, Change, Dataset, Encryption, Month, NameError, NameFormat, Point, PointName,
-    SnapshotName,
+    ByteCount, Change, Dataset, Month, NameError, NameFormat, Point, PointName, SetAsideCause,
 };
 use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
 
-/// A snapshot that the archive is to get, with the name that it will have there.
+/// What a snapshot is to be called on the archive.
+enum Wanted {
+    /// The month.
+    Month(Month),
+    /// The day, of a forced archive.
+    Day(Timestamp),
+}
+
+/// A snapshot that the archive is to get.
 struct Due<'a> {
     what: Outbound<'a>,
-    name: PointName,
+    name: Wanted,
     reason: Reason,
 }
 
@@ -38,8 +45,18 @@ pub(super) fn plan(
     lane: &mut Lane<'_>,
     containers: &mut Containers<'_>,
 ) {
-    let mut archived = renames(builder, policy, lane);
-    if let Some((to, resume)) = lane.settle_partial(builder) {
+    writer::settle(builder, lane);
+    if lane.is_blocked {
+        return;
+    }
+    let (mut archived, set_aside) = (renames(builder, policy, lane), months::set_aside(lane));
+    report_set_aside(builder, lane, &archived, &set_aside);
+    archived.extend(set_aside);
+    let misfit = divergence::judge(builder, policy, lane);
+    if lane.is_blocked {
+        return;
+    }
+    if let Some((to, resume)) = lane.settle_partial(builder, misfit.is_some()) {
         let reason = Reason::Resumes { received_bytes: ByteCount(resume.received_bytes) };
         let month = policy.name_format.time(&to.name).map(|time| Month::of(time, &policy.time_zone));
         match name_for(lane, policy, to, month.filter(|month| !archived.contains(month))) {
@@ -58,26 +75,51 @@ pub(super) fn plan(
     if due.is_empty() {
         return;
     }
-    let mut origin = None;
-    if let Some(there) = lane.there {
-        origin = settle_line(builder, rules, lane, there);
+    match (lane.there, misfit) {
+        (Some(there), Some(misfit)) => settle_misfit(builder, rules, lane, there, misfit),
+        (Some(there), None) if lane.line.is_none() && there.resume_token.is_none() => {
+            refuse_unknown_data(builder, lane);
+        }
+        _ => {}
     }
+    divergence::report_known(builder, lane);
     lane.check_encryption(builder);
     for Due { what, name, reason } in due {
         if lane.is_blocked {
             return;
         }
-        let how = How { origin: origin.take(), ..How::new(reason) };
-        lane.send(builder, containers, what, &name, how);
+        let name = match name {
+            Wanted::Month(month) => months::free_month_name(lane, month),
+            Wanted::Day(time) => day_name(lane, time, &policy.time_zone),
+        };
+        match name {
+            Ok(name) => {
+                lane.send(builder, containers, what, &name, How::new(reason));
+            }
+            Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
+        }
     }
 }
 
-/// The months that the archive has by name; adds a rename for each snapshot that arrived but still has its source's name.
+/// Tells of the months that only lineages have that were set aside: they are kept there, not lost.
+fn report_set_aside(
+    builder: &mut Builder,
+    lane: &Lane<'_>,
+    archived: &BTreeSet<Month>,
+    set_aside: &BTreeSet<Month>,
+) {
+    let months: Vec<Month> = set_aside.difference(archived).copied().collect();
+    if months.is_empty() {
+        return;
+    }
+    let lineages = lane.asides.iter().map(|aside| aside.name.clone()).collect();
+    let kind = AsideFinding::MonthsSetAside { months, lineages };
+    builder.find(Severity::Note, Some(&lane.dataset().name), lane.place.clone(), kind);
+}
+
+/// The months that the copy has; adds a rename for each snapshot that arrived but still has its source's name.
 fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTreeSet<Month> {
-    let lines = lane.asides.iter().copied().chain(lane.there);
-    let snapshots = lines.flat_map(|line| line.history.snapshots());
-    let mut archived: BTreeSet<Month> =
-        snapshots.filter_map(|point| Month::parse(point.name.as_str())).collect();
+    let mut archived = months::on_copy(lane);
     let Some(there) = lane.there else { return archived };
     let arrived: Vec<(&Point, Timestamp)> = there
         .history
@@ -89,7 +131,7 @@ fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTree
     for (point, time) in arrived {
         let month = Month::of(time, &policy.time_zone);
         let to = if archived.insert(month) {
-            PointName::new(&month.to_string())
+            months::free_month_name(lane, month)
         } else {
             day_name(lane, time, &policy.time_zone)
         };
@@ -124,7 +166,7 @@ fn name_for(
     month: Option<Month>,
 ) -> Result<PointName, NameError> {
     match (month, policy.name_format.time(&point.name)) {
-        (Some(month), _) => PointName::new(&month.to_string()),
+        (Some(month), _) => months::free_month_name(lane, month),
         (None, Some(time)) => day_name(lane, time, &policy.time_zone),
         (None, None) if lane.is_taken(&point.name) => NameFormat::name_with_guid(&point.name, point.guid),
         (None, None) => Ok(point.name.clone()),
@@ -153,14 +195,13 @@ fn due<'a>(
         newest = candidate.or(newest);
         let pending = lane.source.pending.as_ref().filter(|_| month.contains(lane.source.time, zone));
         let what = candidate.map(Outbound::Taken).or(pending.map(Outbound::Pending));
-        let name = PointName::new(&month.to_string());
-        match (what, name) {
-            (Some(what), Ok(name)) if !lane.is_taken(&name) => {
-                due.push(Due { what, name, reason: Reason::MonthDue { month } });
+        match what {
+            Some(what) => {
+                due.push(Due { what, name: Wanted::Month(month), reason: Reason::MonthDue { month } });
             }
             // The present month can still get its snapshot.
-            _ if month >= current => {}
-            _ => lost.push(month),
+            None if month >= current => {}
+            None => lost.push(month),
         }
     }
     report_lost(builder, lane, &lost, current);
@@ -191,8 +232,7 @@ fn forced<'a>(policy: &Policy, lane: &Lane<'a>, newest_due: Option<&Point>) -> O
         taken.filter_map(|point| Some((Outbound::Taken(point), policy.name_format.time(&point.name)?)));
     let pending = lane.source.pending.as_ref().map(|name| (Outbound::Pending(name), lane.source.time));
     let (what, time) = pending.or_else(|| taken.next())?;
-    let name = day_name(lane, time, &policy.time_zone).ok()?;
-    Some(Due { what, name, reason: Reason::ArchiveForced })
+    Some(Due { what, name: Wanted::Day(time), reason: Reason::ArchiveForced })
 }
 
 /// The months that the archive should have and has not, oldest first.
@@ -246,44 +286,22 @@ fn report_lost(builder: &mut Builder, lane: &Lane<'_>, months: &[Month], current
     builder.find(severity, Some(&lane.dataset().name), lane.place.clone(), kind);
 }
 
-/// Makes sure that an increment will follow the archive's line; where the lines have parted, branches off or stops.
-/// Gives the snapshot that a new branch is a clone of.
-fn settle_line(
+/// Makes sure that an increment, or a full stream, will follow the archive's line.
+fn settle_misfit(
     builder: &mut Builder,
     rules: &ArchiveRules,
     lane: &mut Lane<'_>,
     there: &Dataset,
-) -> Option<SnapshotName> {
-    if lane.line.as_ref().is_some_and(|line| line.common.is_some() && !line.unknown.is_empty())
-        && !lane.knows_unknown(builder)
-    {
-        return None;
-    }
-    let Some(parted) = &lane.line else {
-        if there.resume_token.is_none() {
-            refuse_unknown_data(builder, lane);
+    misfit: Misfit,
+) {
+    match (rules.on_divergence, misfit) {
+        (ArchiveDivergence::Keep, _) => divergence::set_aside(builder, lane, there, misfit, None),
+        (ArchiveDivergence::Stop, Misfit::AfterBase(cause @ SetAsideCause::Written)) => {
+            refuse(builder, lane, there, cause, Obstacle::Policy);
         }
-        return None;
-    };
-    let is_raw = lane.dataset().encryption == Encryption::On;
-    let base = lane.target_base();
-    let because = match base {
-        Some(_) if parted.is_unchanged_since_base(there, is_raw) => return None,
-        Some(_) if parted.unknown.is_empty() && rules.on_divergence == ArchiveDivergence::Stop => {
-            refuse_written(builder, lane, there);
-            return None;
+        (ArchiveDivergence::Stop, _) => {
+            let because = divergence::reason(lane, misfit);
+            lane.block(builder, FindingKind::ArchiveDiverged { copy: lane.name.clone(), because });
         }
-        Some(base) if parted.unknown.is_empty() => Reason::WrittenAfter { base: base.name.clone() },
-        Some(base) => Reason::UnknownAfter { base: base.name.clone() },
-        None => Reason::NothingInCommon,
-    };
-    if rules.on_divergence == ArchiveDivergence::Stop {
-        lane.block(builder, FindingKind::ArchiveDiverged { copy: lane.name.clone(), because });
-        return None;
     }
-    let (source_head, base) = (lane.head_point(), base.cloned());
-    let aside = superseded::plan_aside(builder, lane, there, ARCHIVE_ASIDE, because)?;
-    let base = base?;
-    lane.continue_from(source_head);
-    aside.snapshot(&base.name).ok()
 }

@@ -1,12 +1,12 @@
-//! A nearline backup: it follows the source. What it has beyond the base is removed if it is ours; what has nothing in
-//! common with the source is renamed aside, never destroyed first.
+//! A nearline backup: it follows the source. Where it cannot simply go on, its lineage is set aside, whole, or what is
+//! incompatible is removed, or it waits for a person: as the policy says.
 
 use super::builder::Builder;
 use super::containers::Containers;
+use super::divergence::{self, Misfit, names};
 use super::lane::{How, Lane, Outbound};
-use super::superseded;
-use super::{Doomed, FindingKind, Obstacle, Reason};
-use crate::model::{BACKUP_ASIDE, ByteCount, Change, Dataset, Encryption, Point, PointName};
+use super::{Doomed, FindingKind, Obstacle, Reason, writer};
+use crate::model::{ByteCount, Change, Dataset, Point, SetAsideCause};
 use crate::policy::{BackupDivergence, BackupRules, OnNoBase, Policy};
 
 /// Plans what one dataset's backup needs to catch up.
@@ -17,12 +17,15 @@ pub(super) fn plan(
     lane: &mut Lane<'_>,
     containers: &mut Containers<'_>,
 ) {
-    // Before a receive is resumed too: its end needs an untouched head like any other.
-    settle_written(builder, rules, lane);
+    writer::settle(builder, lane);
     if lane.is_blocked {
         return;
     }
-    if let Some((to, resume)) = lane.settle_partial(builder) {
+    let misfit = divergence::judge(builder, policy, lane);
+    if lane.is_blocked {
+        return;
+    }
+    if let Some((to, resume)) = lane.settle_partial(builder, misfit.is_some()) {
         let what = Outbound::Taken(to);
         let reason = Reason::Resumes { received_bytes: ByteCount(resume.received_bytes) };
         send(builder, lane, containers, what, How { resume: Some(resume), ..How::new(reason) });
@@ -30,9 +33,14 @@ pub(super) fn plan(
     if lane.is_blocked {
         return;
     }
-    if let Some(there) = lane.there {
-        settle_line(builder, policy, rules, lane, there);
+    match (lane.there, misfit) {
+        (Some(there), Some(misfit)) => settle_misfit(builder, policy, rules, lane, there, misfit),
+        (Some(there), None) if lane.line.is_none() && there.resume_token.is_none() => {
+            refuse_unknown_data(builder, lane);
+        }
+        _ => {}
     }
+    divergence::report_known(builder, lane);
     lane.check_encryption(builder);
     for what in outbound(policy, lane) {
         if lane.is_blocked {
@@ -65,92 +73,73 @@ fn reason(lane: &Lane<'_>) -> Reason {
     }
 }
 
-/// Makes the target's line one that an increment, or a full stream, can follow.
-fn settle_line(
-    builder: &mut Builder,
-    policy: &Policy,
-    rules: &BackupRules,
-    lane: &mut Lane<'_>,
-    there: &Dataset,
-) {
-    let Some(history) = &lane.line else {
-        if there.resume_token.is_none() {
-            refuse_unknown_data(builder, lane);
-        }
-        return;
-    };
-    if history.common.is_none() {
-        return match rules.on_no_base {
-            OnNoBase::Supersede => {
-                superseded::plan_aside(builder, lane, there, BACKUP_ASIDE, Reason::NothingInCommon);
-            }
-            OnNoBase::Stop => lane.block(builder, FindingKind::NoBase { copy: lane.name.clone() }),
-        };
-    }
-    if history.unknown.is_empty() {
-        return;
-    }
-    let unknown: Vec<Point> = history.unknown.iter().map(|point| (*point).clone()).collect();
-    let is_raw = lane.dataset().encryption == Encryption::On;
-    let is_unchanged = history.is_unchanged_since_base(there, is_raw);
-    if !lane.knows_unknown(builder) || is_unchanged {
-        return;
-    }
-    settle_divergence(builder, policy, rules, lane, &unknown);
-}
-
-/// Deals with a head that is not what the newest snapshot holds, so that ZFS would refuse an increment. In a read-only
-/// copy nobody wrote: what is there is left of newer snapshots that were destroyed, by hand or by a run that was killed
-/// before its rollback. In a writable one it may be somebody's work.
-fn settle_written(builder: &mut Builder, rules: &BackupRules, lane: &mut Lane<'_>) {
-    let Some((there, parted)) = lane.there.zip(lane.line.as_ref()) else { return };
-    let (Some(common), written) = (parted.common, there.written_bytes) else { return };
-    if written == 0 || (there.is_readonly && !parted.unknown.is_empty()) {
-        return;
-    }
-    if !there.is_readonly || rules.on_divergence == BackupDivergence::Stop {
-        return refuse_written(builder, lane, there);
-    }
-    builder.knows(&lane.place, &lane.name, [common.target]);
-    let (dataset, to, guid) = (lane.name.clone(), common.target.name.clone(), common.target.guid);
-    let reason = Reason::RemainsOfDestroyed { snapshot: to.clone(), written_bytes: ByteCount(written) };
-    lane.step(builder, Change::Rollback { dataset, to, guid }, reason);
-}
-
-/// A copy that somebody wrote to takes no increment, and is not put back without being asked.
-pub(super) fn refuse_written(builder: &mut Builder, lane: &mut Lane<'_>, there: &Dataset) {
-    let newest = there.history.newest_snapshot().map(|point| point.name.clone());
-    let written_bytes = ByteCount(there.written_bytes);
-    lane.block(builder, FindingKind::WrittenTo { copy: lane.name.clone(), newest, written_bytes });
-}
-
 /// A target dataset without snapshots that no receive of ours left there is never written to.
 pub(super) fn refuse_unknown_data(builder: &mut Builder, lane: &mut Lane<'_>) {
     lane.block(builder, FindingKind::UnknownData { copy: lane.name.clone() });
 }
 
-/// Removes exactly the target's own snapshots that are newer than the base; anything else stops the lane.
-fn settle_divergence(
+/// Makes the target's line one that an increment, or a full stream, can follow.
+fn settle_misfit(
     builder: &mut Builder,
     policy: &Policy,
     rules: &BackupRules,
     lane: &mut Lane<'_>,
-    unknown: &[Point],
+    there: &Dataset,
+    misfit: Misfit,
 ) {
+    let keep = rules.keep_superseded;
+    match misfit {
+        Misfit::NothingInCommon => match rules.on_no_base {
+            OnNoBase::Supersede => divergence::set_aside(builder, lane, there, misfit, keep),
+            OnNoBase::Stop => lane.block(builder, FindingKind::NoBase { copy: lane.name.clone() }),
+        },
+        Misfit::AfterBase(cause) => match rules.on_divergence {
+            BackupDivergence::Stop => refuse(builder, lane, there, cause, Obstacle::Policy),
+            // What was written after the newest snapshot is in no snapshot, and on an append-only target nothing goes.
+            BackupDivergence::Remove if there.written_bytes == 0 && !lane.ground.is_append_only => {
+                remove(builder, policy, lane, there);
+            }
+            BackupDivergence::Keep | BackupDivergence::Remove => {
+                divergence::set_aside(builder, lane, there, misfit, keep);
+            }
+        },
+    }
+}
+
+/// Ends the lane: a person has to decide about what the copy has after the base.
+pub(super) fn refuse(
+    builder: &mut Builder,
+    lane: &mut Lane<'_>,
+    there: &Dataset,
+    cause: SetAsideCause,
+    obstacle: Obstacle,
+) {
+    let copy = lane.name.clone();
+    if cause == SetAsideCause::Written {
+        let newest = there.history.newest_snapshot().map(|point| point.name.clone());
+        let written_bytes = ByteCount(there.written_bytes);
+        return lane.block(builder, FindingKind::WrittenTo { copy, newest, written_bytes });
+    }
+    let Some(base) = lane.target_base().map(|base| base.name.clone()) else { return };
+    let newer = names(lane.line.iter().flat_map(|line| &line.unknown).copied());
+    lane.block(builder, FindingKind::Diverged { copy, base, newer, obstacle });
+}
+
+/// Removes exactly the target's own snapshots that are newer than the base; anything else ends the lane.
+fn remove(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>, there: &Dataset) {
     let Some(base) = lane.target_base() else { return };
+    let unknown: Vec<Point> =
+        lane.line.iter().flat_map(|line| &line.unknown).map(|point| (*point).clone()).collect();
     let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !is_a_guests(lane, point);
     let foreign = names(unknown.iter().filter(|point| !is_ours(point)));
     let in_use = names(unknown.iter().filter(|point| lane.is_pinned(point)));
-    let obstacle = if rules.on_divergence == BackupDivergence::Stop {
-        Some(Obstacle::Policy)
-    } else if !foreign.is_empty() {
-        Some(Obstacle::Foreign(foreign))
-    } else {
-        (!in_use.is_empty()).then_some(Obstacle::InUse(in_use))
+    let obstacle = match (foreign.is_empty(), in_use.is_empty()) {
+        (false, _) => Some(Obstacle::Foreign(foreign)),
+        (true, false) => Some(Obstacle::InUse(in_use)),
+        (true, true) => None,
     };
     if let Some(obstacle) = obstacle {
-        let (copy, base, newer) = (lane.name.clone(), base.name.clone(), names(unknown));
-        return lane.block(builder, FindingKind::Diverged { copy, base, newer, obstacle });
+        return refuse(builder, lane, there, SetAsideCause::Diverged, obstacle);
     }
     let why = Reason::RolledBack { base: base.name.clone() };
     let snapshots = unknown.iter().map(|point| Doomed::new(point, why.clone())).collect();
@@ -162,10 +151,6 @@ fn settle_divergence(
     lane.step(builder, action, Reason::OntoBase);
 }
 
-fn names<'a>(points: impl IntoIterator<Item = &'a Point>) -> Vec<PointName> {
-    points.into_iter().map(|point| point.name.clone()).collect()
-}
-
 /// Whether a guest's config lists a snapshot of this name: then it is Proxmox VE's.
 pub(super) fn is_a_guests(lane: &Lane<'_>, point: &Point) -> bool {
     lane.source.selected.guest.is_some_and(|guest| guest.snapshots.contains(&point.name))
@@ -174,7 +159,7 @@ pub(super) fn is_a_guests(lane: &Lane<'_>, point: &Point) -> bool {
 /// What is newer than the target's head: the newest own snapshot, or all of them in their order.
 fn outbound<'a>(policy: &Policy, lane: &Lane<'a>) -> Vec<Outbound<'a>> {
     let pending = lane.source.pending.as_ref().map(Outbound::Pending);
-    if lane.intermediates {
+    if lane.ground.target.intermediates {
         let own = lane.dataset().history.snapshots();
         let own = own.filter(|point| policy.name_format.is_own(&point.name));
         // What has expired goes before anything is sent.

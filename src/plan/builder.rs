@@ -6,7 +6,7 @@ use super::{
     Action, Finding, FindingKind, LeftOut, LeftOutReason, NewBookmark, Orphan, Place, Plan, Planned, Reason,
     Severity, Step, StepId, Wants, order,
 };
-use crate::model::{DatasetName, Point};
+use crate::model::{DatasetName, Guid, Point};
 
 /// A plan in the making.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Builder {
     first: BTreeSet<StepId>,
     /// The bookmarks that mark a snapshot whose stream goes on, by dataset: two targets may get the same one.
     marks: BTreeMap<DatasetName, Vec<(StepId, NewBookmark)>>,
+    /// Snapshots that are not in the dataset yet that the plan knows them in: by place and GUID, the dataset now.
+    actual: BTreeMap<(Place, Guid), DatasetName>,
 }
 
 /// What a step needs before it can start.
@@ -48,6 +50,7 @@ impl Builder {
             wants: Wants::default(),
             first: BTreeSet::new(),
             marks: BTreeMap::new(),
+            actual: BTreeMap::new(),
         }
     }
 
@@ -80,8 +83,9 @@ impl Builder {
         severity: Severity,
         dataset: Option<&DatasetName>,
         place: Place,
-        kind: FindingKind,
+        kind: impl Into<FindingKind>,
     ) {
+        let kind = kind.into();
         self.plan.findings.push(Finding { severity, dataset: dataset.cloned(), place, kind });
     }
 
@@ -111,7 +115,9 @@ impl Builder {
     ) -> bool {
         let mut are_known = true;
         for point in points {
-            are_known &= self.wants.note(place, dataset, point);
+            let actual =
+                if self.actual.is_empty() { None } else { self.actual.get(&(place.clone(), point.guid)) };
+            are_known &= self.wants.note(place, actual.unwrap_or(dataset), point);
         }
         are_known
     }
@@ -153,6 +159,11 @@ impl Builder {
     /// The marks that this plan makes on snapshots of `dataset` that exist.
     pub(super) fn new_marks(&self, dataset: &DatasetName) -> Vec<NewBookmark> {
         self.marks.get(dataset).into_iter().flatten().map(|(_, new)| new.clone()).collect()
+    }
+
+    /// Notes in which datasets these snapshots are now.
+    pub(super) fn are_in(&mut self, place: &Place, actual: &BTreeMap<Guid, DatasetName>) {
+        self.actual.extend(actual.iter().map(|(guid, name)| ((place.clone(), *guid), name.clone())));
     }
 
     pub(super) fn finish(mut self) -> Planned {

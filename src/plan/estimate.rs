@@ -132,6 +132,7 @@ mod tests {
             creates_dataset: base.is_none(),
             kind: DatasetKind::Volume,
             encryption: Encryption::Off,
+            writer: None,
         }
     }
 

@@ -4,8 +4,8 @@
 
 use serde::Serialize;
 
-use super::{LeftOutReason, PartialFault, Place, Reason};
-use crate::model::{ByteCount, DatasetName, GuestId, Month, NameError, PointName, Unlisted};
+use super::{AsideFinding, LeftOutReason, PartialFault, Place, Reason};
+use crate::model::{ByteCount, DatasetName, GuestId, Month, NameError, PointName, SnapshotName, Unlisted};
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -144,22 +144,53 @@ pub enum FindingKind {
         /// What keeps it.
         by: KeptBy,
     },
-    /// A copy cannot be renamed, since other datasets lie below it.
-    SetAsideHasChildren {
-        /// The copy.
-        copy: DatasetName,
-        /// Why it is to be renamed.
-        because: Reason,
-    },
     /// A copy cannot be renamed: the new name would be too long.
     SetAsideName {
         /// The copy.
         copy: DatasetName,
     },
-    /// An expired superseded copy stays: it has no complete successor, or something in it is held, cloned or foreign.
-    ExpiredStays {
-        /// The superseded copy.
+    /// A copy is marked with another source, and this source does not have its newest snapshot.
+    OtherWriter {
+        /// The copy.
         copy: DatasetName,
+        /// The other source: `host:dataset`.
+        writer: String,
+    },
+    /// A copy that another source wrote is taken over: this source has its newest snapshot.
+    TakenOver {
+        /// The copy.
+        copy: DatasetName,
+        /// The other source: `host:dataset`.
+        from: String,
+    },
+    /// A copy has become a clone: somebody promoted a clone of it, which took its snapshots.
+    PromotedAway {
+        /// The copy.
+        copy: DatasetName,
+        /// The snapshot that it is a clone of now.
+        origin: SnapshotName,
+        /// Whether it has newer snapshots of its own, so that it goes on.
+        goes_on: bool,
+    },
+    /// A copy is not safe.
+    NotSafe {
+        /// The copy.
+        copy: DatasetName,
+        /// The property.
+        property: String,
+        /// What it is.
+        value: String,
+        /// What it must be.
+        wanted: String,
+    },
+    /// A dataset was renamed at the source.
+    RenamedAtSource {
+        /// The copy under the new name.
+        copy: DatasetName,
+        /// The copy under the old name.
+        from: DatasetName,
+        /// Whether the copy is renamed along; otherwise the old one stays where it is.
+        is_followed: bool,
     },
     /// A copy has nothing in common with its source, and the policy says stop.
     NoBase {
@@ -225,6 +256,9 @@ pub enum FindingKind {
         /// Which, oldest first.
         months: Vec<Month>,
     },
+    /// About a lineage that was set aside, or is to be. Its own fields, and its own `kind`.
+    #[serde(untagged)]
+    Aside(AsideFinding),
 }
 
 /// What keeps a snapshot from being destroyed.

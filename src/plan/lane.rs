@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::builder::{Builder, Order};
 use super::containers::Containers;
+use super::ground::Ground;
 use super::line::{GuidIndex, Line};
 use super::partial::{self, Partial};
 use super::{
@@ -14,10 +15,9 @@ use super::{
     sending,
 };
 use crate::model::{
-    ARCHIVE_ASIDE, Change, Dataset, DatasetName, Encryption, Guid, Listing, NameError, NameFormat, Point,
-    PointKind, PointName, ResumePoint, SnapshotName,
+    Change, Dataset, DatasetName, Encryption, Guid, NameError, NameFormat, Point, PointKind, PointName,
+    ResumePoint, SetAside, SnapshotName, Writer,
 };
-use crate::policy::Target;
 
 /// A snapshot at the source that is to be sent.
 #[derive(Debug, Clone, Copy)]
@@ -62,11 +62,15 @@ pub(super) struct Lane<'a> {
     pub(super) source: &'a Source<'a>,
     /// The target dataset as it was listed.
     pub(super) there: Option<&'a Dataset>,
-    /// Whether other datasets lie below it.
-    pub(super) has_children: bool,
-    /// Earlier lines of the same archive, renamed aside.
+    /// Lineages of this copy that were set aside.
     pub(super) asides: Vec<&'a Dataset>,
-    pub(super) intermediates: bool,
+    /// Who writes the copy, if it is this source.
+    pub(super) writer: Writer,
+    /// What finishes setting the lineage aside, when the copy exists again: its children move back.
+    pub(super) children_wait: Option<SetAside>,
+    /// The step after which datasets below the copy are in their place again.
+    pub(super) set_aside_step: Option<StepId>,
+    pub(super) ground: Ground<'a>,
     /// How the histories stand to each other; `None` where the target has none.
     pub(super) line: Option<Line<'a>>,
     /// What the target has received in this plan: its name there, and what it is.
@@ -88,7 +92,7 @@ pub(super) struct Lane<'a> {
     index: GuidIndex<'a>,
     head: Head<'a>,
     first: Option<StepId>,
-    last: Option<StepId>,
+    pub(super) last: Option<StepId>,
     pub(super) sends: Vec<StepId>,
 }
 
@@ -102,26 +106,29 @@ pub(super) struct Resumable {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(
-        target: &Target,
-        name: &DatasetName,
-        source: &'a Source<'a>,
-        listing: &'a Listing,
-    ) -> Self {
+    pub(super) fn new(ground: &Ground<'a>, name: &DatasetName, source: &'a Source<'a>) -> Self {
+        let Ground { target, listing, .. } = *ground;
         let there = listing.get(name);
         let index = GuidIndex::new(&source.selected.dataset.history);
         let line = there.filter(|there| there.history.newest_snapshot().is_some());
         let line = line.map(|there| Line::new(&index, &there.history));
         let common = line.as_ref().and_then(|line| line.common);
         let head = common.map_or(Head::Absent, |common| Head::At(Outbound::Taken(common.source)));
+        let is_aside = |dataset: &&Dataset| dataset.set_aside().is_some_and(|mark| mark.of == *name);
         Self {
             place: Place::Target(target.name.clone()),
             name: name.clone(),
             source,
             there,
-            has_children: listing.has_children(name),
-            asides: listing.starting_with(format!("{name}{ARCHIVE_ASIDE}")).collect(),
-            intermediates: target.intermediates,
+            asides: listing.starting_with(format!("{name}.")).filter(is_aside).collect(),
+            writer: Writer { guid: source.selected.dataset.guid, label: source.label.clone() },
+            children_wait: ground
+                .waiting
+                .iter()
+                .find(|mark| mark.of == *name)
+                .map(|mark| mark.wish(&source.label)),
+            set_aside_step: None,
+            ground: *ground,
             line,
             received: Vec::new(),
             renamed: BTreeSet::new(),
@@ -137,6 +144,16 @@ impl<'a> Lane<'a> {
             last: None,
             sends: Vec::new(),
         }
+    }
+
+    /// Whether other datasets lie below the copy.
+    pub(super) fn has_children(&self) -> bool {
+        self.ground.listing.has_children(&self.name)
+    }
+
+    /// The source's point of this GUID.
+    pub(super) fn find_at_source(&self, guid: Guid) -> Option<&'a Point> {
+        self.index.find(guid)
     }
 
     /// Whether the copy is there and only goes on: it has begun, and nothing of it has to make way.
@@ -165,6 +182,10 @@ impl<'a> Lane<'a> {
     /// that it drops (`%recv`, of the newest snapshot) is gone by then.
     pub(super) fn is_pinned(&self, point: &Point) -> bool {
         let newest = self.there.and_then(|there| there.history.newest_snapshot());
+        // What is set aside becomes a clone of the base.
+        if self.set_aside_step.is_some() && self.target_base().is_some_and(|base| base.guid == point.guid) {
+            return true;
+        }
         let is_let_go = self.dropped.is_some() && newest.is_some_and(|newest| newest.guid == point.guid);
         point.is_pinned_but_for(u32::from(is_let_go))
     }
@@ -180,11 +201,6 @@ impl<'a> Lane<'a> {
             Head::At(Outbound::Taken(point)) => Some(point),
             Head::At(Outbound::Pending(_)) | Head::Absent => None,
         }
-    }
-
-    /// The target begins anew, but as a clone at `point`.
-    pub(super) fn continue_from(&mut self, point: Option<&'a Point>) {
-        self.head = point.map_or(Head::Absent, |point| Head::At(Outbound::Taken(point)));
     }
 
     /// Adds a step that needs the lane's last one.
@@ -214,7 +230,7 @@ impl<'a> Lane<'a> {
     }
 
     /// Ends the lane: a person has to decide.
-    pub(super) fn block(&mut self, builder: &mut Builder, kind: FindingKind) {
+    pub(super) fn block(&mut self, builder: &mut Builder, kind: impl Into<FindingKind>) {
         self.is_blocked = true;
         builder.find(Severity::Blocked, Some(&self.dataset().name), self.place.clone(), kind);
     }
@@ -246,8 +262,13 @@ impl<'a> Lane<'a> {
         is_there || self.renamed.contains(name) || self.received_names.contains(name)
     }
 
-    /// Deals with a receive that broke off. Gives the snapshot that resuming it would make, where that is possible.
-    pub(super) fn settle_partial(&mut self, builder: &mut Builder) -> Option<(&'a Point, ResumePoint)> {
+    /// Deals with a receive that broke off. Gives the snapshot that resuming it would make, where that is possible; not on a
+    /// copy that `must_be_free` of it, since its lineage changes.
+    pub(super) fn settle_partial(
+        &mut self,
+        builder: &mut Builder,
+        must_be_free: bool,
+    ) -> Option<(&'a Point, ResumePoint)> {
         let there = self.there?;
         let (drop, fault) = match partial::judge(self.dataset(), &self.index, there) {
             Partial::None => return None,
@@ -258,7 +279,7 @@ impl<'a> Lane<'a> {
                     (Some(line), Head::At(head)) => line.unknown.is_empty() && base == head.guid(),
                     (Some(_), Head::Absent) => false,
                 };
-                if is_ours {
+                if is_ours && !must_be_free {
                     self.resumable = Some(Resumable { to: to.guid, base });
                     if let (None, Some(base)) = (&self.line, base.and_then(|guid| self.index.find(guid))) {
                         self.head = Head::At(Outbound::Taken(base));
@@ -334,6 +355,7 @@ impl<'a> Lane<'a> {
             creates_dataset,
             kind: dataset.kind,
             encryption: dataset.encryption,
+            writer: creates_dataset.then(|| self.writer.clone()),
         };
         let place = self.place.clone();
         after.extend(mark);
@@ -348,6 +370,10 @@ impl<'a> Lane<'a> {
         self.head = Head::At(what);
         self.received_names.insert(name.clone());
         self.received.push((name.clone(), what));
+        if let Some(wish) = self.children_wait.take() {
+            self.step(builder, Change::SetAside(wish), Reason::ChildrenMoveBack);
+            self.set_aside_step = self.last;
+        }
     }
 
     /// The transfer of a snapshot that exists, instead of this run's.

@@ -9,19 +9,25 @@
 //!    pushes out goes last; `needed` knows what no target may miss, `sending` what one that is down may still need.
 //!
 //! `status` tells how every dataset stands, `estimate` how much each transfer will move.
+//! `writer` makes sure that a copy is this source's, `divergence` sets aside what cannot go on, `superseded` says when that
+//! expires, and `view` what comes before everything else on a target.
 //! `line` compares two histories, `partial` judges a receive that broke off, `lane` turns what is to be sent into steps,
 //! `wants` collects what a listing told too little of, `order` puts the steps in order.
 
 mod archive;
+mod aside_finding;
 mod backup;
 mod builder;
 mod containers;
+mod divergence;
 mod estimate;
 mod finding;
+mod ground;
 mod judge;
 mod lane;
 mod left_out;
 mod line;
+mod months;
 mod names;
 mod naming;
 mod needed;
@@ -39,24 +45,30 @@ pub mod status;
 mod step;
 mod superseded;
 mod unlisted;
+mod view;
 mod wants;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use builder::Builder;
+use builder::{Builder, Order};
 use containers::Containers;
+use ground::Ground;
 use lane::Lane;
 use naming::RunName;
 use needed::Lanes;
 use snapshot::Taken;
+use superseded::Expiry;
+use view::{First, View};
 
 use crate::model::{
     Answer, DatasetName, GuestId, Guid, Inventory, Listing, NameError, NameFormat, PointName, ProxmoxState,
 };
 use crate::policy::{Policy, Target, TargetKind};
 
+pub use aside_finding::{AsideFinding, StaysBecause};
 pub use estimate::{estimate, wanted_sizes};
 pub use finding::{Finding, FindingKind, KeptBy, Obstacle, Severity};
 pub use left_out::{LeftOut, LeftOutReason};
@@ -157,6 +169,8 @@ struct Source<'a> {
     format: &'a NameFormat,
     /// Own snapshots that the rules give up even without this run's.
     expired: BTreeSet<Guid>,
+    /// `host:dataset`, for people.
+    label: String,
 }
 
 /// Plans one run; says of which snapshots it has to know more before that is final.
@@ -185,11 +199,27 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let pending = taken.snapshot.map(|_| name);
         let expired = retain::expired(policy, &selected, request.now.max(time));
         let format = &policy.name_format;
-        sources.push(Source { selected, taken, pending, time, format, expired });
+        let label = format!("{}:{}", inventory.host, selected.dataset.name);
+        sources.push(Source { selected, taken, pending, time, format, expired, label });
     }
+    let view = |target: &Target| match inventory.targets.get(&target.name) {
+        Some(Answer::Listed(listed)) => Some(View::new(target, listed, known, &sources)),
+        Some(Answer::CouldNotAsk(_)) | None => None,
+    };
+    let views: Vec<Option<View<'_>>> = policy.targets.iter().map(view).collect();
     let mut lanes: Vec<Lanes<'_>> = sources.iter().map(|_| Lanes::default()).collect();
-    for target in &policy.targets {
-        plan_target(&mut builder, known, target, &sources, &mut lanes);
+    for (target, view) in policy.targets.iter().zip(&views) {
+        let Some(view) = view else {
+            refuse_target(&mut builder, target, inventory, &mut lanes);
+            continue;
+        };
+        let ground = Ground {
+            target,
+            listing: &view.listing,
+            is_append_only: inventory.append_only.contains(&target.name),
+            waiting: &view.waiting,
+        };
+        plan_target(&mut builder, known, ground, view, &sources, &mut lanes);
     }
     for (source, lanes) in sources.iter().zip(&lanes) {
         retain::plan_source(&mut builder, policy, source, lanes);
@@ -201,21 +231,17 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
 /// Plans everything that one target gets, or says why it gets nothing.
 fn plan_target<'a>(
     builder: &mut Builder,
-    known: Known<'a>,
-    target: &Target,
+    known: Known<'_>,
+    ground: Ground<'a>,
+    view: &View<'_>,
     sources: &'a [Source<'a>],
     lanes: &mut [Lanes<'a>],
 ) {
-    let Known { policy, inventory, listing: source_listing, request } = known;
-    let listing = match inventory.targets.get(&target.name) {
-        Some(Answer::Listed(listing)) => listing,
-        Some(Answer::CouldNotAsk(why)) => return refuse_target(builder, target, why, lanes),
-        None => return refuse_target(builder, target, "it was not asked", lanes),
-    };
-    let selected = sources.iter().map(|source| &source.selected.dataset.name).collect();
-    let called = names(policy, inventory, source_listing, &selected, target, listing);
-    let names = check_names(builder, target, listing, sources, &called);
-    for (copy, source) in called.orphans() {
+    let Known { policy, inventory, request, .. } = known;
+    let Ground { target, listing, is_append_only, .. } = ground;
+    let mut settled = plan_first(builder, target, view);
+    let names = check_names(builder, target, listing, sources, &view.called);
+    for (copy, source) in view.called.orphans() {
         let there = listing.get(copy);
         builder.orphan(Orphan {
             target: target.name.clone(),
@@ -226,7 +252,7 @@ fn plan_target<'a>(
             is_partial: there.is_some_and(|there| there.resume_token.is_some()),
         });
     }
-    let targets = called.taken();
+    let targets = view.called.taken();
     let mut containers = Containers::new(target, listing, &targets);
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
         let Some(name) = name else { continue };
@@ -234,7 +260,15 @@ fn plan_target<'a>(
             lanes.has_unknown_target = true;
             continue;
         }
-        let mut lane = Lane::new(target, name, source, listing);
+        let mut lane = Lane::new(&ground, name, source);
+        let above = settled.iter().filter(|(above, _)| name.is_within(above)).map(|(_, step)| *step);
+        if let Some(step) = above.max() {
+            lane.last = Some(step);
+        } else if let Some(mark) = view.waiting.iter().find(|mark| name.below(&mark.of).is_some()) {
+            lane.block(builder, AsideFinding::SetAsideUnfinished { copy: mark.of.clone() });
+            lanes.add(lane);
+            continue;
+        }
         if source.selected.caution == Caution::GoOnOnly && !lane.goes_on() {
             let kind = FindingKind::NoNewCopy { copy: name.clone() };
             let dataset = Some(&source.selected.dataset.name);
@@ -245,27 +279,56 @@ fn plan_target<'a>(
         match &target.kind {
             TargetKind::Backup(rules) => {
                 backup::plan(builder, policy, rules, &mut lane, &mut containers);
-                rotate::plan_backup(builder, policy, rules, &mut lane);
+                if !is_append_only {
+                    rotate::plan_backup(builder, policy, rules, &mut lane);
+                }
             }
             TargetKind::Archive(rules) => {
                 archive::plan(builder, policy, rules, request, &mut lane, &mut containers);
             }
         }
+        if let Some(step) = lane.set_aside_step {
+            settled.push((name.clone(), step));
+        }
         lanes.add(lane);
     }
-    if let TargetKind::Backup(rules) = &target.kind {
-        if matches!(inventory.proxmox.state, ProxmoxState::InDoubt(_)) {
-            return;
-        }
-        superseded::plan_expiry(builder, policy, rules, target, listing, request.now);
+    let keep = match &target.kind {
+        TargetKind::Backup(rules) => rules.keep_superseded.filter(|_| !is_append_only),
+        TargetKind::Archive(_) => None,
+    };
+    let expiry = Expiry { policy, target, listing, copies: &targets, keep, now: request.now };
+    expiry.report_unmarked(builder);
+    if !matches!(inventory.proxmox.state, ProxmoxState::InDoubt(_)) {
+        expiry.plan(builder);
     }
 }
 
-fn refuse_target(builder: &mut Builder, target: &Target, why: &str, lanes: &mut [Lanes<'_>]) {
+/// Adds the steps that come before everything else on a target. Gives each with the name at and below which it is needed.
+fn plan_first(builder: &mut Builder, target: &Target, view: &View<'_>) -> Vec<(DatasetName, StepId)> {
+    let place = Place::Target(target.name.clone());
+    builder.are_in(&place, &view.actual);
+    let mut settled: Vec<(DatasetName, StepId)> = Vec::new();
+    for First { dataset, change, reason, below } in &view.first {
+        let before = settled.iter().filter(|(name, _)| below.is_within(name)).map(|(_, step)| *step);
+        let order = Order::needs(before);
+        let step = builder.step(dataset.as_ref(), place.clone(), change.clone(), reason.clone(), order);
+        settled.push((below.clone(), step));
+    }
+    for (dataset, severity, kind) in &view.findings {
+        builder.find(*severity, dataset.as_ref(), place.clone(), kind.clone());
+    }
+    settled
+}
+
+fn refuse_target(builder: &mut Builder, target: &Target, inventory: &Inventory, lanes: &mut [Lanes<'_>]) {
     for lanes in lanes {
         lanes.has_unknown_target = true;
     }
-    let kind = FindingKind::TargetNotListed { cause: why.to_owned() };
+    let cause = match inventory.targets.get(&target.name) {
+        Some(Answer::CouldNotAsk(why)) => why.clone(),
+        Some(Answer::Listed(_)) | None => "it was not asked".to_owned(),
+    };
+    let kind = FindingKind::TargetNotListed { cause };
     builder.find(Severity::Failed, None, Place::Target(target.name.clone()), kind);
 }
 

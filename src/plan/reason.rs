@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::{ByteCount, GuestId, Guid, Month, PointName};
+use crate::model::{ByteCount, DatasetName, GuestId, Guid, Month, PointName};
 use crate::policy::KeepRules;
 
 /// Why a step is in the plan.
@@ -65,13 +65,6 @@ pub enum Reason {
     ArchiveForced,
     /// The archive received a snapshot, but it has still its source's name.
     NotRenamed,
-    /// A read-only copy has data beyond its newest snapshot: the remains of snapshots that were destroyed.
-    RemainsOfDestroyed {
-        /// The newest snapshot.
-        snapshot: PointName,
-        /// How much.
-        written_bytes: ByteCount,
-    },
     /// The source does not have these snapshots any more: it was rolled back, most likely.
     RolledBack {
         /// The newest common snapshot.
@@ -79,6 +72,22 @@ pub enum Reason {
     },
     /// An increment is only received onto its base.
     OntoBase,
+    /// An interrupted run left the setting aside half done.
+    FinishesSetAside,
+    /// What lies below the copy moves back, now that the copy exists again.
+    ChildrenMoveBack,
+    /// Nobody has marked the copy, and the source has its newest snapshots.
+    Unclaimed,
+    /// The copy was another source's, but this source has its newest snapshot.
+    TakesOver {
+        /// The other source: `host:dataset`.
+        from: String,
+    },
+    /// The dataset was renamed at the source.
+    RenamedAtSource {
+        /// The copy under the old name.
+        from: DatasetName,
+    },
     /// The source knows no snapshot of the copy.
     NothingInCommon,
     /// The copy was written to.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Finding, LeftOut, Reason};
 use crate::model::{
     BookmarkName, Change, DatasetKind, DatasetName, Encryption, Guid, Point, PointKind, PointName,
-    ResumePoint, SnapshotName, TargetName,
+    ResumePoint, SnapshotName, TargetName, Writer,
 };
 
 /// Everything one run will do.
@@ -183,6 +183,9 @@ pub struct Transfer {
     pub kind: DatasetKind,
     /// `On` sends raw.
     pub encryption: Encryption,
+    /// The mark of a copy that this stream makes: who writes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writer: Option<Writer>,
 }
 
 /// The newest snapshot that exists already, where the target lacks that, too.

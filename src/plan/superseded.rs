@@ -1,85 +1,164 @@
-//! Old lines that were renamed aside: how they are named, and when they expire.
+//! When lineages that were set aside expire. Only what carries the mark ever does, and only on a backup.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::builder::{Builder, Order};
-use super::lane::Lane;
-use super::{Doomed, FindingKind, Place, Reason, Severity};
-use crate::model::{BACKUP_ASIDE, Change, Dataset, DatasetName, Listing, NameFormat, Point, PointName};
-use crate::policy::{BackupRules, Policy, Target};
+use super::{AsideFinding, Doomed, Place, Reason, Severity, StaysBecause, StepId};
+use crate::model::{
+    ARCHIVE_ASIDE, BACKUP_ASIDE, Change, Dataset, DatasetName, Listing, NameFormat, Point, PointKind,
+    PointName, SET_ASIDE_PROPERTY, SetAside, SetAsideCause, SetAsideMark, Writer,
+};
+use crate::policy::{Policy, Target};
 
-/// The date in such a name is always written like this, whatever the policy's snapshots are called.
-fn date_format() -> Option<NameFormat> {
-    NameFormat::new(NameFormat::DEFAULT).ok()
+/// Everything that expiry looks at.
+pub(super) struct Expiry<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) target: &'a Target,
+    pub(super) listing: &'a Listing,
+    /// The names of the copies that this policy writes.
+    pub(super) copies: &'a BTreeSet<&'a DatasetName>,
+    pub(super) keep: Option<SignedDuration>,
+    pub(super) now: Timestamp,
 }
 
-/// Adds the step that renames the target's line aside; the lane then begins anew. Gives the new name.
-pub(super) fn plan_aside(
-    builder: &mut Builder,
-    lane: &mut Lane<'_>,
-    there: &Dataset,
-    infix: &str,
-    because: Reason,
-) -> Option<DatasetName> {
-    if lane.has_children {
-        let copy = lane.name.clone();
-        lane.block(builder, FindingKind::SetAsideHasChildren { copy, because });
-        return None;
+impl Expiry<'_> {
+    fn place(&self) -> Place {
+        Place::Target(self.target.name.clone())
     }
-    let date = date_format().and_then(|format| format.name(lane.source.time).ok());
-    let aside = date.and_then(|date| DatasetName::new(&format!("{}{infix}{date}", lane.name)).ok());
-    let longest = there.history.snapshots().max_by_key(|point| point.name.as_str().len());
-    let fits = |name: &DatasetName| longest.is_none_or(|point| name.snapshot(&point.name).is_ok());
-    let Some(aside) = aside.filter(fits) else {
-        lane.block(builder, FindingKind::SetAsideName { copy: lane.name.clone() });
-        return None;
-    };
-    let action = Change::RenameDataset { from: lane.name.clone(), guid: there.guid, to: aside.clone() };
-    lane.step(builder, action, because);
-    lane.start_anew();
-    Some(aside)
-}
 
-/// The date at which a dataset of this name was superseded, and what its line was called.
-fn superseded_at(name: &DatasetName) -> Option<(DatasetName, Timestamp)> {
-    let (line, date) = name.as_str().rsplit_once(BACKUP_ASIDE)?;
-    let time = date_format()?.time(&PointName::new(date).ok()?)?;
-    Some((DatasetName::new(line).ok()?, time))
-}
-
-/// Adds the destruction of superseded lines that have had their time. A line that still has anything which is not ours,
-/// or is held, cloned, has children or a receive under way, or has no successor with a complete snapshot, stays.
-pub(super) fn plan_expiry(
-    builder: &mut Builder,
-    policy: &Policy,
-    rules: &BackupRules,
-    target: &Target,
-    listing: &Listing,
-    now: Timestamp,
-) {
-    let Some(keep) = rules.keep_superseded else { return };
-    for old in listing.below(&target.root) {
-        let Some((line, since)) = superseded_at(&old.name) else {
-            continue;
+    /// Adds the destruction of lineages that have had their time, clones before what they are clones of.
+    pub(super) fn plan(&self, builder: &mut Builder) {
+        let Some(keep) = self.keep else { return };
+        let has_expired = |mark: &SetAsideMark| {
+            mark.done && mark.at.saturating_add(keep).is_ok_and(|expiry| expiry <= self.now)
         };
-        if since.saturating_add(keep).is_ok_and(|expiry| expiry > now) {
-            continue;
+        let marked = self.listing.below(&self.target.root).filter_map(|old| Some((old, old.set_aside()?)));
+        let mut waiting: Vec<(&Dataset, SetAsideMark)> =
+            marked.filter(|(old, mark)| has_expired(mark) && !self.copies.contains(&old.name)).collect();
+        let mut gone: Vec<(&Dataset, StepId)> = Vec::new();
+        // What is a clone of another one goes before it: again and again, until nothing more can go.
+        loop {
+            let count = waiting.len();
+            waiting.retain(|(old, mark)| {
+                if self.stays(builder, old, mark, &gone).is_some() {
+                    return true;
+                }
+                let step = self.destroy(builder, old, mark, &gone);
+                gone.push((old, step));
+                false
+            });
+            if waiting.len() == count {
+                break;
+            }
         }
-        let place = Place::Target(target.name.clone());
-        let successor = listing.get(&line).and_then(|new| new.history.newest_snapshot());
-        let is_all_ours = old.history.points().all(|point| policy.name_format.is_own(&point.name));
-        let may_go = is_all_ours && old.resume_token.is_none() && !listing.has_children(&old.name);
-        let may_go = may_go
-            && successor.is_some_and(|newest| builder.knows(&place, &line, [newest]))
-            && builder.knows(&place, &old.name, old.history.points());
-        if !may_go || old.history.points().any(Point::is_pinned) {
-            let kind = FindingKind::ExpiredStays { copy: old.name.clone() };
-            builder.find(Severity::Note, None, place, kind);
-            continue;
+        for (old, mark) in waiting {
+            if let Some(because) = self.stays(builder, old, &mark, &gone) {
+                let kind = AsideFinding::ExpiredStays { copy: old.name.clone(), because };
+                builder.find(Severity::Note, None, self.place(), kind);
+            }
         }
-        let why = Reason::SupersededSince { since };
+    }
+
+    fn destroy(
+        &self,
+        builder: &mut Builder,
+        old: &Dataset,
+        mark: &SetAsideMark,
+        gone: &[(&Dataset, StepId)],
+    ) -> StepId {
+        let why = Reason::SupersededSince { since: mark.at };
         let snapshots = old.history.snapshots().map(|point| Doomed::new(point, why.clone())).collect();
         let action = Change::DestroyDataset { dataset: old.name.clone(), guid: old.guid, snapshots };
-        builder.step(None, place, action, why, Order::default());
+        let clones = gone.iter().filter(|(clone, _)| is_clone_of(clone, old)).map(|(_, step)| *step);
+        builder.step(None, self.place(), action, why, Order::needs(clones))
     }
+
+    /// Why an expired lineage stays.
+    fn stays(
+        &self,
+        builder: &mut Builder,
+        old: &Dataset,
+        mark: &SetAsideMark,
+        gone: &[(&Dataset, StepId)],
+    ) -> Option<StaysBecause> {
+        if !self.has_successor(builder, old, mark) {
+            return Some(StaysBecause::NoSuccessor);
+        }
+        if old.resume_token.is_some() {
+            return Some(StaysBecause::PartialReceive);
+        }
+        if self.listing.has_children(&old.name) {
+            return Some(StaysBecause::Children);
+        }
+        let foreign = old.history.points().filter(|point| !self.policy.name_format.is_own(&point.name));
+        let foreign: Vec<PointName> = foreign.map(|point| point.name.clone()).collect();
+        if !foreign.is_empty() {
+            return Some(StaysBecause::Foreign(foreign));
+        }
+        builder.knows(&self.place(), &old.name, old.history.points());
+        let in_use = old.history.points().filter(|point| {
+            let clones = gone.iter().filter(|(clone, _)| {
+                clone
+                    .origin
+                    .as_ref()
+                    .is_some_and(|origin| *origin.dataset() == old.name && *origin.name() == point.name)
+            });
+            point.is_pinned_but_for(u32::try_from(clones.count()).unwrap_or(u32::MAX))
+        });
+        let in_use: Vec<PointName> = in_use.map(|point| point.name.clone()).collect();
+        (!in_use.is_empty()).then_some(StaysBecause::InUse(in_use))
+    }
+
+    /// Whether the copy has a complete restore point that it received after the lineage was set aside: since then nothing
+    /// but a receive brought it snapshots that are newer than the base.
+    fn has_successor(&self, builder: &mut Builder, old: &Dataset, mark: &SetAsideMark) -> bool {
+        let Some(copy) = self.listing.get(&mark.of) else { return false };
+        let is_its_own = copy.writer().is_some_and(|writer| writer.guid == mark.writer);
+        // The copy may itself have been set aside since, and its base with it.
+        let origin = old.origin.as_ref().and_then(|origin| {
+            self.listing.get(origin.dataset())?.history.named(PointKind::Snapshot, origin.name())
+        });
+        let base = mark.base.as_ref().map(|base| copy.history.find_snapshot(base.guid).or(origin));
+        let is_after = |point: &&Point| match base {
+            None => true,
+            Some(base) => base.is_some_and(|base| point.createtxg > base.createtxg),
+        };
+        let newest = copy.history.snapshots().rev().find(is_after);
+        is_its_own && newest.is_some_and(|newest| builder.knows(&self.place(), &copy.name, [newest]))
+    }
+
+    /// Names the lineages that an earlier zhaul renamed, and that carry no mark: none of them is ever destroyed.
+    pub(super) fn report_unmarked(&self, builder: &mut Builder) {
+        for old in self.listing.below(&self.target.root) {
+            if old.user.local(SET_ASIDE_PROPERTY).is_some() || self.copies.contains(&old.name) {
+                continue;
+            }
+            let Some((of, at)) = by_name(&old.name) else { continue };
+            let Some(copy) = self.listing.get(&of) else { continue };
+            let writer = copy.writer().unwrap_or(Writer { guid: copy.guid, label: String::new() });
+            let cause = SetAsideCause::NothingInCommon;
+            let wish = SetAside { dataset: of.clone(), guid: old.guid, base: None, cause, writer };
+            let mut mark = SetAsideMark::begun(&wish, old.name.clone(), at);
+            mark.done = true;
+            let kind =
+                AsideFinding::UnmarkedLineage { copy: of, lineage: old.name.clone(), mark: mark.to_string() };
+            builder.find(Severity::Note, None, self.place(), kind);
+        }
+    }
+}
+
+fn is_clone_of(clone: &Dataset, old: &Dataset) -> bool {
+    clone.origin.as_ref().is_some_and(|origin| *origin.dataset() == old.name)
+}
+
+/// What a name says of a lineage that an earlier zhaul renamed: the copy, and when.
+fn by_name(name: &DatasetName) -> Option<(DatasetName, Timestamp)> {
+    let format = NameFormat::new(NameFormat::DEFAULT).ok()?;
+    [BACKUP_ASIDE, ARCHIVE_ASIDE].iter().find_map(|infix| {
+        let (copy, date) = name.as_str().rsplit_once(infix)?;
+        let time = format.time(&PointName::new(date).ok()?)?;
+        Some((DatasetName::new(copy).ok()?, time))
+    })
 }

@@ -136,7 +136,11 @@ impl Checker<'_> {
     fn backup(&self, section: &Spanned<BackupSection>, link: &Link) -> Checked<Target> {
         let written = section.get_ref();
         let default = BackupRules::default();
-        let on_divergence = [("remove", BackupDivergence::Remove), ("stop", BackupDivergence::Stop)];
+        let on_divergence = [
+            ("keep", BackupDivergence::Keep),
+            ("remove", BackupDivergence::Remove),
+            ("stop", BackupDivergence::Stop),
+        ];
         let on_no_base = [("supersede", OnNoBase::Supersede), ("stop", OnNoBase::Stop)];
         let rules = BackupRules {
             keep: self.keep(&written.keep())?,
@@ -166,7 +170,12 @@ impl Checker<'_> {
     fn archive(&self, section: &Spanned<ArchiveSection>, link: &Link) -> Checked<Target> {
         let written = section.get_ref();
         let default = ArchiveRules::default();
-        let on_divergence = [("branch", ArchiveDivergence::Branch), ("stop", ArchiveDivergence::Stop)];
+        // "branch" is what it was called first.
+        let on_divergence = [
+            ("keep", ArchiveDivergence::Keep),
+            ("stop", ArchiveDivergence::Stop),
+            ("branch", ArchiveDivergence::Keep),
+        ];
         let rules = ArchiveRules {
             catch_up: written.catch_up.unwrap_or(default.catch_up),
             on_divergence: self.word(

@@ -47,6 +47,8 @@ pub struct BackupRules {
 /// What a backup does about snapshots that the source does not know and that are newer than the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupDivergence {
+    /// Set the copy's lineage aside and go on from the base; it expires after `keep-superseded`.
+    Keep,
     /// Destroy exactly those of them that are ours; foreign ones stop it.
     Remove,
     /// Send nothing; a person decides.
@@ -74,8 +76,8 @@ pub struct ArchiveRules {
 /// What an archive does where its line and the source's have parted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArchiveDivergence {
-    /// Rename the old line aside; continue as a clone of the common base, or as a new full line.
-    Branch,
+    /// Set the copy's lineage aside, for ever, and go on from the base, or with a full stream.
+    Keep,
     /// Send nothing; a person decides.
     Stop,
 }
@@ -84,7 +86,7 @@ impl Default for BackupRules {
     fn default() -> Self {
         Self {
             keep: KeepRules::default(),
-            on_divergence: BackupDivergence::Remove,
+            on_divergence: BackupDivergence::Keep,
             on_no_base: OnNoBase::Supersede,
             keep_superseded: Some(SignedDuration::from_hours(90 * 24)),
         }
@@ -93,6 +95,6 @@ impl Default for BackupRules {
 
 impl Default for ArchiveRules {
     fn default() -> Self {
-        Self { catch_up: true, on_divergence: ArchiveDivergence::Stop }
+        Self { catch_up: true, on_divergence: ArchiveDivergence::Keep }
     }
 }

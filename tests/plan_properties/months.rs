@@ -11,7 +11,7 @@ use zhaul::policy::ArchiveDivergence;
 use crate::promises::{
     Before, check_always, check_caught_up, check_good_run, check_nothing_left, has_resumed,
 };
-use crate::world::{BACKUP_ROOT, ROOT, World, is_good, policy};
+use crate::world::{BACKUP_ROOT, ROOT, World, is_good, policy, removes_at_once};
 
 /// How many snapshots either side keeps.
 const KEEP: u32 = 3;
@@ -205,7 +205,14 @@ fn world_plan(world: &World) -> Option<zhaul::plan::Plan> {
 }
 
 fn live(ops: &[Op], intermediates: bool) {
-    let mut world = World::new(policy(KEEP, intermediates, ArchiveDivergence::Branch));
+    for removes in [false, true] {
+        live_with(ops, intermediates, removes);
+    }
+}
+
+fn live_with(ops: &[Op], intermediates: bool, removes: bool) {
+    let mut world = World::new(policy(KEEP, intermediates, ArchiveDivergence::Keep));
+    removes_at_once(&mut world.policy, removes);
     for (volume, kind) in VOLUMES.iter().zip([DatasetKind::Volume, DatasetKind::Filesystem]) {
         world.source.create(&format!("{ROOT}/{volume}"), kind).unwrap();
     }
@@ -326,4 +333,25 @@ fn an_expired_line_goes_once_its_successor_is_seen() {
     let cut = |is_backup| Op::Cut { is_backup, blocks: 0 };
     let ops = [Op::Run, recreate(), cut(false), Op::Wait { hours: 816 }, recreate(), cut(true)];
     live(&[ops.as_slice(), &[Op::Wait { hours: 384 }]].concat(), false);
+}
+
+/// A run that dies between any two steps of setting aside.
+#[test]
+fn a_crash_while_a_lineage_is_set_aside_is_healed_by_the_next_run() {
+    for changes in 0..16 {
+        for moment in [Moment::Before, Moment::After] {
+            let mut ops = vec![Op::Run, Op::Write { volume: 0, blocks: 1 }, Op::Run, Op::Run];
+            ops.extend([Op::Rollback { volume: 0, back: 2 }, Op::Crash { changes, moment }]);
+            live(&ops, false);
+        }
+    }
+}
+
+/// The base of a lineage that was set aside is a clone's origin until the lineage expires; the next run prunes it.
+#[test]
+fn the_base_of_a_lineage_that_expires_is_pruned_by_the_next_run() {
+    let mut ops = vec![Op::Run, Op::Write { volume: 0, blocks: 1 }, Op::Run, Op::Run];
+    ops.extend([Op::Rollback { volume: 0, back: 2 }, Op::Run, Op::Run, Op::Run, Op::Run]);
+    ops.extend([Op::Wait { hours: 126 }, Op::Run, Op::Wait { hours: 1074 }]);
+    live(&ops, false);
 }

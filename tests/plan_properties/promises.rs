@@ -79,7 +79,13 @@ fn check_first_send(world: &World, before: &Before, target: &str, transfer: &Tra
             "the base is not what it was: {transfer:?}"
         );
     }
-    let there = find(&before.hosts[target], transfer.target.dataset());
+    // Where setting aside was interrupted, the copy's snapshots are still in the lineage.
+    let name = transfer.target.dataset();
+    let is_unfinished = |one: &&Dataset| one.set_aside().is_some_and(|mark| !mark.done && mark.of == *name);
+    let unfinished = before.hosts[target].iter().find(is_unfinished);
+    let there =
+        find(&before.hosts[target], name).filter(|there| unfinished.is_none() || !there.history.is_empty());
+    let there = there.or(unfinished);
     let common = there.and_then(|there| common(&source.history, &there.history));
     if transfer.resume.is_some() {
         return;
@@ -112,7 +118,7 @@ fn check_destroyed(world: &World, before: &Before) {
         let after = world.host(host).datasets(pool);
         for was in &before.hosts[host] {
             let Some(is) = after.iter().find(|is| is.guid == was.guid) else {
-                let was_superseded = host == "nfs8" && was.name.as_str().contains(".superseded-");
+                let was_superseded = host == "nfs8" && was.set_aside().is_some_and(|mark| mark.done);
                 let was_begun = host != "pve0" && was.history.is_empty() && was.resume_token.is_some();
                 let may_go = (was_superseded || was_begun)
                     && was.history.points().all(|point| world.is_own(&point.name) && !point.is_pinned());
@@ -120,8 +126,9 @@ fn check_destroyed(world: &World, before: &Before) {
                 continue;
             };
             for point in was.history.points().filter(|point| point.kind == PointKind::Snapshot) {
-                let stays =
-                    is.history.points().any(|other| other.guid == point.guid && other.kind == point.kind);
+                // `zfs promote` moves snapshots between a copy and what was set aside of it.
+                let mut now = after.iter().flat_map(|is| is.history.points());
+                let stays = now.any(|other| other.guid == point.guid && other.kind == point.kind);
                 let may_go = host != "nfs9" && world.is_own(&point.name) && !is_held(point, was);
                 assert!(stays || may_go, "{host}: {}@{} is gone", was.name, point.name);
             }
@@ -223,14 +230,27 @@ pub(crate) fn has_resumed(plan: &Plan) -> bool {
 
 /// Right after a good run there is nothing to do, except for what the run itself has made possible: a backup may have been
 /// sent intermediates that its own rules do not keep, and a line renamed aside may only now have a successor. Nothing that
-/// is new goes in the run that brings it: the next one prunes it. Gives whether there was any such thing.
+/// is new goes in the run that brings it: the next one prunes it, and also the base that a lineage was a clone of which
+/// expired in this run. Gives whether there was any such thing.
 pub(crate) fn check_nothing_left(world: &World, done: &Plan) -> bool {
     let plan = world.plan(false);
     let sent: Vec<&Transfer> = transfers(done).map(|(_, transfer)| transfer).collect();
+    let has_expired = |copy: &DatasetName| {
+        done.steps.iter().any(|step| match &step.action {
+            Action::Change(Change::DestroyDataset { dataset, .. }) => {
+                dataset.as_str().starts_with(&format!("{copy}."))
+            }
+            _ => false,
+        })
+    };
     let is_next = |action: &Action| match action {
-        Action::Change(Change::DestroySnapshots { dataset, snapshots }) => snapshots.iter().all(|doomed| {
-            sent.iter().any(|sent| sent.target.dataset() == dataset && *sent.target.name() == doomed.name)
-        }),
+        Action::Change(Change::DestroySnapshots { dataset, snapshots }) => {
+            has_expired(dataset)
+                || snapshots.iter().all(|doomed| {
+                    sent.iter()
+                        .any(|sent| sent.target.dataset() == dataset && *sent.target.name() == doomed.name)
+                })
+        }
         Action::Change(Change::DestroyDataset { dataset, .. }) => sent.iter().any(|sent| {
             sent.creates_dataset && dataset.as_str().starts_with(&format!("{}.", sent.target.dataset()))
         }),

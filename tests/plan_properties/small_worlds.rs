@@ -69,7 +69,7 @@ fn all_left(is_first: bool) -> Vec<Left> {
 
 /// Builds the world by sending everything everywhere, and then taking away what is not to be left.
 fn build(points: [Left; 3], twist: Twist) -> Option<World> {
-    let mut world = World::new(policy(2, true, ArchiveDivergence::Branch));
+    let mut world = World::new(policy(2, true, ArchiveDivergence::Keep));
     let (here, backup) = (format!("{ROOT}/v"), format!("{BACKUP_ROOT}/v"));
     world.source.create(&here, DatasetKind::Volume).unwrap();
     world.now = "2026-01-10T01:00:00Z".parse().unwrap();
@@ -144,6 +144,7 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
     let create = Change::CreateContainer { dataset: parent };
     zhaul::host::TargetHost::change(world.host(host), &create).unwrap();
     let transfer = zhaul::plan::Transfer {
+        writer: None,
         snapshot: here.snapshot(&point).unwrap(),
         guid: world.source.guid(&format!("{here}@{point}")),
         creates_dataset: base.is_none(),

@@ -64,7 +64,7 @@ pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDiver
     let last = |count| KeepRules { last: Some(count), ..KeepRules::default() };
     let backup = BackupRules {
         keep: last(2 * keep),
-        on_divergence: BackupDivergence::Remove,
+        on_divergence: BackupDivergence::Keep,
         on_no_base: OnNoBase::Supersede,
         keep_superseded: Some(SignedDuration::from_hours(24 * 90)),
     };
@@ -90,6 +90,15 @@ pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDiver
             link: Link::default(),
         },
         lock: None,
+    }
+}
+
+/// Whether the backup of `policy` destroys what diverged at once, or sets it aside.
+pub(crate) fn removes_at_once(policy: &mut Policy, removes: bool) {
+    for target in &mut policy.targets {
+        if let TargetKind::Backup(rules) = &mut target.kind {
+            rules.on_divergence = if removes { BackupDivergence::Remove } else { BackupDivergence::Keep };
+        }
     }
 }
 
@@ -131,7 +140,13 @@ impl World {
         let each = self.policy.targets.iter().map(|target| {
             (target.name.clone(), answer(TargetHost::list(self.host(&target.name.0), &target.root)))
         });
-        Inventory { source, targets: each.collect(), proxmox: Proxmox::default() }
+        Inventory {
+            source,
+            targets: each.collect(),
+            proxmox: Proxmox::default(),
+            host: "pve0".to_owned(),
+            append_only: std::collections::BTreeSet::new(),
+        }
     }
 
     pub(crate) fn plan(&self, take_snapshot: bool) -> Plan {
@@ -188,6 +203,7 @@ impl World {
     }
 
     pub(crate) fn carry_out(&self, plan: Plan) -> Report {
+        self.universe.set_now(self.now);
         let targets = self.boxed_targets();
         let hosts = Hosts { source: &self.source, targets: &targets };
         let pump = PumpSettings { buffer_bytes: 1 << 20, rate: None, stall_limit: None };

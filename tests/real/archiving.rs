@@ -126,13 +126,16 @@ fn an_archive_that_has_parted_stops_or_branches_and_keeps_all() {
     world.run("2026-03-01T03:00:00Z");
     zfs(&["rollback", "-r", &format!("{files}@2026-02-01-030000")]);
     world.write(GUEST, "april", 1);
+    world.policy.archive = "on-divergence = \"stop\"".to_owned();
     let run = world.run_as_planned("2026-04-01T03:00:00Z", &[], 3);
     assert!(run.finds("blocked", "archive-diverged"), "{run:?}");
     assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar"]);
     world.policy.archive = "on-divergence = \"branch\"".to_owned();
     world.run_as_planned("2026-04-02T03:00:00Z", &[], 0);
-    assert_eq!(snapshots(&format!("{archive}.branch-2026-04-02-030000")), ["2026-Feb", "2026-Mar"]);
-    assert_eq!(snapshots(&archive).last().unwrap(), "2026-Apr");
+    assert_eq!(snapshots(&crate::look::set_aside(&archive)), ["2026-Mar"]);
+    assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Apr"], "March is kept, neither lost nor sent again");
+    let run = world.run_as_planned("2026-04-03T03:00:00Z", &[], 0);
+    assert!(run.finds("note", "months-set-aside") && !run.finds("note", "months-lost"), "{run:?}");
     assert_same_newest_month(&files, &archive);
 }
 

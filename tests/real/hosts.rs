@@ -51,7 +51,7 @@ impl Pair {
 
     fn receive(&self, target: &str, creates_dataset: bool, kind: DatasetKind) -> ReceiveSpec {
         let snapshot = SnapshotName::parse(&format!("{}/{target}", self.root)).unwrap();
-        ReceiveSpec { snapshot, origin: None, creates_dataset, kind }
+        ReceiveSpec { snapshot, origin: None, creates_dataset, kind, writer: None }
     }
 
     /// Moves one stream; after `cut` bytes, where given, it breaks off.

@@ -257,3 +257,39 @@ pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
     // It may have ended just now.
     rustix::process::kill_process(pid, signal).ok();
 }
+
+/// Writes into a copy as somebody does who needs it in a hurry, and makes it read-only again.
+pub(crate) fn write_copy(copy: &str, file: &str) {
+    zfs(&["set", "readonly=off", copy]);
+    zfs(&["mount", copy]);
+    write_file(copy, file, 1);
+    zfs(&["unmount", copy]);
+    zfs(&["set", "readonly=on", copy]);
+}
+
+/// The lineages of a copy that were set aside, oldest name first.
+pub(crate) fn all_set_aside(copy: &str) -> Vec<String> {
+    let (parent, last) = copy.rsplit_once('/').unwrap();
+    let start = format!("{parent}/{last}.");
+    let all = zfs(&["list", "-rHp", "-d", "1", "-t", "filesystem,volume", "-o", "name", parent]);
+    all.lines().filter(|name| name.starts_with(&start)).map(str::to_owned).collect()
+}
+
+/// The only lineage of a copy that was set aside.
+pub(crate) fn set_aside(copy: &str) -> String {
+    let mut all = all_set_aside(copy);
+    assert_eq!(all.len(), 1, "{copy}: {all:?}");
+    all.remove(0)
+}
+
+/// The mark of a lineage that was set aside.
+pub(crate) fn mark(aside: &str) -> serde_json::Value {
+    serde_json::from_str(&property("zhaul:set-aside", aside)).unwrap()
+}
+
+/// A moment so many days and an hour after a lineage was set aside, by its mark.
+pub(crate) fn days_after(aside: &str, days: i64) -> String {
+    let at: jiff::Timestamp = mark(aside)["at"].as_str().unwrap().parse().unwrap();
+    let then = at.checked_add(jiff::SignedDuration::from_hours(24 * days + 1)).unwrap();
+    then.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

@@ -99,6 +99,7 @@ fn a_copy_that_could_be_two_sources_blocks_these_alone() {
     zfs(&["create", &world.beside("vms")]);
     look::replicate("-R", &format!("{first}@2026-01-10-030000"), &second);
     zfs(&["destroy", &format!("{first}#2026-01-10-030000")]);
+    zfs(&["inherit", "zhaul:writer", &world.backup("vm-100-disk-0")]);
     world.policy.datasets = vec![world.source(), world.beside("vms")];
     let before = copies(&world);
     let run = world.run_as_planned(DAY_2, &["--no-snapshot"], 3);

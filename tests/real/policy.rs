@@ -135,8 +135,11 @@ fn a_guest_recreated_under_its_name_supersedes_but_destroys_nothing() {
     world.run_well("2026-02-02T01:00:00Z");
     zfs(&["destroy", "-r", &world.copy(0)]);
     zfs(&["create", "-V", "16M", &world.copy(0)]);
-    world.run_well("2026-02-03T01:00:00Z");
-    let aside = format!("{}.superseded-2026-02-03-010000", world.copy(1));
+    let output = world.run("2026-02-03T01:00:00Z", &[]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("set aside") && told.contains("@2026-02-02-010000"), "told under cron: {told}");
+    let aside = crate::look::set_aside(&world.copy(1));
     assert_eq!(names(&aside, "snapshot"), ["2026-02-02-010000"]);
     assert_eq!(names(&world.copy(1), "snapshot"), ["2026-02-03-010000"]);
 }

@@ -37,7 +37,7 @@ fn a_backup_that_is_to_stop_removes_nothing_where_it_has_parted_and_its_base_out
     world.policy.backup.push_str("\nkeep-last = 1");
     let run = world.run_as_planned(DAY_3, &[], 3);
     assert!(run.finds("blocked", "after the newest common snapshot @2026-01-10-030000"), "{run:?}");
-    assert!(run.finds("blocked", "or set on-divergence = \"remove\""), "{run:?}");
+    assert!(run.finds("blocked", "or set on-divergence = \"keep\""), "{run:?}");
     assert_eq!(guids(&world.backup(GUEST)), before);
     assert_same_newest(&other, &world.backup(OTHER));
     zfs(&["destroy", &format!("{}@2026-01-11-030000", world.backup(GUEST))]);
@@ -70,10 +70,10 @@ fn what_was_superseded_stays_ninety_days_unless_the_policy_says_otherwise() {
     zfs(&["destroy", "-r", &files]);
     world.filesystem(GUEST, 1);
     world.run("2026-01-11T03:00:00Z");
-    let aside = format!("{}.superseded-2026-01-11-030000", world.backup(GUEST));
-    world.run("2026-04-10T03:00:00Z");
+    let aside = look::set_aside(&world.backup(GUEST));
+    world.run(&look::days_after(&aside, 89));
     assert_eq!(snapshots(&aside), ["2026-01-10-030000"], "89 days");
-    world.run("2026-04-12T03:00:00Z");
+    world.run(&look::days_after(&aside, 91));
     assert!(!look::exists(&aside), "91 days");
 }
 
@@ -121,17 +121,18 @@ fn a_guest_made_anew_gets_a_new_line_on_an_archive_only_where_it_may_branch_and_
     let old = guids(&archive);
     zfs(&["destroy", "-r", &files]);
     world.filesystem(GUEST, 2);
+    world.policy.archive = "on-divergence = \"stop\"".to_owned();
     let run = world.run_as_planned("2026-03-01T03:00:00Z", &[], 3);
     assert!(
         run.finds("blocked", "has diverged from the source: the source knows none of its snapshots"),
         "{run:?}"
     );
-    assert!(run.finds("blocked", "set on-divergence = \"branch\""), "{run:?}");
+    assert!(run.finds("blocked", "set on-divergence = \"keep\""), "{run:?}");
     assert_eq!(guids(&archive), old);
     world.policy.archive = "on-divergence = \"branch\"".to_owned();
     let run = world.run_as_planned("2026-03-02T03:00:00Z", &[], 0);
     assert_eq!(run.send("archive").base(), None, "a full line");
-    assert_eq!(guids(&format!("{archive}.branch-2026-03-02-030000")), old);
+    assert_eq!(guids(&look::set_aside(&archive)), old);
     assert_eq!(snapshots(&archive), ["2026-Mar"]);
     assert_eq!(guids(&archive)["2026-Mar"], guids(&files)["2026-03-01-030000"]);
 }

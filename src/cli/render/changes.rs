@@ -10,7 +10,7 @@ use super::reason::reason_text;
 use super::step::dataset_label;
 use super::{Style, count, escape};
 use crate::execute::{Outcome, Report};
-use crate::model::{Change, Guid};
+use crate::model::{Change, Guid, SetAside};
 use crate::plan::{Action, Doomed, Reason, Step};
 
 /// One line for each such step that was done; with `routine`, the routine ones too. Empty where there were none.
@@ -33,7 +33,11 @@ pub(in crate::cli) fn changes_text(report: &Report, routine: bool, style: Style)
 fn is_routine(reason: &Reason) -> bool {
     matches!(
         reason,
-        Reason::NotKept { .. } | Reason::BookmarksKeep { .. } | Reason::NotSending | Reason::NotRenamed
+        Reason::NotKept { .. }
+            | Reason::BookmarksKeep { .. }
+            | Reason::NotSending
+            | Reason::NotRenamed
+            | Reason::Unclaimed
     )
 }
 
@@ -68,6 +72,16 @@ fn change_done(change: &Change<Doomed>) -> Option<String> {
         Change::DestroyDataset { dataset, guid, snapshots } => {
             Some(format!("destroyed {dataset} {} with its snapshots: {}", named(*guid), list('@', snapshots)))
         }
+        Change::SetAside(SetAside { dataset, guid, base: Some(base), .. }) => Some(format!(
+            "set aside what {dataset} {} had after @{} {}",
+            named(*guid),
+            base.name,
+            named(base.guid)
+        )),
+        Change::SetAside(SetAside { dataset, guid, base: None, .. }) => {
+            Some(format!("set aside {dataset} {} as a whole", named(*guid)))
+        }
+        Change::Claim { dataset, writer, .. } => Some(format!("claimed {dataset} for {}", writer.label)),
     }
 }
 

@@ -47,6 +47,7 @@ fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
         origin: None,
         kind: DatasetKind::Volume,
         encryption: Encryption::Off,
+        writer: None,
     })
 }
 

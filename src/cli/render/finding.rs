@@ -5,6 +5,7 @@
 
 use super::left_out::{left_out_next, left_out_text};
 use super::reason::{fault_text, reason_text};
+use super::set_aside;
 use crate::model::{PointName, Unlisted};
 use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
 
@@ -63,17 +64,31 @@ pub(super) fn finding_what(finding: &Finding) -> String {
         FindingKind::StaysInUse { snapshot, by } => {
             format!("@{snapshot} is kept by no rule, but {} keeps it", keeper(*by))
         }
-        FindingKind::SetAsideHasChildren { copy, because } => format!(
-            "{copy} must be renamed ({}), but other datasets lie below it; the copy stays as it is",
-            reason_text(because)
-        ),
         FindingKind::SetAsideName { copy } => {
             format!("{copy} must be renamed, but its name with a date would be too long")
         }
-        FindingKind::ExpiredStays { copy } => format!(
-            "{copy} has expired, but stays: it has no complete successor, or something in it is held, cloned \
-             or foreign"
+        FindingKind::Aside(aside) => set_aside::what(aside),
+        FindingKind::OtherWriter { copy, writer } => {
+            format!(
+                "{copy} is the copy of another source, {writer}; nothing is sent to it, and it stays as it is"
+            )
+        }
+        FindingKind::TakenOver { copy, from } => {
+            format!("{copy} was the copy of {from}; this source has its newest snapshot and goes on with it")
+        }
+        FindingKind::PromotedAway { copy, origin, goes_on } => format!(
+            "{copy} is a clone of {origin}, which has its older snapshots: a clone of the copy was promoted{}",
+            if *goes_on { "" } else { "; nothing is sent to it" }
         ),
+        FindingKind::NotSafe { copy, property, value, wanted } => {
+            format!("{copy} is not a safe copy: {property} is {value} instead of {wanted}")
+        }
+        FindingKind::RenamedAtSource { copy, from, is_followed: true } => {
+            format!("the dataset was renamed at the source: its copy {from} is renamed to {copy}")
+        }
+        FindingKind::RenamedAtSource { copy, from, is_followed: false } => {
+            format!("the dataset was renamed at the source: {from} keeps what it has, and {copy} begins anew")
+        }
         FindingKind::NoBase { copy } => {
             format!("{copy} has snapshots, but the source knows none of them; the copy stays as it is")
         }
@@ -173,13 +188,17 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::StaysInUse { by: KeptBy::Clone, .. } => {
             "zfs get clones names the clones; the first run after they are gone destroys it".to_owned()
         }
-        FindingKind::SetAsideHasChildren { copy, .. } => {
-            format!("on {place}, rename {copy} and move the datasets below it back (zfs rename)")
-        }
         FindingKind::SetAsideName { copy } => format!("on {place}, rename {copy} (zfs rename)"),
-        FindingKind::ExpiredStays { copy } => {
-            format!("see what is in it: zfs list -r -t all -o name,userrefs,clones {copy}")
-        }
+        FindingKind::Aside(aside) => return set_aside::next(aside, place),
+        FindingKind::OtherWriter { copy, .. } => format!(
+            "give this source a target dataset of its own; or, if it is to write this copy from now on, on {place}: zfs \
+             inherit zhaul:writer {copy} (the next run then sets aside what it does not know)"
+        ),
+        FindingKind::PromotedAway { copy, .. } => format!("on {place}: zfs promote {copy}"),
+        FindingKind::NotSafe { copy, property, wanted, .. } => format!(
+            "on {place}, as root: zfs set {property}={wanted} {copy}; if zhaul logs in as another user: zfs allow -u USER \
+             {property} on the target's dataset"
+        ),
         FindingKind::NoBase { copy } => {
             format!("on {place}, rename {copy} (zfs rename), or set on-no-base = \"supersede\"")
         }
@@ -192,7 +211,7 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         }
         FindingKind::Diverged { copy, obstacle, .. } => match obstacle {
             Obstacle::Policy => {
-                format!("on {place}, rename {copy} (zfs rename), or set on-divergence = \"remove\"")
+                format!("on {place}, rename {copy} (zfs rename), or set on-divergence = \"keep\"")
             }
             Obstacle::Foreign(foreign) => {
                 format!("on {place}, {} is not zhaul's: rename {copy} (zfs rename)", list(foreign))
@@ -204,8 +223,8 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
                 )
             }
         },
-        FindingKind::ArchiveDiverged { copy, .. } => {
-            format!("set on-divergence = \"branch\", or on {place} rename {copy} (zfs rename)")
+        FindingKind::ArchiveDiverged { .. } => {
+            "set on-divergence = \"keep\"".to_owned()
         }
         FindingKind::ForeignReceive { copy, .. } => {
             format!("if no other program will resume it, on {place}: zfs receive -A {copy}")
@@ -214,7 +233,10 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::PlainCopy { copy } => {
             format!("on {place}, rename {copy} (zfs rename); the next run sends everything raw")
         }
-        FindingKind::MonthsLost { .. } | FindingKind::UnknownGuest { .. } | FindingKind::NameTaken { .. } => return None,
+        FindingKind::MonthsLost { .. }
+        | FindingKind::RenamedAtSource { .. }
+        | FindingKind::TakenOver { .. }
+        | FindingKind::UnknownGuest { .. } | FindingKind::NameTaken { .. } => return None,
     })
 }
 
@@ -273,6 +295,6 @@ fn at(snapshot: Option<&PointName>) -> String {
 }
 
 /// `@a, @b`.
-fn list(snapshots: &[PointName]) -> String {
+pub(super) fn list(snapshots: &[PointName]) -> String {
     snapshots.iter().map(|name| format!("@{name}")).collect::<Vec<_>>().join(", ")
 }

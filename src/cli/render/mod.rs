@@ -7,6 +7,7 @@ mod left_out;
 mod plan;
 mod reason;
 mod report;
+mod set_aside;
 mod step;
 mod summary;
 

@@ -34,11 +34,15 @@ pub(in crate::cli) fn reason_text(reason: &Reason) -> String {
         Reason::MonthDue { month } => format!("{month} is due"),
         Reason::ArchiveForced => "--archive".to_owned(),
         Reason::NotRenamed => "it was received, but not renamed".to_owned(),
-        Reason::RemainsOfDestroyed { snapshot, written_bytes } => format!(
-            "the copy is read-only, so its {written_bytes} newer than @{snapshot} are remains of destroyed snapshots"
-        ),
         Reason::RolledBack { base } => {
             format!("the source no longer has what followed @{base} (a rollback, most likely)")
+        }
+        Reason::FinishesSetAside => "an interrupted run left the setting aside half done".to_owned(),
+        Reason::ChildrenMoveBack => "what lies below it moves back, now that it exists again".to_owned(),
+        Reason::Unclaimed => "nobody has marked it, and this source has its snapshots".to_owned(),
+        Reason::TakesOver { from } => format!("it was the copy of {from}"),
+        Reason::RenamedAtSource { from } => {
+            format!("the dataset was renamed at the source; {from} is its copy")
         }
         Reason::OntoBase => "an increment is only received onto its base".to_owned(),
         Reason::NothingInCommon => {
@@ -52,7 +56,7 @@ pub(in crate::cli) fn reason_text(reason: &Reason) -> String {
         Reason::BookmarksKeep { keep } => {
             format!("older than the newest {keep} bookmarks (bookmarks.keep), and no target needs it")
         }
-        Reason::SupersededSince { since } => format!("superseded since {since}, longer than keep-superseded"),
+        Reason::SupersededSince { since } => format!("set aside since {since}, longer than keep-superseded"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::reason::reason_text;
 use super::{count, escape};
-use crate::model::{ByteCount, Change, PointName};
+use crate::model::{ByteCount, Change, PointName, SetAside};
 use crate::plan::{Action, Base, Doomed, NewBookmark, Reason, Step, Transfer};
 
 /// The step without its place and reason, for example `send #a -> @b`.
@@ -41,6 +41,11 @@ fn change_line(change: &Change<Doomed>) -> String {
         Change::DestroyDataset { dataset, snapshots, .. } => {
             format!("destroy {dataset} with its {}", count(snapshots.len(), "snapshot"))
         }
+        Change::SetAside(SetAside { dataset, base: Some(base), .. }) => {
+            format!("set aside what {dataset} has after @{}", base.name)
+        }
+        Change::SetAside(SetAside { dataset, base: None, .. }) => format!("set aside {dataset} as a whole"),
+        Change::Claim { dataset, writer, .. } => format!("claim {dataset} for {}", writer.label),
     }
 }
 

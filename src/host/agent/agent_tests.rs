@@ -14,7 +14,9 @@ use crate::channel::lanes::{Caller, LaneKind};
 use crate::channel::message;
 use crate::host::fake::{FakeHost, Universe};
 use crate::host::{SendSpec, SourceHost as _};
-use crate::model::{Compression, DatasetKind, Encryption, PointName, PortRange};
+use crate::model::{
+    Compression, DatasetKind, Encryption, PointName, PortRange, SetAside, SetAsideCause, Writer,
+};
 use crate::stream::framed::Sender;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
@@ -163,6 +165,7 @@ fn receive(stream: u32) -> Request {
             origin: None,
             creates_dataset: true,
             kind: DatasetKind::Volume,
+            writer: None,
         },
         over_lanes: false,
         stream,
@@ -347,8 +350,19 @@ fn requests(dataset: &str) -> Vec<Request> {
         Request::Change(Change::RenameDataset { from: dataset.clone(), guid, to: name("t/pve0/b") }),
         Request::Change(Change::RenameDataset { from: name("t/pve0/b"), guid, to: dataset.clone() }),
         Request::Change(Change::RenameSnapshot { dataset: dataset.clone(), from: to.clone(), guid, to }),
+        Request::Change(Change::SetAside(wish(dataset.as_str()))),
+        Request::Change(Change::Claim { dataset: dataset.clone(), guid, writer: writer() }),
         Request::Change(Change::DestroyDataset { dataset, guid, snapshots: Vec::new() }),
     ]
+}
+
+fn writer() -> Writer {
+    Writer { guid: Guid(7), label: "pve0:s/a".to_owned() }
+}
+
+fn wish(dataset: &str) -> SetAside {
+    let cause = SetAsideCause::Written;
+    SetAside { dataset: name(dataset), guid: Guid(1), base: None, cause, writer: writer() }
 }
 
 #[test]
@@ -395,9 +409,7 @@ fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
         rename("x"),
         rename("2026-Foo"),
         aside("t/b"),
-        aside("t/a.superseded-"),
-        aside("t/b.superseded-2026-01-01-000000"),
-        aside("t/a.branch-2026/x"),
+        aside("t/a.superseded-2026-01-01-000000"),
     ];
     for request in &refused {
         assert!(peer.refusal(request).contains("--append-only"), "{request:?}");
@@ -405,8 +417,8 @@ fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
     let allowed = [
         rename("2026-Jan"),
         rename("2026-Jan-15"),
-        aside("t/a.branch-2026-01-01-000000"),
-        aside("t/a.superseded-2026-01-01-000000"),
+        Request::Change(Change::SetAside(wish("t/a"))),
+        Request::Change(Change::Claim { dataset: a, guid, writer: writer() }),
     ];
     for request in &allowed {
         let replies = peer.ask(request);

@@ -5,15 +5,14 @@
 
 use super::wire::Request;
 use crate::host::Problem;
-use crate::model::{ARCHIVE_ASIDE, BACKUP_ASIDE, Change, DatasetName, Month, PointName};
+use crate::model::{Change, DatasetName, Month, PointName};
 
 /// The limits of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cage {
     /// Nothing outside of these is listed or touched; empty: no limit.
     pub roots: Vec<DatasetName>,
-    /// Nothing is destroyed or rolled back, and renamed only what an archive renames: the snapshot of a month, and a line
-    /// that is put aside.
+    /// Nothing is destroyed or rolled back, and renamed only the snapshot of a month; lineages may be set aside.
     pub append_only: bool,
 }
 
@@ -39,14 +38,21 @@ impl Cage {
     fn check_change(&self, change: &Change) -> Result<(), Problem> {
         self.inside(change.dataset())?;
         match change {
-            Change::CreateContainer { .. } | Change::AbortReceive { .. } => Ok(()),
             Change::DestroySnapshots { .. } | Change::DestroyDataset { .. } => {
                 self.not_append_only("destroys nothing")
             }
+            // A root has no place inside of itself to be renamed to.
+            Change::SetAside(_) if self.roots.contains(change.dataset()) => {
+                Err(Problem::Denied("the agent there does not rename its root (--root)".to_owned()))
+            }
+            Change::SetAside(_)
+            | Change::Claim { .. }
+            | Change::CreateContainer { .. }
+            | Change::AbortReceive { .. } => Ok(()),
             Change::Rollback { .. } => self.not_append_only("rolls nothing back"),
-            Change::RenameDataset { from, to, .. } => {
+            Change::RenameDataset { to, .. } => {
                 self.inside(to)?;
-                if is_put_aside(from, to) { Ok(()) } else { self.not_append_only("renames no dataset") }
+                self.not_append_only("renames no dataset")
             }
             Change::RenameSnapshot { to, .. } => {
                 if is_month(to) {
@@ -72,13 +78,6 @@ impl Cage {
         }
         Ok(())
     }
-}
-
-/// Whether `to` is the name that a line is given when a new one takes its place.
-fn is_put_aside(from: &DatasetName, to: &DatasetName) -> bool {
-    let added = to.as_str().strip_prefix(from.as_str()).unwrap_or_default();
-    let date = [BACKUP_ASIDE, ARCHIVE_ASIDE].iter().find_map(|infix| added.strip_prefix(infix));
-    date.is_some_and(|date| !date.is_empty() && !date.contains('/'))
 }
 
 /// Whether an archive gives its snapshots such names: `2026-Jan`, `2026-Jan-15`, perhaps with something to tell two apart.

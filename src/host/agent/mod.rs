@@ -80,14 +80,6 @@ impl Agent {
         Ok(Box::new(AgentIncoming::sink(self, stream).map_err(failed)?))
     }
 
-    /// Whether it was told to destroy nothing.
-    pub(super) fn is_append_only(&self) -> Result<bool, HostError> {
-        let session = self.sessions.take().map_err(|problem| self.error("ask", "its agent", problem))?;
-        let is_append_only = session.is_append_only;
-        self.sessions.give_back(session);
-        Ok(is_append_only)
-    }
-
     fn frames(&self, stream: u32) -> Sink {
         let stall_limit_seconds = self.framing.stall_limit.as_ref().map(Duration::as_secs);
         Sink { over_lanes: false, stream, buffer_bytes: self.framing.buffer.0, stall_limit_seconds }
@@ -190,6 +182,10 @@ impl Agent {
                     changed.refusals.extend(refusals.into_iter().map(clean));
                     Ok(())
                 }
+                Reply::SetAside { mark } => {
+                    changed.set_aside = Some(mark);
+                    Ok(())
+                }
                 other => Err(senseless(&other)),
             })?;
         }
@@ -218,6 +214,13 @@ impl TargetHost for Agent {
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let started = AgentIncoming::start(self, spec, stream);
         Ok(Box::new(started.map_err(|problem| self.error(incoming::OPERATION, &spec.snapshot, problem))?))
+    }
+
+    fn is_append_only(&self) -> Result<bool, HostError> {
+        let session = self.sessions.take().map_err(|problem| self.error("ask", "its agent", problem))?;
+        let is_append_only = session.is_append_only;
+        self.sessions.give_back(session);
+        Ok(is_append_only)
     }
 
     fn change(&self, change: &Change) -> Result<Changed, HostError> {

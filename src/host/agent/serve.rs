@@ -191,12 +191,12 @@ impl Server<'_> {
         Ended::Clean(done.map_err(|error: HostError| error.problem))
     }
 
-    fn report(&self, Changed { mut refusals }: Changed) -> Result<(), MessageError> {
+    fn report(&self, Changed { mut refusals, set_aside }: Changed) -> Result<(), MessageError> {
         while !refusals.is_empty() {
             let rest = refusals.split_off(refusals.len().min(REFUSALS_MAX));
             self.tell(&Reply::Refused { refusals: std::mem::replace(&mut refusals, rest) })?;
         }
-        Ok(())
+        set_aside.map_or(Ok(()), |mark| self.tell(&Reply::SetAside { mark }))
     }
 
     fn introduce(&self, protocol: u32, version: &str) -> Result<(), Problem> {

@@ -7,14 +7,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::channel::lanes::{Greeting, Offer};
-use crate::host::{Problem, ReceiveSpec, Refusal};
+use crate::host::{Problem, ReceiveSpec, Refusal, UnsafeCopy};
 use crate::model::{
-    Change, Dataset, DatasetName, Details, Guid, History, Listing, Point, PortRange, SnapshotName, Unlisted,
+    Change, Dataset, DatasetName, Details, Guid, History, Listing, Point, PortRange, SetAsideMark,
+    SnapshotName, Unlisted,
 };
 use crate::stream::Bottleneck;
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 3;
+pub(in crate::host) const PROTOCOL: u32 = 5;
 
 /// What the agent is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -84,6 +85,8 @@ pub(in crate::host) enum Reply {
     Progress { waiting_for: Bottleneck },
     /// The points that stay; the others are destroyed.
     Refused { refusals: Vec<Refusal> },
+    /// The lineage that was set aside.
+    SetAside { mark: SetAsideMark },
     /// The request has been carried out; a listing is complete.
     Done,
     /// The request has failed, or was refused.
@@ -120,6 +123,12 @@ pub(super) fn harmless(problem: Problem) -> Problem {
         Problem::Changed(text) => Problem::Changed(clean(&text)),
         Problem::Protocol(text) => Problem::Protocol(clean(&text)),
         Problem::Other(text) => Problem::Other(clean(&text)),
+        Problem::Unsafe(copy) => Problem::Unsafe(Box::new(UnsafeCopy {
+            dataset: clean(&copy.dataset),
+            property: clean(&copy.property),
+            value: clean(&copy.value),
+            wanted: clean(&copy.wanted),
+        })),
         Problem::NotFound
         | Problem::Exists
         | Problem::Held

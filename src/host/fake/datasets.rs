@@ -3,7 +3,9 @@
 use super::machine::{Machine, ObjectId, Snapshot};
 use super::points::changed;
 use crate::host::Problem;
-use crate::model::{DatasetKind, DatasetName, Encryption, Guid, PointName, SnapshotName};
+use crate::model::{
+    DatasetKind, DatasetName, Encryption, Guid, PointName, SnapshotName, WRITER_PROPERTY, Writer,
+};
 
 fn unnameable(error: &crate::model::NameError) -> Problem {
     Problem::Other(error.to_string()) // ENAMETOOLONG
@@ -65,6 +67,22 @@ impl Machine {
         node.head.clone_from(&snapshot.content);
         node.origin = Some(snapshot.object);
         self.datasets.insert(dataset.clone(), node);
+        Ok(())
+    }
+
+    /// `zfs set` of the writer and of what makes a copy safe.
+    pub(super) fn claim(
+        &mut self,
+        dataset: &DatasetName,
+        guid: Guid,
+        writer: &Writer,
+    ) -> Result<(), Problem> {
+        let node = self.node_mut(dataset)?;
+        if node.guid != guid {
+            return Err(changed(node.guid));
+        }
+        node.user.insert(WRITER_PROPERTY.to_owned(), writer.to_string());
+        (node.is_safe_copy, node.readonly) = (true, Some(true));
         Ok(())
     }
 

@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
+
 use super::wire::Block;
 use crate::host::Problem;
 use crate::model::Guid;
@@ -37,6 +39,7 @@ pub struct Call {
 struct Inner {
     last_guid: u64,
     last_block: u64,
+    now: Timestamp,
     changes: u64,
     crash: Option<(u64, Moment)>,
     is_crashed: bool,
@@ -64,6 +67,16 @@ impl Universe {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The time on every machine; 1970 until it is set.
+    pub(super) fn now(&self) -> Timestamp {
+        self.lock().now
+    }
+
+    /// Sets every machine's clock.
+    pub fn set_now(&self, now: Timestamp) {
+        self.lock().now = now;
     }
 
     /// A GUID that no machine has seen; the same sequence in every test.

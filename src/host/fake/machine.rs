@@ -277,11 +277,20 @@ impl Machine {
             resume_token: node.partial.as_ref().map(token_of),
             origin: node.origin.and_then(|object| self.name_of(object)),
             is_readonly: self.inherited(name, |node| node.readonly),
-            settings: Settings::default(),
+            settings: settings(node),
             user: self.user(name),
             history: History::new(points),
         }
     }
+}
+
+/// The settings that make a copy safe, and nothing else of them.
+fn settings(node: &Node) -> Settings {
+    let (canmount, volmode) = match node.kind {
+        DatasetKind::Filesystem => (if node.is_safe_copy { "noauto" } else { "on" }, "-"),
+        DatasetKind::Volume => ("-", if node.is_safe_copy { "none" } else { "default" }),
+    };
+    Settings { canmount: canmount.to_owned(), volmode: volmode.to_owned(), ..Settings::default() }
 }
 
 /// The token of a receive that broke off. The object number is made up; the offset counts the blocks that have arrived.

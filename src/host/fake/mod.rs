@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | `machine` | what exists, and how it is listed |
 //! | `points`, `datasets`, `send`, `receive` | the rules |
+//! | `set_aside` | a lineage is set aside, step by step |
 //! | `wire`, `token` | streams and resume tokens as bytes |
 //! | `faults` | crashes, and the calls that were made |
 //! | `source`, `target` | the two traits |
@@ -25,6 +26,7 @@ mod person;
 mod points;
 mod receive;
 mod send;
+mod set_aside;
 mod source;
 mod target;
 mod token;
@@ -60,6 +62,8 @@ pub struct FakeHost {
 #[derive(Debug, Default)]
 struct Weather {
     is_unreachable: bool,
+    /// Destroys and rolls back nothing.
+    is_append_only: bool,
     /// Fail the n-th call of this kind from now on, once.
     fails: Option<(&'static str, u64)>,
     /// Cut each stream after so many blocks.
@@ -79,6 +83,11 @@ impl FakeHost {
             machine: Arc::new(Mutex::new(Machine::new(universe.clone()))),
             weather: Arc::default(),
         }
+    }
+
+    /// Makes the agent of this machine refuse to destroy, or not.
+    pub fn set_append_only(&self, is_append_only: bool) {
+        self.weather().is_append_only = is_append_only;
     }
 
     /// The machine's name.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::machine::{Machine, Node, Partial, Snapshot, token_of};
 use super::wire::{Arrived, Block, Header};
 use crate::host::{Problem, ReceiveSpec};
-use crate::model::{DatasetKind, DatasetName, Encryption};
+use crate::model::{DatasetKind, DatasetName, Encryption, WRITER_PROPERTY};
 
 impl Machine {
     /// `recv_begin_check_existing_impl`, and its relatives for new datasets, clones and resumed streams.
@@ -121,6 +121,8 @@ impl Machine {
         let mut node = self.new_node(kind, encryption);
         node.is_safe_copy = spec.creates_dataset;
         node.readonly = spec.creates_dataset.then_some(true);
+        let writer = spec.writer.as_ref().filter(|_| spec.creates_dataset);
+        node.user.extend(writer.map(|writer| (WRITER_PROPERTY.to_owned(), writer.to_string())));
         if let Some(origin) = &spec.origin {
             let snapshot = self.snapshot(origin)?;
             node.head.clone_from(&snapshot.content);

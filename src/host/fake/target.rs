@@ -44,14 +44,31 @@ impl TargetHost for FakeHost {
         }))
     }
 
+    fn is_append_only(&self) -> Result<bool, HostError> {
+        Ok(self.weather().is_append_only)
+    }
+
     fn change(&self, change: &Change) -> Result<Changed, HostError> {
         let (operation, object) = change.words();
+        if let Change::SetAside(wish) = change {
+            return Ok(Changed { refusals: Vec::new(), set_aside: Some(self.set_aside(wish)?) });
+        }
+        if self.weather().is_append_only
+            && matches!(
+                change,
+                Change::DestroySnapshots { .. } | Change::DestroyDataset { .. } | Change::Rollback { .. }
+            )
+        {
+            let problem = Problem::Denied("the fake is append-only".to_owned());
+            return Err(HostError::new(self.name(), operation, object, problem));
+        }
         self.alter("change", operation, &object, |machine| {
             match change {
                 Change::CreateContainer { dataset } => machine.create_with_parents(dataset)?,
                 Change::AbortReceive { dataset, token } => machine.abort_receive(dataset, Some(token))?,
                 Change::DestroySnapshots { dataset, snapshots } => {
-                    return Ok(Changed { refusals: machine.destroy_snapshots(dataset, snapshots)? });
+                    let refusals = machine.destroy_snapshots(dataset, snapshots)?;
+                    return Ok(Changed { refusals, set_aside: None });
                 }
                 Change::Rollback { dataset, to, guid } => {
                     machine.roll_back(&named(dataset, to)?, Some(*guid), false)?;
@@ -63,6 +80,8 @@ impl TargetHost for FakeHost {
                 Change::DestroyDataset { dataset, guid, snapshots } => {
                     machine.destroy_dataset(dataset, *guid, snapshots)?;
                 }
+                Change::SetAside(_) => {}
+                Change::Claim { dataset, guid, writer } => machine.claim(dataset, *guid, writer)?,
             }
             Ok(Changed::default())
         })

@@ -63,6 +63,7 @@ impl Pair {
             origin: None,
             creates_dataset: spec.base.is_none(),
             kind: DatasetKind::Volume,
+            writer: None,
         };
         let mut outgoing = self.source.send(spec)?;
         let mut incoming = self.target.receive(&receive)?;

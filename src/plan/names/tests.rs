@@ -73,8 +73,13 @@ impl<'a> Case<'a> {
                 .then(|| vec![storage("local-zfs", "p/data"), storage("fast", "q/vms")]),
             ..Proxmox::default()
         };
-        let inventory =
-            Inventory { source: Answer::Listed(source.clone()), targets: BTreeMap::new(), proxmox };
+        let inventory = Inventory {
+            source: Answer::Listed(source.clone()),
+            targets: BTreeMap::new(),
+            proxmox,
+            host: "pve0".to_owned(),
+            append_only: BTreeSet::new(),
+        };
         let is_container = |one: &DatasetName| {
             source.has_children(one)
                 && policy.roots.iter().any(|root| root.dataset == *one && !root.include_root)

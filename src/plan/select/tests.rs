@@ -73,6 +73,8 @@ impl Node {
             source: Answer::Listed(listing.clone()),
             targets: std::collections::BTreeMap::new(),
             proxmox: self.proxmox(),
+            host: "pve0".to_owned(),
+            append_only: BTreeSet::new(),
         };
         let guests = self.guests.iter().map(|id| GuestId(*id)).collect();
         let now = "2026-02-01T00:00:00Z".parse().unwrap();

@@ -92,6 +92,8 @@ fn inventory(source: &str, backup: Option<&str>, archive: Option<&str>) -> Inven
             (TargetName("nfs9".to_owned()), copy(archive)),
         ]),
         proxmox: Proxmox::default(),
+        host: "pve0".to_owned(),
+        append_only: std::collections::BTreeSet::new(),
     }
 }
 

@@ -96,7 +96,7 @@ fn what_is_left_out_has_the_documented_default() {
     assert_eq!((backup.name.to_string().as_str(), &backup.address), ("local", &Address::Local));
     let TargetKind::Backup(rules) = &backup.kind else { panic!() };
     assert!(rules.keep.is_empty());
-    assert_eq!((rules.on_divergence, rules.on_no_base), (BackupDivergence::Remove, OnNoBase::Supersede));
+    assert_eq!((rules.on_divergence, rules.on_no_base), (BackupDivergence::Keep, OnNoBase::Supersede));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn the_first_spelling_with_underscores_is_understood() {
     let [TargetKind::Backup(backup), TargetKind::Archive(archive)] = kinds.as_slice() else { panic!() };
     assert_eq!((backup.on_divergence, backup.on_no_base), (BackupDivergence::Stop, OnNoBase::Stop));
     assert_eq!(backup.keep_superseded, None);
-    assert_eq!((archive.catch_up, archive.on_divergence), (false, ArchiveDivergence::Branch));
+    assert_eq!((archive.catch_up, archive.on_divergence), (false, ArchiveDivergence::Keep));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn wrong_values_are_refused() {
         (backup("name = \"source\""), "zhaul.toml:6: name: "),
         (
             backup("on-divergence = \"branch\""),
-            "zhaul.toml:6: on-divergence: \"branch\" means nothing here; write \"remove\" or \"stop\"",
+            "zhaul.toml:6: on-divergence: \"branch\" means nothing here; write \"keep\" or \"remove\" or \"stop\"",
         ),
         (backup("keep-superseded = \"never\""), "zhaul.toml:6: keep-superseded: "),
         (

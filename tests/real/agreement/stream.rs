@@ -79,6 +79,7 @@ impl Stage {
             origin: transfer.origin.map(|origin| self.snapshot(Side::Target, origin)),
             creates_dataset: (transfer.base.is_none() || transfer.origin.is_some()) && !is_resumed,
             kind,
+            writer: None,
         };
         let begin = (self.content_at)(&bytes);
         match cut {

@@ -24,6 +24,7 @@ pub(crate) fn kind(problem: &Problem) -> &'static str {
         Problem::Cancelled => "Cancelled",
         Problem::Stalled(_) => "Stalled",
         Problem::Protocol(_) => "Protocol",
+        Problem::Unsafe(_) => "unsafe",
         Problem::Other(_) => "Other",
     }
 }

@@ -1,0 +1,171 @@
+//! Copies that cannot simply go on: diverged, written to, or with nothing in common with their source.
+//!
+//! Their lineage is set aside, whole, and the copy goes on from the base, or begins anew under the free name. Nothing is
+//! lost by it. A backup may also remove what is incompatible (`"remove"`), and every target can wait for a person (`"stop"`).
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::builder::Builder;
+use super::lane::Lane;
+use super::{AsideFinding, FindingKind, Reason, Severity};
+use crate::model::{
+    ByteCount, Change, Dataset, DatasetName, Encryption, NAME_BYTES_MAX, Point, PointName, SetAside,
+    SetAsideCause, SnapshotId,
+};
+use crate::policy::Policy;
+
+/// How long a second lineage set aside for the same cause is taken for the work of the same program.
+const AGAIN_WITHIN: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Why a copy cannot simply go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Misfit {
+    /// The source knows none of its snapshots.
+    NothingInCommon,
+    /// It has data or snapshots after the base.
+    AfterBase(SetAsideCause),
+}
+
+/// How the copy of `lane` differs, if it cannot go on. Ends the lane where that cannot be told.
+pub(super) fn judge(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> Option<Misfit> {
+    let there = lane.there?;
+    let compared = lane.line.as_ref()?;
+    if compared.common.is_none() {
+        return Some(Misfit::NothingInCommon);
+    }
+    if compared.unknown.is_empty() {
+        return (there.written_bytes > 0).then_some(Misfit::AfterBase(SetAsideCause::Written));
+    }
+    let is_raw = lane.dataset().encryption == Encryption::On;
+    let is_unchanged = compared.is_unchanged_since_base(there, is_raw);
+    let is_ours =
+        |point: &&Point| policy.name_format.is_own(&point.name) && !super::backup::is_a_guests(lane, point);
+    let are_ours = compared.unknown.iter().all(|point| is_ours(point) || is_archives(point));
+    let cause = if are_ours { SetAsideCause::Diverged } else { SetAsideCause::Foreign };
+    if !lane.knows_unknown(builder) || is_unchanged {
+        return None;
+    }
+    Some(Misfit::AfterBase(cause))
+}
+
+/// Whether an archive gives its snapshots such a name.
+fn is_archives(point: &Point) -> bool {
+    super::months::archived_month(&point.name).is_some() || super::months::is_forced(&point.name)
+}
+
+/// The reason that a person reads.
+pub(super) fn reason(lane: &Lane<'_>, misfit: Misfit) -> Reason {
+    let base = lane.target_base().map(|base| base.name.clone());
+    match (misfit, base) {
+        (Misfit::AfterBase(SetAsideCause::Written), Some(base)) => Reason::WrittenAfter { base },
+        (Misfit::AfterBase(SetAsideCause::Diverged), Some(base)) => Reason::RolledBack { base },
+        (Misfit::AfterBase(_), Some(base)) => Reason::UnknownAfter { base },
+        (Misfit::NothingInCommon, _) | (_, None) => Reason::NothingInCommon,
+    }
+}
+
+/// Adds the step that sets the copy's lineage aside; the lane then goes on from the base, or begins anew.
+pub(super) fn set_aside(
+    builder: &mut Builder,
+    lane: &mut Lane<'_>,
+    there: &Dataset,
+    misfit: Misfit,
+    keep: Option<SignedDuration>,
+) {
+    let because = reason(lane, misfit);
+    if let Some(kind) = obstacle(builder, lane, there, misfit) {
+        return lane.block(builder, kind);
+    }
+    let base = lane.target_base().filter(|_| misfit != Misfit::NothingInCommon);
+    let cause = match misfit {
+        Misfit::NothingInCommon => SetAsideCause::NothingInCommon,
+        Misfit::AfterBase(cause) => cause,
+    };
+    let wish = SetAside {
+        dataset: lane.name.clone(),
+        guid: there.guid,
+        base: base.map(|base| SnapshotId { name: base.name.clone(), guid: base.guid }),
+        cause,
+        writer: lane.writer.clone(),
+    };
+    let unknown: Vec<_> =
+        lane.line.iter().flat_map(|line| &line.unknown).map(|point| (*point).clone()).collect();
+    let kind = AsideFinding::SetAside {
+        copy: lane.name.clone(),
+        base: base.map(|base| base.name.clone()),
+        newer: unknown.iter().map(|point| point.name.clone()).collect(),
+        written_bytes: ByteCount(there.written_bytes),
+        because: because.clone(),
+        keep_hours: keep.map(|keep| keep.as_hours()),
+    };
+    builder.find(Severity::Warning, Some(&lane.dataset().name), lane.place.clone(), kind);
+    lane.step(builder, Change::SetAside(wish.clone()), because);
+    lane.set_aside_step = lane.last;
+    if base.is_some() {
+        lane.removed.extend(unknown.iter().map(|point| point.guid));
+    } else {
+        lane.start_anew();
+        lane.children_wait = lane.has_children().then_some(wish);
+    }
+}
+
+/// Why it cannot be set aside.
+fn obstacle(builder: &Builder, lane: &Lane<'_>, there: &Dataset, misfit: Misfit) -> Option<FindingKind> {
+    let copy = lane.name.clone();
+    if lane.name == lane.ground.target.root {
+        return Some(AsideFinding::RootMisfit { copy, because: reason(lane, misfit) }.into());
+    }
+    if there.guid.0 == 0 {
+        return Some(AsideFinding::SetAsideUnfinished { copy }.into());
+    }
+    let cause = match misfit {
+        Misfit::NothingInCommon => SetAsideCause::NothingInCommon,
+        Misfit::AfterBase(cause) => cause,
+    };
+    if matches!(cause, SetAsideCause::Written | SetAsideCause::Foreign)
+        && let Some(earlier) = earlier(lane, cause, builder.at())
+    {
+        let newer = lane.line.iter().flat_map(|line| &line.unknown).map(|point| point.name.clone()).collect();
+        return Some(AsideFinding::SetAsideAgain { copy, earlier, newer }.into());
+    }
+    // The date and a number.
+    let added = cause.infix().len() + "2026-01-01-000000-99".len();
+    let longest = longest_name(lane);
+    (longest + added > NAME_BYTES_MAX).then_some(FindingKind::SetAsideName { copy })
+}
+
+/// The longest name of a dataset or snapshot at or below the copy, in bytes.
+fn longest_name(lane: &Lane<'_>) -> usize {
+    let all = lane.there.into_iter().chain(lane.ground.listing.below(&lane.name));
+    let longest = |dataset: &Dataset| {
+        let points = dataset.history.points().map(|point| point.name.as_str().len() + 1).max();
+        dataset.name.as_str().len() + points.unwrap_or(0)
+    };
+    all.map(longest).max().unwrap_or(0)
+}
+
+/// A lineage of the same copy that was set aside for the same cause not long ago: another program keeps doing it.
+fn earlier(lane: &Lane<'_>, cause: SetAsideCause, now: Timestamp) -> Option<DatasetName> {
+    let marks = lane.asides.iter().filter_map(|aside| aside.set_aside());
+    let mut recent = marks.filter(|mark| mark.cause == cause && now.duration_since(mark.at) < AGAIN_WITHIN);
+    recent.next().map(|mark| mark.name)
+}
+
+/// Tells where the source's newer points are known in a lineage that was set aside: they are sent again.
+pub(super) fn report_known(builder: &mut Builder, lane: &Lane<'_>) {
+    for aside in &lane.asides {
+        let known = aside.history.snapshots().rev().find_map(|point| {
+            let known = lane.find_at_source(point.guid)?;
+            lane.is_newer_than_head(known).then(|| point.name.clone())
+        });
+        if let Some(snapshot) = known {
+            let kind =
+                AsideFinding::KnownSetAside { copy: lane.name.clone(), aside: aside.name.clone(), snapshot };
+            builder.find(Severity::Warning, Some(&lane.dataset().name), lane.place.clone(), kind);
+        }
+    }
+}
+
+pub(super) fn names<'a>(points: impl IntoIterator<Item = &'a Point>) -> Vec<PointName> {
+    points.into_iter().map(|point| point.name.clone()).collect()
+}

@@ -1,0 +1,14 @@
+//! What the lanes of one target have in common.
+
+use crate::model::{Listing, SetAsideMark};
+use crate::policy::Target;
+
+/// What the lanes of one target have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) target: &'a Target,
+    pub(super) listing: &'a Listing,
+    pub(super) is_append_only: bool,
+    /// Set aside but for their children.
+    pub(super) waiting: &'a [SetAsideMark],
+}

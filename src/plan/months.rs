@@ -1,0 +1,67 @@
+//! Which months an archive has.
+//!
+//! A month counts by a snapshot of its name on the copy, where the source knows the snapshot's GUID or the snapshot lies
+//! before the base, or on a marked lineage of the copy that was set aside. A snapshot that somebody made by hand counts for
+//! nothing, whatever its name.
+
+use std::collections::BTreeSet;
+
+use super::lane::Lane;
+use crate::model::{Encryption, Month, NameError, Point, PointKind, PointName};
+
+/// The month of a snapshot that is a month's: `2026-Apr`, or `2026-Apr.2` where the name was taken.
+pub(super) fn archived_month(name: &PointName) -> Option<Month> {
+    let (month, number) = name.as_str().split_once('.').unwrap_or((name.as_str(), "0"));
+    number.parse::<u32>().ok()?;
+    Month::parse(month)
+}
+
+/// Whether it is called like a forced archive: `2026-Apr-15`, `2026-Apr-15-2`.
+pub(super) fn is_forced(name: &PointName) -> bool {
+    let name = name.as_str();
+    let (month, rest) = (name.get(..8), name.get(8..));
+    month.is_some_and(|month| Month::parse(month).is_some())
+        && rest.is_some_and(|rest| {
+            rest.starts_with('-') && rest[1..].chars().all(|c| c.is_ascii_digit() || c == '-')
+        })
+}
+
+/// The name for `month` that nothing on the copy has.
+pub(super) fn free_month_name(lane: &Lane<'_>, month: Month) -> Result<PointName, NameError> {
+    let mut name = PointName::new(&month.to_string())?;
+    let mut number = 2_u32;
+    while lane.is_taken(&name) {
+        name = PointName::new(&format!("{month}.{number}"))?;
+        number += 1;
+    }
+    Ok(name)
+}
+
+/// The months that the copy has itself.
+pub(super) fn on_copy(lane: &Lane<'_>) -> BTreeSet<Month> {
+    let Some(there) = lane.there else { return BTreeSet::new() };
+    let is_raw = lane.dataset().encryption == Encryption::On;
+    // What is newer than the base is set aside with its months, unless an increment goes on over it.
+    let goes_aside = lane.line.as_ref().is_some_and(|line| !line.is_unchanged_since_base(there, is_raw));
+    let base = lane.target_base().map(|base| base.createtxg);
+    let counts = |point: &&Point| {
+        base.is_none_or(|base| point.createtxg <= base) || lane.knows(point.guid) || goes_aside
+    };
+    let own = there.history.snapshots().filter(counts);
+    own.chain(ancestry(lane)).filter_map(|point| archived_month(&point.name)).collect()
+}
+
+/// The snapshots before the one that the copy was cloned from: they are its past, in another dataset.
+fn ancestry<'a>(lane: &Lane<'a>) -> impl Iterator<Item = &'a Point> {
+    let origin = lane.there.and_then(|there| there.origin.as_ref());
+    let parent = origin.and_then(|origin| Some((lane.ground.listing.get(origin.dataset())?, origin.name())));
+    let upto = parent.and_then(|(parent, name)| parent.history.named(PointKind::Snapshot, name));
+    let points = parent.into_iter().flat_map(|(parent, _)| parent.history.snapshots());
+    points.filter(move |point| upto.is_some_and(|upto| point.createtxg <= upto.createtxg))
+}
+
+/// The months of lineages of the copy that were set aside.
+pub(super) fn set_aside(lane: &Lane<'_>) -> BTreeSet<Month> {
+    let snapshots = lane.asides.iter().flat_map(|aside| aside.history.snapshots());
+    snapshots.filter_map(|point| archived_month(&point.name)).collect()
+}

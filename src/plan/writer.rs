@@ -1,0 +1,68 @@
+//! One writer per copy: who may write it, and who takes it over.
+
+use super::builder::Builder;
+use super::lane::Lane;
+use super::{AsideFinding, FindingKind, Reason, Severity};
+use crate::model::{ARCHIVE_ASIDE, Change, Dataset, PointKind};
+
+/// Makes sure that the copy is this source's; claims one that nobody has marked. Ends the lane where it is another's.
+pub(super) fn settle(builder: &mut Builder, lane: &mut Lane<'_>) {
+    let Some(there) = lane.there else { return };
+    if there.set_aside().is_some() {
+        return lane.block(builder, AsideFinding::NameIsSetAside { copy: lane.name.clone() });
+    }
+    let common = lane.line.as_ref().and_then(|line| line.common);
+    if let Some(origin) = &there.origin {
+        let kind =
+            |goes_on| FindingKind::PromotedAway { copy: lane.name.clone(), origin: origin.clone(), goes_on };
+        if common.is_none() {
+            return lane.block(builder, kind(false));
+        }
+        // An earlier zhaul continued archives as clones of what it had renamed.
+        let is_branch = origin.dataset().as_str().starts_with(&format!("{}{ARCHIVE_ASIDE}", lane.name));
+        let severity = if is_branch { Severity::Note } else { Severity::Warning };
+        builder.find(severity, Some(&lane.dataset().name), lane.place.clone(), kind(true));
+    }
+    match there.writer() {
+        Some(writer) if writer.guid == lane.writer.guid => report_unsafe(builder, lane, there),
+        Some(writer) => {
+            let newest = there.history.newest_snapshot();
+            let is_here = newest
+                .and_then(|newest| lane.find_at_source(newest.guid))
+                .is_some_and(|point| point.kind == PointKind::Snapshot);
+            if is_here {
+                let kind = FindingKind::TakenOver { copy: lane.name.clone(), from: writer.label.clone() };
+                builder.find(Severity::Warning, Some(&lane.dataset().name), lane.place.clone(), kind);
+                claim(builder, lane, there, Reason::TakesOver { from: writer.label });
+            } else if writer.label != lane.writer.label {
+                lane.block(
+                    builder,
+                    FindingKind::OtherWriter { copy: lane.name.clone(), writer: writer.label },
+                );
+            } else if common.is_some() {
+                // The same dataset, restored or received anew in its place.
+                claim(builder, lane, there, Reason::TakesOver { from: writer.label });
+            }
+        }
+        None if common.is_some() => claim(builder, lane, there, Reason::Unclaimed),
+        None => {}
+    }
+}
+
+fn claim(builder: &mut Builder, lane: &mut Lane<'_>, there: &Dataset, reason: Reason) {
+    let (dataset, guid, writer) = (lane.name.clone(), there.guid, lane.writer.clone());
+    lane.step(builder, Change::Claim { dataset, guid, writer }, reason);
+}
+
+/// Names what makes a copy of this source's unsafe: somebody has changed it, or a permission was missing.
+fn report_unsafe(builder: &mut Builder, lane: &Lane<'_>, there: &Dataset) {
+    for (safe, value) in there.unsafe_properties() {
+        let kind = FindingKind::NotSafe {
+            copy: lane.name.clone(),
+            property: safe.name.to_owned(),
+            value,
+            wanted: safe.value.to_owned(),
+        };
+        builder.find(Severity::Failed, Some(&lane.dataset().name), lane.place.clone(), kind);
+    }
+}

@@ -1,0 +1,147 @@
+//! Who writes a copy, whether a copy is safe, and where it goes when its dataset is renamed.
+
+use std::process::Command;
+
+use crate::look::{self, assert_same_newest, guids, snapshots};
+use crate::pool::{property, zfs};
+use crate::world::{DAY_1, DAY_2, DAY_3, DISK, GUEST, World};
+
+const DAY_4: &str = "2026-01-13T03:00:00Z";
+
+/// Another world's backup shares this one's root.
+fn share_root(world: &World, other: &mut World) {
+    other.policy.backup_at = Some(("nfs8".to_owned(), world.backup_root()));
+}
+
+#[test]
+fn a_copy_is_marked_with_its_writer_and_another_source_of_its_name_is_refused() {
+    let mut world = World::new("writer-one");
+    let mut other = World::new("writer-two");
+    share_root(&world, &mut other);
+    let files = world.filesystem(GUEST, 1);
+    other.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    let copy = world.backup(GUEST);
+    let writer = property("zhaul:writer", &copy);
+    assert!(writer.starts_with(&format!("{} ", property("guid", &files))), "{writer}");
+    let before = guids(&copy);
+    let run = other.run_with(DAY_2, &[]).expect_code(3);
+    assert!(run.finds("blocked", &files), "the other source is named: {run:?}");
+    assert_eq!(guids(&copy), before);
+    assert_eq!(look::all_set_aside(&copy), Vec::<String>::new());
+    world.run(DAY_2);
+    assert_same_newest(&files, &copy);
+}
+
+#[test]
+fn a_replica_that_has_the_newest_snapshot_takes_the_copy_over_and_one_that_lags_does_not() {
+    let mut world = World::new("writer-replica");
+    let mut other = World::new("writer-failover");
+    share_root(&world, &mut other);
+    let files = world.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    let replica = other.guest(GUEST);
+    look::replicate("-p", &format!("{files}@2026-01-10-030000"), &replica);
+    world.write(GUEST, "b", 1);
+    world.run(DAY_2);
+    let copy = world.backup(GUEST);
+    let before = guids(&copy);
+    let run = other.run_with(DAY_3, &[]).expect_code(3);
+    assert!(run.finds("blocked", "other-writer"), "{run:?}");
+    assert_eq!(guids(&copy), before, "newer points of another writer are not diverged");
+    // Replicated up to date, and now the guest runs there.
+    zfs(&["rollback", "-r", &format!("{replica}@2026-01-10-030000")]);
+    let (from, to) = (format!("{files}@2026-01-10-030000"), format!("{files}@2026-01-11-030000"));
+    let pipe = format!("zfs send -i '{from}' '{to}' | zfs receive -u '{replica}'");
+    assert!(Command::new("sh").args(["-c", &pipe]).status().unwrap().success());
+    let run = other.run_with(DAY_4, &[]).expect_code(0);
+    assert!(run.finds("warning", "taken-over") && run.steps("claim").len() == 1, "{run:?}");
+    assert_same_newest(&replica, &copy);
+    assert!(property("zhaul:writer", &copy).starts_with(&property("guid", &replica)));
+    world.run_with(DAY_4, &[]).expect_code(3);
+}
+
+#[test]
+fn a_copy_of_an_earlier_program_is_claimed_and_made_safe() {
+    let mut world = World::new("writer-claim");
+    world.filesystem(GUEST, 1);
+    let disk = world.volume(DISK, 1);
+    world.run(DAY_1);
+    let (copy, volume) = (world.backup(GUEST), world.backup(DISK));
+    for (dataset, setting) in [(&copy, "canmount=on"), (&volume, "volmode=default")] {
+        zfs(&["set", setting, dataset]);
+        zfs(&["set", "readonly=off", dataset]);
+        zfs(&["inherit", "zhaul:writer", dataset]);
+    }
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_eq!(run.steps("claim").len(), 2, "{run:?}");
+    assert_eq!((property("readonly", &copy), property("canmount", &copy)), ("on".into(), "noauto".into()));
+    assert_eq!((property("readonly", &volume), property("volmode", &volume)), ("on".into(), "none".into()));
+    assert!(property("zhaul:writer", &volume).ends_with(&format!(":{disk}")));
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert!(run.steps("claim").is_empty(), "{run:?}");
+}
+
+#[test]
+fn a_copy_that_somebody_made_unsafe_is_named_with_the_line_that_mends_it() {
+    let mut world = World::new("writer-unsafe");
+    world.filesystem(GUEST, 1);
+    world.volume(DISK, 1);
+    world.run(DAY_1);
+    let (copy, volume) = (world.backup(GUEST), world.backup(DISK));
+    zfs(&["set", "readonly=off", &copy]);
+    zfs(&["set", "volmode=dev", &volume]);
+    for day in [DAY_2, DAY_3] {
+        let run = world.run_as_planned(day, &[], 1);
+        assert!(run.finds("failed", &format!("zfs set readonly=on {copy}")), "{run:?}");
+        assert!(run.finds("failed", &format!("zfs set volmode=none {volume}")), "{run:?}");
+        assert_same_newest(&world.guest(GUEST), &copy);
+    }
+    zfs(&["set", "readonly=on", &copy]);
+    zfs(&["set", "volmode=none", &volume]);
+    world.run_as_planned(DAY_4, &[], 0);
+}
+
+#[test]
+fn a_promoted_clone_of_a_copy_is_healed_by_zfs_promote() {
+    let mut world = World::with_archive("writer-promoted");
+    world.filesystem(GUEST, 1);
+    world.run_with(DAY_1, &["--archive"]).expect_code(0);
+    for copy in [world.backup(GUEST), world.archive(GUEST)] {
+        let newest = snapshots(&copy).pop().unwrap();
+        let clone = format!("{}-test", copy.rsplit_once('/').unwrap().0);
+        zfs(&["clone", &format!("{copy}@{newest}"), &clone]);
+        zfs(&["promote", &clone]);
+        let run = world.run_with(DAY_2, &["--archive"]).expect_code(3);
+        let next = format!("zfs promote {copy}");
+        assert!(run.finds("blocked", "promoted-away") && run.finds("blocked", &next), "{run:?}");
+        assert_eq!(snapshots(&clone).last(), Some(&newest));
+        zfs(&["promote", &copy]);
+        zfs(&["destroy", &clone]);
+    }
+    world.run_with(DAY_3, &["--archive"]).expect_code(0);
+    assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
+    assert_same_newest(&world.guest(GUEST), &world.archive(GUEST));
+}
+
+#[test]
+fn a_copy_follows_its_dataset_to_a_new_name() {
+    let mut world = World::with_archive("writer-renamed");
+    let files = world.filesystem(GUEST, 1);
+    world.filesystem("subvol-102-disk-0", 1);
+    world.run_with(DAY_1, &["--archive"]).expect_code(0);
+    let renamed = world.guest("subvol-201-disk-0");
+    zfs(&["rename", &files, &renamed]);
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert!(run.finds("warning", "renamed-at-source"), "it is told: {run:?}");
+    assert!(!look::exists(&world.backup(GUEST)));
+    assert_eq!(snapshots(&world.backup("subvol-201-disk-0")).len(), 2, "not sent in full");
+    assert_same_newest(&renamed, &world.backup("subvol-201-disk-0"));
+    assert!(run.finds("note", &world.archive(GUEST)), "and where the archive is: {run:?}");
+    assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Jan-10"]);
+    // A new guest of the old name begins anew.
+    world.filesystem(GUEST, 1);
+    world.run_as_planned(DAY_3, &[], 0);
+    assert_same_newest(&files, &world.backup(GUEST));
+    assert_same_newest(&renamed, &world.backup("subvol-201-disk-0"));
+}
