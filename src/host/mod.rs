@@ -11,6 +11,7 @@
 pub mod agent;
 mod changes;
 mod copy_properties;
+mod delegations;
 mod details;
 mod error;
 pub mod fake;

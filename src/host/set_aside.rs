@@ -112,6 +112,7 @@ impl ZfsProgram {
         let not_its_own = |_| Problem::Changed(format!("{copy} exists, and does not go on from {origin}"));
         self.check_point(copy, &base.name, base.guid).map_err(not_its_own)?;
         self.move_limits(aside, copy);
+        self.copy_delegations(aside, copy);
         Ok(())
     }
 

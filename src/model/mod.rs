@@ -55,6 +55,6 @@ pub use rate::{RateSchedule, RateWindow, RateWindowError};
 pub use resume::{ResumeToken, ResumeTokenError};
 pub use safe_copy::{SafeProperty, safe_properties};
 pub use send::{ResumePoint, SendFlags};
-pub use set_aside::{SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};
+pub use set_aside::{SET_ASIDE_PAUSE, SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};
 pub use size::{ByteCount, SizeError};
 pub use volume::{VolumeName, VolumeRole};

@@ -6,13 +6,17 @@
 
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{Dataset, DatasetName, Guid, PointName, SET_ASIDE_PROPERTY, WRITER_PROPERTY};
 
 /// Grows with every change that an older zhaul would misunderstand.
 const VERSION: u32 = 1;
+
+/// For how long an append-only target sets no second lineage of one copy aside, whatever it is asked for: who holds its key
+/// could otherwise do so again and again.
+pub const SET_ASIDE_PAUSE: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why the lineage of a copy was set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,6 +110,12 @@ impl SetAsideMark {
     /// Reads the property's value; `None` where it is none that this zhaul understands.
     pub fn parse(value: &str) -> Option<Self> {
         serde_json::from_str(value).ok().filter(|mark: &Self| mark.version == VERSION)
+    }
+
+    /// Whether `now` is too soon after it for another lineage of the same copy, on an append-only target. A mark from the
+    /// future is too.
+    pub fn is_recent(&self, now: Timestamp) -> bool {
+        now.duration_since(self.at) < SET_ASIDE_PAUSE
     }
 
     /// What it is to be finished with, by a writer of this label.

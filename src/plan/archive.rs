@@ -45,7 +45,7 @@ pub(super) fn plan(
     lane: &mut Lane<'_>,
     containers: &mut Containers<'_>,
 ) {
-    writer::settle(builder, lane);
+    writer::settle(builder, policy, lane);
     if lane.is_blocked {
         return;
     }

@@ -1,5 +1,6 @@
 //! What a plan has to report of lineages that were set aside, or are to be. `cli/render` has the words.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{FindingKind, Reason};
@@ -32,6 +33,15 @@ pub enum AsideFinding {
         earlier: DatasetName,
         /// The snapshots that are not zhaul's.
         newer: Vec<PointName>,
+    },
+    /// A copy on an append-only target was set aside a short time ago, and is to be again.
+    SetAsideTooSoon {
+        /// The copy.
+        copy: DatasetName,
+        /// The lineage that was set aside before.
+        earlier: DatasetName,
+        /// When the target sets another one aside.
+        until: Timestamp,
     },
     /// A copy whose setting aside this run finishes is to be set aside again.
     SetAsideUnfinished {

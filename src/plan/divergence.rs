@@ -7,10 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::builder::Builder;
 use super::lane::Lane;
-use super::{AsideFinding, FindingKind, Reason, Severity};
+use super::{AsideFinding, FindingKind, Reason, Severity, months};
 use crate::model::{
-    ByteCount, Change, Dataset, DatasetName, Encryption, NAME_BYTES_MAX, Point, PointName, SetAside,
-    SetAsideCause, SnapshotId,
+    ByteCount, Change, Dataset, DatasetName, Encryption, NAME_BYTES_MAX, Point, PointName, SET_ASIDE_PAUSE,
+    SetAside, SetAsideCause, SnapshotId,
 };
 use crate::policy::Policy;
 
@@ -40,17 +40,12 @@ pub(super) fn judge(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>)
     let is_unchanged = compared.is_unchanged_since_base(there, is_raw);
     let is_ours =
         |point: &&Point| policy.name_format.is_own(&point.name) && !super::backup::is_a_guests(lane, point);
-    let are_ours = compared.unknown.iter().all(|point| is_ours(point) || is_archives(point));
+    let are_ours = compared.unknown.iter().all(|point| is_ours(point) || months::is_archives(&point.name));
     let cause = if are_ours { SetAsideCause::Diverged } else { SetAsideCause::Foreign };
     if !lane.knows_unknown(builder) || is_unchanged {
         return None;
     }
     Some(Misfit::AfterBase(cause))
-}
-
-/// Whether an archive gives its snapshots such a name.
-fn is_archives(point: &Point) -> bool {
-    super::months::archived_month(&point.name).is_some() || super::months::is_forced(&point.name)
 }
 
 /// The reason that a person reads.
@@ -122,6 +117,13 @@ fn obstacle(builder: &Builder, lane: &Lane<'_>, there: &Dataset, misfit: Misfit)
         Misfit::NothingInCommon => SetAsideCause::NothingInCommon,
         Misfit::AfterBase(cause) => cause,
     };
+    let mut marks = lane.asides.iter().filter_map(|aside| aside.set_aside());
+    if lane.ground.is_append_only
+        && let Some(mark) = marks.find(|mark| mark.is_recent(builder.at()))
+        && let Ok(until) = mark.at.checked_add(SET_ASIDE_PAUSE)
+    {
+        return Some(AsideFinding::SetAsideTooSoon { copy, earlier: mark.name, until }.into());
+    }
     if matches!(cause, SetAsideCause::Written | SetAsideCause::Foreign)
         && let Some(earlier) = earlier(lane, cause, builder.at())
     {

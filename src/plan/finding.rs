@@ -155,6 +155,15 @@ pub enum FindingKind {
         copy: DatasetName,
         /// The other source: `host:dataset`.
         writer: String,
+        /// The mark that would make it this source's.
+        mark: String,
+    },
+    /// A copy that no source has marked has newer snapshots that this source does not know.
+    UnclaimedCopy {
+        /// The copy.
+        copy: DatasetName,
+        /// The mark that would make it this source's.
+        mark: String,
     },
     /// A copy that another source wrote is taken over: this source has its newest snapshot.
     TakenOver {

@@ -85,6 +85,8 @@ pub(super) struct Lane<'a> {
     names_there: OnceCell<HashMap<&'a PointName, Guid>>,
     /// Nothing more is sent: a person has to decide.
     pub(super) is_blocked: bool,
+    /// Whether the copy is, or may be, another source's: nothing of it is touched.
+    pub(super) is_of_another: bool,
     /// The step that drops a partial receive, and with it the hidden clone that pins the target's newest snapshot.
     dropped: Option<StepId>,
     /// A snapshot that a partial receive still needs.
@@ -136,6 +138,7 @@ impl<'a> Lane<'a> {
             names_there: OnceCell::new(),
             removed: BTreeSet::new(),
             is_blocked: false,
+            is_of_another: false,
             dropped: None,
             resumable: None,
             index,

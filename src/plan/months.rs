@@ -17,13 +17,18 @@ pub(super) fn archived_month(name: &PointName) -> Option<Month> {
 }
 
 /// Whether it is called like a forced archive: `2026-Apr-15`, `2026-Apr-15-2`.
-pub(super) fn is_forced(name: &PointName) -> bool {
+fn is_forced(name: &PointName) -> bool {
     let name = name.as_str();
     let (month, rest) = (name.get(..8), name.get(8..));
     month.is_some_and(|month| Month::parse(month).is_some())
         && rest.is_some_and(|rest| {
             rest.starts_with('-') && rest[1..].chars().all(|c| c.is_ascii_digit() || c == '-')
         })
+}
+
+/// Whether an archive gives its snapshots such a name.
+pub(super) fn is_archives(name: &PointName) -> bool {
+    archived_month(name).is_some() || is_forced(name)
 }
 
 /// The name for `month` that nothing on the copy has.

@@ -55,11 +55,11 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     }
 }
 
-/// Whether the rules apply to what is there: not to a lineage that has nothing in common with the source, nor to one whose
-/// newer snapshots wait for a person.
+/// Whether the rules apply to what is there: not to another source's copy, nor to a lineage that has nothing in common with
+/// the source, nor to one whose newer snapshots wait for a person.
 fn may_be_pruned(lane: &Lane<'_>) -> bool {
-    if lane.source.selected.caution != Caution::None {
-        // Which snapshots are Proxmox VE's is not known.
+    // In doubt, which snapshots are Proxmox VE's is not known.
+    if lane.is_of_another || lane.source.selected.caution != Caution::None {
         return false;
     }
     lane.line

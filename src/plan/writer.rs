@@ -2,11 +2,12 @@
 
 use super::builder::Builder;
 use super::lane::Lane;
-use super::{AsideFinding, FindingKind, Reason, Severity};
-use crate::model::{ARCHIVE_ASIDE, Change, Dataset, PointKind};
+use super::{AsideFinding, FindingKind, Reason, Severity, months};
+use crate::model::{ARCHIVE_ASIDE, Change, Dataset, Point, PointKind};
+use crate::policy::Policy;
 
 /// Makes sure that the copy is this source's; claims one that nobody has marked. Ends the lane where it is another's.
-pub(super) fn settle(builder: &mut Builder, lane: &mut Lane<'_>) {
+pub(super) fn settle(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) {
     let Some(there) = lane.there else { return };
     if there.set_aside().is_some() {
         return lane.block(builder, AsideFinding::NameIsSetAside { copy: lane.name.clone() });
@@ -35,18 +36,30 @@ pub(super) fn settle(builder: &mut Builder, lane: &mut Lane<'_>) {
                 builder.find(Severity::Warning, Some(&lane.dataset().name), lane.place.clone(), kind);
                 claim(builder, lane, there, Reason::TakesOver { from: writer.label });
             } else if writer.label != lane.writer.label {
-                lane.block(
-                    builder,
-                    FindingKind::OtherWriter { copy: lane.name.clone(), writer: writer.label },
-                );
+                let (copy, mark) = (lane.name.clone(), lane.writer.to_string());
+                lane.is_of_another = true;
+                lane.block(builder, FindingKind::OtherWriter { copy, writer: writer.label, mark });
             } else if common.is_some() {
                 // The same dataset, restored or received anew in its place.
                 claim(builder, lane, there, Reason::TakesOver { from: writer.label });
             }
         }
+        // It may be the copy of a source that is ahead of this one, such as a replica's original.
+        None if common.is_some() && newest_is_unknown(policy, lane, there) => {
+            let (copy, mark) = (lane.name.clone(), lane.writer.to_string());
+            lane.is_of_another = true;
+            lane.block(builder, FindingKind::UnclaimedCopy { copy, mark });
+        }
         None if common.is_some() => claim(builder, lane, there, Reason::Unclaimed),
         None => {}
     }
+}
+
+/// Whether the source does not know the newest snapshot that zhaul, or its predecessor, sent to the copy.
+fn newest_is_unknown(policy: &Policy, lane: &Lane<'_>, there: &Dataset) -> bool {
+    let is_sent = |point: &&Point| policy.name_format.is_own(&point.name) || months::is_archives(&point.name);
+    let newest = there.history.snapshots().rev().find(is_sent);
+    newest.is_some_and(|newest| !lane.knows(newest.guid))
 }
 
 fn claim(builder: &mut Builder, lane: &mut Lane<'_>, there: &Dataset, reason: Reason) {

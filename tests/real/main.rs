@@ -38,6 +38,7 @@ mod selecting;
 mod sending;
 mod sentences;
 mod set_aside;
+mod set_aside_killed;
 mod spare;
 mod telling;
 mod time;

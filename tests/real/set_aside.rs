@@ -88,6 +88,60 @@ fn what_a_rollback_left_behind_is_set_aside_through_an_agent_that_destroys_nothi
     assert!(run.steps("destroy-snapshots").iter().all(|step| step["place"] == "source"), "{run:?}");
 }
 
+#[test]
+fn an_append_only_target_sets_one_copy_aside_once_a_day() {
+    let (mut world, _) = rolled_back("aside-pause", "");
+    let lines = key(&world, "--append-only");
+    world.policy.backup = lines;
+    world.run(DAY_3);
+    let (files, copy) = (world.guest(GUEST), world.backup(GUEST));
+    zfs(&["rollback", "-r", &format!("{files}@2026-01-10-030000")]);
+    world.write(GUEST, "better", 1);
+    let before = guids(&copy);
+    let soon = look::days_after(&look::set_aside(&copy), 0);
+    let run = world.run_as_planned(&soon, &[], 3);
+    assert!(run.finds("blocked", "set-aside-too-soon"), "{run:?}");
+    assert_eq!(guids(&copy), before);
+    // A day later, by the clock of the target: whatever the caller says.
+    let later = look::days_after(&look::set_aside(&copy), 1);
+    let run = world.run_with(&later, &[]).expect_code(1);
+    assert!(run.stderr.contains("sets a copy aside once in 24 hours"), "{run:?}");
+    assert_eq!(guids(&copy), before);
+    let aside = look::set_aside(&copy);
+    let mut mark = look::mark(&aside);
+    mark["at"] = json!("2026-01-12T03:00:00Z");
+    zfs(&["set", &format!("zhaul:set-aside={mark}"), &aside]);
+    world.run_with(&later, &[]).expect_code(0);
+    assert_eq!(look::all_set_aside(&copy).len(), 2);
+    assert_same_newest(&files, &copy);
+}
+
+#[test]
+fn a_copy_whose_name_or_whose_childrens_would_become_too_long_is_named_and_stays() {
+    let mut world = World::new("aside-long");
+    let files = world.filesystem(GUEST, 1);
+    let other = world.filesystem("other", 1);
+    // The copy's own name has room for a date, its child's has not.
+    let free = 255 - world.backup(GUEST).len() - "@2026-01-10-030000".len();
+    let child = format!("{files}/{}", "x".repeat(free - 20));
+    zfs(&["create", &child]);
+    world.run(DAY_1);
+    world.write(GUEST, "bad", 1);
+    world.run(DAY_2);
+    zfs(&["rollback", "-r", &format!("{files}@2026-01-10-030000")]);
+    let copy = world.backup(GUEST);
+    let before = guids(&copy);
+    let run = world.run_as_planned(DAY_3, &[], 3);
+    assert!(run.finds("blocked", "set-aside-name"), "{run:?}");
+    assert_eq!(guids(&copy), before);
+    assert_eq!(look::all_set_aside(&copy), Vec::<String>::new());
+    assert_same_newest(&other, &world.backup("other"));
+    // What it says to do helps.
+    zfs(&["rename", &copy, &world.backup("old")]);
+    world.run(DAY_4);
+    assert_same_newest(&files, &copy);
+}
+
 /// The states that a run leaves which is killed while it sets a lineage aside, by what was done by hand up to then.
 fn killed_after(step: usize, copy: &str, source: &str) -> String {
     let aside = format!("{copy}.diverged-2026-01-12-030000");
@@ -312,9 +366,22 @@ fn properties_of_the_copy_go_with_it_and_a_partial_receive_is_aborted_first() {
     for setting in ["compression=zstd", "quota=1G", "com.example:note=a  b", "reservation=1M"] {
         zfs(&["set", setting, &copy]);
     }
+    for grant in [["-u", "nobody", "rollback,mount"], ["-g", "daemon", "snapshot"]] {
+        zfs(&[&["allow", "-l"], &grant[..], &[&copy]].concat());
+    }
+    zfs(&["allow", "-e", "hold", &copy]);
+    zfs(&["allow", "-c", "destroy", &copy]);
+    let granted = |name: &str| {
+        let all = zfs(&["allow", name]);
+        let own = all.lines().skip(1).take_while(|line| !line.starts_with("---"));
+        own.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let allowed = granted(&copy);
+    assert!(allowed.len() > 5, "{allowed:?}");
     let source = world.guest(GUEST);
     zfs(&["snapshot", &format!("{source}@2026-01-11-200000")]);
     world.run(DAY_3);
+    assert_eq!(granted(&copy), allowed);
     let aside = look::set_aside(&copy);
     assert_eq!(property("compression", &copy), "zstd");
     assert_eq!(property("com.example:note", &copy), "a  b");

@@ -62,6 +62,56 @@ fn a_replica_that_has_the_newest_snapshot_takes_the_copy_over_and_one_that_lags_
 }
 
 #[test]
+fn the_rules_of_one_source_never_prune_the_copy_of_another_one() {
+    let mut world = World::new("writer-prune");
+    let mut other = World::new("writer-prune-other");
+    share_root(&world, &mut other);
+    other.policy.backup = "keep-last = 1".to_owned();
+    let files = world.filesystem(GUEST, 1);
+    for day in [DAY_1, DAY_2, DAY_3] {
+        world.run(day);
+    }
+    // The other source knows each of them, the newer ones by their bookmarks alone: it is not the one that goes on.
+    let replica = other.guest(GUEST);
+    look::replicate("-R", &format!("{files}@2026-01-12-030000"), &replica);
+    for day in ["2026-01-11-030000", "2026-01-12-030000"] {
+        zfs(&["bookmark", &format!("{replica}@{day}"), &format!("{replica}#{day}")]);
+        zfs(&["destroy", &format!("{replica}@{day}")]);
+    }
+    let before = guids(&world.backup(GUEST));
+    let run = other.run_as_planned(DAY_4, &["--no-snapshot"], 3);
+    assert!(run.finds("blocked", "other-writer"), "{run:?}");
+    assert_eq!(guids(&world.backup(GUEST)), before);
+}
+
+#[test]
+fn a_copy_without_a_mark_that_is_ahead_of_its_source_waits_for_a_person() {
+    let mut world = World::new("writer-unclaimed");
+    let mut other = World::new("writer-unclaimed-other");
+    share_root(&world, &mut other);
+    other.policy.backup = "keep-last = 1".to_owned();
+    let files = world.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    let replica = other.guest(GUEST);
+    look::replicate("-p", &format!("{files}@2026-01-10-030000"), &replica);
+    world.write(GUEST, "b", 1);
+    world.run(DAY_2);
+    let copy = world.backup(GUEST);
+    zfs(&["inherit", "zhaul:writer", &copy]);
+    let before = guids(&copy);
+    let run = other.run_as_planned(DAY_3, &[], 3);
+    assert!(run.finds("blocked", "unclaimed-copy"), "it may be the copy of the one that is ahead: {run:?}");
+    assert_eq!(guids(&copy), before);
+    // What it says to do makes it the other source's, and loses nothing.
+    let mark = format!("zhaul:writer={} pve0:{replica}", property("guid", &replica));
+    assert!(run.finds("blocked", &format!("zfs set '{mark}' {copy}")), "{run:?}");
+    zfs(&["set", &mark, &copy]);
+    other.run_as_planned(DAY_4, &[], 0);
+    assert_same_newest(&replica, &copy);
+    assert_eq!(guids(&look::set_aside(&copy))["2026-01-11-030000"], before["2026-01-11-030000"]);
+}
+
+#[test]
 fn a_copy_of_an_earlier_program_is_claimed_and_made_safe() {
     let mut world = World::new("writer-claim");
     world.filesystem(GUEST, 1);

@@ -68,11 +68,15 @@ pub(super) fn finding_what(finding: &Finding) -> String {
             format!("{copy} must be renamed, but its name with a date would be too long")
         }
         FindingKind::Aside(aside) => set_aside::what(aside),
-        FindingKind::OtherWriter { copy, writer } => {
+        FindingKind::OtherWriter { copy, writer, .. } => {
             format!(
                 "{copy} is the copy of another source, {writer}; nothing is sent to it, and it stays as it is"
             )
         }
+        FindingKind::UnclaimedCopy { copy, .. } => format!(
+            "{copy} carries no mark of who writes it, and its newest snapshot is unknown to this source, so it may be the \
+             copy of another one; nothing is sent to it, and it stays as it is"
+        ),
         FindingKind::TakenOver { copy, from } => {
             format!("{copy} was the copy of {from}; this source has its newest snapshot and goes on with it")
         }
@@ -190,9 +194,9 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         }
         FindingKind::SetAsideName { copy } => format!("on {place}, rename {copy} (zfs rename)"),
         FindingKind::Aside(aside) => return set_aside::next(aside, place),
-        FindingKind::OtherWriter { copy, .. } => format!(
-            "give this source a target dataset of its own; or, if it is to write this copy from now on, on {place}: zfs \
-             inherit zhaul:writer {copy} (the next run then sets aside what it does not know)"
+        FindingKind::OtherWriter { copy, mark, .. } | FindingKind::UnclaimedCopy { copy, mark } => format!(
+            "give this source a target dataset of its own; or, if it is to write this copy from now on, on {place}: zfs set \
+             'zhaul:writer={mark}' {copy} (the next run then sets aside what this source does not know)"
         ),
         FindingKind::PromotedAway { copy, .. } => format!("on {place}: zfs promote {copy}"),
         FindingKind::NotSafe { copy, property, wanted, .. } => format!(

@@ -37,6 +37,10 @@ pub(super) fn what(finding: &AsideFinding) -> String {
              program takes snapshots of it; nothing is sent to it, and it stays as it is",
             list(newer)
         ),
+        AsideFinding::SetAsideTooSoon { copy, earlier, until } => format!(
+            "{copy} cannot go on, and was set aside only a short time ago as {earlier}: an append-only target does that once \
+             in a day, next after {until}; nothing is sent to it, and it stays as it is"
+        ),
         AsideFinding::SetAsideUnfinished { copy } => {
             format!("{copy} is only just being set aside; nothing is sent in this run")
         }
@@ -80,6 +84,10 @@ pub(super) fn next(finding: &AsideFinding, place: &Place) -> Option<String> {
         AsideFinding::SetAsideAgain { copy, .. } => format!(
             "stop that program on {place} (zpool history shows it), then: zfs rename {copy} {copy}.old; the next run sends \
              everything"
+        ),
+        AsideFinding::SetAsideTooSoon { copy, .. } => format!(
+            "wait, the first run after that sets it aside; or on {place}, as root: zfs rename {copy} {copy}.old (the next run \
+             sends everything)"
         ),
         AsideFinding::RootMisfit { copy, .. } => format!(
             "give the target another dataset in the policy, for example {copy}/new; the next run sends everything there, \

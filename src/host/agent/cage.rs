@@ -3,9 +3,11 @@
 //! An administrator writes it into `authorized_keys`: `command="zhaul agent --root tank/backup/pve0 --append-only",restrict`.
 //! Whoever has that key can then add to what lies below the root, and nothing else.
 
+use jiff::Timestamp;
+
 use super::wire::Request;
-use crate::host::Problem;
-use crate::model::{Change, DatasetName, Month, PointName};
+use crate::host::{Problem, TargetHost};
+use crate::model::{Change, Dataset, DatasetName, Month, PointName, SET_ASIDE_PAUSE, SetAside};
 
 /// The limits of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +66,14 @@ impl Cage {
         }
     }
 
+    /// Refuses what the present state of the target speaks against.
+    pub(super) fn check_state(&self, request: &Request, host: &dyn TargetHost) -> Result<(), Problem> {
+        match request {
+            Request::Change(Change::SetAside(wish)) if self.append_only => check_pause(wish, host),
+            _ => Ok(()),
+        }
+    }
+
     fn inside(&self, dataset: &DatasetName) -> Result<(), Problem> {
         if self.roots.is_empty() || self.roots.iter().any(|root| dataset.is_within(root)) {
             return Ok(());
@@ -78,6 +88,22 @@ impl Cage {
         }
         Ok(())
     }
+}
+
+/// A second lineage of one copy is not set aside soon after the first. What was interrupted is finished.
+fn check_pause(wish: &SetAside, host: &dyn TargetHost) -> Result<(), Problem> {
+    let Some(parent) = wish.dataset.parent() else { return Ok(()) };
+    let listing = host.list(&parent).map_err(|error| error.problem)?;
+    let now = Timestamp::now();
+    let marks = listing.datasets().filter_map(Dataset::set_aside).filter(|mark| mark.of == wish.dataset);
+    let mut others = marks.filter(|mark| mark.guid != wish.guid);
+    let Some(recent) = others.find(|mark| mark.is_recent(now)) else { return Ok(()) };
+    Err(Problem::Denied(format!(
+        "the agent there sets a copy aside once in {} hours, and {} is of {:.0} (--append-only)",
+        SET_ASIDE_PAUSE.as_hours(),
+        recent.name,
+        recent.at
+    )))
 }
 
 /// Whether an archive gives its snapshots such names: `2026-Jan`, `2026-Jan-15`, perhaps with something to tell two apart.

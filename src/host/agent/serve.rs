@@ -120,7 +120,8 @@ impl Server<'_> {
                 }
             };
             tracing::debug!("asked: {request:?}");
-            let ended = match self.service.cage.check(&request) {
+            let (cage, host) = (&self.service.cage, self.service.host);
+            let ended = match cage.check(&request).and_then(|()| cage.check_state(&request, host)) {
                 Ok(()) => self.carry_out(&request),
                 Err(problem) => Ended::Clean(Err(problem)),
             };
