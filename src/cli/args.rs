@@ -1,5 +1,6 @@
 //! What a person types, as clap structs; no logic beyond the shape of each word.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
@@ -9,7 +10,8 @@ use jiff::SignedDuration;
 use super::bench::BenchArgs;
 use super::exit_code::EXIT_CODES_HELP;
 use super::when::When;
-use crate::model::{DatasetName, GuestId, PortRange};
+use crate::model::{ByteCount, DatasetName, GuestId, PointName, PortRange, SizeError};
+use crate::plan::restore::What;
 
 /// Where the policy lies unless `--config` says otherwise.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/zhaul.toml";
@@ -49,6 +51,18 @@ pub(super) enum Command {
     /// With --check the answer is one line for Nagios or Icinga and the exit code 0 (OK), 1 (warning) or 2 (critical).
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(STATUS_EXAMPLES))]
     Status(StatusArgs),
+    /// List the restore points of a guest or dataset, here, on the backup and on the archive
+    ///
+    /// Without a guest or dataset it lists what can be restored at all, also what no longer exists on this host.
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::list::EXAMPLES))]
+    List(ListArgs),
+    /// Restore a guest's disks or a dataset from the backup, the archive or this host
+    ///
+    /// Everything is received beside its place (below `zhaul-incoming`) and renamed into place when it is complete. Nothing
+    /// that exists is overwritten. Interrupted, the same command goes on where it stopped; --abandon gives it up. The next
+    /// run after a restore sends increments only.
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::restore::EXAMPLES))]
+    Restore(RestoreArgs),
     /// Measure each stage of a transfer alone, then all together, and say which settings suit
     ///
     /// Reads a snapshot in full and throws it away; compresses the beginning of it in memory; sends it to the target's
@@ -247,6 +261,73 @@ pub(super) struct StatusArgs {
     pub(super) log: LogArgs,
 }
 
+/// `zhaul list`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ListArgs {
+    /// A guest's number, or a dataset as it is or was called here
+    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
+    pub(super) what: Option<What>,
+    /// Which policy.
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Judge ages as of another time
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(super) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// `zhaul restore`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RestoreArgs {
+    /// A guest's number, or a dataset as it is or was called here; or a copy as it is called on the target
+    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
+    pub(super) what: What,
+    /// Restore from this backup or archive, or from `here` [default: the nearest that has the point]
+    #[arg(long, value_name = "TARGET")]
+    pub(super) from: Option<String>,
+    /// Restore the newest point that is not newer than this time, or the point of this name [default: the newest]
+    #[arg(long, value_name = "TIME|POINT", value_parser = parse_at)]
+    pub(super) at: Option<AtArg>,
+    /// Restore to this dataset instead of the one it was
+    #[arg(long, value_name = "DATASET", value_parser = DatasetName::new)]
+    pub(super) to: Option<DatasetName>,
+    /// Show what would be received, with sizes, and change nothing
+    #[arg(short = 'n', long, visible_alias = "dryrun", conflicts_with = "abandon")]
+    pub(super) dry_run: bool,
+    /// Receive at most so many bytes a second, for example 20MiB [default: no limit, whatever the policy says]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(super) rate: Option<NonZeroU64>,
+    /// Give up an interrupted restore: destroy what it has received
+    #[arg(long, conflicts_with_all = ["from", "at"])]
+    pub(super) abandon: bool,
+    /// Which policy.
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Plan as of another time; for tests.
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(super) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// A restore point as a person types it.
+#[derive(Debug, Clone)]
+pub(super) enum AtArg {
+    /// A time.
+    Time(When),
+    /// A point's name.
+    Point(PointName),
+}
+
 /// `zhaul agent`.
 #[derive(Debug, Clone, Args)]
 pub(super) struct AgentArgs {
@@ -267,6 +348,30 @@ pub(super) struct AgentArgs {
 fn parse_guest(text: &str) -> Result<GuestId, String> {
     let id = text.parse().ok().filter(|id| (100..=999_999_999).contains(id));
     id.map(GuestId).ok_or_else(|| "a guest's number is between 100 and 999999999".to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
+    let bytes: ByteCount =
+        text.strip_suffix("/s").unwrap_or(text).parse().map_err(|e: SizeError| e.to_string())?;
+    let is_enough = |bytes: &NonZeroU64| bytes.get() >= 16 << 10;
+    NonZeroU64::new(bytes.0).filter(is_enough).ok_or_else(|| "write at least 16KiB, with the unit".to_owned())
+}
+
+/// A plain number is a guest's.
+fn parse_what(text: &str) -> Result<What, String> {
+    if text.bytes().all(|c| c.is_ascii_digit()) {
+        return parse_guest(text).map(What::Guest);
+    }
+    DatasetName::new(text).map(What::Dataset).map_err(|error| error.to_string())
+}
+
+/// What can be read as a time is one: no snapshot of zhaul's is called so.
+fn parse_at(text: &str) -> Result<AtArg, String> {
+    if let Ok(when) = text.parse() {
+        return Ok(AtArg::Time(when));
+    }
+    let point = text.trim_start_matches('@');
+    PointName::new(point).map(AtArg::Point).map_err(|error| error.to_string())
 }
 
 fn parse_wait(text: &str) -> Result<SignedDuration, String> {

@@ -8,6 +8,7 @@ mod args;
 mod bench;
 mod config;
 mod exit_code;
+mod list;
 mod lock;
 mod logging;
 mod output;
@@ -15,6 +16,7 @@ mod pages;
 mod policy_source;
 mod progress;
 mod render;
+mod restore;
 mod run;
 mod session;
 mod signals;
@@ -58,6 +60,8 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::Agent(args) => agent::agent(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Status(args) => status::status(&args),
+        Command::List(args) => list::list(&args),
+        Command::Restore(args) => restore::restore(&args),
         Command::Config { command } => config::config(&command),
     }
 }

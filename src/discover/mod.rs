@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::channel::Ssh;
 use crate::host::agent::Framing;
-use crate::host::{HostError, Local, Machine, Remote, Shell, SourceHost, TargetHost};
+use crate::host::{HostError, Local, Machine, Remote, Sending, Shell, SourceHost, TargetHost};
 use crate::model::{Answer, DatasetName, Inventory, Link, Listing, Proxmox, TargetName};
 use crate::policy::{Address, Policy, Target};
 use crate::stream::Cancel;
@@ -52,6 +52,23 @@ pub fn agent(policy: &Policy, target: &Target, link: &Link, stop: &Cancel) -> Op
         stall_limit: Duration::try_from(policy.transfer.stall_limit).ok(),
     };
     Some(Remote::new(&target.name.0, Machine::Ssh(ssh), framing, stop))
+}
+
+/// Each target, as a machine that copies are read from. Nothing is connected before it is needed.
+pub fn senders(policy: &Policy, stop: &Cancel) -> BTreeMap<TargetName, Sending> {
+    let sender = |target: &Target| {
+        let machine = match &target.address {
+            Address::Ssh { host, user, port, config } => Machine::Ssh(Ssh {
+                host: host.clone(),
+                user: user.clone(),
+                port: *port,
+                config: config.clone(),
+            }),
+            Address::Local => Machine::Local,
+        };
+        (target.name.clone(), Sending::new(&target.name.0, machine, stop))
+    };
+    policy.targets.iter().map(sender).collect()
 }
 
 /// A target on another pool of this machine.

@@ -6,9 +6,11 @@
 mod advice;
 mod observer;
 mod report;
+pub mod restore;
 mod schedule;
 mod state;
 mod step;
+mod stream;
 mod transfer;
 
 use std::collections::BTreeMap;

@@ -21,6 +21,8 @@ mod listing;
 mod local;
 mod receive;
 mod remote;
+mod restoring;
+mod sending;
 mod session;
 mod session_errors;
 #[cfg(test)]
@@ -46,6 +48,8 @@ use crate::stream::meter::{Meters, Places};
 pub use error::{HostError, Problem, UnsafeCopy};
 pub use local::Local;
 pub use remote::Remote;
+pub use restoring::Restoring;
+pub use sending::Sending;
 pub use sessions::Machine;
 pub use shell::Shell;
 

@@ -211,6 +211,28 @@ impl Session {
         self.answer(self.limits.farewell, &mut |_| Ok(()))
     }
 
+    /// Starts `zfs send`: the stream comes out of [`Session::sent`], and its end is the end of the session.
+    pub(super) fn start_send(&mut self, arguments: &[&str]) -> Result<(), Problem> {
+        self.request("send", arguments)
+    }
+
+    /// Where the stream of a send comes out. Asked for once.
+    pub(super) fn sent(&mut self) -> Result<Output, Problem> {
+        self.output.take().ok_or_else(|| self.lost())
+    }
+
+    /// How a `zfs send` ended. Whoever reads its stream must have seen the end, or be gone.
+    pub(super) fn end_send(&mut self) -> Result<Answer, Problem> {
+        let until = Instant::now() + self.limits.farewell;
+        let said = self.errors.recv_deadline(until).map(|record| record.text).unwrap_or_default();
+        self.input = None;
+        match wait(&mut self.child, self.limits.farewell).and_then(|status| status.code()) {
+            Some(255) if self.is_remote => Err(Problem::Unreachable(said)),
+            Some(status) => Ok(Answer { status, errors: said }),
+            None => Err(Problem::Protocol(format!("zfs send did not end by itself {said}"))),
+        }
+    }
+
     fn request(&mut self, mode: &str, arguments: &[&str]) -> Result<(), Problem> {
         let mut request = format!("{} {} {mode}\n", self.key, arguments.len());
         for argument in arguments {

@@ -4,6 +4,7 @@
 # each; nothing of it is ever evaluated. Each answer is what zfs printed, then a line "KEY STATUS" on both outputs.
 # In mode "receive" zfs itself reads the stream that follows on the same input; a receive that failed leaves the rest
 # of its stream unread, so the worker ends there and then, lest a stream be taken for requests.
+# In mode "send" the worker becomes zfs, which writes a stream until it ends: its exit status is the session's.
 #
 # Called with the word "agent", it leaves the session to zhaul's agent where zhaul is installed.
 #
@@ -25,6 +26,7 @@ while read -r given count mode && [ "$given" = "$key" ]; do
         run) zfs "$@" </dev/null; status=$?;;
         receive) zfs "$@"; status=$?;;
         date) date +%s; status=$?;;
+        send) exec zfs "$@" </dev/null;;
         *) exit 9;;
     esac;
     echo; echo "$key $status"; echo >&2; echo "$key $status" >&2;

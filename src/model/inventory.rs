@@ -6,7 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BACKUP_PROPERTY, DatasetName, Guid, History, Listing, Proxmox, Settings, SnapshotName, UserProperties,
+    BACKUP_PROPERTY, DatasetName, Guid, History, INCOMING_NAME, Listing, Proxmox, RESTORE_PROPERTY, Settings,
+    SnapshotName, UserProperties,
 };
 
 /// What a dataset is.
@@ -80,6 +81,12 @@ impl Dataset {
     /// Whether the user property `zhaul:backup=off` or `never`, set here, inherited or received, excludes it.
     pub fn is_opted_out(&self) -> bool {
         self.is_never() || self.user.get(BACKUP_PROPERTY).is_some_and(|property| property.value == "off")
+    }
+
+    /// Whether a restore is receiving it, or keeps what it receives there: it is nobody's source yet.
+    pub fn is_being_restored(&self) -> bool {
+        let is_below = self.name.as_str().split('/').any(|part| part == INCOMING_NAME);
+        is_below && self.user.get(RESTORE_PROPERTY).is_some()
     }
 
     /// Whether `zhaul:backup=never` says that it is left out on purpose, whatever else leaves it out.

@@ -47,8 +47,8 @@ pub use name_format::{FormatError, NameFormat};
 pub use point::{Details, Guid, Point, PointKind, Txg};
 pub use ports::{PortRange, PortRangeError};
 pub use properties::{
-    BACKUP_PROPERTY, SET_ASIDE_PROPERTY, Settings, USER_PROPERTIES, UserProperties, UserProperty,
-    WRITER_PROPERTY,
+    BACKUP_PROPERTY, INCOMING_MARK, INCOMING_NAME, RESTORE_PROPERTY, SET_ASIDE_PROPERTY, Settings,
+    USER_PROPERTIES, UserProperties, UserProperty, WRITER_PROPERTY,
 };
 pub use proxmox::{Proxmox, ProxmoxState, Storage};
 pub use rate::{RateSchedule, RateWindow, RateWindowError};

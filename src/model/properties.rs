@@ -13,9 +13,17 @@ pub const BACKUP_PROPERTY: &str = "zhaul:backup";
 pub const WRITER_PROPERTY: &str = "zhaul:writer";
 /// On a copy that was set aside: when, why and from what. Counts only where it is local.
 pub const SET_ASIDE_PROPERTY: &str = "zhaul:set-aside";
+/// On what `zhaul restore` has not finished: what is being restored. Counts only where it is local.
+pub const RESTORE_PROPERTY: &str = "zhaul:restore";
+
+/// What that dataset is called. Proxmox VE takes nothing below it for a volume of a guest.
+pub const INCOMING_NAME: &str = "zhaul-incoming";
+/// The value of [`RESTORE_PROPERTY`] on the dataset below which restores are received.
+pub const INCOMING_MARK: &str = "incoming";
 
 /// The user properties that a listing asks for: each one more is a line here.
-pub const USER_PROPERTIES: [&str; 3] = [BACKUP_PROPERTY, WRITER_PROPERTY, SET_ASIDE_PROPERTY];
+pub const USER_PROPERTIES: [&str; 4] =
+    [BACKUP_PROPERTY, WRITER_PROPERTY, SET_ASIDE_PROPERTY, RESTORE_PROPERTY];
 
 /// Native properties that decide how a dataset behaves, as `zfs get -p` prints them. A text is `-` where the property does
 /// not apply to this kind of dataset.

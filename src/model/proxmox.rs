@@ -41,6 +41,8 @@ pub struct Storage {
     pub id: String,
     /// The dataset directly below which its volumes lie.
     pub dataset: DatasetName,
+    /// Whether its volumes are thin (`sparse 1`): else the whole size of each is reserved.
+    pub is_sparse: bool,
 }
 
 impl Proxmox {

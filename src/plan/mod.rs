@@ -35,6 +35,7 @@ mod order;
 mod owner;
 mod partial;
 mod reason;
+pub mod restore;
 mod retain;
 mod rotate;
 mod select;

@@ -120,7 +120,7 @@ pub fn names(
     let of_root = |root: &SourceRoot| {
         let is_lone = !source.has_children(&root.dataset);
         let all = source.get(&root.dataset).into_iter().chain(source.below(&root.dataset));
-        let all = all.map(|dataset| Source {
+        let all = all.filter(|dataset| !dataset.is_being_restored()).map(|dataset| Source {
             dataset,
             is_selected: selected.contains(&dataset.name),
             candidates: Candidates::new(

@@ -32,6 +32,8 @@ mod parting;
 mod policy;
 mod pool;
 mod random;
+mod restoring;
+mod restoring_attacks;
 mod room;
 mod rotation;
 mod selecting;

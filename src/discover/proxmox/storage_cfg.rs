@@ -39,7 +39,10 @@ pub(super) fn parse(text: &str, node: &str) -> Vec<Storage> {
         }
     }
     let unique = sections.into_iter().filter_map(|(id, sections)| match sections.as_slice() {
-        [section] => Some(Storage { id: id.to_owned(), dataset: dataset(section, node)? }),
+        [section] => {
+            let (id, dataset) = (id.to_owned(), dataset(section, node)?);
+            Some(Storage { id, dataset, is_sparse: is_sparse(section) })
+        }
         _ => None,
     });
     unique.collect()
@@ -69,6 +72,15 @@ fn dataset(section: &Section<'_>, node: &str) -> Option<DatasetName> {
         return None;
     }
     DatasetName::new(only("pool")?).ok()
+}
+
+/// Only a clear yes: a volume that is thick for nothing costs space, one that is thin against the storage's word may lose
+/// what a guest writes.
+fn is_sparse(section: &Section<'_>) -> bool {
+    let is_yes = |value: &&str| {
+        value.is_empty() || ["1", "yes", "on", "true"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+    };
+    section.values.get("sparse").is_some_and(|values| values.iter().all(is_yes))
 }
 
 #[cfg(test)]

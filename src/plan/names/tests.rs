@@ -65,7 +65,7 @@ impl<'a> Case<'a> {
         for name in self.unlisted {
             source.mark_unlisted(*name, Unlisted::NoPool);
         }
-        let storage = |id: &str, at: &str| Storage { id: id.to_owned(), dataset: name(at) };
+        let storage = |id: &str, at: &str| Storage { id: id.to_owned(), dataset: name(at), is_sparse: true };
         let proxmox = Proxmox {
             state: ProxmoxState::Whole,
             storages: self

@@ -1,0 +1,74 @@
+//! `zhaul list`: the restore points of a guest or dataset, over this host and all targets; changes nothing.
+
+mod table;
+
+use anyhow::{Context, anyhow};
+
+use super::args::ListArgs;
+use super::exit_code::{Code, Failure, OrExit};
+use super::output;
+use super::session::Session;
+use crate::plan::restore::{Volume, What, everything, volumes};
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  zhaul list                             all guests and datasets that can be restored
+  zhaul list 100                         the restore points of guest 100
+  zhaul list rpool/data/vm-100-disk-0    those of one disk
+  zhaul list 100 --json";
+
+/// Carries out `zhaul list`.
+pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
+    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
+    let inventory = session.inventory()?;
+    let known = volumes(&session.policy, &inventory, &everything(session.now));
+    let view = table::View { policy: &session.policy, now: session.now, known: &known };
+    let text = match &args.what {
+        None if args.json => json_text(&view.all_json())?,
+        None => view.all_text(output::stdout_style()),
+        Some(what) => {
+            let meant: Vec<&Volume<'_>> =
+                known.volumes.iter().filter(|volume| is_meant(volume, what)).collect();
+            if meant.is_empty() {
+                let unlisted: Vec<String> = known
+                    .unlisted
+                    .iter()
+                    .map(|(name, why)| format!("\n  {name} could not be listed: {why}"))
+                    .collect();
+                let error = anyhow!(
+                    "nothing of {} is known here or on any target that could be listed{}\n  \
+                     next: `zhaul list` names all that can be restored",
+                    match what {
+                        What::Guest(id) => format!("guest {id}"),
+                        What::Dataset(name) => name.to_string(),
+                    },
+                    unlisted.concat()
+                );
+                return Err(error).or_exit(Code::Usage);
+            }
+            if args.json {
+                json_text(&view.points_json(&meant))?
+            } else {
+                view.points_text(&meant, output::stdout_style())
+            }
+        }
+    };
+    output::print(&text).context("cannot print the list").or_exit(Code::Failed)?;
+    // What is not known may be the very point that somebody needs.
+    Ok(if known.unlisted.is_empty() { Code::Done } else { Code::Failed })
+}
+
+/// A guest's volumes, or the dataset, by its own name or by that of a copy.
+fn is_meant(volume: &Volume<'_>, what: &What) -> bool {
+    match what {
+        What::Guest(id) => volume.guest() == Some(*id),
+        What::Dataset(name) => {
+            volume.name == *name || volume.copies.iter().any(|copy| copy.dataset.name == *name)
+        }
+    }
+}
+
+fn json_text(value: &serde_json::Value) -> Result<String, Failure> {
+    let text = serde_json::to_string(value).context("cannot write the list as JSON").or_exit(Code::Failed)?;
+    Ok(format!("{text}\n"))
+}

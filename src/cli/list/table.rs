@@ -1,0 +1,290 @@
+//! Restore points as a table and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::cli::render::{Style, count, duration_text, escape};
+use crate::model::{Guid, PointKind};
+use crate::plan::Place;
+use crate::plan::restore::{GroupPoint, Volume, Volumes, group_points, points};
+use crate::policy::{KeepRules, Policy, TargetKind};
+
+/// What is listed.
+pub(super) struct View<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) now: Timestamp,
+    pub(super) known: &'a Volumes<'a>,
+}
+
+/// By place and GUID, the rule that keeps a snapshot there.
+type Kept = BTreeMap<(Place, Guid), String>;
+
+impl View<'_> {
+    fn places(&self) -> Vec<(Place, String)> {
+        let targets = self.policy.targets.iter().map(|target| {
+            let word = if matches!(target.kind, TargetKind::Archive(_)) { " (archive)" } else { "" };
+            (Place::Target(target.name.clone()), format!("{}{word}", target.name))
+        });
+        std::iter::once((Place::Source, "here".to_owned())).chain(targets).collect()
+    }
+
+    fn is_unlisted(&self, place: &Place) -> bool {
+        self.known.unlisted.iter().any(|(name, _)| Place::Target(name.clone()) == *place)
+    }
+
+    fn age(&self, time: Option<Timestamp>) -> String {
+        let age = time.and_then(|time| std::time::Duration::try_from(self.now.duration_since(time)).ok());
+        age.map_or_else(|| "-".to_owned(), duration_text)
+    }
+
+    /// Everything that can be restored.
+    pub(super) fn all_text(&self, style: Style) -> String {
+        let places = self.places();
+        let mut rows = vec![vec!["guest".to_owned(), "dataset".to_owned()]];
+        if let Some(heading) = rows.first_mut() {
+            heading.extend(places.iter().map(|(_, word)| word.clone()));
+        }
+        for volume in &self.known.volumes {
+            let guest = volume.guest().map_or_else(|| "-".to_owned(), |id| id.to_string());
+            let mut row = vec![guest, volume.name.to_string()];
+            row.extend(places.iter().map(|(place, _)| self.summary_cell(volume, place)));
+            rows.push(row);
+        }
+        let mut text = aligned(&rows, style);
+        self.write_unlisted(&mut text, style);
+        text.push_str("\n`zhaul list GUEST` or `zhaul list DATASET` shows the points of one\n");
+        text
+    }
+
+    fn summary_cell(&self, volume: &Volume<'_>, place: &Place) -> String {
+        if self.is_unlisted(place) {
+            return "?".to_owned();
+        }
+        let there = volume.copies.iter().filter(|copy| copy.place == *place && !copy.is_set_aside);
+        let snapshots: Vec<_> = there.flat_map(|copy| copy.dataset.history.snapshots()).collect();
+        let aside = volume.copies.iter().filter(|copy| copy.place == *place && copy.is_set_aside).count();
+        let aside = if aside > 0 { format!(" +{aside} set aside") } else { String::new() };
+        match snapshots.last() {
+            None if aside.is_empty() => "-".to_owned(),
+            None => aside.trim_start().to_owned(),
+            Some(newest) => format!("{} to {}{aside}", count(snapshots.len(), "point"), newest.name),
+        }
+    }
+
+    /// The points of some volumes together.
+    pub(super) fn points_text(&self, volumes: &[&Volume<'_>], style: Style) -> String {
+        let mut text = String::new();
+        for volume in volumes {
+            let _ = writeln!(text, "{}", style.bold(&escape(volume.name.as_str())));
+            for copy in volume.copies.iter().filter(|copy| copy.is_set_aside) {
+                let _ = writeln!(
+                    text,
+                    "  set aside on {}: {} ({}); `zhaul list {}`",
+                    place_word(&copy.place),
+                    escape(copy.dataset.name.as_str()),
+                    count(copy.dataset.history.snapshots().count(), "point"),
+                    escape(copy.dataset.name.as_str()),
+                );
+            }
+        }
+        text.push('\n');
+        let places = self.places();
+        let kept = self.kept(volumes);
+        let mut heading = vec!["point".to_owned(), "taken (UTC)".to_owned(), "age".to_owned()];
+        heading.extend(places.iter().map(|(_, word)| word.clone()));
+        heading.push("kept by".to_owned());
+        let mut rows = vec![heading];
+        let groups = group_points(volumes, &self.policy.name_format, &self.policy.time_zone);
+        for group in &groups {
+            rows.push(self.row(group, volumes, &places, &kept));
+        }
+        text.push_str(&aligned(&rows, style));
+        self.write_unlisted(&mut text, style);
+        text
+    }
+
+    fn row(
+        &self,
+        group: &GroupPoint<'_>,
+        volumes: &[&Volume<'_>],
+        places: &[(Place, String)],
+        kept: &Kept,
+    ) -> Vec<String> {
+        let time =
+            group.time.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M").to_string());
+        let mut row = vec![format!("@{}", group.name), time, self.age(group.time)];
+        row.extend(places.iter().map(|(place, _)| {
+            if self.is_unlisted(place) { "?".to_owned() } else { cell(group, volumes, place) }
+        }));
+        let rules: Vec<String> = places
+            .iter()
+            .filter_map(|(place, _)| {
+                let mut guids = group.volumes.iter().flatten().map(|point| point.guid);
+                let rule = guids.find_map(|guid| kept.get(&(place.clone(), guid)))?;
+                Some(format!("{}: {rule}", place_word(place)))
+            })
+            .collect();
+        row.push(rules.join(", "));
+        row
+    }
+
+    /// Which rule keeps each own snapshot, here and on the backups.
+    fn kept(&self, volumes: &[&Volume<'_>]) -> Kept {
+        let mut kept = Kept::new();
+        for volume in volumes {
+            for copy in volume.copies.iter().filter(|copy| !copy.is_set_aside) {
+                let rules = match &copy.place {
+                    Place::Source => Some(self.policy.keep_local),
+                    Place::Target(name) => self.rules_of(name),
+                };
+                let format = &self.policy.name_format;
+                let mut own: Vec<_> = copy
+                    .dataset
+                    .history
+                    .snapshots()
+                    .filter_map(|point| Some((format.time(&point.name)?, point.guid)))
+                    .collect();
+                own.sort_by_key(|(time, _)| std::cmp::Reverse(*time));
+                let times: Vec<Timestamp> = own.iter().map(|(time, _)| *time).collect();
+                let words: Vec<String> = match rules {
+                    None => own.iter().map(|_| "for ever".to_owned()).collect(),
+                    Some(rules) => rules
+                        .select(&times, &self.policy.time_zone, self.now)
+                        .into_iter()
+                        .map(|keep| keep.map_or_else(|| "no rule".to_owned(), |keep| keep.to_string()))
+                        .collect(),
+                };
+                for ((_, guid), word) in own.into_iter().zip(words) {
+                    kept.insert((copy.place.clone(), guid), word);
+                }
+            }
+        }
+        kept
+    }
+
+    /// The rules of a backup; an archive has none.
+    fn rules_of(&self, name: &crate::model::TargetName) -> Option<KeepRules> {
+        let target = self.policy.targets.iter().find(|target| target.name == *name)?;
+        match &target.kind {
+            TargetKind::Backup(rules) => Some(rules.keep),
+            TargetKind::Archive(_) => None,
+        }
+    }
+
+    fn write_unlisted(&self, text: &mut String, style: Style) {
+        for (name, why) in &self.known.unlisted {
+            let _ =
+                writeln!(text, "{} {name} could not be listed: {}", style.yellow("warning:"), escape(why));
+        }
+    }
+
+    /// [`View::all_text`] for programs.
+    pub(super) fn all_json(&self) -> Value {
+        let volumes = self.known.volumes.iter().map(|volume| {
+            let copies = volume.copies.iter().map(|copy| {
+                let newest = copy.dataset.history.newest_snapshot().map(|point| point.name.clone());
+                json!({
+                    "place": place_word(&copy.place), "dataset": copy.dataset.name,
+                    "set_aside": copy.is_set_aside, "archive": copy.is_archive,
+                    "snapshots": copy.dataset.history.snapshots().count(), "newest": newest,
+                })
+            });
+            json!({
+                "dataset": volume.name, "guest": volume.guest(), "copies": copies.collect::<Vec<_>>(),
+            })
+        });
+        json!({ "at": self.now, "datasets": volumes.collect::<Vec<_>>(), "unlisted": self.unlisted_json() })
+    }
+
+    fn unlisted_json(&self) -> Value {
+        let unlisted = self.known.unlisted.iter().map(|(name, why)| json!({ "target": name, "why": why }));
+        Value::Array(unlisted.collect())
+    }
+
+    /// [`View::points_text`] for programs.
+    pub(super) fn points_json(&self, volumes: &[&Volume<'_>]) -> Value {
+        let kept = self.kept(volumes);
+        let format = &self.policy.name_format;
+        let of_volume = |volume: &&Volume<'_>| {
+            let points = points(volume, format, &self.policy.time_zone).into_iter().map(|point| {
+                let found = point.found.iter().map(|found| {
+                    json!({
+                        "place": place_word(&found.copy.place), "dataset": found.copy.dataset.name,
+                        "name": found.point.name, "kind": found.point.kind, "set_aside": found.copy.is_set_aside,
+                        "kept_by": kept.get(&(found.copy.place.clone(), point.guid)),
+                    })
+                });
+                json!({ "guid": point.guid, "name": point.name, "time": point.time, "found": found.collect::<Vec<_>>() })
+            });
+            json!({ "dataset": volume.name, "guest": volume.guest(), "points": points.collect::<Vec<_>>() })
+        };
+        let groups = group_points(volumes, format, &self.policy.time_zone).into_iter().map(|group| {
+            let places = group.places().into_iter().map(|place| {
+                json!({ "place": place_word(&place), "complete": group.is_complete_at(&place), "missing": missing(&group, volumes, &place) })
+            });
+            json!({ "name": group.name, "time": group.time, "places": places.collect::<Vec<_>>() })
+        });
+        json!({
+            "at": self.now, "points": groups.collect::<Vec<_>>(),
+            "datasets": volumes.iter().map(of_volume).collect::<Vec<_>>(), "unlisted": self.unlisted_json(),
+        })
+    }
+}
+
+fn place_word(place: &Place) -> String {
+    match place {
+        Place::Source => "here".to_owned(),
+        Place::Target(name) => name.to_string(),
+    }
+}
+
+/// The volumes of a group that have no snapshot of this moment in `place`.
+fn missing(group: &GroupPoint<'_>, volumes: &[&Volume<'_>], place: &Place) -> Vec<String> {
+    let is_there = |at: usize| {
+        group.volumes.get(at).and_then(Option::as_ref).is_some_and(|point| point.snapshot_at(place).is_some())
+    };
+    let missing = volumes.iter().enumerate().filter(|(at, _)| !is_there(*at));
+    missing.map(|(_, volume)| volume.name.last().to_owned()).collect()
+}
+
+/// What a place has of one moment.
+fn cell(group: &GroupPoint<'_>, volumes: &[&Volume<'_>], place: &Place) -> String {
+    let found: Vec<_> = group
+        .volumes
+        .iter()
+        .flatten()
+        .flat_map(|point| &point.found)
+        .filter(|found| found.copy.place == *place)
+        .collect();
+    let Some(first) = found.iter().find(|found| found.point.is_snapshot()) else {
+        let has_bookmark = found.iter().any(|found| found.point.kind == PointKind::Bookmark);
+        return if has_bookmark { "bookmark only".to_owned() } else { "-".to_owned() };
+    };
+    let name =
+        if first.point.name == group.name { "yes".to_owned() } else { format!("@{}", first.point.name) };
+    let aside = if first.copy.is_set_aside { " (set aside)" } else { "" };
+    let missing = missing(group, volumes, place);
+    if missing.is_empty() {
+        return format!("{name}{aside}");
+    }
+    format!("{name}{aside}, without {}", missing.join(" and "))
+}
+
+fn aligned(rows: &[Vec<String>], style: Style) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or_default())
+        .collect();
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        let padded = row.iter().zip(&widths).map(|(cell, &width)| format!("{:<width$}", escape(cell)));
+        let line = padded.collect::<Vec<_>>().join("  ");
+        let line = line.trim_end();
+        let _ = writeln!(text, "{}", if number == 0 { style.bold(line) } else { line.to_owned() });
+    }
+    text
+}

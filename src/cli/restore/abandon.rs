@@ -1,0 +1,61 @@
+//! `zhaul restore --abandon`: destroys what an interrupted restore has received, and nothing else.
+
+use anyhow::anyhow;
+
+use super::super::args::RestoreArgs;
+use super::super::exit_code::{Code, Failure, OrExit};
+use super::super::output;
+use super::super::render::escape;
+use super::super::session::Session;
+use crate::host::Restoring;
+use crate::model::{
+    Dataset, DatasetName, INCOMING_MARK, INCOMING_NAME, Listing, RESTORE_PROPERTY, VolumeName,
+};
+use crate::plan::restore::What;
+
+pub(super) fn abandon(args: &RestoreArgs, session: &Session, here: &Restoring) -> Result<Code, Failure> {
+    let listing = list(args, session, here)?;
+    let is_meant = |dataset: &&Dataset| match (&args.what, &args.to) {
+        (_, Some(to)) | (What::Dataset(to), None) => is_place_of(&dataset.name, to),
+        (What::Guest(id), None) => VolumeName::parse(dataset.name.last()).is_some_and(|one| one.guest == *id),
+    };
+    let is_incoming = |dataset: &&Dataset| {
+        let place = dataset.name.parent().and_then(|place| listing.get(&place));
+        place.is_some_and(|place| {
+            place.name.last() == INCOMING_NAME && place.user.local(RESTORE_PROPERTY) == Some(INCOMING_MARK)
+        })
+    };
+    let received: Vec<&Dataset> = listing.datasets().filter(is_incoming).filter(is_meant).collect();
+    if received.is_empty() {
+        let error = anyhow!(
+            "no interrupted restore of that lies here: nothing was done\n  \
+             next: `zfs get -r -s local {RESTORE_PROPERTY}` names every one"
+        );
+        return Err(error).or_exit(Code::Usage);
+    }
+    for dataset in received {
+        here.abandon(&dataset.name, dataset.guid).or_exit(Code::Failed)?;
+        output::print(&format!("gave up {}\n", escape(dataset.name.as_str()))).or_exit(Code::Failed)?;
+        if let Some(place) = dataset.name.parent() {
+            here.remove_place(&place).or_exit(Code::Failed)?;
+        }
+    }
+    Ok(Code::Done)
+}
+
+/// Whether `incoming` is where something called `to` is received.
+fn is_place_of(incoming: &DatasetName, to: &DatasetName) -> bool {
+    incoming.last() == to.last() && incoming.parent().and_then(|place| place.parent()) == to.parent()
+}
+
+fn list(args: &RestoreArgs, session: &Session, here: &Restoring) -> Result<Listing, Failure> {
+    let parent = match (&args.what, &args.to) {
+        (_, Some(to)) | (What::Dataset(to), None) => to.parent(),
+        (What::Guest(_), None) => None,
+    };
+    if let Some(parent) = parent {
+        return here.list(std::slice::from_ref(&parent)).or_exit(Code::Failed);
+    }
+    let roots: Vec<_> = session.policy.roots.iter().map(|root| root.dataset.clone()).collect();
+    here.list(&roots).or_exit(Code::Failed)
+}

@@ -1,0 +1,257 @@
+//! `zhaul restore`: finds the point, shows or carries out the plan, and says what is ready for use.
+
+mod abandon;
+mod progress;
+mod text;
+mod words;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+
+use super::args::{AtArg, RestoreArgs};
+use super::exit_code::{Code, Failure, OrExit};
+use super::output;
+use super::session::Session;
+use crate::discover;
+use crate::execute::Settings;
+use crate::execute::restore::{RestoreHosts, VolumeOutcome, restore as carry_out_restore};
+use crate::host::{Restoring, Sending};
+use crate::model::{ByteCount, Listing, RateSchedule, TargetName};
+use crate::plan::Place;
+use crate::plan::restore::{
+    At, RestoreError, RestorePlan, RestoreRequest, everything, plan_restore, volumes, wanted_here,
+};
+use crate::policy::{Address, Policy};
+use crate::stream::pump::PumpSettings;
+use crate::stream::rate::{RateLimit, SystemClock};
+use progress::Progress;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  zhaul list 100                               what there is to go back to
+  zhaul restore 100 --dry-run                  what would be received, and how much
+  zhaul restore 100                            all disks of guest 100, which no longer exist here
+  zhaul restore 100 --at 2026-02-01            as it was at the beginning of that day
+  zhaul restore rpool/data/vm-100-disk-0 --from nfs9 --at 2026-Jan --to rpool/data/vm-900-disk-0
+  zhaul restore 100 --abandon                  give up a restore that was interrupted";
+
+/// Carries out `zhaul restore`.
+pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
+    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
+    let here = Restoring::new(&session.cancel);
+    if args.abandon {
+        return abandon::abandon(args, &session, &here);
+    }
+    let request = request(args, &session)?;
+    let inventory = session.inventory()?;
+    let known = volumes(&session.policy, &inventory, &everything(session.now));
+    let fail = |error: RestoreError| failure(&error, args);
+    let wanted = wanted_here(&known, &request).map_err(fail)?;
+    let there = list_here(&here, &wanted)?;
+    let plan = plan_restore(&session.policy, &inventory, &known, &there, &request).map_err(fail)?;
+    let targets = discover::senders(&session.policy, &session.cancel);
+    let sizes = sizes(&plan, &session, &targets);
+    if args.dry_run {
+        return show_plan(args, &plan, &sizes, &session);
+    }
+    check_space(&plan, &sizes, &here)?;
+    let is_watched = session.is_watched;
+    if is_watched {
+        output::complain(&text::plan_text(&plan, &sizes, session.now, output::stderr_style()));
+    }
+    let started = Instant::now();
+    let hosts = RestoreHosts { here: &here, source: &*session.source, targets: &targets };
+    let progress = Progress::new(session.screen.clone(), sizes.values().copied());
+    let settings = settings(args, &session.policy);
+    let outcomes = carry_out_restore(&plan, hosts, &settings, &progress, &session.cancel);
+    progress.finish();
+    show_outcome(args, &session, &plan, &outcomes, started.elapsed())
+}
+
+/// What this host has of `wanted`: what does not exist is noted as such.
+fn list_here(here: &Restoring, wanted: &[crate::model::DatasetName]) -> Result<Listing, Failure> {
+    let mut wanted = wanted.to_vec();
+    wanted.sort();
+    wanted.dedup();
+    // Listed with what is above it.
+    let all = wanted.clone();
+    wanted.retain(|name| !all.iter().any(|above| above != name && name.is_within(above)));
+    let mut listing = Listing::default();
+    for root in wanted {
+        listing.absorb(here.list(std::slice::from_ref(&root)).or_exit(Code::Failed)?);
+    }
+    Ok(listing)
+}
+
+fn request(args: &RestoreArgs, session: &Session) -> Result<RestoreRequest, Failure> {
+    if args.to.is_some() && matches!(args.what, crate::plan::restore::What::Guest(_)) {
+        let error = anyhow!(
+            "--to names one dataset, and a guest may have several: nothing was done\n  \
+             next: name one, for example `zhaul restore rpool/data/vm-100-disk-0 --to rpool/data/vm-900-disk-0`"
+        );
+        return Err(error).or_exit(Code::Usage);
+    }
+    let at = match &args.at {
+        None => None,
+        Some(AtArg::Point(name)) => Some(At::Point(name.clone())),
+        Some(AtArg::Time(when)) => {
+            Some(At::Time(when.in_zone(&session.policy.time_zone).or_exit(Code::Usage)?))
+        }
+    };
+    let from = args.from.as_deref().map(|from| place(&session.policy, from)).transpose()?;
+    Ok(RestoreRequest { what: args.what.clone(), at, from, to: args.to.clone() })
+}
+
+/// The place that a person means: a target by its name, or by its host where only one is there.
+fn place(policy: &Policy, text: &str) -> Result<Place, Failure> {
+    if text == "here" {
+        return Ok(Place::Source);
+    }
+    let by_name = policy.targets.iter().filter(|target| target.name.0 == text);
+    let is_host = |address: &Address| match address {
+        Address::Ssh { host, .. } => host == text,
+        Address::Local => text == "local",
+    };
+    let by_host: Vec<_> = policy.targets.iter().filter(|target| is_host(&target.address)).collect();
+    let found: Vec<_> = by_name.collect();
+    match (found.as_slice(), by_host.as_slice()) {
+        ([one, ..], _) | ([], [one]) => Ok(Place::Target(one.name.clone())),
+        _ => {
+            let names: Vec<&str> = policy.targets.iter().map(|target| target.name.0.as_str()).collect();
+            let error = anyhow!(
+                "there is no target {text}: nothing was done\n  next: --from here, or one of: {}",
+                names.join(", ")
+            );
+            Err(error).or_exit(Code::Usage)
+        }
+    }
+}
+
+fn failure(error: &RestoreError, args: &RestoreArgs) -> Failure {
+    let code = match error {
+        RestoreError::NothingFound { .. } | RestoreError::NoSuchPoint { .. } | RestoreError::Name(_) => {
+            Code::Usage
+        }
+        RestoreError::NotListed { .. } => Code::Failed,
+        RestoreError::Incomplete { .. }
+        | RestoreError::Exists { .. }
+        | RestoreError::NoParent { .. }
+        | RestoreError::PlaceTaken { .. }
+        | RestoreError::OtherRestore { .. } => Code::Blocked,
+    };
+    Failure { code, error: anyhow!(words::error_text(error, args)) }
+}
+
+/// How many bytes each volume will receive, by its place in the plan; without those that nobody could tell.
+type Sizes = BTreeMap<usize, ByteCount>;
+
+fn sizes(plan: &RestorePlan, session: &Session, targets: &BTreeMap<TargetName, Sending>) -> Sizes {
+    let hosts = (&*session.source, targets);
+    let estimated = plan.volumes.iter().enumerate().filter_map(|(at, volume)| {
+        let bytes: Option<u64> = volume
+            .streams
+            .iter()
+            .map(|stream| {
+                crate::execute::restore::estimate(plan, volume, stream, hosts).ok().map(|size| size.0)
+            })
+            .sum();
+        Some((at, ByteCount(bytes?)))
+    });
+    estimated.collect()
+}
+
+fn settings(args: &RestoreArgs, policy: &Policy) -> Settings {
+    // The policy's limit is there for the nightly run; a person who restores waits.
+    let rate = args.rate.map(|limit| {
+        let clock = SystemClock::new(policy.time_zone.clone());
+        Arc::new(RateLimit::new(RateSchedule::constant(limit), clock))
+    });
+    Settings {
+        jobs: policy.transfer.jobs,
+        pump: PumpSettings {
+            buffer_bytes: policy.transfer.buffer.0,
+            rate,
+            stall_limit: Duration::try_from(policy.transfer.stall_limit).ok(),
+        },
+        expects_sizes: true,
+    }
+}
+
+/// Refuses what cannot fit, before the first byte.
+fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<(), Failure> {
+    let mut needed: BTreeMap<crate::model::DatasetName, u64> = BTreeMap::new();
+    for (at, volume) in plan.volumes.iter().enumerate() {
+        if let (Some(size), Some(parent)) = (sizes.get(&at), volume.to.parent()) {
+            *needed.entry(parent).or_default() += size.0;
+        }
+    }
+    for (parent, bytes) in needed {
+        let Ok(available) = here.available(&parent) else { continue };
+        if bytes > available {
+            let error = anyhow!(
+                "there is not enough space below {parent}: about {} are needed, {} are available; nothing was done\n  \
+                 next: make room there, or restore to another pool with --to",
+                ByteCount(bytes),
+                ByteCount(available)
+            );
+            return Err(error).or_exit(Code::Blocked);
+        }
+    }
+    Ok(())
+}
+
+fn show_plan(
+    args: &RestoreArgs,
+    plan: &RestorePlan,
+    sizes: &Sizes,
+    session: &Session,
+) -> Result<Code, Failure> {
+    let text = if args.json {
+        let mut value =
+            serde_json::to_value(plan).context("cannot write the plan as JSON").or_exit(Code::Failed)?;
+        add_sizes(&mut value, sizes);
+        format!("{value}\n")
+    } else {
+        text::plan_text(plan, sizes, session.now, output::stdout_style())
+    };
+    output::print(&text).context("cannot print the plan").or_exit(Code::Failed)?;
+    Ok(Code::Done)
+}
+
+fn add_sizes(plan: &mut serde_json::Value, sizes: &Sizes) {
+    for (at, size) in sizes {
+        let volume = plan.get_mut("volumes").and_then(|volumes| volumes.get_mut(at));
+        if let Some(volume) = volume.and_then(serde_json::Value::as_object_mut) {
+            volume.insert("estimated_bytes".to_owned(), json!(size.0));
+        }
+    }
+}
+
+fn show_outcome(
+    args: &RestoreArgs,
+    session: &Session,
+    plan: &RestorePlan,
+    outcomes: &[VolumeOutcome],
+    took: Duration,
+) -> Result<Code, Failure> {
+    output::complain(&text::failures_text(plan, outcomes, output::stderr_style()));
+    let text = if args.json {
+        format!("{}\n", text::report_json(plan, outcomes, took))
+    } else {
+        text::report_text(plan, outcomes, took)
+    };
+    output::print(&text).context("cannot print the report").or_exit(Code::Failed)?;
+    let is_done = outcomes.iter().all(|outcome| outcome.result.is_ok());
+    let is_ready =
+        outcomes.iter().all(|one| one.result.as_ref().is_ok_and(|placed| placed.not_mounted.is_none()));
+    Ok(match (is_done, is_ready) {
+        (true, true) => Code::Done,
+        (true, false) => Code::Blocked,
+        (false, _) if session.cancel.is_requested() => Code::Interrupted,
+        (false, _) => Code::Failed,
+    })
+}

@@ -1,0 +1,81 @@
+//! What a person who watches a restore sees: a line for each dataset that is being received.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::super::render::escape;
+use crate::execute::restore::RestoreObserver;
+use crate::model::{ByteCount, DatasetName};
+use crate::plan::restore::{RestoreStream, VolumeRestore};
+use crate::stream::Sample;
+
+/// Watches a restore for a person.
+pub(super) struct Progress {
+    screen: MultiProgress,
+    expected_bytes: u64,
+    state: Mutex<BTreeMap<DatasetName, Running>>,
+}
+
+#[derive(Default)]
+struct Running {
+    bar: Option<ProgressBar>,
+    /// Of streams that are over.
+    earlier_bytes: u64,
+    current_bytes: u64,
+}
+
+impl Progress {
+    pub(super) fn new(screen: MultiProgress, expected: impl Iterator<Item = ByteCount>) -> Self {
+        let expected_bytes = expected.fold(0_u64, |sum, one| sum.saturating_add(one.0));
+        Self { screen, expected_bytes, state: Mutex::default() }
+    }
+
+    /// Takes everything off the screen.
+    pub(super) fn finish(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for running in std::mem::take(&mut *state).into_values() {
+            if let Some(bar) = running.bar {
+                bar.finish_and_clear();
+            }
+        }
+    }
+}
+
+impl RestoreObserver for Progress {
+    fn started(&self, volume: &VolumeRestore, stream: &RestoreStream) {
+        tracing::info!("{}: receiving {} into {}", volume.to, stream.snapshot, volume.incoming);
+    }
+
+    fn moved(&self, volume: &VolumeRestore, sample: &Sample) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let moved = |running: &Running| running.earlier_bytes.saturating_add(running.current_bytes);
+        let running = state.entry(volume.to.clone()).or_default();
+        running.current_bytes = sample.input_bytes;
+        let bar = running.bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("{wide_msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            self.screen.add(ProgressBar::no_length().with_style(style))
+        });
+        let rate = ByteCount(sample.input_bytes_per_second);
+        let name = escape(volume.to.last());
+        let bar = bar.clone();
+        let done = ByteCount(moved(running));
+        let all: u64 = state.values().map(moved).sum();
+        let total = ByteCount(self.expected_bytes.max(all));
+        bar.set_message(format!(
+            "{name}  {done}  {rate}/s  limited by {}  (all {} of {total})",
+            sample.bottleneck,
+            ByteCount(all)
+        ));
+    }
+
+    fn ended(&self, volume: &VolumeRestore, stream: &RestoreStream) {
+        tracing::info!("{}: received {}", volume.to, stream.snapshot);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let running = state.entry(volume.to.clone()).or_default();
+        running.earlier_bytes = running.earlier_bytes.saturating_add(running.current_bytes);
+        running.current_bytes = 0;
+    }
+}

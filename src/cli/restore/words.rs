@@ -1,0 +1,180 @@
+//! What a person is told before, and instead of, a restore.
+
+use jiff::Timestamp;
+
+use super::super::args::RestoreArgs;
+use super::super::render::duration_text;
+use crate::host::Problem;
+use crate::model::{DatasetName, PointName, TargetName};
+use crate::plan::Place;
+use crate::plan::restore::{At, RestoreError, RestoreNote, What};
+
+/// A place as it is typed.
+pub(super) fn place(place: &Place) -> String {
+    match place {
+        Place::Source => "here".to_owned(),
+        Place::Target(name) => name.to_string(),
+    }
+}
+
+/// `3 d 2 h old`.
+pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
+    match std::time::Duration::try_from(now.duration_since(time)) {
+        Ok(age) => format!("{} old", duration_text(age)),
+        Err(_) => "dated in the future".to_owned(),
+    }
+}
+
+/// What is asked for, as it was typed.
+fn typed(args: &RestoreArgs) -> String {
+    match &args.what {
+        What::Guest(id) => id.to_string(),
+        What::Dataset(name) => name.to_string(),
+    }
+}
+
+/// What is wrong, what that means for the data, and what to do.
+pub(super) fn error_text(error: &RestoreError, args: &RestoreArgs) -> String {
+    let typed = typed(args);
+    match error {
+        RestoreError::NothingFound { what, unlisted, known } => nothing_found(what, unlisted, known),
+        RestoreError::NoSuchPoint { what, at, from, oldest, newest } => {
+            let place =
+                from.as_ref().map_or_else(|| "in any place".to_owned(), |from| format!("on {}", place(from)));
+            let point = match at {
+                None => "no snapshot".to_owned(),
+                Some(At::Point(name)) => format!("no snapshot @{name}"),
+                Some(At::Time(time)) => format!("no snapshot that is not newer than {time}"),
+            };
+            let span = match (oldest, newest) {
+                (Some(oldest), Some(newest)) => format!("; the oldest is @{oldest}, the newest @{newest}"),
+                _ => String::new(),
+            };
+            format!("{what} has {point} {place}{span}; nothing was done\n  next: `zhaul list {typed}`")
+        }
+        RestoreError::Incomplete { what, point, place: at, missing, complete } => {
+            let lacks = format!(
+                "the newest point of {what} on {}, @{point}, lacks {}; nothing was done",
+                place(at),
+                joined(missing)
+            );
+            let all = complete.as_ref().map(|complete| {
+                format!(
+                    "`zhaul restore {typed} --at {complete}` restores the newest point that has all of it; "
+                )
+            });
+            let all = all.unwrap_or_default();
+            format!(
+                "{lacks}\n  next: {all}`zhaul restore {typed} --at {point}` restores what there is of @{point}"
+            )
+        }
+        RestoreError::Exists { dataset, has_point: true } => format!(
+            "{dataset} exists, and has this snapshot already: nothing was done\n  \
+             next: to go back to it: `zfs rollback`; to have it beside: `zhaul restore {typed} --to {dataset}-restored`"
+        ),
+        RestoreError::Exists { dataset, has_point: false } => format!(
+            "{dataset} exists, and nothing that exists is overwritten: nothing was done\n  \
+             next: restore it beside: `zhaul restore {dataset} --to {dataset}-restored`; or rename what is there: \
+             `zfs rename {dataset} {dataset}-old`"
+        ),
+        RestoreError::NoParent { parent, is_pool_missing } => no_parent(parent, *is_pool_missing),
+        RestoreError::NotListed { dataset, why } => {
+            format!("{dataset} could not be listed: {why}: nothing was done\n  next: `zfs list -r {dataset}`")
+        }
+        RestoreError::PlaceTaken { place } => format!(
+            "{place} exists and is not zhaul's, and restores are received there: nothing was done\n  \
+             next: `zfs rename {place} {place}-old`"
+        ),
+        RestoreError::OtherRestore { incoming, point } => {
+            let point = point.as_ref().map(|name: &PointName| format!(" of @{name}")).unwrap_or_default();
+            format!(
+                "an interrupted restore{point} lies in {incoming}: nothing was done\n  \
+                 next: go on with it by the command that began it, or give it up: `zhaul restore {typed} --abandon`"
+            )
+        }
+        RestoreError::Name(error) => format!(
+            "a name cannot be used: {error}; nothing was done\n  next: choose a shorter one with --to"
+        ),
+    }
+}
+
+fn nothing_found(what: &str, unlisted: &[(TargetName, String)], known: &[DatasetName]) -> String {
+    let unlisted = unlisted.iter().map(|(target, why)| format!("\n  {target} could not be listed: {why}"));
+    let unlisted: String = unlisted.collect();
+    let some = known.get(..known.len().min(5)).unwrap_or_default();
+    let some =
+        if some.is_empty() { String::new() } else { format!("\n  there is for example: {}", joined(some)) };
+    format!(
+        "nothing of {what} is known here or on any target that could be listed; nothing was done{unlisted}{some}\n  \
+         next: `zhaul list` names all that can be restored"
+    )
+}
+
+fn no_parent(parent: &DatasetName, is_pool_missing: bool) -> String {
+    if is_pool_missing {
+        return format!(
+            "the pool {0} is not imported here: nothing was done\n  next: `zpool import {0}`, or --to another pool",
+            parent.pool()
+        );
+    }
+    format!(
+        "{parent} does not exist here, so nothing can be restored below it: nothing was done\n  \
+         next: `zfs create -p {parent}`, or --to another dataset"
+    )
+}
+
+fn joined(names: &[DatasetName]) -> String {
+    names.iter().map(DatasetName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// What to know before.
+pub(super) fn note_text(note: &RestoreNote) -> String {
+    match note {
+        RestoreNote::TargetNotListed { target, why } => {
+            format!("{target} could not be listed, and may have newer points: {why}")
+        }
+        RestoreNote::VolumeMissing { volume } => {
+            format!("this point has no snapshot of {volume}, which is not restored")
+        }
+        RestoreNote::NewerPoint { point } => format!("there is a newer point, @{point}"),
+        RestoreNote::NothingInCommon { volume, target } => format!(
+            "the copy of {volume} on {target} has no snapshot that is restored: the next stream there is a full one"
+        ),
+        RestoreNote::ChildrenLeft { children } => {
+            format!(
+                "datasets below it have copies of their own and are restored for themselves: {}",
+                joined(children)
+            )
+        }
+    }
+}
+
+/// The next action after a failure: what was received is kept.
+pub(super) fn advice(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::Unreachable(_) => {
+            "check that the host is up and that ssh logs in without a password; then give the same command again, which goes on"
+        }
+        Problem::NoSpace(_) => "make room; the same command goes on with what was received",
+        Problem::Denied(_) => "use an ssh key that may read the copies; then give the same command again",
+        Problem::Locked => {
+            "load the key of the dataset above (zfs load-key); then give the same command again"
+        }
+        Problem::Busy(_) => {
+            "an earlier restore may still be ending; wait a moment and give the same command again"
+        }
+        Problem::Exists => "rename what has the name; the same command goes on with what was received",
+        Problem::NotFound
+        | Problem::Held
+        | Problem::Cloned
+        | Problem::Modified
+        | Problem::Changed(_)
+        | Problem::Cancelled
+        | Problem::Stalled(_)
+        | Problem::Protocol(_)
+        | Problem::Unsafe(_)
+        | Problem::Other(_) => {
+            "give the same command again, which goes on with what was received; --abandon gives it up"
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Moves one stream from where it is sent to where it is received, through a pump.
+//!
+//! The end of the stream is not success. The receiver is told that all is in only when the sender has said that all was
+//! sent; in every other case the receive is broken off, and what it has is kept for the next run to resume.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::Settings;
+use crate::host::{HostError, Incoming, Inlet, Outgoing, Problem};
+use crate::model::SnapshotName;
+use crate::stream::Cancel;
+use crate::stream::framed::Sender;
+use crate::stream::meter::Meters;
+use crate::stream::pump::Pump;
+use crate::stream::sample::{Sample, SampleReceiver, samples};
+use crate::stream::supervise::{PumpError, PumpReport};
+
+/// How often a watcher is shown a sample.
+const SAMPLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// What is moved, and who watches.
+pub(super) struct Stream<'a> {
+    /// What is sent, and as what it is received: for errors.
+    pub(super) snapshot: &'a SnapshotName,
+    pub(super) target: &'a SnapshotName,
+    pub(super) settings: &'a Settings,
+    pub(super) show: &'a (dyn Fn(&Sample) + Sync),
+    /// Requested by a person: then nothing else was wrong.
+    pub(super) run_cancel: &'a Cancel,
+}
+
+impl Stream<'_> {
+    /// Moves it. `cancel` is its own.
+    pub(super) fn run(
+        &self,
+        mut outgoing: Box<dyn Outgoing + '_>,
+        mut incoming: Box<dyn Incoming + '_>,
+        cancel: Cancel,
+    ) -> Result<PumpReport, HostError> {
+        let pumped = pump(self, outgoing.as_mut(), incoming.as_mut(), cancel);
+        settle(self, pumped, outgoing, incoming)
+    }
+
+    fn failed(&self, problem: Problem) -> HostError {
+        HostError::new(self.snapshot, "send to", self.target, problem)
+    }
+}
+
+/// What the pump did, or the host's error where an end could not even be opened.
+type Pumped = Result<Result<PumpReport, PumpError>, HostError>;
+
+fn pump(
+    stream: &Stream<'_>,
+    outgoing: &mut dyn Outgoing,
+    incoming: &mut dyn Incoming,
+    cancel: Cancel,
+) -> Pumped {
+    let meters = Meters::new(incoming.places(), incoming.packers());
+    // What is to be sent is looked at before anything is: nothing of a wrong stream reaches the target.
+    let reader = outgoing.stream(&cancel)?;
+    let inlet = incoming.inlet(&cancel, &meters)?;
+    let settings = stream.settings.pump.clone();
+    let (sender, receiver) = samples();
+    let samples = stream.settings.expects_sizes.then_some(sender);
+    let over = AtomicBool::new(false);
+    Ok(std::thread::scope(|scope| {
+        if samples.is_some() {
+            scope.spawn(|| show(stream, &receiver, &over));
+        }
+        let pumped = match inlet {
+            Inlet::Plain(target) => Pump { settings, meters, stop: cancel, samples }.run(reader, target),
+            Inlet::Framed { lanes, stream, compression } => {
+                Sender { settings, compression, stream, meters, stop: cancel, samples }.run(reader, lanes)
+            }
+        };
+        over.store(true, Ordering::Relaxed);
+        pumped
+    }))
+}
+
+fn show(stream: &Stream<'_>, receiver: &SampleReceiver, over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        if let Ok(sample) = receiver.try_recv() {
+            (stream.show)(&sample);
+        }
+        std::thread::sleep(SAMPLE_PAUSE);
+    }
+}
+
+fn settle(
+    stream: &Stream<'_>,
+    pumped: Pumped,
+    outgoing: Box<dyn Outgoing + '_>,
+    incoming: Box<dyn Incoming + '_>,
+) -> Result<PumpReport, HostError> {
+    let error = match pumped {
+        Ok(Ok(report)) => match outgoing.finish() {
+            Ok(()) => return incoming.finish().map(|()| report),
+            Err(error) => {
+                // The stream ended early, which a receiver could take for its end: it must not commit.
+                incoming.abort();
+                return Err(error);
+            }
+        },
+        Ok(Err(error)) => error,
+        Err(error) => {
+            incoming.abort();
+            drop(outgoing);
+            return Err(error);
+        }
+    };
+    // The end that failed first knows why; the other one only sees that it is alone.
+    match error {
+        PumpError::Target(cause) => {
+            let told = incoming.abort();
+            drop(outgoing);
+            Err(told.unwrap_or_else(|| stream.failed(Problem::Other(cause.to_string()))))
+        }
+        PumpError::Source(cause) => {
+            incoming.abort();
+            let told = outgoing.finish().err();
+            Err(told.unwrap_or_else(|| stream.failed(Problem::Other(cause.to_string()))))
+        }
+        PumpError::Frame(damage) => end(stream, incoming, outgoing, Problem::Protocol(damage.to_string())),
+        PumpError::Peer(text) => end(stream, incoming, outgoing, Problem::Other(text)),
+        PumpError::Cancelled => {
+            let told = incoming.abort();
+            drop(outgoing);
+            // Not the run was stopped but this transfer, by a target that gave up and says why.
+            let told = told.filter(|_| !stream.run_cancel.is_requested());
+            Err(told.unwrap_or_else(|| stream.failed(Problem::Cancelled)))
+        }
+        PumpError::Stalled { limit, .. } => {
+            end(stream, incoming, outgoing, Problem::Stalled(limit.as_secs()))
+        }
+        PumpError::Setup(cause) => end(stream, incoming, outgoing, Problem::Other(cause.to_string())),
+        PumpError::Crashed(stage) => {
+            end(stream, incoming, outgoing, Problem::Other(format!("internal error in stage {stage}")))
+        }
+    }
+}
+
+fn end(
+    stream: &Stream<'_>,
+    incoming: Box<dyn Incoming + '_>,
+    outgoing: Box<dyn Outgoing + '_>,
+    problem: Problem,
+) -> Result<PumpReport, HostError> {
+    incoming.abort();
+    drop(outgoing);
+    Err(stream.failed(problem))
+}

@@ -1,0 +1,195 @@
+//! A machine that copies are read from: `zfs send` at the other end, through a worker session.
+//!
+//! No agent takes part: a key that a target confines to `zhaul agent` cannot read copies, and that is said.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::listing::is_token;
+use super::session::{Limits, Output, Session, Speaks};
+use super::sessions::{Machine, Sessions};
+use super::zfs_program::ZfsProgram;
+use super::{HostError, Outgoing, Problem, SendSpec, zfs_words};
+use crate::model::{ByteCount, Encryption};
+use crate::stream::{self, Cancel, Source as _};
+use crate::zfs::StreamBegin;
+
+/// How long the first record of a stream may take: `zfs send` of a large dataset from a busy pool is slow to begin.
+const BEGIN_LIMIT: Duration = Duration::from_secs(10 * 60);
+
+/// A machine that sends what it keeps.
+#[derive(Debug)]
+pub struct Sending {
+    program: ZfsProgram,
+}
+
+impl Sending {
+    /// A machine called `host` in errors. Nothing is connected before it is needed; `stop` ends every wait.
+    pub fn new(host: impl Into<String>, machine: Machine, stop: &Cancel) -> Self {
+        let sessions = Sessions::new(machine, Limits::default(), stop);
+        Self { program: ZfsProgram::new(host.into(), Arc::new(sessions)) }
+    }
+
+    /// How many bytes the stream will have (`zfs send -nP`), about.
+    pub fn estimate(&self, spec: &SendSpec, token: Option<&str>) -> Result<ByteCount, HostError> {
+        let failed = |problem| self.program.error("estimate the size of", &spec.snapshot, problem);
+        let arguments = arguments(spec, token, &["-n", "-P"]).map_err(failed)?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut size = None;
+        let answer = self.program.read(&arguments, &mut |line| {
+            let text = String::from_utf8_lossy(line);
+            if let Some(number) = text.strip_prefix("size\t") {
+                size = number.trim().parse().ok();
+            }
+            Ok(())
+        });
+        match answer.map_err(failed)? {
+            answer if answer.status == 0 => Ok(ByteCount(size.unwrap_or(0))),
+            answer => Err(failed(zfs_words::problem(answer))),
+        }
+    }
+
+    /// Starts to send. A broken-off stream goes on by its `token`, which the receiving dataset has.
+    pub fn send(&self, spec: &SendSpec, token: Option<&str>) -> Result<Box<dyn Outgoing + '_>, HostError> {
+        let started = arguments(spec, token, &[]).and_then(|arguments| {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let mut session = self.program.take_session()?;
+            if session.speaks() == Speaks::Agent {
+                return Err(Problem::Denied(
+                    "the ssh key is confined to `zhaul agent` there, which does not send copies; \
+                     use a key without a forced command, or start `zfs send` there"
+                        .to_owned(),
+                ));
+            }
+            session.start_send(&arguments)?;
+            Ok(session)
+        });
+        let session = started.map_err(|problem| self.program.error("send", &spec.snapshot, problem))?;
+        Ok(Box::new(ShellOutgoing { program: &self.program, session, spec: spec.clone() }))
+    }
+}
+
+/// Large, embedded and compressed blocks as they are, raw where encrypted: a resumed stream has its flags in the token.
+fn arguments(spec: &SendSpec, token: Option<&str>, more: &[&str]) -> Result<Vec<String>, Problem> {
+    let mut arguments: Vec<String> = ["send"].iter().chain(more).map(|&word| word.to_owned()).collect();
+    if let Some(token) = token {
+        if !is_token(token) {
+            return Err(Problem::Other("the resume token is malformed".to_owned()));
+        }
+        arguments.extend(["-t".to_owned(), token.to_owned()]);
+        return Ok(arguments);
+    }
+    arguments.extend(["-L", "-c", "-e"].map(str::to_owned));
+    if spec.encryption == Encryption::On {
+        arguments.push("-w".to_owned());
+    }
+    if let Some(base) = &spec.base {
+        let base = format!("{}{}{}", spec.snapshot.dataset(), base.kind.separator(), base.name);
+        arguments.extend(["-i".to_owned(), base]);
+    }
+    arguments.push(spec.snapshot.to_string());
+    Ok(arguments)
+}
+
+/// `zfs send` at the other end.
+struct ShellOutgoing<'a> {
+    program: &'a ZfsProgram,
+    session: Session,
+    spec: SendSpec,
+}
+
+/// What `zfs send` writes. Its end alone tells nothing, so its exit status is asked for.
+struct ShellSource<'a> {
+    session: &'a mut Session,
+    output: Output,
+    /// What was read to see what the stream is.
+    first: Vec<u8>,
+}
+
+impl stream::Source for ShellSource<'_> {
+    fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
+        if self.first.is_empty() {
+            return self.output.read_within(buffer, limit);
+        }
+        let bytes = self.first.len().min(buffer.len());
+        buffer[..bytes].copy_from_slice(&self.first[..bytes]);
+        self.first.drain(..bytes);
+        Ok(Some(bytes))
+    }
+
+    fn confirm_end(&mut self) -> io::Result<()> {
+        end(self.session).map_err(io::Error::other)
+    }
+}
+
+/// `Ok` only where `zfs send` wrote all of its stream.
+fn end(session: &mut Session) -> Result<(), Problem> {
+    match session.end_send()? {
+        answer if answer.status == 0 => Ok(()),
+        answer => Err(zfs_words::problem(answer)),
+    }
+}
+
+impl Outgoing for ShellOutgoing<'_> {
+    fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
+        let Self { program, session, spec } = self;
+        let refuse = |problem| program.error("send", &spec.snapshot, problem);
+        let mut output = session.sent().map_err(refuse)?;
+        let mut first = vec![0; StreamBegin::BYTES];
+        let mut filled = 0;
+        while let Some(room) = first.get_mut(filled..).filter(|room| !room.is_empty()) {
+            if cancel.is_requested() {
+                return Err(refuse(Problem::Cancelled));
+            }
+            match output.read_within(room, Some(BEGIN_LIMIT)) {
+                Ok(Some(0)) => break,
+                Ok(Some(read)) => filled += read,
+                Ok(None) => return Err(refuse(Problem::Stalled(BEGIN_LIMIT.as_secs()))),
+                Err(error) => return Err(refuse(session.broken(&error))),
+            }
+        }
+        first.truncate(filled);
+        let Some(begin) = StreamBegin::parse(&first) else {
+            let problem = Problem::Protocol("the stream does not begin as one".to_owned());
+            let problem =
+                if filled < StreamBegin::BYTES { end(session).err() } else { None }.unwrap_or(problem);
+            return Err(refuse(problem));
+        };
+        spec.check_ends(begin.to, begin.from).map_err(refuse)?;
+        Ok(Box::new(ShellSource { session, output, first }))
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), HostError> {
+        // The stream's own end was confirmed where it was read to it; a reader that has gone cancels.
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::SendBase;
+    use crate::model::{Guid, PointKind, PointName, SnapshotName};
+
+    #[test]
+    fn streams_are_raw_where_encrypted_and_a_token_says_the_rest() {
+        let mut spec = SendSpec {
+            snapshot: SnapshotName::parse("tank/vm 1@b").unwrap(),
+            guid: Some(Guid(2)),
+            base: Some(SendBase {
+                kind: PointKind::Snapshot,
+                name: PointName::new("a").unwrap(),
+                guid: Guid(1),
+            }),
+            resume: None,
+            encryption: Encryption::On,
+        };
+        let words = |spec: &SendSpec, token| arguments(spec, token, &[]).unwrap().join("|");
+        assert_eq!(words(&spec, None), "send|-L|-c|-e|-w|-i|tank/vm 1@a|tank/vm 1@b");
+        (spec.base, spec.encryption) = (None, Encryption::Off);
+        assert_eq!(words(&spec, None), "send|-L|-c|-e|tank/vm 1@b");
+        assert_eq!(words(&spec, Some("1-ab-2-cd")), "send|-t|1-ab-2-cd");
+        assert!(arguments(&spec, Some("-R tank"), &[]).is_err());
+    }
+}

@@ -1,0 +1,86 @@
+//! Why nothing can be restored.
+
+use super::At;
+use crate::model::{DatasetName, NameError, PointName, TargetName};
+use crate::plan::Place;
+
+/// Why nothing can be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreError {
+    /// Nothing is known of such a thing.
+    NothingFound {
+        /// As it was asked for.
+        what: String,
+        /// Targets that could not be listed, and why.
+        unlisted: Vec<(TargetName, String)>,
+        /// What there is, some of it.
+        known: Vec<DatasetName>,
+    },
+    /// There is no such point.
+    NoSuchPoint {
+        /// As it was asked for.
+        what: String,
+        /// The point asked for.
+        at: Option<At>,
+        /// The place asked for.
+        from: Option<Place>,
+        /// The oldest there is.
+        oldest: Option<PointName>,
+        /// The newest there is.
+        newest: Option<PointName>,
+    },
+    /// The newest point lacks a volume.
+    Incomplete {
+        /// As it was asked for.
+        what: String,
+        /// The point.
+        point: PointName,
+        /// Where it is.
+        place: Place,
+        /// The volumes it lacks.
+        missing: Vec<DatasetName>,
+        /// The newest that has all of them.
+        complete: Option<PointName>,
+    },
+    /// A dataset of that name exists.
+    Exists {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Whether it holds the very snapshot that was asked for.
+        has_point: bool,
+    },
+    /// The dataset above it does not exist.
+    NoParent {
+        /// The dataset.
+        parent: DatasetName,
+        /// Whether its pool is not there.
+        is_pool_missing: bool,
+    },
+    /// What is needed to know here could not be listed.
+    NotListed {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Why.
+        why: String,
+    },
+    /// A dataset is called as the place of restores is, and is not zhaul's.
+    PlaceTaken {
+        /// The dataset.
+        place: DatasetName,
+    },
+    /// An interrupted restore of another point lies there.
+    OtherRestore {
+        /// Where.
+        incoming: DatasetName,
+        /// Its point, as far as it is known.
+        point: Option<PointName>,
+    },
+    /// A name that would be needed is not valid.
+    Name(NameError),
+}
+
+impl From<NameError> for RestoreError {
+    fn from(error: NameError) -> Self {
+        Self::Name(error)
+    }
+}

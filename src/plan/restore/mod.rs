@@ -1,0 +1,283 @@
+//! Plans the way back: which snapshots are received under which name, from what is listed. Pure, as a run's plan is.
+//!
+//! `volumes` finds what can be restored and where it is, `points` what it can go back to, `choice` which point is meant,
+//! `chain` which streams bring it here so that the next run goes on incrementally on every target.
+
+mod chain;
+mod choice;
+mod error;
+mod planned;
+mod points;
+mod volumes;
+
+use jiff::Timestamp;
+
+use super::{Place, Request};
+use crate::model::{
+    Dataset, DatasetKind, DatasetName, Encryption, Guid, INCOMING_MARK, INCOMING_NAME, Inventory, Listing,
+    NameFormat, PointName, ProxmoxState, RESTORE_PROPERTY, ResumeToken, Unlisted, VolumeName, VolumeRole,
+};
+use crate::policy::Policy;
+
+pub use error::RestoreError;
+pub use planned::{At, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore, What};
+pub use points::{Found, GroupPoint, VolumePoint, group_points, points};
+pub use volumes::{Copy, Volume, Volumes, volumes};
+
+/// What is asked about this host before a restore is planned: the datasets that it makes, and what lies around them.
+pub fn wanted_here(
+    volumes: &Volumes<'_>,
+    request: &RestoreRequest,
+) -> Result<Vec<DatasetName>, RestoreError> {
+    let mut wanted = Vec::new();
+    for volume in find(volumes, &request.what)? {
+        let to = request.to.as_ref().unwrap_or(&volume.name);
+        wanted.push(to.clone());
+        wanted.push(incoming(to)?);
+        wanted.extend(to.parent());
+        wanted.push(place(to)?);
+    }
+    Ok(wanted)
+}
+
+/// Where something that will be called `to` is received.
+fn incoming(to: &DatasetName) -> Result<DatasetName, RestoreError> {
+    Ok(place(to)?.child(to.last())?)
+}
+
+fn place(to: &DatasetName) -> Result<DatasetName, RestoreError> {
+    let parent = to.parent().ok_or_else(|| RestoreError::Exists { dataset: to.clone(), has_point: false })?;
+    Ok(parent.child(INCOMING_NAME)?)
+}
+
+/// The volumes that are meant.
+fn find<'a, 'b>(volumes: &'b Volumes<'a>, what: &What) -> Result<Vec<&'b Volume<'a>>, RestoreError> {
+    let found: Vec<&Volume<'a>> = match what {
+        What::Guest(id) => {
+            let is_disk = |volume: &&Volume<'_>| {
+                let parsed = VolumeName::parse(volume.name.last());
+                parsed.is_some_and(|parsed| parsed.guest == *id && parsed.role == VolumeRole::Disk)
+            };
+            volumes
+                .volumes
+                .iter()
+                .filter(is_disk)
+                .filter(|volume| volume.copies.iter().any(|copy| !copy.is_set_aside))
+                .collect()
+        }
+        What::Dataset(name) => {
+            let by_name = volumes.volumes.iter().find(|volume| volume.name == *name);
+            let is_copy = |volume: &&Volume<'_>| {
+                volume.copies.iter().any(|copy| copy.dataset.name == *name && copy.place != Place::Source)
+            };
+            by_name.or_else(|| volumes.volumes.iter().find(is_copy)).into_iter().collect()
+        }
+    };
+    if found.is_empty() {
+        let text = match what {
+            What::Guest(id) => format!("guest {id}"),
+            What::Dataset(name) => name.to_string(),
+        };
+        return Err(RestoreError::NothingFound {
+            what: text,
+            unlisted: volumes.unlisted.clone(),
+            known: volumes.volumes.iter().map(|volume| volume.name.clone()).collect(),
+        });
+    }
+    Ok(found)
+}
+
+/// Plans a restore. `here` is what this host has of [`wanted_here`].
+pub fn plan_restore(
+    policy: &Policy,
+    inventory: &Inventory,
+    volumes: &Volumes<'_>,
+    here: &Listing,
+    request: &RestoreRequest,
+) -> Result<RestorePlan, RestoreError> {
+    let found = find(volumes, &request.what)?;
+    let what = match &request.what {
+        What::Guest(id) => format!("guest {id}"),
+        What::Dataset(name) => name.to_string(),
+    };
+    // A copy that was named is meant itself, not what took its place.
+    let named = match &request.what {
+        What::Dataset(name) if !found.iter().any(|volume| volume.name == *name) => Some(name),
+        What::Dataset(_) | What::Guest(_) => None,
+    };
+    let meant: Vec<Volume<'_>> = found.iter().map(|volume| meant(volume, named)).collect();
+    let meant: Vec<&Volume<'_>> = meant.iter().collect();
+    let (format, zone) = (&policy.name_format, &policy.time_zone);
+    let chosen = choice::choose(&what, &meant, request.at.as_ref(), request.from.as_ref(), format, zone)?;
+    let mut notes: Vec<RestoreNote> = volumes
+        .unlisted
+        .iter()
+        .map(|(target, why)| RestoreNote::TargetNotListed { target: target.clone(), why: why.clone() })
+        .collect();
+    let newest = group_points(&meant, format, zone).into_iter().find(|group| !group.places().is_empty());
+    if let Some(newest) =
+        newest.filter(|newest| newest.name != chosen.point.name && newest.time > chosen.point.time)
+    {
+        notes.push(RestoreNote::NewerPoint { point: newest.name });
+    }
+    let mut restores = Vec::new();
+    for (volume, point) in meant.iter().zip(&chosen.point.volumes) {
+        let point = point.as_ref().and_then(|point| point.snapshot_at(&chosen.place));
+        let Some(point) = point else {
+            notes.push(RestoreNote::VolumeMissing { volume: volume.name.clone() });
+            continue;
+        };
+        let to = request.to.clone().unwrap_or_else(|| volume.name.clone());
+        restores.push(plan_volume((inventory, format), here, volume, point, to, &mut notes)?);
+        let children: Vec<DatasetName> = volumes
+            .volumes
+            .iter()
+            .filter(|other| other.name != volume.name && other.name.is_within(&volume.name))
+            .map(|other| other.name.clone())
+            .collect();
+        if !children.is_empty() {
+            notes.push(RestoreNote::ChildrenLeft { children });
+        }
+    }
+    check_existing(here, &restores)?;
+    Ok(RestorePlan {
+        point: chosen.point.name,
+        time: chosen.point.time,
+        from: chosen.place,
+        volumes: restores,
+        notes,
+    })
+}
+
+/// The volume with the copies that count: the one that was named alone, else those that are written.
+fn meant<'a>(volume: &Volume<'a>, named: Option<&DatasetName>) -> Volume<'a> {
+    let counts = |copy: &&Copy<'a>| match named {
+        Some(name) => copy.dataset.name == *name && copy.place != Place::Source,
+        None => !copy.is_set_aside,
+    };
+    let copies: Vec<Copy<'a>> = volume.copies.iter().filter(counts).cloned().collect();
+    let copies = if copies.is_empty() { volume.copies.clone() } else { copies };
+    Volume { name: volume.name.clone(), copies }
+}
+
+fn plan_volume(
+    (inventory, format): (&Inventory, &NameFormat),
+    here: &Listing,
+    volume: &Volume<'_>,
+    point: &Found<'_>,
+    to: DatasetName,
+    notes: &mut Vec<RestoreNote>,
+) -> Result<VolumeRestore, RestoreError> {
+    let copy = point.copy.dataset;
+    let incoming = incoming(&to)?;
+    let wanted = chain::chain(volume, point, format)?;
+    let (streams, stage) = look_here(here, &to, &incoming, &wanted)?;
+    for target in chain::apart(volume, point) {
+        notes.push(RestoreNote::NothingInCommon { volume: volume.name.clone(), target });
+    }
+    let name = wanted.last().map_or(&point.point.name, |last| &last.name).clone();
+    for stream in &wanted {
+        to.snapshot(&stream.name)?;
+        incoming.snapshot(&stream.name)?;
+    }
+    let storage = inventory.proxmox.storage_of(&to);
+    let is_thick = match (copy.kind, inventory.proxmox.state.clone(), storage) {
+        (DatasetKind::Volume, ProxmoxState::Whole, Some(storage)) => !storage.is_sparse,
+        _ => false,
+    };
+    Ok(VolumeRestore {
+        volume: volume.name.clone(),
+        point: name,
+        guid: point.point.guid,
+        kind: copy.kind,
+        encryption: copy.encryption,
+        is_thick,
+        needs_key: copy.encryption == Encryption::On,
+        to,
+        incoming,
+        stage,
+        streams,
+    })
+}
+
+/// What is left to do, by what exists here.
+fn look_here(
+    here: &Listing,
+    to: &DatasetName,
+    incoming: &DatasetName,
+    wanted: &[RestoreStream],
+) -> Result<(Vec<RestoreStream>, Stage), RestoreError> {
+    let guid = wanted.last().map_or(Guid(0), |last| last.guid);
+    let mark = |dataset: &Dataset| dataset.user.local(RESTORE_PROPERTY).map(str::to_owned);
+    if let Some(there) = here.get(to) {
+        if mark(there) == Some(guid.to_string()) {
+            return Ok((Vec::new(), Stage::Finish));
+        }
+        // Unless others of the same guest show that this is a restore under way, it exists and that is all.
+        return Ok((Vec::new(), Stage::Done));
+    }
+    check_parent(here, to)?;
+    let place = place(to)?;
+    if here.get(&place).is_some_and(|there| mark(there).as_deref() != Some(INCOMING_MARK)) {
+        return Err(RestoreError::PlaceTaken { place });
+    }
+    let Some(there) = here.get(incoming) else {
+        return Ok((wanted.to_vec(), Stage::Receive));
+    };
+    let other = |point: Option<PointName>| RestoreError::OtherRestore { incoming: incoming.clone(), point };
+    let mut left = wanted.to_vec();
+    for received in there.history.snapshots() {
+        if left.first().is_none_or(|first| first.guid != received.guid) {
+            return Err(other(Some(received.name.clone())));
+        }
+        left.remove(0);
+    }
+    if let Some(token) = &there.resume_token {
+        let parsed = ResumeToken::parse(token).ok();
+        match (parsed, left.first_mut()) {
+            (Some(parsed), Some(first)) if parsed.to_guid == first.guid => first.token = Some(token.clone()),
+            (parsed, _) => {
+                return Err(other(
+                    parsed.and_then(|token| PointName::new(token.to_name.rsplit('@').next()?).ok()),
+                ));
+            }
+        }
+    }
+    let stage = if left.is_empty() { Stage::Rename } else { Stage::Receive };
+    Ok((left, stage))
+}
+
+/// A volume that exists is only taken for restored where it has the point, and another volume shows by its mark that the
+/// restore of the guest was interrupted when this one was done.
+fn check_existing(here: &Listing, restores: &[VolumeRestore]) -> Result<(), RestoreError> {
+    let is_under_way = restores.iter().any(|restore| restore.stage == Stage::Finish);
+    let is_only_finishing =
+        restores.iter().all(|restore| matches!(restore.stage, Stage::Finish | Stage::Done));
+    for restore in restores.iter().filter(|restore| restore.stage == Stage::Done) {
+        let newest = here.get(&restore.to).and_then(|there| there.history.find_snapshot(restore.guid));
+        let has_point = newest.is_some();
+        if !(has_point && is_under_way && is_only_finishing) {
+            return Err(RestoreError::Exists { dataset: restore.to.clone(), has_point });
+        }
+    }
+    Ok(())
+}
+
+fn check_parent(here: &Listing, to: &DatasetName) -> Result<(), RestoreError> {
+    let Some(parent) = to.parent() else {
+        return Err(RestoreError::NoParent { parent: to.clone(), is_pool_missing: true });
+    };
+    if here.get(&parent).is_some() {
+        return Ok(());
+    }
+    match here.why_unlisted(&parent) {
+        Some(Unlisted::Missing) | None => Err(RestoreError::NoParent { parent, is_pool_missing: false }),
+        Some(Unlisted::NoPool) => Err(RestoreError::NoParent { parent, is_pool_missing: true }),
+        Some(why) => Err(RestoreError::NotListed { dataset: parent, why: format!("{why:?}") }),
+    }
+}
+
+/// The request that stands for "what is there now", for what a run would select.
+pub fn everything(now: Timestamp) -> Request {
+    Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() }
+}

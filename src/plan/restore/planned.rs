@@ -1,0 +1,147 @@
+//! A restore as it is asked for and as it is planned: plain data.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::model::{
+    DatasetKind, DatasetName, Encryption, GuestId, Guid, PointName, SnapshotName, TargetName,
+};
+use crate::plan::Place;
+
+/// What is to be restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A dataset, as it is or was called here, or a copy by its name on the target.
+    Dataset(DatasetName),
+    /// All volumes of a guest.
+    Guest(GuestId),
+}
+
+/// Which restore point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum At {
+    /// The newest that is not newer than this.
+    Time(Timestamp),
+    /// The one of this name, in any place.
+    Point(PointName),
+}
+
+/// What a person asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreRequest {
+    /// What to restore.
+    pub what: What,
+    /// Which point; the newest where it is not said.
+    pub at: Option<At>,
+    /// From where; from the nearest place that has it where it is not said.
+    pub from: Option<Place>,
+    /// The name it gets; its own where it is not said.
+    pub to: Option<DatasetName>,
+}
+
+/// What a restore will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestorePlan {
+    /// The point, as it is called.
+    pub point: PointName,
+    /// When it was taken, by its name.
+    pub time: Option<Timestamp>,
+    /// From where.
+    pub from: Place,
+    /// Each dataset.
+    pub volumes: Vec<VolumeRestore>,
+    /// What a person should know before.
+    pub notes: Vec<RestoreNote>,
+}
+
+/// What a restore does for one dataset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct VolumeRestore {
+    /// What it was called.
+    pub volume: DatasetName,
+    /// What it will be called.
+    pub to: DatasetName,
+    /// Where it is received meanwhile.
+    pub incoming: DatasetName,
+    /// The snapshot that it will be at.
+    pub point: PointName,
+    /// What identifies that snapshot.
+    pub guid: Guid,
+    /// File system or volume.
+    pub kind: DatasetKind,
+    /// Whether its blocks come as they are, encrypted.
+    pub encryption: Encryption,
+    /// Whether the storage reserves the whole size of a volume.
+    pub is_thick: bool,
+    /// Whether its key has to be loaded before it can be used.
+    pub needs_key: bool,
+    /// How far an earlier, interrupted restore came, and what is left to do.
+    pub stage: Stage,
+    /// The streams that are still to be received, in their order.
+    pub streams: Vec<RestoreStream>,
+}
+
+/// How far a restore has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Streams are still to be received, some of which may be there already.
+    Receive,
+    /// Everything was received; the dataset is still to get its name.
+    Rename,
+    /// It has its name, and is not in use yet.
+    Finish,
+    /// It is in use: only other volumes of the same guest are left.
+    Done,
+}
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RestoreStream {
+    /// The snapshot where it lies.
+    pub snapshot: SnapshotName,
+    /// What it is called here: as when it was taken, if that is known.
+    pub name: PointName,
+    /// What identifies it.
+    pub guid: Guid,
+    /// What it starts from; `None` for a full stream.
+    pub base: Option<(PointName, Guid)>,
+    /// The token of a part that was received already.
+    pub token: Option<String>,
+}
+
+/// What a person should know before a restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "note", rename_all = "kebab-case")]
+pub enum RestoreNote {
+    /// A target could not be listed: it may have newer points.
+    TargetNotListed {
+        /// The target.
+        target: TargetName,
+        /// Why.
+        why: String,
+    },
+    /// The point lacks a volume, which is not restored.
+    VolumeMissing {
+        /// The volume.
+        volume: DatasetName,
+    },
+    /// A newer point exists.
+    NewerPoint {
+        /// Its name.
+        point: PointName,
+    },
+    /// Nothing that is restored is on this target: its next copy is a full stream.
+    NothingInCommon {
+        /// The dataset.
+        volume: DatasetName,
+        /// The target.
+        target: TargetName,
+    },
+    /// Datasets below the one that is restored have copies, too, and are not restored.
+    ChildrenLeft {
+        /// Their names.
+        children: Vec<DatasetName>,
+    },
+}

@@ -1,0 +1,274 @@
+//! What goes wrong in the middle of a restore, and what must never be lost by one.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+
+use crate::agent;
+use crate::look::{self, content, snapshots};
+use crate::pool::{property, zfs};
+use crate::restoring::{command, zhaul};
+use crate::world::{DAY_1, DAY_2, DAY_3, DISK, GUEST, World};
+
+const POINT_1: &str = "2026-01-10-030000";
+
+fn incoming(world: &World, name: &str) -> String {
+    format!("{}/zhaul-incoming/{name}", world.source())
+}
+
+/// A directory with a `zfs` that kills zhaul (its pid is in the file `victim`) before its Nth change.
+fn killer(world: &World, nth: usize) -> PathBuf {
+    let directory = world.directory().join("bin");
+    fs::create_dir_all(&directory).unwrap();
+    let (count, victim) = (directory.join("count"), directory.join("victim"));
+    fs::write(&count, "0").unwrap();
+    fs::remove_file(&victim).ok();
+    let text = format!(
+        "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n\
+         case $1 in list|get|send) exec $real \"$@\";; esac\n\
+         kill_it() {{ while [ ! -s {victim} ]; do sleep 0.01; done; kill -9 $(cat {victim}); exit 9; }}\n\
+         n=$(flock {count} sh -c 'n=$(($(cat {count}) + 1)); echo $n > {count}; echo $n')\n\
+         [ $n = {nth} ] && kill_it\nexec $real \"$@\"\n",
+        victim = victim.display(),
+        count = count.display(),
+    );
+    let program = directory.join("zfs");
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+/// Restores with a `zfs` that kills it at its Nth change; whether it came to its end.
+fn restore_killed_at(world: &World, nth: usize, words: &[&str]) -> bool {
+    let directory = killer(world, nth);
+    let mut killed = command(world, DAY_2, words);
+    killed.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", directory.display()));
+    let said = directory.join("said");
+    killed.stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap());
+    let mut child = killed.spawn().unwrap();
+    fs::write(directory.join("victim"), child.id().to_string()).unwrap();
+    let code = child.wait().unwrap().code();
+    world.wait_for_quiet();
+    let said = fs::read_to_string(said).unwrap();
+    assert!(code.is_none() || code == Some(0), "{nth}: {code:?}: {said}");
+    code == Some(0)
+}
+
+#[test]
+fn killed_at_any_step_the_same_command_goes_on_and_ends_with_the_same_data() {
+    let mut world = World::new("restore-killed");
+    let names = ["subvol-100-disk-1", "vm-100-disk-0"];
+    world.filesystem(names[0], 1);
+    world.volume(names[1], 1);
+    world.run(DAY_1);
+    let before = names.map(|name| content(&format!("{}@{POINT_1}", world.guest(name))));
+    let mut kills = 0;
+    for nth in 1..100 {
+        for name in names {
+            zfs(&["destroy", "-r", &world.guest(name)]);
+        }
+        let is_through = restore_killed_at(&world, nth, &["restore", "100"]);
+        if !is_through {
+            kills += 1;
+            // What is half restored is no volume of a run, and no harm to one.
+            if nth % 5 == 0 {
+                world.run_with(DAY_2, &["--no-snapshot"]);
+            }
+            let state = world.state();
+            let run = zhaul(&world, DAY_2, &["restore", "100"]);
+            let is_done = run.code == Some(0) || run.stderr.contains("has this snapshot already");
+            assert!(is_done, "{nth}: {run:?}\n{state}");
+            let is_there = names.iter().all(|name| look::exists(&world.guest(name)));
+            assert!(is_there, "{nth}: {run:?}\n{state}");
+        }
+        for (name, before) in names.iter().zip(before) {
+            let guest = world.guest(name);
+            assert_eq!(content(&format!("{guest}@{POINT_1}")), before, "{nth}: {name}");
+            let get = zfs(&["get", "-Hp", "-o", "value", "readonly,zhaul:restore,zhaul:backup", &guest]);
+            assert_eq!(get.lines().collect::<Vec<_>>(), ["off", "-", "-"], "{nth}: {name}");
+            assert_eq!(look::bookmarks(&guest), [POINT_1], "{nth}: {name}");
+        }
+        assert_eq!(property("mounted", &world.guest(names[0])), "yes", "{nth}");
+        assert!(!look::exists(&format!("{}/zhaul-incoming", world.source())), "{nth}");
+        if is_through {
+            break;
+        }
+    }
+    assert!(kills >= 14, "only {kills} steps were killed");
+    let run = world.run(DAY_3);
+    assert!(run.sends("backup").iter().all(|send| send.base().is_some()), "{run:?}");
+}
+
+#[test]
+fn cut_in_mid_stream_the_same_command_resumes_and_a_run_leaves_what_is_half_there_alone() {
+    let mut world = World::new("restore-cut");
+    let disk = world.volume(DISK, 24);
+    world.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    let before = content(&format!("{disk}@{POINT_1}"));
+    zfs(&["destroy", "-r", &disk]);
+    let mut cut = command(&world, DAY_2, &["restore", &disk, "--rate", "2MiB"]);
+    cut.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut cut = cut.spawn().unwrap();
+    let receiver = world.wait_for_receive();
+    let incoming = incoming(&world, DISK);
+    look::wait_for_used(&incoming, 8 << 20);
+    look::signal(receiver, Signal::KILL);
+    assert_eq!(cut.wait().unwrap().code(), Some(1));
+    world.wait_for_quiet();
+    let token = property("receive_resume_token", &incoming);
+    assert_ne!(token, "-");
+    assert_eq!(property("zhaul:backup", &incoming), "never");
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    let left = run.json()["left_out"].to_string();
+    assert!(left.contains(&incoming), "it is named: {run:?}");
+    assert_eq!(snapshots(&incoming), Vec::<String>::new());
+    assert_eq!(property("receive_resume_token", &incoming), token, "a run leaves it alone");
+    let other = zhaul(&world, DAY_3, &["restore", &disk, "--at", "2026-01-01"]).expect_code(2);
+    assert!(other.stderr.contains("the oldest is @2026-01-10-030000"), "{other:?}");
+    let run = zhaul(&world, DAY_3, &["restore", &disk, "--json"]).expect_code(0);
+    let moved = run.json()["volumes"][0]["moved_bytes"].as_u64().unwrap();
+    assert!(moved < 18 << 20, "resumed: {run:?}");
+    assert_eq!(content(&format!("{disk}@{POINT_1}")), before);
+}
+
+#[test]
+fn given_up_it_leaves_nothing_behind_and_touches_nothing_else() {
+    let mut world = World::new("restore-abandon");
+    let disk = world.volume(DISK, 24);
+    let files = world.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &disk]);
+    let nothing = zhaul(&world, DAY_2, &["restore", &disk, "--abandon"]).expect_code(2);
+    assert!(nothing.stderr.contains("next:"), "{nothing:?}");
+    let mut cut = command(&world, DAY_2, &["restore", "100", "--rate", "2MiB"]);
+    let mut cut = cut.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let receiver = world.wait_for_receive();
+    look::wait_for_used(&incoming(&world, DISK), 4 << 20);
+    look::signal(receiver, Signal::KILL);
+    assert_eq!(cut.wait().unwrap().code(), Some(1));
+    world.wait_for_quiet();
+    let rest = zfs(&["list", "-Hrp", "-t", "all", "-o", "name,guid", &files]);
+    zhaul(&world, DAY_2, &["restore", "100", "--abandon"]).expect_code(0);
+    assert!(!look::exists(&format!("{}/zhaul-incoming", world.source())));
+    assert_eq!(rest, zfs(&["list", "-Hrp", "-t", "all", "-o", "name,guid", &files]));
+    zhaul(&world, DAY_2, &["restore", "100"]).expect_code(0);
+}
+
+#[test]
+fn what_is_called_like_the_place_of_restores_and_is_not_zhauls_is_left_alone() {
+    let mut world = World::new("restore-place");
+    let files = world.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &files]);
+    let place = format!("{}/zhaul-incoming", world.source());
+    zfs(&["create", "-o", "zhaul:restore=incoming", &world.beside("mine")]);
+    zfs(&["create", &place]);
+    let mine = format!("{place}/{GUEST}");
+    zfs(&["create", &mine]);
+    look::write_file(&mine, "precious", 1);
+    let before = world.state();
+    let run = zhaul(&world, DAY_2, &["restore", &files]).expect_code(3);
+    assert!(run.stderr.contains("is not zhaul's"), "{run:?}");
+    zhaul(&world, DAY_2, &["restore", &files, "--abandon"]).expect_code(2);
+    assert_eq!(before, world.state());
+}
+
+#[test]
+fn an_encrypted_dataset_comes_back_raw_without_any_key_and_opens_with_its_own() {
+    let mut world = World::new("restore-raw");
+    world.encrypted(GUEST, &[]);
+    world.write(GUEST, "secret", 2);
+    world.encrypted(DISK, &["-V", "8M"]);
+    let (files, disk) = (world.guest(GUEST), world.guest(DISK));
+    world.run(DAY_1);
+    let before = content(&format!("{files}@{POINT_1}"));
+    for dataset in [&files, &disk] {
+        zfs(&["destroy", "-r", dataset]);
+        let run = zhaul(&world, DAY_2, &["restore", dataset]);
+        let is_file_system = *dataset == files;
+        // What cannot be mounted for want of a key needs a person.
+        assert_eq!(run.code, Some(if is_file_system { 3 } else { 0 }), "{run:?}");
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains(&format!("zfs load-key {dataset}")), "{run:?}");
+        world.unlock(dataset);
+    }
+    zfs(&["mount", &files]);
+    assert_eq!(content(&format!("{files}@{POINT_1}")), before);
+    world.write(GUEST, "more", 1);
+    let run = world.run(DAY_3);
+    assert!(run.sends("backup").iter().all(|send| send.base().is_some()), "{run:?}");
+    look::assert_same_newest(&files, &files);
+}
+
+#[test]
+fn odd_names_are_names() {
+    let mut world = World::new("restore-names");
+    let names = ["a b", "x:y", "-dash", "v%1", "vm-100-disk-0.old"];
+    let names: Vec<&str> = names.into_iter().filter(|name| !name.contains('%')).collect();
+    for name in &names {
+        world.filesystem(name, 1);
+    }
+    world.run(DAY_1);
+    for name in &names {
+        let guest = world.guest(name);
+        let before = content(&format!("{guest}@{POINT_1}"));
+        zfs(&["destroy", "-r", &guest]);
+        zhaul(&world, DAY_2, &["list", &guest]).expect_code(0);
+        zhaul(&world, DAY_2, &["restore", &guest]).expect_code(0);
+        assert_eq!(content(&format!("{guest}@{POINT_1}")), before, "{name}");
+    }
+}
+
+#[test]
+fn without_space_nothing_is_begun() {
+    let mut world = World::new("restore-space");
+    let disk = world.volume(DISK, 8);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &disk]);
+    zfs(&["set", "quota=4M", &world.source()]);
+    let before = world.state();
+    let run = zhaul(&world, DAY_2, &["restore", &disk]).expect_code(3);
+    assert!(run.stderr.contains("not enough space"), "{run:?}");
+    assert_eq!(before, world.state());
+    zfs(&["set", "quota=none", &world.source()]);
+    zhaul(&world, DAY_2, &["restore", &disk]).expect_code(0);
+}
+
+#[test]
+fn a_key_that_is_confined_to_the_agent_lists_but_cannot_read_copies_and_says_so() {
+    let mut world = World::new("restore-caged");
+    world.policy.backup = agent::key(&world, &format!("--root {} --append-only", world.backup_root()));
+    let files = world.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &files]);
+    zhaul(&world, DAY_2, &["list", &files]).expect_code(0);
+    let run = zhaul(&world, DAY_2, &["restore", &files]).expect_code(1);
+    assert!(run.stderr.contains("confined to `zhaul agent`"), "{run:?}");
+    assert!(!look::exists(&files));
+}
+
+#[test]
+fn a_guest_whose_newest_point_lacks_a_disk_is_not_restored_in_part_unless_that_is_asked_for() {
+    let mut world = World::new("restore-lacks");
+    let names = ["vm-100-disk-0", "vm-100-disk-1"];
+    for name in names {
+        world.volume(name, 1);
+    }
+    world.run(DAY_1);
+    world.run(DAY_2);
+    zfs(&["destroy", &format!("{}@2026-01-11-030000", world.backup(names[1]))]);
+    zfs(&["destroy", "-r", &world.source()]);
+    zfs(&["create", &world.source()]);
+    let list = zhaul(&world, DAY_3, &["list", "100"]).expect_code(0);
+    assert!(list.stdout.contains("without vm-100-disk-1"), "{list:?}");
+    let run = zhaul(&world, DAY_3, &["restore", "100"]).expect_code(3);
+    let advice = format!("`zhaul restore 100 --at {POINT_1}`");
+    assert!(run.stderr.contains("lacks") && run.stderr.contains(&advice), "{run:?}");
+    assert!(!look::exists(&world.guest(names[0])));
+    zhaul(&world, DAY_3, &["restore", "100", "--at", POINT_1]).expect_code(0);
+    assert!(names.iter().all(|name| snapshots(&world.guest(name)) == [POINT_1]));
+}
