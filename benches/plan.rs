@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use zhaul::cli;
 use zhaul::model::{
-    Answer, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, Listing, Point, PointKind,
-    Proxmox, TargetName, Txg,
+    Answer, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, LineageMark, Listing,
+    Point, PointKind, Proxmox, TargetName, Txg,
 };
 use zhaul::plan::{Place, Planned, Request, Wants, estimate, plan, wanted_sizes};
 use zhaul::policy::{Flags, KeepRules, Policy, TargetKind};
@@ -88,6 +88,7 @@ fn point(kind: PointKind, policy: &Policy, dataset: u64, age: u64, now: Timestam
 fn listing(root: &str, case: &Case, points: impl Fn(u64) -> Vec<Point>) -> Answer {
     let dataset = |name: &str, id: u64, points: Vec<Point>| Dataset {
         is_readonly: true,
+        lineage: points.iter().map(|point| (point.guid, LineageMark::Absent)).collect(),
         history: History::new(points),
         ..Dataset::new(DatasetName::new(name).unwrap(), Guid(id), DatasetKind::Volume)
     };

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
-    Answer, Change, Dataset, DatasetKind, DatasetName, Details, Guid, Inventory, Link, Listing, NameFormat,
-    Proxmox, SetAside, Settings, TargetName, Unlisted, UserProperties, UserProperty, WRITER_PROPERTY,
+    Answer, Change, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, LineageMark, Link,
+    Listing, NameFormat, Proxmox, SetAside, Settings, TargetName, Unlisted, UserProperties, UserProperty,
+    WRITER_PROPERTY,
 };
 use zhaul::plan::{Action, FindingKind, Plan, Reason, Request, Severity, plan};
 use zhaul::policy::{
@@ -35,11 +36,18 @@ fn own(day: &str) -> String {
     }
 }
 
+/// As from before snapshots were marked.
+fn unmarked(history: &History) -> BTreeMap<Guid, LineageMark> {
+    history.points().map(|point| (point.guid, LineageMark::Absent)).collect()
+}
+
 fn dataset(at: &str, points: &str) -> Dataset {
+    let history = history_with(points, own).unwrap();
     Dataset {
         referenced_bytes: 1,
         is_readonly: true,
-        history: history_with(points, own).unwrap(),
+        lineage: unmarked(&history),
+        history,
         settings: Settings { volmode: "none".to_owned(), ..Settings::default() },
         user: marked(WRITER_PROPERTY, "1 pve0:rpool/data/vm-1"),
         ..Dataset::new(name(at), Guid(1), DatasetKind::Volume)

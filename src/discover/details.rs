@@ -5,11 +5,15 @@ use std::thread;
 
 use super::Targets;
 use crate::host::{HostError, SourceHost};
-use crate::model::{Answer, DatasetName, Details, Guid, Inventory, SnapshotName};
+use crate::model::{
+    Answer, DatasetName, Details, Guid, Inventory, LineHistory, LineageMark, SnapshotName, UserProperty,
+};
 use crate::plan::{Place, Plan, Planned, Wants};
 
 /// How often a plan is made at most. Two are the rule; each one more takes a snapshot that turned out to be of no use.
 const ROUNDS_MAX: usize = 8;
+
+const DIED: &str = "the thread that asked it died; this is a bug";
 
 /// The plan that `plan` makes of `inventory`, which learns on the way what it lacks. Where it still lacks something after
 /// many rounds, the last plan leaves what it concerns alone and says so.
@@ -34,6 +38,8 @@ pub fn complete<E>(
 /// be asked any more is noted as such.
 pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targets, wants: &Wants) {
     thread::scope(|scope| {
+        let lineage = scope.spawn(|| lineage(source, wants));
+        let histories = scope.spawn(|| line_histories(source, wants));
         let mut asked = Vec::new();
         for (place, snapshots) in wants.places() {
             let ask = move || match (snapshots, place) {
@@ -48,12 +54,11 @@ pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targe
         }
         for (place, thread) in asked {
             let told = thread.join();
-            note(
-                inventory,
-                place,
-                told.unwrap_or_else(|_| Err("the thread that asked it died; this is a bug".to_owned())),
-            );
+            note(inventory, place, told.unwrap_or_else(|_| Err(DIED.to_owned())));
         }
+        note_histories(inventory, histories.join().unwrap_or_else(|_| Err(DIED.to_owned())));
+        let told = lineage.join();
+        note_lineage(inventory, told.unwrap_or_else(|_| Err(DIED.to_owned())));
     });
 }
 
@@ -91,5 +96,61 @@ fn note(inventory: &mut Inventory, place: &Place, told: Told) {
         (Some(answer), Err(why)) => *answer = Answer::CouldNotAsk(why),
         // Nothing was listed there, so nothing was wanted.
         (Some(Answer::CouldNotAsk(_)) | None, _) => {}
+    }
+}
+
+/// What each snapshot of the source says of its lineage.
+type ToldLineage = Result<Vec<(SnapshotName, Guid, Option<UserProperty>)>, String>;
+
+fn lineage(source: &dyn SourceHost, wants: &Wants) -> ToldLineage {
+    let snapshots = wants.lineage().map_err(|error| error.to_string())?;
+    if snapshots.is_empty() {
+        return Ok(Vec::new());
+    }
+    let told = source.lineage(&snapshots).map_err(|error| error.chain())?;
+    if told.len() != snapshots.len() {
+        return Err("it told of more or fewer snapshots than it was asked for; this is a bug".to_owned());
+    }
+    Ok(snapshots.into_iter().zip(told).map(|((name, guid), property)| (name, guid, property)).collect())
+}
+
+/// When each source dataset that somebody wants to know of left its line.
+type ToldHistories = Result<Vec<(DatasetName, LineHistory)>, String>;
+
+fn line_histories(source: &dyn SourceHost, wants: &Wants) -> ToldHistories {
+    let datasets = wants.line_histories();
+    if datasets.is_empty() {
+        return Ok(Vec::new());
+    }
+    let told = source.line_histories(&datasets).map_err(|error| error.chain())?;
+    Ok(datasets.into_iter().zip(told).collect())
+}
+
+fn note_histories(inventory: &mut Inventory, told: ToldHistories) {
+    match (&mut inventory.source, told) {
+        (Answer::Listed(listing), Ok(told)) => {
+            for (name, history) in told {
+                if let Some(dataset) = listing.get_mut(&name) {
+                    dataset.line_history = Some(history);
+                }
+            }
+        }
+        (source @ Answer::Listed(_), Err(why)) => *source = Answer::CouldNotAsk(why),
+        (Answer::CouldNotAsk(_), _) => {}
+    }
+}
+
+fn note_lineage(inventory: &mut Inventory, told: ToldLineage) {
+    match (&mut inventory.source, told) {
+        (Answer::Listed(listing), Ok(told)) => {
+            for (name, guid, property) in told {
+                if let Some(dataset) = listing.get_mut(name.dataset()) {
+                    let mark = LineageMark::read(property.as_ref(), dataset.guid);
+                    dataset.lineage.insert(guid, mark);
+                }
+            }
+        }
+        (source @ Answer::Listed(_), Err(why)) => *source = Answer::CouldNotAsk(why),
+        (Answer::CouldNotAsk(_), _) => {}
     }
 }

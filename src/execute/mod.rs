@@ -61,12 +61,14 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Report {
-    let work = step::Work { hosts, settings, observer, cancel, state: State::default() };
+    let work =
+        step::Work { hosts, settings, observer, cancel, state: State::new(&plan.steps), steps: &plan.steps };
     let outcomes = schedule::run(
         &plan.steps,
         settings.jobs,
         |step| work.run(step),
         |step, outcome| {
+            work.state.note_ended(step);
             observer.ended(step, outcome);
         },
     );

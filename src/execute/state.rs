@@ -1,9 +1,15 @@
 //! What the steps of a run learn that later steps need.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use crate::model::{DatasetName, Guid, PointName};
+use crate::host::{Held, SourceHost};
+use crate::model::{DatasetName, Guid, Lineage, PointName, SnapshotName};
+use crate::plan::{Action, PlannedLineage, Step};
+
+/// How long a step that destroys snapshots waits for this run's own holds on them.
+const RELEASE_LIMIT: Duration = Duration::from_secs(60);
 
 /// What became of this run's snapshot of one dataset.
 #[derive(Debug, Clone)]
@@ -15,8 +21,19 @@ pub(super) enum Taken {
 }
 
 /// What is known so far.
+#[derive(Debug)]
+pub(super) struct State {
+    known: Mutex<Known>,
+    holding: Arc<(Mutex<Holding>, Condvar)>,
+}
+
+/// The newest own snapshots, held while this run's are taken: what these prove rests on them.
 #[derive(Debug, Default)]
-pub(super) struct State(Mutex<Known>);
+struct Holding {
+    held: Option<Held>,
+    /// How many steps that take snapshots have not ended.
+    steps_left: usize,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -25,8 +42,75 @@ struct Known {
 }
 
 impl State {
+    pub(super) fn new(steps: &[Step]) -> Self {
+        let holding = Holding { held: None, steps_left: plans(steps).count() };
+        Self { known: Mutex::default(), holding: Arc::new((Mutex::new(holding), Condvar::new())) }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holding(&self) -> MutexGuard<'_, Holding> {
+        self.holding.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the snapshots of one call prove, given the newest own ones that are held. Those are held for all calls of the run
+    /// at once, at the first of them.
+    pub(super) fn lineage(
+        &self,
+        source: &dyn SourceHost,
+        steps: &[Step],
+        planned: &PlannedLineage,
+    ) -> String {
+        let mut holding = self.holding();
+        if holding.held.is_none() {
+            let members = plans(steps).flat_map(|lineage| &lineage.members);
+            let previous: Vec<_> = members.filter_map(|member| member.previous.clone()).collect();
+            holding.held = Some(if previous.is_empty() { Held::default() } else { source.hold(&previous) });
+        }
+        let is_held = |previous: &(SnapshotName, Guid)| {
+            holding.held.as_ref().is_some_and(|held| held.snapshots.contains(previous))
+        };
+        let claims = planned.members.iter().map(|member| {
+            let holds = member.previous.as_ref().is_none_or(is_held);
+            (member.dataset, if holds { &member.claim } else { &member.restart }.clone())
+        });
+        Lineage::write(&planned.format, &claims.collect())
+    }
+
+    /// Notes that a step has ended. After the last one that takes snapshots the holds end; that waits for the pools, so it is
+    /// done on a thread of its own.
+    pub(super) fn note_ended(&self, step: &Step) {
+        if !matches!(step.action, Action::Snapshot { .. }) {
+            return;
+        }
+        let mut holding = self.holding();
+        holding.steps_left = holding.steps_left.saturating_sub(1);
+        let ended = if holding.steps_left == 0 { holding.held.as_mut() } else { None };
+        let Some(guard) = ended.map(|held| std::mem::take(&mut held.guard)) else { return };
+        drop(holding);
+        let all = Arc::clone(&self.holding);
+        std::thread::spawn(move || {
+            drop(guard);
+            let (holding, changed) = &*all;
+            holding.lock().unwrap_or_else(PoisonError::into_inner).held = Some(Held::default());
+            changed.notify_all();
+        });
+    }
+
+    /// Waits until none of these snapshots is held by this run. Where that takes too long, ZFS will refuse to destroy them.
+    pub(super) fn wait_for_release(&self, snapshots: &[(SnapshotName, Guid)]) {
+        let is_held = |holding: &mut Holding| {
+            let held = holding.held.as_ref();
+            held.is_some_and(|held| snapshots.iter().any(|snapshot| held.snapshots.contains(snapshot)))
+        };
+        let waited = self.holding.1.wait_timeout_while(self.holding(), RELEASE_LIMIT, is_held);
+        let (holding, result) = waited.unwrap_or_else(PoisonError::into_inner);
+        drop(holding);
+        if result.timed_out() {
+            tracing::warn!("the holds of this run's snapshots have not ended within {RELEASE_LIMIT:?}");
+        }
     }
 
     /// Notes what became of the snapshot of a dataset.
@@ -49,4 +133,14 @@ impl State {
     pub(super) fn is_without_bookmark(&self, dataset: &DatasetName, snapshot: &PointName) -> bool {
         self.known().without_bookmark.contains(&(dataset.clone(), snapshot.clone()))
     }
+}
+
+/// What each call of the plan that takes snapshots is to prove.
+fn plans(steps: &[Step]) -> impl Iterator<Item = &PlannedLineage> {
+    steps.iter().filter_map(|step| match &step.action {
+        Action::Snapshot { lineage, .. } => Some(lineage),
+        Action::Bookmark { .. } | Action::Send(_) | Action::DestroyBookmarks { .. } | Action::Change(_) => {
+            None
+        }
+    })
 }

@@ -16,6 +16,8 @@ pub(super) struct Work<'a> {
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
     pub(super) state: State,
+    /// All steps of the plan.
+    pub(super) steps: &'a [Step],
 }
 
 /// What a step that was done has to tell.
@@ -52,7 +54,19 @@ impl Work<'_> {
             self.observer.started(step, None);
         }
         match &step.action {
-            Action::Snapshot { snapshots, is_one_moment } => self.snapshot(step, snapshots, *is_one_moment),
+            Action::Snapshot { snapshots, is_one_moment, lineage } => {
+                let members = snapshots.iter().zip(&lineage.members);
+                let to_mark = members.filter(|(_, member)| member.is_first);
+                let to_mark = to_mark.map(|(snapshot, _)| snapshot.dataset().clone()).collect();
+                let lineage = Some(self.state.lineage(source, self.steps, lineage));
+                let group = SnapshotGroup {
+                    snapshots: snapshots.clone(),
+                    is_one_moment: *is_one_moment,
+                    lineage,
+                    to_mark,
+                };
+                self.snapshot(step, &group)
+            }
             Action::Bookmark { bookmarks } => self.bookmark(step, bookmarks),
             Action::Change(Change::DestroySnapshots { dataset, snapshots }) => {
                 self.prune(step, dataset, snapshots)
@@ -66,14 +80,9 @@ impl Work<'_> {
         }
     }
 
-    fn snapshot(
-        &self,
-        step: &Step,
-        snapshots: &[SnapshotName],
-        is_one_moment: bool,
-    ) -> Result<Told, HostError> {
-        let group = SnapshotGroup { snapshots: snapshots.to_vec(), is_one_moment };
-        let not_made = match self.hosts.source.snapshot(&group) {
+    fn snapshot(&self, step: &Step, group: &SnapshotGroup) -> Result<Told, HostError> {
+        let snapshots = &group.snapshots;
+        let not_made = match self.hosts.source.snapshot(group) {
             Ok(not_made) => not_made,
             Err(error) => {
                 for snapshot in snapshots {
@@ -122,6 +131,8 @@ impl Work<'_> {
         let (kept, doomed): (Vec<_>, Vec<_>) =
             snapshots.iter().partition(|doomed| self.state.is_without_bookmark(dataset, &doomed.name));
         let points: Vec<_> = doomed.into_iter().map(|doomed| (doomed.name.clone(), doomed.guid)).collect();
+        let named = points.iter().filter_map(|(name, guid)| Some((dataset.snapshot(name).ok()?, *guid)));
+        self.state.wait_for_release(&named.collect::<Vec<_>>());
         let mut told = told(step, self.hosts.source.destroy_snapshots(dataset, &points)?)?;
         let remark = |kept: &Doomed| format!("{} stays: it could get no bookmark", kept.name);
         told.remarks.extend(kept.into_iter().map(remark));
@@ -135,6 +146,7 @@ impl Work<'_> {
         match &step.action {
             Action::Send(planned) => match transfer::resolve(&self.state, planned) {
                 Ok((transfer, remark)) => {
+                    transfer::confirm_line(self, planned)?;
                     let mut told = transfer::run(self, step, &transfer, target)?;
                     told.remarks.extend(remark);
                     Ok(told)

@@ -4,8 +4,8 @@ use super::state::{State, Taken};
 use super::step::{Told, Work};
 use super::stream::Stream;
 use crate::host::{HostError, Problem, ReceiveSpec, SendBase, SendSpec, TargetHost};
-use crate::model::ByteCount;
-use crate::plan::{Fallback, Step, Transfer};
+use crate::model::{ByteCount, PointKind};
+use crate::plan::{Action, Fallback, Step, Transfer};
 
 pub(super) fn run(
     work: &Work<'_>,
@@ -52,6 +52,31 @@ pub(super) fn resolve(state: &State, planned: &Transfer) -> Result<(Transfer, Op
     let remark = format!("sends {snapshot} instead: {why}");
     let transfer = Transfer { snapshot, guid: Some(guid), target, fallback: None, ..planned.clone() };
     Ok((transfer, Some(remark)))
+}
+
+/// Looks once more at what an increment of this run's snapshot from a bookmark rests on: the newest own snapshot that was there
+/// when the plan was made must still exist, now that the new one does. Else the dataset may have left its line in between, as
+/// `zfs receive -F` does, and the bookmark with it.
+pub(super) fn confirm_line(work: &Work<'_>, planned: &Transfer) -> Result<(), HostError> {
+    let is_bookmark = planned.base.as_ref().is_some_and(|base| base.kind == PointKind::Bookmark);
+    if !is_bookmark || planned.guid.is_some() {
+        return Ok(());
+    }
+    let snapshots = work.steps.iter().flat_map(|step| match &step.action {
+        Action::Snapshot { snapshots, lineage, .. } => snapshots.iter().zip(&lineage.members).collect(),
+        Action::Bookmark { .. } | Action::Send(_) | Action::DestroyBookmarks { .. } | Action::Change(_) => {
+            Vec::new()
+        }
+    });
+    let mut snapshots = snapshots.filter(|(snapshot, _)| **snapshot == planned.snapshot);
+    let Some(previous) = snapshots.next().and_then(|(_, member)| member.previous.clone()) else {
+        return Ok(());
+    };
+    let name = previous.0.clone();
+    match work.hosts.source.details(&[previous])?.as_slice() {
+        [Some(_)] => Ok(()),
+        _ => Err(failed(planned, Problem::Changed(format!("{name} is gone; the next run plans without it")))),
+    }
 }
 
 fn send_spec(transfer: &Transfer) -> SendSpec {

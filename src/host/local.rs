@@ -3,7 +3,7 @@
 //! Only listing and the look at GUIDs before something is destroyed go through the `zfs` program, whose output is the
 //! stable interface (`libzfs_core` has none for it); one worker shell serves all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, PipeReader};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use super::leaving_out::leaving_out;
 use super::listing::is_of_machine;
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
-use super::zfs_program::ZfsProgram;
+use super::zfs_program::{NAMES_MAX, ZfsProgram};
 use super::{
-    Bookmarked, HostError, NotMade, Outgoing, Problem, Refusal, SendBase, SendSpec, SnapshotGroup, SourceHost,
+    Bookmarked, Held, HostError, NotMade, Outgoing, Problem, Refusal, SendBase, SendSpec, SnapshotGroup,
+    SourceHost,
 };
 use crate::model::{
-    BookmarkName, ByteCount, DatasetName, Details, Encryption, Guid, Listing, PointKind, PointName,
-    SendFlags, SnapshotName, Unlisted,
+    BookmarkName, ByteCount, DatasetName, Details, Encryption, Guid, LINEAGE_PROPERTY, LineHistory, Listing,
+    PointKind, PointName, SendFlags, SnapshotName, Unlisted, UserProperty,
 };
 use crate::stream::{self, Cancel, FdSource};
 use crate::zfs::{self, Cause, Library, LoadError, SendRequest, SendTask, StreamBegin};
@@ -76,6 +77,37 @@ impl Local {
         }
     }
 
+    /// Takes the snapshots of a group; without their properties where these may not be set.
+    fn take(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
+        let lineage = group.lineage.iter().map(|value| (LINEAGE_PROPERTY.to_owned(), value.clone()));
+        let properties: BTreeMap<String, String> = lineage.collect();
+        let take = |snapshots: &[SnapshotName]| match self.library.snapshot(snapshots, &properties) {
+            Err(error) if *error.cause() == Cause::PermissionDenied => {
+                tracing::warn!("{LINEAGE_PROPERTY} may not be set (zfs allow userprop): {error}");
+                self.library.snapshot(snapshots, &BTreeMap::new())
+            }
+            result => result,
+        };
+        if !group.is_one_moment {
+            let not_made = leaving_out(group.snapshots.clone(), &ToString::to_string, &take);
+            let not_made = not_made.map_err(|error| of_zfs("snapshot", &error))?;
+            let told = |(snapshot, problem): (SnapshotName, _)| not_made_of(&snapshot, problem);
+            return Ok(not_made.into_iter().map(told).collect());
+        }
+        let Err(error) = take(&group.snapshots) else { return Ok(Vec::new()) };
+        let cause = of_cause(error.cause());
+        let told = group.snapshots.iter().map(|snapshot| {
+            let entry = error.entries().iter().find(|entry| entry.name == snapshot.to_string());
+            let problem = match entry {
+                Some(entry) => of_cause(&entry.cause),
+                None if error.entries().is_empty() => cause.clone(),
+                None => Problem::Other(format!("it is taken with {} or not at all: {cause}", error.object())),
+            };
+            not_made_of(snapshot, problem)
+        });
+        Ok(told.collect())
+    }
+
     /// Whether a bookmark that exists is of this snapshot.
     fn is_bookmark_of(&self, bookmark: &BookmarkName, of: &SnapshotName) -> bool {
         let found = self.program.identities(of.dataset(), PointKind::Snapshot, &[of.name()]);
@@ -107,26 +139,86 @@ impl SourceHost for Local {
         self.program.details(snapshots).map_err(|problem| self.program.error("look at", object, problem))
     }
 
-    fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
-        let take = |snapshots: &[SnapshotName]| self.library.snapshot(snapshots, &BTreeMap::new());
-        if !group.is_one_moment {
-            let not_made = leaving_out(group.snapshots.clone(), &ToString::to_string, &take);
-            let not_made = not_made.map_err(|error| of_zfs("snapshot", &error))?;
-            let told = |(snapshot, problem): (SnapshotName, _)| not_made_of(&snapshot, problem);
-            return Ok(not_made.into_iter().map(told).collect());
+    fn lineage(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<UserProperty>>, HostError> {
+        let object = snapshots.first().map(|(name, _)| name.to_string()).unwrap_or_default();
+        let told = self.program.user_property(LINEAGE_PROPERTY, snapshots);
+        told.map_err(|problem| self.program.error("read the properties of", object, problem))
+    }
+
+    fn line_histories(&self, datasets: &[DatasetName]) -> Result<Vec<LineHistory>, HostError> {
+        let mut by_pool: BTreeMap<&str, Vec<&DatasetName>> = BTreeMap::new();
+        for dataset in datasets {
+            by_pool.entry(dataset.pool()).or_default().push(dataset);
         }
-        let Err(error) = take(&group.snapshots) else { return Ok(Vec::new()) };
-        let cause = of_cause(error.cause());
-        let told = group.snapshots.iter().map(|snapshot| {
-            let entry = error.entries().iter().find(|entry| entry.name == snapshot.to_string());
-            let problem = match entry {
-                Some(entry) => of_cause(&entry.cause),
-                None if error.entries().is_empty() => cause.clone(),
-                None => Problem::Other(format!("it is taken with {} or not at all: {cause}", error.object())),
-            };
-            not_made_of(snapshot, problem)
+        let mut found = BTreeMap::new();
+        for (pool, of_pool) in by_pool {
+            // Where it cannot be read, it proves nothing; that stops nobody.
+            match self.program.line_histories(pool, &of_pool) {
+                Ok(histories) => found.extend(of_pool.into_iter().zip(histories)),
+                Err(problem @ Problem::Cancelled) => {
+                    return Err(self.program.error("read the history of", pool, problem));
+                }
+                Err(problem) => tracing::warn!("cannot read the history of pool {pool}: {problem}"),
+            }
+        }
+        Ok(datasets.iter().map(|dataset| found.remove(dataset).unwrap_or_default()).collect())
+    }
+
+    fn hold(&self, snapshots: &[(SnapshotName, Guid)]) -> Held {
+        let mut by_pool: BTreeMap<&str, Vec<SnapshotName>> = BTreeMap::new();
+        for (snapshot, _) in snapshots {
+            by_pool.entry(snapshot.dataset().pool()).or_default().push(snapshot.clone());
+        }
+        let mut held = Held::default();
+        let mut names = BTreeSet::new();
+        for (pool, mut of_pool) in by_pool {
+            // The kernel takes those holds that it can, but not always the others' word.
+            while !of_pool.is_empty() {
+                match self.library.hold(&of_pool) {
+                    Ok(holds) => {
+                        held.guard.push(holds);
+                        names.extend(of_pool);
+                        break;
+                    }
+                    Err(error) if error.entries().is_empty() => {
+                        tracing::warn!("{pool}: {error}: {}", error.cause());
+                        break;
+                    }
+                    Err(error) => {
+                        let is_named = |name: &SnapshotName| {
+                            error.entries().iter().any(|entry| entry.name == name.to_string())
+                        };
+                        let before = of_pool.len();
+                        of_pool.retain(|name| !is_named(name));
+                        if of_pool.len() == before {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        // A name may have become another snapshot's before it was held; now it cannot any more.
+        let names: Vec<SnapshotName> = names.into_iter().collect();
+        let found = self.program.guids(&names).unwrap_or_else(|problem| {
+            tracing::warn!("cannot read the GUIDs of the newest snapshots: {problem}");
+            HashMap::new()
         });
-        Ok(told.collect())
+        let is_it = |(name, guid): &&(SnapshotName, Guid)| found.get(&name.to_string()) == Some(guid);
+        held.snapshots = snapshots.iter().filter(is_it).cloned().collect();
+        held
+    }
+
+    fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
+        let not_made = self.take(group)?;
+        let is_taken = |dataset: &&DatasetName| not_made.iter().all(|not| not.dataset != **dataset);
+        let to_mark: Vec<&str> = group.to_mark.iter().filter(is_taken).map(DatasetName::as_str).collect();
+        for some in to_mark.chunks(NAMES_MAX) {
+            let set = format!("{LINEAGE_PROPERTY}=1");
+            if let Err(problem) = self.program.run(&[&["set", set.as_str()], some].concat()) {
+                tracing::warn!("cannot set {LINEAGE_PROPERTY} on {}: {problem}", some.join(", "));
+            }
+        }
+        Ok(not_made)
     }
 
     fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<Bookmarked, HostError> {

@@ -19,6 +19,7 @@ mod leaving_out;
 mod lines;
 mod listing;
 mod local;
+mod pool_history;
 mod receive;
 mod remote;
 mod restoring;
@@ -34,16 +35,21 @@ mod worker;
 mod zfs_program;
 mod zfs_words;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(doc)]
+use crate::model::LINEAGE_PROPERTY;
 use crate::model::{
     BookmarkName, ByteCount, Change, Compression, DatasetKind, DatasetName, Details, Encryption, Guid,
-    Listing, PointKind, PointName, ResumePoint, SetAsideMark, SnapshotName, Writer,
+    LineHistory, Listing, PointKind, PointName, ResumePoint, SetAsideMark, SnapshotName, UserProperty,
+    Writer,
 };
 use crate::stream;
 use crate::stream::meter::{Meters, Places};
+use crate::zfs::Holds;
 
 pub use error::{HostError, Problem, UnsafeCopy};
 pub use local::Local;
@@ -120,6 +126,19 @@ pub struct SnapshotGroup {
     pub snapshots: Vec<SnapshotName>,
     /// All are taken or none: they are the volumes of one guest.
     pub is_one_moment: bool,
+    /// The value of [`LINEAGE_PROPERTY`] that each of them gets.
+    pub lineage: Option<String>,
+    /// Datasets that get the property, too, once their snapshots are taken.
+    pub to_mark: Vec<DatasetName>,
+}
+
+/// Snapshots that are held for a while.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Those that are held, each by its GUID.
+    pub snapshots: BTreeSet<(SnapshotName, Guid)>,
+    /// Ends the holds when it is dropped.
+    pub guard: Vec<Holds>,
 }
 
 /// A dataset that gets no snapshot or bookmark while the others of a call do.
@@ -228,6 +247,16 @@ pub trait SourceHost: Sync {
     /// What `list` left out of these snapshots, in their order; `None` for one that is gone, or whose name is another's by
     /// now.
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError>;
+
+    /// The user property [`LINEAGE_PROPERTY`] of these snapshots, in their order; one that is gone, or whose name is another's
+    /// by now, has one that does not count.
+    fn lineage(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<UserProperty>>, HostError>;
+
+    /// When each of these datasets left its line, in their order, as far as the histories of their pools tell.
+    fn line_histories(&self, datasets: &[DatasetName]) -> Result<Vec<LineHistory>, HostError>;
+
+    /// Keeps these snapshots from being destroyed for as long as the answer lives; those that cannot be kept are not in it.
+    fn hold(&self, snapshots: &[(SnapshotName, Guid)]) -> Held;
 
     /// Takes the snapshots of `group` in one transaction group. What cannot be taken is left out, and told; with it goes the
     /// rest of a group that is to be of one moment.

@@ -97,6 +97,18 @@ impl Sessions {
         if answer.status == 0 { Ok(line) } else { Err(Problem::Other(answer.errors)) }
     }
 
+    /// Hands each line of the history of `pool` to `take`; only a worker can tell it.
+    pub(super) fn pool_history(
+        &self,
+        pool: &str,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        let mut session = self.take()?;
+        let answer = session.pool_history(pool, take)?;
+        self.give_back(session);
+        Ok(answer)
+    }
+
     fn open(&self) -> Result<Session, Problem> {
         if self.agent == AgentUse::Off || self.is_agent_broken.load(Ordering::Relaxed) {
             return self.log_in(false);

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::details::{self, DetailsReader};
+use super::pool_history::HistoryReader;
 use super::session::{Answer, Session};
 use super::sessions::Sessions;
 use super::zfs_words;
 use super::{HostError, Problem, Refusal};
-use crate::model::{DatasetName, Details, Guid, PointKind, PointName, SnapshotName};
+use crate::model::{
+    DatasetName, Details, Guid, LineHistory, PointKind, PointName, SnapshotName, UserProperty,
+};
 
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
 pub(super) const NAMES_MAX: usize = 200;
@@ -123,6 +126,85 @@ impl ZfsProgram {
             details.extend(reader.finish(some, &names, answer)?);
         }
         Ok(details)
+    }
+
+    /// One user property of these snapshots, in their order, where it is not inherited; one that is gone, or whose name is another's, has one that is not
+    /// local. A value may hold anything, also lines that look like those of other snapshots: what is told twice is not local.
+    pub(super) fn user_property(
+        &self,
+        property: &str,
+        snapshots: &[(SnapshotName, Guid)],
+    ) -> Result<Vec<Option<UserProperty>>, Problem> {
+        let mut told = Vec::with_capacity(snapshots.len());
+        for some in snapshots.chunks(NAMES_MAX) {
+            let names: Vec<String> = some.iter().map(|(name, _)| name.to_string()).collect();
+            let asked = format!("guid,{property}");
+            let mut arguments = vec!["get", "-Hp", "-o", "name,property,value,source", &asked];
+            arguments.extend(names.iter().map(String::as_str));
+            let mut found: HashMap<(String, bool), Vec<(String, String)>> = HashMap::new();
+            let answer = self.sessions.run(&arguments, &mut |line| {
+                let line = String::from_utf8_lossy(line);
+                if let [name, of, value, source] = line.split('\t').collect::<Vec<_>>().as_slice() {
+                    let key = ((*name).to_owned(), *of == property);
+                    found.entry(key).or_default().push(((*value).to_owned(), (*source).to_owned()));
+                }
+                Ok(())
+            })?;
+            if answer.status != 0 {
+                let problem = zfs_words::problem(answer);
+                if !matches!(problem, Problem::NotFound) {
+                    return Err(problem);
+                }
+            }
+            for ((_, guid), name) in some.iter().zip(names) {
+                let mut once = |is_property| match found.remove(&(name.clone(), is_property)).as_deref() {
+                    Some([only]) => Some(only.clone()),
+                    _ => None,
+                };
+                let is_it = once(false).is_some_and(|(found, _)| found == guid.to_string());
+                told.push(match once(true).filter(|_| is_it) {
+                    // What a dataset has above its snapshots says nothing of them.
+                    Some((_, source)) if source == "-" || source.starts_with("inherited from ") => None,
+                    Some((value, source)) => Some(UserProperty { value, is_local: source == "local" }),
+                    None => Some(UserProperty { value: String::new(), is_local: false }),
+                });
+            }
+        }
+        Ok(told)
+    }
+
+    /// When each of these datasets, all of one pool, left its line.
+    pub(super) fn line_histories(
+        &self,
+        pool: &str,
+        datasets: &[&DatasetName],
+    ) -> Result<Vec<LineHistory>, Problem> {
+        let mut reader = HistoryReader::default();
+        let answer = self.sessions.pool_history(pool, &mut |line| {
+            reader.take(line);
+            Ok(())
+        })?;
+        if answer.status != 0 {
+            return Err(zfs_words::problem(answer));
+        }
+        Ok(datasets.iter().map(|dataset| reader.of(dataset)).collect())
+    }
+
+    /// The GUIDs of these snapshots by their full names; those that do not exist are left out.
+    pub(super) fn guids(&self, snapshots: &[SnapshotName]) -> Result<HashMap<String, Guid>, Problem> {
+        let mut guids = HashMap::new();
+        for some in snapshots.chunks(NAMES_MAX) {
+            let names: Vec<String> = some.iter().map(ToString::to_string).collect();
+            let mut arguments = vec!["-t", "snapshot", "-o", "name,guid"];
+            arguments.extend(names.iter().map(String::as_str));
+            for row in self.rows(&arguments)? {
+                let [name, guid] = row.as_slice() else {
+                    return Err(Problem::Protocol(format!("zfs list answered {row:?}")));
+                };
+                guids.insert(name.clone(), Guid(number(guid)?));
+            }
+        }
+        Ok(guids)
     }
 
     /// Whether the pool of `dataset` is there.

@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BACKUP_PROPERTY, DatasetName, Guid, History, INCOMING_NAME, Listing, Proxmox, RESTORE_PROPERTY, Settings,
-    SnapshotName, UserProperties,
+    BACKUP_PROPERTY, DatasetName, Guid, History, INCOMING_NAME, LINEAGE_PROPERTY, LineHistory, LineageMark,
+    Listing, Proxmox, RESTORE_PROPERTY, Settings, SnapshotName, Txg, UserProperties,
 };
 
 /// What a dataset is.
@@ -37,6 +37,8 @@ pub struct Dataset {
     pub name: DatasetName,
     /// What identifies it, across renames.
     pub guid: Guid,
+    /// The transaction group in which it was created; points that are older came with `zfs promote`.
+    pub createtxg: Txg,
     /// File system or volume.
     pub kind: DatasetKind,
     /// Decides between a plain and a raw send.
@@ -57,6 +59,12 @@ pub struct Dataset {
     pub user: UserProperties,
     /// Its snapshots and bookmarks.
     pub history: History,
+    /// What its snapshots say of their lineage, as far as somebody has asked; only of a source.
+    #[serde(skip)]
+    pub lineage: BTreeMap<Guid, LineageMark>,
+    /// When it left its line, if somebody has asked; only of a source.
+    #[serde(skip)]
+    pub line_history: Option<LineHistory>,
 }
 
 impl Dataset {
@@ -65,6 +73,7 @@ impl Dataset {
         Self {
             name,
             guid,
+            createtxg: Txg(0),
             kind,
             encryption: Encryption::Off,
             referenced_bytes: 0,
@@ -75,7 +84,14 @@ impl Dataset {
             settings: Settings::default(),
             user: UserProperties::default(),
             history: History::default(),
+            lineage: BTreeMap::new(),
+            line_history: None,
         }
+    }
+
+    /// Whether zhaul has taken a snapshot of it that is marked with its lineage.
+    pub fn has_lineage(&self) -> bool {
+        self.user.local(LINEAGE_PROPERTY).is_some()
     }
 
     /// Whether the user property `zhaul:backup=off` or `never`, set here, inherited or received, excludes it.

@@ -40,7 +40,7 @@ impl Guid {
 
 /// The `createtxg` property: the transaction group in which a point was made. Orders the points of one pool, and means
 /// nothing across pools. A bookmark has its snapshot's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Txg(pub u64);
 

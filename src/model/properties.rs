@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::DatasetName;
+use super::{DatasetName, LINEAGE_PROPERTY};
 
 /// Leaves a dataset and what is below it out of backups where it is `off`, and where it is `never` without a warning that it
 /// was backed up before.
@@ -22,8 +22,8 @@ pub const INCOMING_NAME: &str = "zhaul-incoming";
 pub const INCOMING_MARK: &str = "incoming";
 
 /// The user properties that a listing asks for: each one more is a line here.
-pub const USER_PROPERTIES: [&str; 4] =
-    [BACKUP_PROPERTY, WRITER_PROPERTY, SET_ASIDE_PROPERTY, RESTORE_PROPERTY];
+pub const USER_PROPERTIES: [&str; 5] =
+    [BACKUP_PROPERTY, WRITER_PROPERTY, SET_ASIDE_PROPERTY, RESTORE_PROPERTY, LINEAGE_PROPERTY];
 
 /// Native properties that decide how a dataset behaves, as `zfs get -p` prints them. A text is `-` where the property does
 /// not apply to this kind of dataset.

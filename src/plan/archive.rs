@@ -14,12 +14,16 @@ use super::backup::{refuse, refuse_unknown_data};
 use super::builder::Builder;
 use super::containers::Containers;
 use super::divergence::{self, Misfit};
-use super::lane::{How, Lane, Outbound};
+use super::lane::Lane;
+use super::outbound::{How, Outbound};
 use super::{AsideFinding, FindingKind, Obstacle, Reason, Request, Severity, months, writer};
 use crate::model::{
     ByteCount, Change, Dataset, Month, NameError, NameFormat, Point, PointName, SetAsideCause,
 };
 use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
+
+/// ZFS was released in this year: no name can be older.
+const FIRST_YEAR: i16 = 2005;
 
 /// What a snapshot is to be called on the archive.
 enum Wanted {
@@ -251,9 +255,10 @@ fn months_due(
     if !rules.catch_up {
         return Vec::new();
     }
-    // The policy was alive at its oldest own point, and at the oldest month that it archived. What is dated in the future was
-    // named by a wrong clock: it says nothing of when.
-    let past = |point: &Point| policy.name_format.time(&point.name).filter(|time| *time <= now);
+    // The policy was alive at its oldest own point, and at the oldest month that it archived. What a wrong clock has dated,
+    // before ZFS existed or later than now, says nothing of when.
+    let is_possible = |time: &Timestamp| *time <= now && zone.to_datetime(*time).year() >= FIRST_YEAR;
+    let past = |point: &Point| policy.name_format.time(&point.name).filter(is_possible);
     let own = lane.dataset().history.points().find_map(past);
     let alive = own.map(|time| Month::of(time, zone)).into_iter().chain(archived.first().copied()).min();
     let first = match alive {

@@ -4,7 +4,8 @@
 use super::builder::Builder;
 use super::containers::Containers;
 use super::divergence::{self, Misfit, names};
-use super::lane::{How, Lane, Outbound};
+use super::lane::Lane;
+use super::outbound::{How, Outbound};
 use super::{Doomed, FindingKind, Obstacle, Reason, writer};
 use crate::model::{ByteCount, Change, Dataset, Point, SetAsideCause};
 use crate::policy::{BackupDivergence, BackupRules, OnNoBase, Policy};

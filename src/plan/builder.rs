@@ -6,7 +6,7 @@ use super::{
     Action, Finding, FindingKind, LeftOut, LeftOutReason, NewBookmark, Orphan, Place, Plan, Planned, Reason,
     Severity, Step, StepId, Wants, order,
 };
-use crate::model::{DatasetName, Guid, Point};
+use crate::model::{Dataset, DatasetName, Guid, Point};
 
 /// A plan in the making.
 #[derive(Debug)]
@@ -120,6 +120,24 @@ impl Builder {
             are_known &= self.wants.note(place, actual.unwrap_or(dataset), point);
         }
         are_known
+    }
+
+    /// The same of what snapshots of a source dataset say of their lineage.
+    pub(super) fn knows_lineage<'a>(
+        &mut self,
+        dataset: &Dataset,
+        snapshots: impl IntoIterator<Item = &'a Point>,
+    ) -> bool {
+        let mut are_known = true;
+        for snapshot in snapshots {
+            are_known &= self.wants.note_lineage(dataset, snapshot);
+        }
+        are_known
+    }
+
+    /// The same of when a source dataset left its line.
+    pub(super) fn knows_line_history(&mut self, dataset: &Dataset) -> bool {
+        self.wants.note_line_history(dataset)
     }
 
     /// Lets `step` come as early as what it needs allows.

@@ -132,6 +132,13 @@ pub enum FindingKind {
         /// Why.
         error: NameError,
     },
+    /// A bookmark that would be the newest incremental source is not used: the source may have left it.
+    DoubtfulBookmark {
+        /// The bookmark.
+        bookmark: PointName,
+        /// What is used instead, if anything.
+        base: Option<PointName>,
+    },
     /// A dataset is not pruned, since holds and clones of its snapshots could not be read.
     NotPruned {
         /// The dataset.

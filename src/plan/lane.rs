@@ -9,6 +9,7 @@ use super::builder::{Builder, Order};
 use super::containers::Containers;
 use super::ground::Ground;
 use super::line::{GuidIndex, Line};
+use super::outbound::{How, Outbound};
 use super::partial::{self, Partial};
 use super::{
     Action, Base, Fallback, FindingKind, PartialFault, Place, Reason, Severity, Source, StepId, Transfer,
@@ -16,33 +17,8 @@ use super::{
 };
 use crate::model::{
     Change, Dataset, DatasetName, Encryption, Guid, NameError, NameFormat, Point, PointKind, PointName,
-    ResumePoint, SetAside, SnapshotName, Writer,
+    ResumePoint, SetAside, Writer,
 };
-
-/// A snapshot at the source that is to be sent.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Outbound<'a> {
-    /// One that exists.
-    Taken(&'a Point),
-    /// The one that this run takes; newer than every other.
-    Pending(&'a PointName),
-}
-
-impl<'a> Outbound<'a> {
-    pub(super) fn name(self) -> &'a PointName {
-        match self {
-            Self::Taken(point) => &point.name,
-            Self::Pending(name) => name,
-        }
-    }
-
-    pub(super) fn guid(self) -> Option<Guid> {
-        match self {
-            Self::Taken(point) => Some(point.guid),
-            Self::Pending(_) => None,
-        }
-    }
-}
 
 /// Where the target's line stands while the plan is made.
 #[derive(Debug, Clone)]
@@ -108,12 +84,17 @@ pub(super) struct Resumable {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(ground: &Ground<'a>, name: &DatasetName, source: &'a Source<'a>) -> Self {
+    pub(super) fn new(
+        builder: &mut Builder,
+        ground: &Ground<'a>,
+        name: &DatasetName,
+        source: &'a Source<'a>,
+    ) -> Self {
         let Ground { target, listing, .. } = *ground;
         let there = listing.get(name);
         let index = GuidIndex::new(&source.selected.dataset.history);
         let line = there.filter(|there| there.history.newest_snapshot().is_some());
-        let line = line.map(|there| Line::new(&index, &there.history));
+        let line = line.map(|there| Line::new(builder, &index, &source.trust, &there.history));
         let common = line.as_ref().and_then(|line| line.common);
         let head = common.map_or(Head::Absent, |common| Head::At(Outbound::Taken(common.source)));
         let is_aside = |dataset: &&Dataset| dataset.set_aside().is_some_and(|mark| mark.of == *name);
@@ -273,9 +254,11 @@ impl<'a> Lane<'a> {
         must_be_free: bool,
     ) -> Option<(&'a Point, ResumePoint)> {
         let there = self.there?;
-        let (drop, fault) = match partial::judge(self.dataset(), &self.index, there) {
+        let judged = partial::judge(builder, self.dataset(), &self.source.trust, &self.index, there);
+        let (drop, fault) = match judged {
             Partial::None => return None,
             Partial::Resumable { to, base, resume } => {
+                let from = base;
                 let base = base.map(|base| base.guid);
                 let is_ours = match (&self.line, &self.head) {
                     (None, _) => true,
@@ -284,7 +267,7 @@ impl<'a> Lane<'a> {
                 };
                 if is_ours && !must_be_free {
                     self.resumable = Some(Resumable { to: to.guid, base });
-                    if let (None, Some(base)) = (&self.line, base.and_then(|guid| self.index.find(guid))) {
+                    if let (None, Some(base)) = (&self.line, from) {
                         self.head = Head::At(Outbound::Taken(base));
                     }
                     return Some((to, resume));
@@ -344,6 +327,7 @@ impl<'a> Lane<'a> {
             Head::At(Outbound::Pending(_)) => return,
         };
         self.want_ends(builder, what);
+        self.report_doubtful(builder);
         let fallback = how.fallback.and_then(|point| self.fallback(point));
         let breaks = self.there.is_some_and(|there| there.resume_token.is_some());
         let mark = if breaks && self.sends.is_empty() { sending::mark(builder, self, what) } else { None };
@@ -377,6 +361,17 @@ impl<'a> Lane<'a> {
             self.step(builder, Change::SetAside(wish), Reason::ChildrenMoveBack);
             self.set_aside_step = self.last;
         }
+    }
+
+    /// Reports that a newer incremental source is not used, since it is not certain to be one.
+    fn report_doubtful(&self, builder: &mut Builder) {
+        let line = self.line.as_ref().filter(|_| self.received.is_empty());
+        let Some((line, doubtful)) = line.and_then(|line| Some((line, line.doubtful?))) else { return };
+        let kind = FindingKind::DoubtfulBookmark {
+            bookmark: doubtful.name.clone(),
+            base: line.common.map(|common| common.source.name.clone()),
+        };
+        builder.find(Severity::Warning, Some(&self.dataset().name), self.place.clone(), kind);
     }
 
     /// The transfer of a snapshot that exists, instead of this run's.
@@ -424,21 +419,5 @@ impl<'a> Lane<'a> {
     /// The target snapshot that is the base.
     pub(super) fn target_base(&self) -> Option<&'a Point> {
         self.line.as_ref()?.common.map(|common| common.target)
-    }
-}
-
-/// How a transfer is made.
-#[derive(Debug)]
-pub(super) struct How<'a> {
-    pub(super) resume: Option<ResumePoint>,
-    pub(super) origin: Option<SnapshotName>,
-    /// What is sent if this run's snapshot cannot be taken.
-    pub(super) fallback: Option<&'a Point>,
-    pub(super) reason: Reason,
-}
-
-impl How<'_> {
-    pub(super) fn new(reason: Reason) -> Self {
-        Self { resume: None, origin: None, fallback: None, reason }
     }
 }

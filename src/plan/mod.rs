@@ -11,8 +11,9 @@
 //! `status` tells how every dataset stands, `estimate` how much each transfer will move.
 //! `writer` makes sure that a copy is this source's, `divergence` sets aside what cannot go on, `superseded` says when that
 //! expires, and `view` what comes before everything else on a target.
-//! `line` compares two histories, `partial` judges a receive that broke off, `lane` turns what is to be sent into steps,
-//! `wants` collects what a listing told too little of, `order` puts the steps in order.
+//! `trust` says which bookmarks can be incremental sources, `line` compares two histories, `partial` judges a receive that
+//! broke off, `lane` turns what is to be sent into steps, `wants` collects what a listing told too little of, `order` puts
+//! the steps in order.
 
 mod archive;
 mod aside_finding;
@@ -32,6 +33,7 @@ mod names;
 mod naming;
 mod needed;
 mod order;
+mod outbound;
 mod owner;
 mod partial;
 mod reason;
@@ -45,6 +47,7 @@ mod snapshot;
 pub mod status;
 mod step;
 mod superseded;
+mod trust;
 mod unlisted;
 mod view;
 mod wants;
@@ -62,6 +65,7 @@ use naming::RunName;
 use needed::Lanes;
 use snapshot::Taken;
 use superseded::Expiry;
+use trust::Trust;
 use view::{First, View};
 
 use crate::model::{
@@ -76,7 +80,10 @@ pub use left_out::{LeftOut, LeftOutReason};
 pub use names::{CopyName, Names, names};
 pub use reason::{PartialFault, Reason};
 pub use select::{Caution, Selected, Selection, select};
-pub use step::{Action, Base, Doomed, Fallback, NewBookmark, Orphan, Place, Plan, Step, StepId, Transfer};
+pub use step::{
+    Action, Base, Doomed, Fallback, NewBookmark, NextLineage, Orphan, Place, Plan, PlannedLineage, Step,
+    StepId, Transfer,
+};
 pub use wants::{Lookups, Planned, Wants};
 
 /// What this one run is asked for, beyond the policy.
@@ -161,6 +168,8 @@ struct Known<'a> {
 #[derive(Debug)]
 struct Source<'a> {
     selected: Selected<'a>,
+    /// Which of its bookmarks can be incremental sources.
+    trust: Trust<'a>,
     taken: Taken,
     /// This run's snapshot, not yet taken; `None` where the run takes none.
     pending: Option<PointName>,
@@ -186,22 +195,24 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
     let mut builder = Builder::new(request.now);
     unlisted::report_source(&mut builder, policy, listing);
     served::report(&mut builder, inventory, &selection);
-    let selected = selection.selected;
-    let names = naming::names(&policy.name_format, &selected, request.now).map_err(PlanError::Name)?;
+    let format = &policy.name_format;
+    let names = naming::names(format, &selection.selected, request.now).map_err(PlanError::Name)?;
+    let selected = selection.selected.into_iter();
+    let selected: Vec<_> = selected.map(|one| (one, Trust::new(one.dataset, format))).collect();
     let mut taken = if request.take_snapshot {
-        snapshot::plan_snapshots(&mut builder, &selected, &names)
+        snapshot::plan_snapshots(&mut builder, format, &selected, &names)
     } else {
         BTreeMap::new()
     };
     let mut sources = Vec::with_capacity(selected.len());
-    for (selected, RunName { time, name }) in selected.into_iter().zip(names) {
+    for ((selected, trust), RunName { time, name }) in selected.into_iter().zip(names) {
         let mut taken = taken.remove(&selected.dataset.name).unwrap_or_default();
-        snapshot::plan_missing_bookmarks(&mut builder, &policy.name_format, &selected, &mut taken);
+        snapshot::plan_void_bookmarks(&mut builder, format, &selected, &trust);
+        snapshot::plan_missing_bookmarks(&mut builder, format, &selected, &mut taken);
         let pending = taken.snapshot.map(|_| name);
         let expired = retain::expired(policy, &selected, request.now.max(time));
-        let format = &policy.name_format;
         let label = format!("{}:{}", inventory.host, selected.dataset.name);
-        sources.push(Source { selected, taken, pending, time, format, expired, label });
+        sources.push(Source { selected, trust, taken, pending, time, format, expired, label });
     }
     let view = |target: &Target| match inventory.targets.get(&target.name) {
         Some(Answer::Listed(listed)) => Some(View::new(target, listed, known, &sources)),
@@ -261,7 +272,7 @@ fn plan_target<'a>(
             lanes.has_unknown_target = true;
             continue;
         }
-        let mut lane = Lane::new(&ground, name, source);
+        let mut lane = Lane::new(builder, &ground, name, source);
         let above = settled.iter().filter(|(above, _)| name.is_within(above)).map(|(_, step)| *step);
         if let Some(step) = above.max() {
             lane.last = Some(step);

@@ -4,7 +4,9 @@
 //! would send anyway, and gives nothing but the place to go on from.
 
 use super::PartialFault;
+use super::builder::Builder;
 use super::line::GuidIndex;
+use super::trust::Trust;
 use crate::model::{
     Dataset, Encryption, Point, PointKind, ResumePoint, ResumeToken, SendFlags, SnapshotName,
 };
@@ -36,7 +38,13 @@ pub(super) enum Partial<'a> {
 }
 
 /// Judges the partial receive on `target`, if there is one, for source dataset `source`.
-pub(super) fn judge<'a>(source: &'a Dataset, index: &GuidIndex<'a>, target: &Dataset) -> Partial<'a> {
+pub(super) fn judge<'a>(
+    builder: &mut Builder,
+    source: &'a Dataset,
+    trust: &Trust<'_>,
+    index: &GuidIndex<'a>,
+    target: &Dataset,
+) -> Partial<'a> {
     let Some(text) = &target.resume_token else {
         return Partial::None;
     };
@@ -56,8 +64,11 @@ pub(super) fn judge<'a>(source: &'a Dataset, index: &GuidIndex<'a>, target: &Dat
     }
     let base = match token.from_guid {
         None => None,
-        Some(guid) => match index.find(guid) {
+        Some(guid) => match index.base(builder, trust, guid) {
             Some(base) => Some(base),
+            None if index.find(guid).is_some() => {
+                return Partial::Stale { fault: PartialFault::BaseDoubtful { guid } };
+            }
             None => return Partial::Stale { fault: PartialFault::BaseGone { guid } },
         },
     };

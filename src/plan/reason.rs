@@ -110,6 +110,8 @@ pub enum Reason {
         /// The value.
         keep: usize,
     },
+    /// Bookmarks of snapshots that were destroyed when the source received an older one again.
+    LineLeft,
     /// Superseded for longer than `keep-superseded`.
     SupersededSince {
         /// Since when.
@@ -138,6 +140,11 @@ pub enum PartialFault {
     },
     /// The source lacks its base.
     BaseGone {
+        /// The base.
+        guid: Guid,
+    },
+    /// Of its base only a bookmark is left, and it is not certain that the source still contains it.
+    BaseDoubtful {
         /// The base.
         guid: Guid,
     },

@@ -15,8 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use super::builder::{Builder, Order};
-use super::lane::{Lane, Outbound};
+use super::lane::Lane;
 use super::needed::Lanes;
+use super::outbound::Outbound;
 use super::{Action, Doomed, NewBookmark, Place, Reason, Source, StepId};
 use crate::model::{Dataset, Guid, NameFormat, Point, PointName};
 use crate::policy::Policy;

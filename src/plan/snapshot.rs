@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Order};
 use super::naming::RunName;
-use super::select::Selected;
-use super::{Action, FindingKind, NewBookmark, Place, Reason, Severity, StepId};
-use crate::model::{DatasetName, GuestId, Guid, NameFormat, PointKind, PointName, SnapshotName};
+use super::select::{Caution, Selected};
+use super::trust::{Next, Trust};
+use super::{
+    Action, Doomed, FindingKind, NewBookmark, NextLineage, Place, PlannedLineage, Reason, Severity, StepId,
+};
+use crate::model::{
+    Claim, DatasetName, GuestId, Guid, NameFormat, Point, PointKind, PointName, SnapshotName, Txg,
+};
 
 /// The steps that give one dataset its points in this run.
 #[derive(Debug, Clone, Default)]
@@ -25,17 +30,19 @@ pub(super) struct Taken {
 /// each pool; `names` has a name for each of `selected`. Gives what was planned for each dataset.
 pub(super) fn plan_snapshots(
     builder: &mut Builder,
-    selected: &[Selected<'_>],
+    format: &NameFormat,
+    selected: &[(Selected<'_>, Trust<'_>)],
     names: &[RunName],
 ) -> BTreeMap<DatasetName, Taken> {
     let mut groups: BTreeMap<(Option<u32>, &str, &PointName), Group> = BTreeMap::new();
-    for (one, RunName { name, .. }) in selected.iter().zip(names) {
+    for ((one, trust), RunName { name, .. }) in selected.iter().zip(names) {
         let dataset = &one.dataset.name;
         let key = (one.guest_id.map(|id| id.0), dataset.pool(), name);
         match (dataset.snapshot(name), dataset.bookmark(name)) {
             (Ok(snapshot), Ok(bookmark)) => {
                 let group = groups.entry(key).or_default();
                 group.snapshots.push(snapshot);
+                group.lineage.push(next_lineage(builder, one, trust));
                 group.bookmarks.push(NewBookmark { bookmark, of: name.clone(), guid: None });
             }
             (Err(error), _) | (_, Err(error)) => {
@@ -51,7 +58,7 @@ pub(super) fn plan_snapshots(
             Some(id) => Reason::GuestSnapshot { guest: GuestId(id), volumes: count },
             None => Reason::PoolSnapshot { pool: pool.to_owned(), datasets: count },
         };
-        plan_group(builder, group, reason, &mut taken);
+        plan_group(builder, format, group, reason, &mut taken);
     }
     taken
 }
@@ -61,17 +68,35 @@ pub(super) fn plan_snapshots(
 struct Group {
     snapshots: Vec<SnapshotName>,
     bookmarks: Vec<NewBookmark>,
+    lineage: Vec<NextLineage>,
 }
 
-fn plan_group(builder: &mut Builder, group: Group, reason: Reason, taken: &mut BTreeMap<DatasetName, Taken>) {
-    let Group { snapshots, bookmarks } = group;
+/// What the next snapshot of a dataset will prove.
+fn next_lineage(builder: &mut Builder, one: &Selected<'_>, trust: &Trust<'_>) -> NextLineage {
+    let Next { previous, claim, restart } = trust.next(builder);
+    let previous =
+        previous.and_then(|point| Some((one.dataset.name.snapshot(&point.name).ok()?, point.guid)));
+    let restart = Claim { since: restart, except: Vec::new() };
+    let is_first = !one.dataset.has_lineage();
+    NextLineage { dataset: one.dataset.guid, previous, claim, restart, is_first }
+}
+
+fn plan_group(
+    builder: &mut Builder,
+    format: &NameFormat,
+    group: Group,
+    reason: Reason,
+    taken: &mut BTreeMap<DatasetName, Taken>,
+) {
+    let Group { snapshots, bookmarks, lineage } = group;
+    let lineage = PlannedLineage { format: format.clone(), members: lineage };
     let members: Vec<DatasetName> = snapshots.iter().map(|snapshot| snapshot.dataset().clone()).collect();
     let dataset = match members.as_slice() {
         [only] => Some(only),
         _ => None,
     };
     let is_one_moment = matches!(reason, Reason::GuestSnapshot { .. });
-    let action = Action::Snapshot { snapshots, is_one_moment };
+    let action = Action::Snapshot { snapshots, is_one_moment, lineage };
     let snapshot = builder.step(dataset, Place::Source, action, reason, Order::default());
     let action = Action::Bookmark { bookmarks };
     let order = Order::needs([snapshot]);
@@ -90,17 +115,23 @@ pub(super) fn plan_missing_bookmarks(
     taken: &mut Taken,
 ) {
     let history = &one.dataset.history;
-    let marked: BTreeSet<Guid> = history.bookmarks().map(|point| point.guid).collect();
-    let mut taken_names: Option<BTreeSet<&PointName>> = None;
+    // One that another program has named says nothing once the snapshot is gone, nor one from before the snapshot was
+    // received again.
+    let own = history.bookmarks().filter(|point| format.is_own(&point.name));
+    let marked: BTreeSet<(Guid, Txg)> = own.map(|point| (point.guid, point.createtxg)).collect();
+    let names: BTreeMap<&PointName, Guid> =
+        history.bookmarks().map(|point| (&point.name, point.guid)).collect();
     let mut bookmarks = Vec::new();
     // One that will vanish by itself too: its bookmark stays.
     let snapshots = history.points().filter(|point| point.kind == PointKind::Snapshot);
-    for snapshot in snapshots.filter(|point| !marked.contains(&point.guid) && format.is_own(&point.name)) {
-        let names = taken_names.get_or_insert_with(|| history.bookmarks().map(|point| &point.name).collect());
-        let name = if names.contains(&snapshot.name) {
-            NameFormat::name_with_guid(&snapshot.name, snapshot.guid)
-        } else {
-            Ok(snapshot.name.clone())
+    let is_marked = |point: &Point| marked.contains(&(point.guid, point.createtxg));
+    for snapshot in snapshots.filter(|point| format.is_own(&point.name) && !is_marked(point)) {
+        let name = match names.get(&snapshot.name) {
+            None => Ok(snapshot.name.clone()),
+            Some(guid) if *guid == snapshot.guid => {
+                NameFormat::name_with_guid(&snapshot.name, Guid(snapshot.createtxg.0))
+            }
+            Some(_) => NameFormat::name_with_guid(&snapshot.name, snapshot.guid),
         };
         let bookmark = name.and_then(|name| one.dataset.name.bookmark(&name));
         match bookmark {
@@ -124,5 +155,23 @@ pub(super) fn plan_missing_bookmarks(
         let action = Action::Bookmark { bookmarks };
         let order = Order::default();
         taken.healed = Some(builder.step(Some(&one.dataset.name), Place::Source, action, reason, order));
+    }
+}
+
+/// Destroys own bookmarks of which it is certain that the dataset has left them: as incremental sources they would spoil a
+/// copy, and the next snapshot can prove more without them.
+pub(super) fn plan_void_bookmarks(
+    builder: &mut Builder,
+    format: &NameFormat,
+    one: &Selected<'_>,
+    trust: &Trust<'_>,
+) {
+    let own = one.dataset.history.bookmarks().filter(|point| format.is_own(&point.name));
+    let void = own.filter(|point| trust.is_void(point));
+    let bookmarks: Vec<Doomed> = void.map(|point| Doomed::new(point, Reason::LineLeft)).collect();
+    if !bookmarks.is_empty() && one.caution == Caution::None {
+        let dataset = &one.dataset.name;
+        let action = Action::DestroyBookmarks { dataset: dataset.clone(), bookmarks };
+        builder.step(Some(dataset), Place::Source, action, Reason::LineLeft, Order::default());
     }
 }

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::line::{GuidIndex, Line};
+use super::trust::Trust;
 use super::{CopyName, Names, Request, Selected, names, select};
 use crate::model::{Answer, Dataset, DatasetName, Inventory, Listing, Month, NameFormat, TargetName};
 use crate::policy::{Policy, Target, TargetKind};
@@ -191,7 +192,8 @@ fn copy_state(
         return CopyState::Nothing { is_partial };
     }
     let index = GuidIndex::new(&selected.dataset.history);
-    let line = Line::new(&index, &there.history);
+    let trust = Trust::new(selected.dataset, &policy.name_format);
+    let line = Line::as_listed(&index, &trust, &there.history);
     let common = line.common.map(|common| common.source);
     let is_newer = |txg| common.is_none_or(|common| txg > common.createtxg);
     let source_snapshots = selected.dataset.history.snapshots();

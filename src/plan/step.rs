@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{Finding, LeftOut, Reason};
 use crate::model::{
-    BookmarkName, Change, DatasetKind, DatasetName, Encryption, Guid, Point, PointKind, PointName,
-    ResumePoint, SnapshotName, TargetName, Writer,
+    BookmarkName, Change, Claim, DatasetKind, DatasetName, Encryption, Guid, NameFormat, Point, PointKind,
+    PointName, ResumePoint, SnapshotName, TargetName, Writer,
 };
 
 /// Everything one run will do.
@@ -101,6 +101,9 @@ pub enum Action {
         snapshots: Vec<SnapshotName>,
         /// All are taken or none: they are the volumes of one guest.
         is_one_moment: bool,
+        /// What each proves of its lineage.
+        #[serde(skip)]
+        lineage: PlannedLineage,
     },
     /// `lzc_bookmark`: all of these in one call.
     Bookmark {
@@ -125,6 +128,30 @@ impl From<Change<Doomed>> for Action {
     fn from(change: Change<Doomed>) -> Self {
         Self::Change(change)
     }
+}
+
+/// What the snapshots of one call will prove of their lineage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedLineage {
+    /// How own bookmarks are named.
+    pub format: NameFormat,
+    /// One for each snapshot.
+    pub members: Vec<NextLineage>,
+}
+
+/// What the next snapshot of one dataset will prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextLineage {
+    /// The dataset's GUID.
+    pub dataset: Guid,
+    /// The newest own snapshot: the claim holds only if that still exists then.
+    pub previous: Option<(SnapshotName, Guid)>,
+    /// Which own bookmarks are certain to be earlier points.
+    pub claim: Claim,
+    /// The claim for the case that the newest own snapshot is gone.
+    pub restart: Claim,
+    /// Whether the dataset is to be marked as one whose snapshots are.
+    pub is_first: bool,
 }
 
 /// A bookmark to make.

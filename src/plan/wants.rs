@@ -3,10 +3,10 @@
 //! A listing leaves out what ZFS tells only slowly ([`crate::model::Details`]). The planner decides as far as it can, always
 //! on the safe side, and says which snapshots it would have had to know more of; with their details it plans again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Place, Plan};
-use crate::model::{DatasetName, Guid, NameError, Point, PointName, SnapshotName};
+use crate::model::{Dataset, DatasetName, Guid, NameError, Point, PointName, SnapshotName};
 
 /// A plan, and what it lacks to be final.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,14 @@ pub type Lookups = Result<Vec<(SnapshotName, Guid)>, NameError>;
 
 /// Snapshots whose details somebody needs, by where they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wants(BTreeMap<Place, BTreeMap<DatasetName, BTreeMap<Guid, PointName>>>);
+pub struct Wants {
+    details: BTreeMap<Place, Points>,
+    lineage: Points,
+    line_histories: BTreeSet<DatasetName>,
+}
+
+/// Snapshots by their datasets.
+type Points = BTreeMap<DatasetName, BTreeMap<Guid, PointName>>;
 
 impl Wants {
     /// Notes `point` if its details are not known. Gives whether they are.
@@ -30,23 +37,54 @@ impl Wants {
         if point.details.is_some() {
             return true;
         }
-        let at_place = self.0.entry(place.clone()).or_default();
+        let at_place = self.details.entry(place.clone()).or_default();
         at_place.entry(dataset.clone()).or_default().insert(point.guid, point.name.clone());
         false
     }
 
-    /// Whether nothing is lacking.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Notes a snapshot of a source dataset if it is not known what it says of its lineage. Gives whether that is known.
+    pub fn note_lineage(&mut self, dataset: &Dataset, snapshot: &Point) -> bool {
+        if dataset.lineage.contains_key(&snapshot.guid) {
+            return true;
+        }
+        let points = self.lineage.entry(dataset.name.clone()).or_default();
+        points.insert(snapshot.guid, snapshot.name.clone());
+        false
     }
 
-    /// Each place with what is to be asked there.
-    pub fn places(&self) -> impl Iterator<Item = (&Place, Lookups)> {
-        self.0.iter().map(|(place, datasets)| {
-            let all = datasets.iter().flat_map(|(dataset, points)| {
-                points.iter().map(move |(guid, name)| Ok((dataset.snapshot(name)?, *guid)))
-            });
-            (place, all.collect())
-        })
+    /// Notes a source dataset if it is not known when it left its line. Gives whether that is known.
+    pub fn note_line_history(&mut self, dataset: &Dataset) -> bool {
+        let is_known = dataset.line_history.is_some();
+        if !is_known {
+            self.line_histories.insert(dataset.name.clone());
+        }
+        is_known
     }
+
+    /// Whether nothing is lacking.
+    pub fn is_empty(&self) -> bool {
+        self.details.is_empty() && self.lineage.is_empty() && self.line_histories.is_empty()
+    }
+
+    /// The source datasets of which the pools' histories are to be asked.
+    pub fn line_histories(&self) -> Vec<DatasetName> {
+        self.line_histories.iter().cloned().collect()
+    }
+
+    /// The source's snapshots that are to be asked for their lineage.
+    pub fn lineage(&self) -> Lookups {
+        lookups(&self.lineage)
+    }
+
+    /// Each place with what is to be asked there for its details.
+    pub fn places(&self) -> impl Iterator<Item = (&Place, Lookups)> {
+        self.details.iter().map(|(place, points)| (place, lookups(points)))
+    }
+}
+
+fn lookups(points: &Points) -> Lookups {
+    let all = points.iter().flat_map(|(dataset, points)| {
+        points.iter().map(move |(guid, name)| Ok((dataset.snapshot(name)?, *guid)))
+    });
+    all.collect()
 }

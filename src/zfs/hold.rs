@@ -2,12 +2,13 @@
 
 #![expect(unsafe_code, reason = "calls libzfs_core")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zfs_core_sys as sys;
 
@@ -24,7 +25,35 @@ use super::nvlist::{NvList, c_string};
 /// started at the moment of the release has the file open until it calls exec, and delays the release that long.
 #[derive(Debug)]
 pub struct Holds {
-    _device: File,
+    device: Option<File>,
+}
+
+/// The descriptors of all holds: a thread that gets a table of descriptors of its own must not keep them open.
+static DESCRIPTORS: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
+
+fn descriptors() -> MutexGuard<'static, BTreeSet<RawFd>> {
+    DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs `work`, during which no hold is taken or released, with the descriptors of all holds.
+pub(super) fn with_descriptors<T>(work: impl FnOnce(&BTreeSet<RawFd>) -> T) -> T {
+    work(&descriptors())
+}
+
+impl Holds {
+    fn new(device: File) -> Self {
+        descriptors().insert(device.as_raw_fd());
+        Self { device: Some(device) }
+    }
+}
+
+impl Drop for Holds {
+    fn drop(&mut self) {
+        let Some(device) = self.device.take() else { return };
+        let mut descriptors = descriptors();
+        descriptors.remove(&device.as_raw_fd());
+        drop(device);
+    }
 }
 
 impl Library {
@@ -42,7 +71,7 @@ impl Library {
 
         let device = File::options().read(true).write(true).open("/dev/zfs").map_err(refused)?;
         if snapshots.is_empty() {
-            return Ok(Holds { _device: device });
+            return Ok(Holds::new(device));
         }
         // Unlike any other of this or another run's, since two holds of one tag on one snapshot collide.
         let tag = format!("zhaul-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -69,7 +98,7 @@ impl Library {
         if errno != 0 {
             return Err(fail(Cause::from_errno(Operation::Hold, errno)));
         }
-        Ok(Holds { _device: device })
+        Ok(Holds::new(device))
     }
 
     /// The holds on `snapshot`: tag, and since when in seconds of Unix time (`lzc_get_holds`). Needs no privilege.

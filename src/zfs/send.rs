@@ -32,7 +32,7 @@ use zfs_core_sys as sys;
 use crate::model::{BookmarkName, ResumePoint, SendFlags, SnapshotName};
 
 use super::error::{Cause, Error, Operation};
-use super::hold::Holds;
+use super::hold::{Holds, with_descriptors};
 use super::library::Library;
 use super::nvlist::c_string;
 
@@ -195,8 +195,11 @@ impl Library {
 /// in the kernel and waits for room in the pipe: it does not always hear the kill there, and would keep the pipe, itself
 /// and the target's receive for ever.
 fn keep_only(writer: RawFd) -> Option<PipeWriter> {
-    // SAFETY: this thread uses no descriptor that another one opens or closes from here on.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }.ok()?;
+    let holds = with_descriptors(|holds| {
+        // SAFETY: this thread uses no descriptor that another one opens or closes from here on.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::FILES) }.map(|()| holds.clone())
+    });
+    let holds = holds.ok()?;
     let open: Vec<RawFd> = fs::read_dir("/proc/thread-self/fd")
         .ok()?
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -204,7 +207,7 @@ fn keep_only(writer: RawFd) -> Option<PipeWriter> {
     for fd in open.into_iter().filter(|fd| *fd > 2 && *fd != writer) {
         let leads_to = fs::read_link(format!("/proc/thread-self/fd/{fd}"));
         // One is the directory that was just read: it is closed already.
-        if leads_to.is_ok_and(|path| path != Path::new("/dev/zfs")) {
+        if leads_to.is_ok_and(|path| path != Path::new("/dev/zfs") || holds.contains(&fd)) {
             // SAFETY: the table is this thread's alone, and nothing in this thread owns the descriptor.
             unsafe { libc::close(fd) };
         }

@@ -7,6 +7,7 @@
 
 mod details;
 mod left_out;
+mod lineage;
 mod liveness;
 mod months;
 mod promises;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use zhaul::execute::Report;
 use zhaul::host::fake::Block;
-use zhaul::model::{Change, Dataset, DatasetName, Guid, History, Point, PointKind};
+use zhaul::model::{Change, Dataset, DatasetName, Guid, History, LineageMark, Point, PointKind};
 use zhaul::plan::{Action, Place, Plan, Severity, Transfer};
 
 use crate::world::{ROOT, World, dataset};
@@ -19,7 +19,7 @@ const HOSTS: [(&str, &str); 3] = [("pve0", "rpool"), ("nfs8", "tank"), ("nfs9", 
 
 impl Before {
     pub(crate) fn of(world: &World) -> Self {
-        let hosts = HOSTS.map(|(host, pool)| (host, world.host(host).datasets(pool)));
+        let hosts = HOSTS.map(|(host, pool)| (host, world.with_lineage(host, pool)));
         let archived =
             world.archive.contents("tank").into_iter().map(|(_, _, guid, content)| (guid, content));
         Self { hosts: hosts.into_iter().collect(), archived: archived.collect() }
@@ -93,10 +93,14 @@ fn check_first_send(world: &World, before: &Before, target: &str, transfer: &Tra
     let is_aside = transfer.creates_dataset && there.is_some();
     match (common, &transfer.base) {
         (Some(common), Some(base)) => {
-            assert_eq!(common, base.guid, "not the newest common point: {transfer:?}");
+            let newest = there.and_then(|there| certain(world, source, &there.history));
+            assert_eq!(newest, Some(base.guid), "not the newest common point, of {common}: {transfer:?}");
         }
         (None, None) => {}
-        (Some(_), None) => assert!(is_aside, "everything is sent again: {transfer:?}"),
+        (Some(_), None) => {
+            let least = there.and_then(|there| certain(world, source, &there.history));
+            assert!(is_aside || least.is_none(), "everything is sent again: {transfer:?}");
+        }
         (None, Some(_)) => panic!("the base is not on {target}: {transfer:?}"),
     }
     assert!(world.universe.has_crashed() || transfer.base.is_some() || transfer.creates_dataset);
@@ -110,6 +114,36 @@ fn find<'a>(datasets: &'a [Dataset], name: &DatasetName) -> Option<&'a Dataset> 
 pub(crate) fn common(source: &History, target: &History) -> Option<Guid> {
     let known = |guid: Guid| source.points().any(|point| point.guid == guid && !point.is_doomed());
     target.snapshots().rev().map(|point| point.guid).find(|guid| known(*guid))
+}
+
+/// The newest target snapshot that is certain to be a base: the source has it as a snapshot; or as a bookmark that one of its
+/// snapshots proves; or, before any was marked, as one after which the next snapshot is an own one that was taken there; or one
+/// that the pool's history proves.
+fn certain(world: &World, source: &Dataset, target: &History) -> Option<Guid> {
+    let history = &source.history;
+    let snapshots = || history.points().filter(|point| point.kind == PointKind::Snapshot);
+    let is_proven = |bookmark: &Point| {
+        snapshots().any(|point| match source.lineage.get(&point.guid) {
+            Some(LineageMark::Proof(proof)) => proof.covers(source.createtxg, point, bookmark),
+            _ => false,
+        })
+    };
+    let is_unmarked = !source.has_lineage()
+        && snapshots().all(|point| source.lineage.get(&point.guid) == Some(&LineageMark::Absent));
+    let is_next_own = |bookmark: &Point| {
+        let next = snapshots().find(|point| point.createtxg > bookmark.createtxg);
+        let is_bookmarked = |next: &Point| history.bookmarks().any(|other| other.guid == next.guid);
+        next.is_some_and(|next| world.is_own(&next.name) && is_bookmarked(next))
+    };
+    let is_certain = |point: &Point| {
+        let history = source.line_history.as_ref();
+        point.kind == PointKind::Snapshot
+            || is_proven(point)
+            || (is_unmarked && is_next_own(point))
+            || history.is_some_and(|history| history.proves(source.createtxg, point))
+    };
+    let mut all = target.snapshots().rev().map(|point| point.guid);
+    all.find(|guid| history.find(*guid).is_some_and(|point| !point.is_doomed() && is_certain(point)))
 }
 
 /// Only own snapshots go, and never a held or cloned one; datasets go only where they were superseded.
@@ -182,7 +216,7 @@ fn check_bases(world: &World, before: &Before) {
             let name = dataset(root).child(relative).unwrap();
             let there_was =
                 find(&before.hosts[target], &name).map(|there| there.history.clone()).unwrap_or_default();
-            let Some(base) = common(&was.history, &there_was) else {
+            let Some(base) = certain(world, was, &there_was) else {
                 continue;
             };
             let listed = host.datasets("tank");

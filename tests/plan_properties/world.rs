@@ -9,8 +9,8 @@ use zhaul::execute::{self, Hosts, Outcome, Report, Settings, Silent};
 use zhaul::host::fake::{Block, FakeHost, Universe};
 use zhaul::host::{SourceHost, TargetHost};
 use zhaul::model::{
-    Answer, ByteCount, DatasetKind, DatasetName, Guid, Inventory, Link, NameFormat, PointKind, Proxmox,
-    TargetName,
+    Answer, ByteCount, Dataset, DatasetKind, DatasetName, Guid, Inventory, LineageMark, Link, NameFormat,
+    PointKind, Proxmox, TargetName,
 };
 use zhaul::plan::{self, Plan, Request};
 use zhaul::policy::{
@@ -171,8 +171,13 @@ impl World {
             let Answer::Listed(listing) = answer else { return };
             for dataset in host.datasets(root) {
                 let known = listing.get_mut(&dataset.name).unwrap();
-                let snapshots = dataset.history.points().filter(|point| point.kind == PointKind::Snapshot);
-                known.history.learn(snapshots.map(|point| (point.guid, point.details)));
+                let snapshots = || dataset.history.points().filter(|point| point.kind == PointKind::Snapshot);
+                for point in snapshots() {
+                    let mark = host.lineage_of(&dataset.name.snapshot(&point.name).unwrap(), point.guid);
+                    known.lineage.insert(point.guid, LineageMark::read(mark.as_ref(), dataset.guid));
+                }
+                known.history.learn(snapshots().map(|point| (point.guid, point.details)));
+                known.line_history = Some(host.line_history_of(&dataset.name));
             }
         };
         fill(&mut inventory.source, &self.source, ROOT);
@@ -182,6 +187,22 @@ impl World {
             }
         }
         inventory
+    }
+
+    /// The datasets of a host with what their snapshots say of their lineage.
+    pub(crate) fn with_lineage(&self, host: &str, root: &str) -> Vec<Dataset> {
+        let host = self.host(host);
+        let mut datasets = host.datasets(root);
+        for dataset in &mut datasets {
+            for point in dataset.history.points().filter(|point| point.kind == PointKind::Snapshot) {
+                let name = dataset.name.snapshot(&point.name).unwrap();
+                // Looking must not count as a call of the program, whose machine may have crashed.
+                let told = host.lineage_of(&name, point.guid);
+                dataset.lineage.insert(point.guid, LineageMark::read(told.as_ref(), dataset.guid));
+            }
+            dataset.line_history = Some(host.line_history_of(&dataset.name));
+        }
+        datasets
     }
 
     pub(crate) fn boxed_targets(&self) -> Targets {

@@ -21,12 +21,15 @@ fn world(name: &str) -> World {
         world.filesystem(guest, 1);
     }
     world.run(DAY_1);
-    for (guest, mib) in [(SLOW, 12), (OTHER, 1)] {
-        world.write(guest, "middle", 1);
-        zfs(&["snapshot", &format!("{}@{MIDDLE}", world.guest(guest))]);
-        world.write(guest, "second", mib);
-        zfs(&["snapshot", &format!("{}@{NEWEST}", world.guest(guest))]);
+    // By zhaul itself, so that each proves what came before it.
+    let reachable = world.policy.backup_at.replace(("offline".to_owned(), world.backup_root()));
+    for (clock, file, mib) in [("2026-01-10T12:00:00Z", "middle", 1), ("2026-01-11T03:00:00Z", "second", 12)]
+    {
+        world.write(SLOW, file, mib);
+        world.write(OTHER, file, 1);
+        world.run_with(clock, &[]).expect_code(1);
     }
+    world.policy.backup_at = reachable;
     "rate = \"4MiB\"\njobs = 1".clone_into(&mut world.policy.transfer);
     world
 }

@@ -28,7 +28,12 @@ struct Pair {
 
 impl Pair {
     fn take(&self, snapshot: SnapshotName) {
-        let group = SnapshotGroup { snapshots: vec![snapshot], is_one_moment: false };
+        let group = SnapshotGroup {
+            snapshots: vec![snapshot],
+            is_one_moment: false,
+            lineage: None,
+            to_mark: Vec::new(),
+        };
         assert!(self.source.snapshot(&group).unwrap().is_empty());
     }
 

@@ -20,6 +20,7 @@ mod guids;
 mod hosts;
 mod killed;
 mod left_out;
+mod lineage;
 mod locks;
 mod look;
 mod names;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::Estimates;
 use crate::execute::{Outcome, Report};
 use crate::model::{
-    ByteCount, Change, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month, PointKind,
-    PointName, SnapshotName, TargetName,
+    ByteCount, Change, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month, NameFormat,
+    PointKind, PointName, SnapshotName, TargetName,
 };
 use crate::plan::{
-    Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, Reason, Severity, Step, StepId,
-    Transfer,
+    Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, PlannedLineage, Reason, Severity,
+    Step, StepId, Transfer,
 };
 use crate::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Target,
@@ -80,6 +80,10 @@ fn actions() -> Vec<(Place, Action, Reason)> {
             Action::Snapshot {
                 snapshots: vec![snapshot(disk, NAME), snapshot("rpool/data/vm-100-disk-1", NAME)],
                 is_one_moment: true,
+                lineage: PlannedLineage {
+                    format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
+                    members: Vec::new(),
+                },
             },
             Reason::GuestSnapshot { guest: GuestId(100), volumes: 2 },
         ),

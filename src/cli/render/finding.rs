@@ -58,6 +58,16 @@ pub(super) fn finding_what(finding: &Finding) -> String {
         FindingKind::CannotBookmark { snapshot, error } => {
             format!("@{snapshot} is not pruned, because it can get no bookmark: {error}")
         }
+        FindingKind::DoubtfulBookmark { bookmark, base } => {
+            let instead = base.as_ref().map_or_else(
+                || "everything is sent".to_owned(),
+                |base| format!("the increment starts from {base}"),
+            );
+            format!(
+                "#{bookmark} is not used as incremental source, because it is not certain that the dataset still \
+                 contains it (its snapshot was destroyed, by hand or by zfs receive -F); {instead}"
+            )
+        }
         FindingKind::NotPruned { copy } => {
             format!("{copy} is not pruned: the holds and clones of its snapshots could not be read")
         }
@@ -178,10 +188,12 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::CopyName { .. } => {
             "give the target a shorter `dataset`, or the source a shorter name".to_owned()
         }
-        FindingKind::SnapshotName { .. } => "give the dataset a shorter name (zfs rename)".to_owned(),
+        FindingKind::SnapshotName { .. } | FindingKind::CannotBookmark { .. } => {
+            "give the dataset a shorter name (zfs rename)".to_owned()
+        }
         FindingKind::ArchiveName { .. } => "give the snapshot a shorter name (zfs rename)".to_owned(),
-        FindingKind::CannotBookmark { snapshot, .. } => {
-            format!("make a bookmark of @{snapshot} under any name (zfs bookmark)")
+        FindingKind::DoubtfulBookmark { .. } => {
+            "leave the newest zhaul snapshot of each dataset in place; to free space, destroy older ones".to_owned()
         }
         FindingKind::NotPruned { .. } | FindingKind::DetailsUnknown { .. } => {
             "see the log for the cause; the next run reads them again".to_owned()

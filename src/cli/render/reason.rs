@@ -56,6 +56,10 @@ pub(in crate::cli) fn reason_text(reason: &Reason) -> String {
         Reason::BookmarksKeep { keep } => {
             format!("older than the newest {keep} bookmarks (bookmarks.keep), and no target needs it")
         }
+        Reason::LineLeft => {
+            "the dataset has received an older snapshot again since, so it does not contain them any more"
+                .to_owned()
+        }
         Reason::SupersededSince { since } => format!("set aside since {since}, longer than keep-superseded"),
     }
 }
@@ -71,6 +75,9 @@ pub(super) fn fault_text(fault: &PartialFault) -> String {
             format!("of the snapshot that it would make only the bookmark #{bookmark} is left")
         }
         PartialFault::BaseGone { guid } => format!("its base (GUID {guid}) is gone from the source"),
+        PartialFault::BaseDoubtful { guid } => format!(
+            "of its base (GUID {guid}) only a bookmark is left, and it is not certain that the source still contains it"
+        ),
         PartialFault::Encryption => {
             "it is raw where it must be plain, or plain where it must be raw".to_owned()
         }

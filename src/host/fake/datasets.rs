@@ -39,7 +39,8 @@ impl Machine {
         encryption: Encryption,
     ) -> Result<(), Problem> {
         self.check_new(dataset)?;
-        let node = self.new_node(kind, encryption);
+        let mut node = self.new_node(kind, encryption);
+        node.createtxg = self.next_txg(dataset.pool());
         self.datasets.insert(dataset.clone(), node);
         Ok(())
     }
@@ -66,6 +67,7 @@ impl Machine {
         let mut node = self.new_node(origin.kind, origin.encryption);
         node.head.clone_from(&snapshot.content);
         node.origin = Some(snapshot.object);
+        node.createtxg = self.next_txg(dataset.pool());
         self.datasets.insert(dataset.clone(), node);
         Ok(())
     }

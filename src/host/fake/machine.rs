@@ -7,8 +7,8 @@ use super::token::{TokenFields, write_token};
 use super::wire::{BLOCK_BYTES, Block, Header};
 use crate::host::Problem;
 use crate::model::{
-    Dataset, DatasetKind, DatasetName, Details, Encryption, Guid, History, Point, PointKind, PointName,
-    SendFlags, Settings, SnapshotName, Txg, UserProperties, UserProperty,
+    Dataset, DatasetKind, DatasetName, Details, Encryption, Guid, History, LineHistory, Point, PointKind,
+    PointName, SendFlags, Settings, SnapshotName, Txg, UserProperties, UserProperty,
 };
 
 /// Tells one snapshot from all others, those with its GUID in other datasets of the pool included (`ds_object`).
@@ -24,6 +24,8 @@ pub(super) struct Snapshot {
     pub(super) content: Vec<Block>,
     pub(super) holds: BTreeSet<String>,
     pub(super) is_doomed: bool,
+    /// The user property that says what its lineage is.
+    pub(super) lineage: Option<UserProperty>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +48,9 @@ pub(super) struct Partial {
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) guid: Guid,
+    pub(super) createtxg: Txg,
+    /// What it left when it was rolled back, or received into with `-F`.
+    pub(super) left: Vec<(Txg, Txg)>,
     pub(super) kind: DatasetKind,
     pub(super) encryption: Encryption,
     pub(super) head: Vec<Block>,
@@ -102,11 +107,19 @@ pub(super) struct Machine {
     pub(super) datasets: BTreeMap<DatasetName, Node>,
     txgs: BTreeMap<String, u64>,
     last_object: u64,
+    /// From when on the pools' histories are kept.
+    pub(super) history_from: Txg,
 }
 
 impl Machine {
     pub(super) fn new(universe: Universe) -> Self {
-        Self { universe, datasets: BTreeMap::new(), txgs: BTreeMap::new(), last_object: 0 }
+        Self {
+            universe,
+            datasets: BTreeMap::new(),
+            txgs: BTreeMap::new(),
+            last_object: 0,
+            history_from: Txg(0),
+        }
     }
 
     pub(super) fn node(&self, dataset: &DatasetName) -> Result<&Node, Problem> {
@@ -128,6 +141,11 @@ impl Machine {
         Txg(*txg)
     }
 
+    /// The number of the newest transaction group of all pools.
+    pub(super) fn newest_txg(&self) -> Txg {
+        Txg(self.txgs.values().copied().max().unwrap_or_default())
+    }
+
     pub(super) fn next_object(&mut self) -> ObjectId {
         self.last_object += 1;
         ObjectId(self.last_object)
@@ -136,6 +154,8 @@ impl Machine {
     pub(super) fn new_node(&self, kind: DatasetKind, encryption: Encryption) -> Node {
         Node {
             guid: self.universe.next_guid(),
+            createtxg: Txg(0),
+            left: Vec::new(),
             kind,
             encryption,
             head: Vec::new(),
@@ -270,6 +290,7 @@ impl Machine {
         Dataset {
             name: name.clone(),
             guid: node.guid,
+            createtxg: node.createtxg,
             kind: node.kind,
             encryption: node.encryption,
             referenced_bytes: bytes_of(node.head.len()),
@@ -280,6 +301,22 @@ impl Machine {
             settings: settings(node),
             user: self.user(name),
             history: History::new(points),
+            lineage: BTreeMap::new(),
+            line_history: None,
+        }
+    }
+
+    /// `zpool history -i`, as far as it is kept.
+    pub(super) fn line_history(&self, name: &DatasetName) -> LineHistory {
+        let left = self.datasets.get(name).map(|node| node.left.clone()).unwrap_or_default();
+        LineHistory { known_from: Some(self.history_from), left }
+    }
+
+    /// What a snapshot says of its lineage; one that is gone says nothing that counts.
+    pub(super) fn lineage(&self, name: &SnapshotName, guid: Guid) -> Option<UserProperty> {
+        match self.snapshot(name) {
+            Ok(snapshot) if snapshot.guid == guid => snapshot.lineage.clone(),
+            Ok(_) | Err(_) => Some(UserProperty { value: String::new(), is_local: false }),
         }
     }
 }

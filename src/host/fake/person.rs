@@ -6,8 +6,8 @@ use super::machine::Machine;
 use super::wire::Block;
 use crate::host::Problem;
 use crate::model::{
-    BACKUP_PROPERTY, BookmarkName, Dataset, DatasetKind, DatasetName, Encryption, Guid, NameError, PointName,
-    SnapshotName,
+    BACKUP_PROPERTY, BookmarkName, Dataset, DatasetKind, DatasetName, Encryption, Guid, LineHistory,
+    NameError, PointName, SnapshotName, UserProperty,
 };
 
 fn bad_name(error: &NameError) -> Problem {
@@ -52,7 +52,7 @@ impl FakeHost {
     /// `zfs snapshot` of all these at once.
     pub fn take(&self, snapshots: &[&str]) -> Result<(), Problem> {
         let names = snapshots.iter().map(|text| snapshot_name(text)).collect::<Result<Vec<_>, _>>()?;
-        self.by_hand(|machine| machine.take_snapshots(&names))
+        self.by_hand(|machine| machine.take_snapshots(&names, None))
     }
 
     /// `zfs bookmark DATASET@SNAPSHOT DATASET#BOOKMARK`; unlike the program's own call, an error where it exists.
@@ -181,11 +181,61 @@ impl FakeHost {
         let name = dataset_name(dataset)?;
         self.by_hand(|machine| {
             let guid = machine.universe.next_guid();
+            let count = machine.node(&name)?.snapshots.len();
+            let txgs: Vec<_> = (0..=count).map(|_| machine.next_txg(name.pool())).collect();
             let node = machine.node_mut(&name)?;
             node.bookmarks.clear();
             node.guid = guid;
+            let mut txgs = txgs.into_iter();
+            node.createtxg = txgs.next().unwrap_or_default();
+            for (snapshot, createtxg) in node.snapshots.iter_mut().zip(txgs) {
+                snapshot.createtxg = createtxg;
+                snapshot.lineage = None;
+            }
             Ok(())
         })
+    }
+
+    /// `zfs promote`.
+    pub fn promote(&self, dataset: &str) -> Result<(), Problem> {
+        let name = dataset_name(dataset)?;
+        self.by_hand(|machine| machine.promote(&name))
+    }
+
+    /// `zfs send OF | zfs receive INTO` from a dataset of any machine.
+    pub fn receive_full(&self, into: &str, from: &Self, of: &str) -> Result<(), Problem> {
+        let (into, of) = (dataset_name(into)?, snapshot_name(of)?);
+        let (kind, sent) =
+            from.by_hand(|machine| Ok((machine.node(of.dataset())?.kind, machine.snapshot(&of)?.clone())))?;
+        self.by_hand(|machine| {
+            machine.create(&into, kind, Encryption::Off)?;
+            machine.adopt(&into, sent)
+        })
+    }
+
+    /// `zfs send -I BASE OF | zfs receive -F INTO` from a dataset of any machine, from the newest snapshot in common on; with
+    /// `zfs send -p` the snapshots bring their user properties.
+    pub fn force_receive(
+        &self,
+        into: &str,
+        from: &Self,
+        of: &str,
+        has_properties: bool,
+    ) -> Result<(), Problem> {
+        let (into, of) = (dataset_name(into)?, snapshot_name(of)?);
+        let sent = from.by_hand(|machine| {
+            let node = machine.node(of.dataset())?;
+            let until = node.snapshots.iter().position(|snapshot| snapshot.name == *of.name());
+            let until = until.ok_or(Problem::NotFound)?;
+            Ok(node.snapshots.get(..=until).unwrap_or_default().to_vec())
+        })?;
+        self.by_hand(|machine| machine.force_receive(&into, sent, has_properties))
+    }
+
+    /// The pools' histories begin anew: what was in them has been overwritten.
+    pub fn forget_history(&self) {
+        let mut machine = self.machine();
+        machine.history_from = machine.newest_txg();
     }
 
     /// `zfs receive -A`.
@@ -197,6 +247,16 @@ impl FakeHost {
     /// What exists at and below `root`, bookmarks included; not counted as a call.
     pub fn datasets(&self, root: &str) -> Vec<Dataset> {
         dataset_name(root).map(|name| self.machine().list(&name, true)).unwrap_or_default()
+    }
+
+    /// When a dataset left its line; not counted as a call.
+    pub fn line_history_of(&self, dataset: &DatasetName) -> LineHistory {
+        self.machine().line_history(dataset)
+    }
+
+    /// What a snapshot says of its lineage; not counted as a call.
+    pub fn lineage_of(&self, snapshot: &SnapshotName, guid: Guid) -> Option<UserProperty> {
+        self.machine().lineage(snapshot, guid)
     }
 
     /// What a snapshot holds.

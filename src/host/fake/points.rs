@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::machine::{Bookmark, Machine, Node, Snapshot};
 use crate::host::{Bookmarked, NotMade, Problem, Refusal, SnapshotGroup};
-use crate::model::{BookmarkName, DatasetName, Guid, PointName, SnapshotName};
+use crate::model::{
+    BookmarkName, DatasetName, Guid, LINEAGE_PROPERTY, PointName, SnapshotName, UserProperty,
+};
 
 fn one_pool<'a>(datasets: impl Iterator<Item = &'a DatasetName>) -> Result<String, Problem> {
     let pools: BTreeSet<&str> = datasets.map(DatasetName::pool).collect();
@@ -16,7 +18,11 @@ fn one_pool<'a>(datasets: impl Iterator<Item = &'a DatasetName>) -> Result<Strin
 
 impl Machine {
     /// `lzc_snapshot`: all in one transaction group, or none.
-    pub(super) fn take_snapshots(&mut self, names: &[SnapshotName]) -> Result<(), Problem> {
+    pub(super) fn take_snapshots(
+        &mut self,
+        names: &[SnapshotName],
+        lineage: Option<&str>,
+    ) -> Result<(), Problem> {
         let pool = one_pool(names.iter().map(SnapshotName::dataset))?;
         let mut seen = BTreeSet::new();
         for name in names {
@@ -37,6 +43,7 @@ impl Machine {
                 content: node.head.clone(),
                 holds: BTreeSet::new(),
                 is_doomed: false,
+                lineage: lineage.map(|value| UserProperty { value: value.to_owned(), is_local: true }),
             });
         }
         Ok(())
@@ -63,7 +70,11 @@ impl Machine {
             return Ok(left);
         }
         if !rest.is_empty() {
-            self.take_snapshots(&rest)?;
+            self.take_snapshots(&rest, group.lineage.as_deref())?;
+            let to_mark = group.to_mark.iter().filter(|one| rest.iter().any(|taken| taken.dataset() == *one));
+            for dataset in to_mark {
+                self.node_mut(dataset)?.user.insert(LINEAGE_PROPERTY.to_owned(), "1".to_owned());
+            }
         }
         Ok(left)
     }
@@ -234,7 +245,9 @@ impl Machine {
             return Err(problem);
         }
         let content = snapshot.content.clone();
+        let txg = self.next_txg(to.dataset().pool());
         let node = self.node_mut(to.dataset())?;
+        node.left.push((createtxg, txg));
         let keep = node.snapshots.iter().position(|known| known.object == object).map_or(0, |at| at + 1);
         node.snapshots.truncate(keep);
         node.bookmarks.retain(|bookmark| bookmark.createtxg <= createtxg);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::machine::{Machine, Node, Partial, Snapshot, token_of};
 use super::wire::{Arrived, Block, Header};
 use crate::host::{Problem, ReceiveSpec};
-use crate::model::{DatasetKind, DatasetName, Encryption, WRITER_PROPERTY};
+use crate::model::{DatasetKind, DatasetName, Encryption, UserProperty, WRITER_PROPERTY};
 
 impl Machine {
     /// `recv_begin_check_existing_impl`, and its relatives for new datasets, clones and resumed streams.
@@ -119,6 +119,7 @@ impl Machine {
         let kind = if header.is_volume { DatasetKind::Volume } else { DatasetKind::Filesystem };
         let encryption = if header.is_raw { Encryption::On } else { Encryption::Off };
         let mut node = self.new_node(kind, encryption);
+        node.createtxg = self.next_txg(spec.snapshot.dataset().pool());
         node.is_safe_copy = spec.creates_dataset;
         node.readonly = spec.creates_dataset.then_some(true);
         let writer = spec.writer.as_ref().filter(|_| spec.creates_dataset);
@@ -175,8 +176,64 @@ impl Machine {
             content,
             holds: BTreeSet::new(),
             is_doomed: false,
+            lineage: None,
         });
         self.reap();
+        Ok(())
+    }
+
+    /// Gives an empty dataset its first snapshot, received from elsewhere.
+    pub(super) fn adopt(&mut self, into: &DatasetName, sent: Snapshot) -> Result<(), Problem> {
+        let createtxg = self.next_txg(into.pool());
+        let object = self.next_object();
+        let node = self.node_mut(into)?;
+        node.head.clone_from(&sent.content);
+        let (holds, lineage) = (BTreeSet::new(), None);
+        node.snapshots.push(Snapshot { object, createtxg, holds, is_doomed: false, lineage, ..sent });
+        Ok(())
+    }
+
+    /// `zfs receive -F` of an increment with all that is between: what is newer than the base is destroyed, and its bookmarks
+    /// stay. `sent` are the snapshots of the other dataset up to the last one of the stream.
+    pub(super) fn force_receive(
+        &mut self,
+        into: &DatasetName,
+        sent: Vec<Snapshot>,
+        has_properties: bool,
+    ) -> Result<(), Problem> {
+        let node = self.node(into)?;
+        let mut here = node.snapshots.iter().rev();
+        let base =
+            here.find(|known| sent.iter().any(|other| other.guid == known.guid)).ok_or_else(no_base)?;
+        let newer = node.snapshots.iter().skip_while(|known| known.object != base.object).skip(1);
+        if let Some(problem) = newer.into_iter().find_map(|snapshot| self.pinned(snapshot)) {
+            return Err(problem);
+        }
+        let (base, base_guid, since) = (base.object, base.guid, base.createtxg);
+        let mut new = Vec::new();
+        for snapshot in sent.into_iter().skip_while(|other| other.guid != base_guid).skip(1) {
+            let createtxg = self.next_txg(into.pool());
+            let object = self.next_object();
+            let received = |property: UserProperty| UserProperty { is_local: false, ..property };
+            let lineage = snapshot.lineage.clone().filter(|_| has_properties).map(received);
+            new.push(Snapshot {
+                object,
+                createtxg,
+                holds: BTreeSet::new(),
+                is_doomed: false,
+                lineage,
+                ..snapshot
+            });
+        }
+        if new.is_empty() {
+            return Err(Problem::Other("there is nothing to send".to_owned()));
+        }
+        let node = self.node_mut(into)?;
+        let keep = node.snapshots.iter().position(|known| known.object == base).map_or(0, |at| at + 1);
+        node.snapshots.truncate(keep);
+        node.left.extend(new.first().map(|first| (since, first.createtxg)));
+        node.snapshots.extend(new);
+        node.head = node.newest().map(|newest| newest.content.clone()).unwrap_or_default();
         Ok(())
     }
 

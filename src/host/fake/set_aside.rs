@@ -132,7 +132,7 @@ impl Machine {
         below.cloned().collect()
     }
 
-    /// `zfs promote`: the snapshots up to the origin become the clone's (`dsl_dataset_promote`).
+    /// `zfs promote`: the snapshots and bookmarks up to the origin become the clone's (`dsl_dataset_promote`).
     pub(super) fn promote(&mut self, dataset: &DatasetName) -> Result<(), Problem> {
         let object =
             self.node(dataset)?.origin.ok_or_else(|| Problem::Other("it is not a clone".to_owned()))?;
@@ -147,11 +147,16 @@ impl Machine {
         }
         let node = self.node_mut(&parent)?;
         let mut moved: Vec<_> = node.snapshots.drain(..count).collect();
+        let origin = moved.last().map(|last| last.createtxg);
+        let (older, kept): (Vec<_>, _) =
+            node.bookmarks.drain(..).partition(|bookmark| Some(bookmark.createtxg) <= origin);
+        node.bookmarks = kept;
         let grandparent = node.origin.replace(object);
         let promoted = self.node_mut(dataset)?;
         promoted.origin = grandparent;
         moved.append(&mut promoted.snapshots);
         promoted.snapshots = moved;
+        promoted.bookmarks.splice(0..0, older);
         Ok(())
     }
 }

@@ -2,9 +2,12 @@
 
 use super::send::Sending;
 use super::{FakeHost, joined};
-use crate::host::{Bookmarked, HostError, NotMade, Outgoing, Refusal, SendSpec, SnapshotGroup, SourceHost};
+use crate::host::{
+    Bookmarked, Held, HostError, NotMade, Outgoing, Refusal, SendSpec, SnapshotGroup, SourceHost,
+};
 use crate::model::{
-    BookmarkName, ByteCount, DatasetName, Details, Guid, Listing, PointName, SnapshotName, Unlisted,
+    BookmarkName, ByteCount, DatasetName, Details, Guid, LineHistory, Listing, PointName, SnapshotName,
+    Unlisted, UserProperty,
 };
 
 impl SourceHost for FakeHost {
@@ -25,6 +28,25 @@ impl SourceHost for FakeHost {
 
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
         self.look_closer(snapshots)
+    }
+
+    fn lineage(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<UserProperty>>, HostError> {
+        self.look("lineage", "look at", &joined(snapshots.iter().map(|(name, _)| name)), |machine| {
+            Ok(snapshots.iter().map(|(name, guid)| machine.lineage(name, *guid)).collect())
+        })
+    }
+
+    fn line_histories(&self, datasets: &[DatasetName]) -> Result<Vec<LineHistory>, HostError> {
+        self.look("history", "read the history of", &joined(datasets.iter()), |machine| {
+            Ok(datasets.iter().map(|dataset| machine.line_history(dataset)).collect())
+        })
+    }
+
+    fn hold(&self, snapshots: &[(SnapshotName, Guid)]) -> Held {
+        let machine = self.machine();
+        let is_it =
+            |(name, guid): &&(SnapshotName, Guid)| machine.snapshot(name).is_ok_and(|it| it.guid == *guid);
+        Held { snapshots: snapshots.iter().filter(is_it).cloned().collect(), guard: Vec::new() }
     }
 
     fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {

@@ -155,8 +155,12 @@ fn an_aborted_receive_leaves_complete_snapshots_alone() {
 #[test]
 fn a_crash_stops_everything_until_the_restart() {
     let pair = pair();
-    let snapshot =
-        |text| SnapshotGroup { snapshots: vec![SnapshotName::parse(text).unwrap()], is_one_moment: false };
+    let snapshot = |text| SnapshotGroup {
+        snapshots: vec![SnapshotName::parse(text).unwrap()],
+        is_one_moment: false,
+        lineage: None,
+        to_mark: Vec::new(),
+    };
     pair.universe.crash_at(1, Moment::After);
     SourceHost::snapshot(&pair.source, &snapshot("s/a@3")).unwrap();
     assert!(SourceHost::snapshot(&pair.source, &snapshot("s/a@4")).is_err());

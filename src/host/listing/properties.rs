@@ -11,15 +11,15 @@ use std::mem;
 use super::{Rows, number, number_or_none, split};
 use crate::host::Problem;
 use crate::model::{
-    Dataset, DatasetKind, DatasetName, Encryption, Guid, History, Settings, SnapshotName, USER_PROPERTIES,
-    UserProperties, UserProperty,
+    Dataset, DatasetKind, DatasetName, Encryption, Guid, History, Settings, SnapshotName, Txg,
+    USER_PROPERTIES, UserProperties, UserProperty,
 };
 
 /// Puts a value where it belongs.
 type Take = fn(&mut Properties, &str) -> Result<(), String>;
 
 /// The properties that only ZFS itself fills, in the order in which they are asked for: each one more is a line here.
-const PROPERTIES: [(&str, Take); 17] = [
+const PROPERTIES: [(&str, Take); 18] = [
     ("type", |to, value| put(&mut to.kind, kind(value))),
     ("guid", |to, value| put(&mut to.guid, number(value, "guid").map(Guid))),
     ("written", |to, value| put(&mut to.written_bytes, number_or_none(value, "written"))),
@@ -40,6 +40,7 @@ const PROPERTIES: [(&str, Take); 17] = [
     }),
     ("keystatus", |to, value| put(&mut to.settings.key_status, Ok(value.to_owned()))),
     ("encryptionroot", |to, value| put(&mut to.settings.encryption_root, Ok(DatasetName::new(value).ok()))),
+    ("createtxg", |to, value| put(&mut to.createtxg, number_or_none(value, "createtxg").map(Txg))),
 ];
 
 /// The one native property that holds free text; the user properties are the others.
@@ -58,6 +59,7 @@ fn texts() -> impl Iterator<Item = &'static str> {
 pub(super) struct Properties {
     kind: DatasetKind,
     guid: Guid,
+    createtxg: Txg,
     written_bytes: u64,
     referenced_bytes: u64,
     encryption: Encryption,
@@ -73,6 +75,7 @@ impl Default for Properties {
         Self {
             kind: DatasetKind::Filesystem,
             guid: Guid(0),
+            createtxg: Txg(0),
             written_bytes: 0,
             referenced_bytes: 0,
             encryption: Encryption::Off,
@@ -91,11 +94,13 @@ impl Properties {
     }
 
     pub(super) fn into_dataset(self, name: DatasetName, history: History) -> Dataset {
-        let Self { kind, guid, written_bytes, referenced_bytes, encryption, is_readonly, .. } = self;
+        let Self { kind, guid, createtxg, written_bytes, referenced_bytes, encryption, is_readonly, .. } =
+            self;
         let Self { resume_token, origin, settings, user, .. } = self;
         Dataset {
             name,
             guid,
+            createtxg,
             kind,
             encryption,
             referenced_bytes,
@@ -106,6 +111,8 @@ impl Properties {
             settings,
             user,
             history,
+            lineage: BTreeMap::new(),
+            line_history: None,
         }
     }
 

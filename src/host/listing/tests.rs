@@ -208,7 +208,7 @@ fn datasets_that_lie_are_refused_with_their_line_number() {
     ];
     for (line, why) in bad {
         let lines = [told("tank/a", &[]), vec![line.as_bytes().to_vec()]];
-        assert_refused(try_read(&lines, &[]), "line 28 of zfs get", why);
+        assert_refused(try_read(&lines, &[]), "line 31 of zfs get", why);
     }
     let token = ("receive_resume_token", &b"x;y"[..], "-");
     assert_refused(try_read(&[told("tank", &[token])], &[]), "line 7 of zfs get", "not a token");
@@ -216,14 +216,14 @@ fn datasets_that_lie_are_refused_with_their_line_number() {
     mixed[4] = b"other\tencryption\toff\t-".to_vec();
     assert_refused(try_read(&[mixed], &[]), "line 5 of zfs get", "encryption of \"tank\" was to come");
     let mut mixed = told("tank", &[]);
-    mixed.remove(17);
-    assert_refused(try_read(&[mixed], &[]), "line 18 of zfs get", "mountpoint of \"tank\" was to come");
+    mixed.remove(18);
+    assert_refused(try_read(&[mixed], &[]), "line 19 of zfs get", "mountpoint of \"tank\" was to come");
     let twice = [told("tank", &[]), told("tank", &[])];
-    assert_refused(try_read(&twice, &[]), "line 54 of zfs get", "told of before");
+    assert_refused(try_read(&twice, &[]), "line 60 of zfs get", "told of before");
     let mut endless = told("tank", &[]);
-    endless.truncate(18);
+    endless.truncate(19);
     endless.extend(vec![vec![b'x'; 30 << 10]; 3]);
-    assert_refused(try_read(&[endless], &[]), "line 21 of zfs get", "fence");
+    assert_refused(try_read(&[endless], &[]), "line 22 of zfs get", "fence");
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! Reads `zpool history -i`, for when datasets left their lines.
+//!
+//! The pool keeps its history in a ring: the first record stays for ever, what follows may begin much later. A line that
+//! matters looks like one of these (`spa_history_log_internal_ds`):
+//!
+//! ```text
+//! 2026-11-28.13:26:23 [txg:25] clone swap rpool/data/vm-100-disk-0/%rollback (140) parent=vm-100-disk-0
+//! 2026-11-28.13:26:23 [txg:25] destroy rpool/data/vm-100-disk-0/%rollback (140) (bptree, mintxg=23)
+//! 2026-11-28.13:26:23 [txg:27] rename rpool/data/vm-100-disk-0 (87) -> rpool/data/vm-200-disk-0
+//! ```
+
+use crate::model::{DatasetName, LineHistory, Txg};
+
+/// What happened to a dataset, by its name at that time without its pool, which may have been imported under another one.
+#[derive(Debug)]
+enum Event {
+    /// It left all that was written after `since`.
+    Left { dataset: String, since: Txg, txg: Txg },
+    /// It got another name, and all below it with it.
+    Renamed { from: String, to: String },
+}
+
+/// Takes the lines of a history one by one.
+#[derive(Debug, Default)]
+pub(super) struct HistoryReader {
+    /// How many records with a transaction group were read.
+    records: usize,
+    known_from: Option<Txg>,
+    events: Vec<Event>,
+}
+
+impl HistoryReader {
+    /// Takes one line; most say nothing of a line.
+    pub(super) fn take(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line);
+        let Some((txg, what)) = record(&line) else { return };
+        self.records += 1;
+        if self.records == 2 {
+            self.known_from = Some(txg);
+        }
+        if let Some(swap) = what.strip_prefix("clone swap ") {
+            if let Some(dataset) = hidden_clone(swap) {
+                // What the clone began with is told when it is destroyed, at once; until then all is taken for left.
+                self.events.push(Event::Left { dataset, since: Txg(0), txg });
+            }
+        } else if let Some(destroyed) = what.strip_prefix("destroy ") {
+            self.note_start(destroyed, txg);
+        } else if let Some(renamed) = what.strip_prefix("rename ")
+            && let Some((from, to)) = renamed.rsplit_once(" -> ")
+            && let Some((from, _)) = from.rsplit_once(" (")
+        {
+            self.events.push(Event::Renamed { from: in_pool(from).to_owned(), to: in_pool(to).to_owned() });
+        }
+    }
+
+    /// Notes since when what a swap threw away was written.
+    fn note_start(&mut self, destroyed: &str, at: Txg) {
+        let Some(of) = hidden_clone(destroyed) else { return };
+        let Some((_, start)) = destroyed.rsplit_once("mintxg=") else { return };
+        let Ok(start) = start.trim_end_matches(')').parse() else { return };
+        let mut swaps = self.events.iter_mut().rev();
+        if let Some(Event::Left { since, .. }) = swaps
+            .find(|event| matches!(event, Event::Left { dataset, txg, .. } if *dataset == of && *txg == at))
+        {
+            *since = Txg(start);
+        }
+    }
+
+    /// What all lines say of a dataset, by its present name.
+    pub(super) fn of(&self, dataset: &DatasetName) -> LineHistory {
+        let mut name = in_pool(dataset.as_str()).to_owned();
+        let mut left = Vec::new();
+        for event in self.events.iter().rev() {
+            match event {
+                Event::Left { dataset, since, txg } if *dataset == name => left.push((*since, *txg)),
+                Event::Left { .. } => {}
+                Event::Renamed { from, to } => {
+                    let below = name.strip_prefix(to.as_str());
+                    if let Some(rest) = below.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+                        name = format!("{from}{rest}");
+                    }
+                }
+            }
+        }
+        LineHistory { known_from: self.known_from, left }
+    }
+}
+
+/// The transaction group and the words of a record.
+fn record(line: &str) -> Option<(Txg, &str)> {
+    let (_time, rest) = line.split_once(' ')?;
+    let (txg, what) = rest.strip_prefix("[txg:")?.split_once("] ")?;
+    Some((Txg(txg.parse().ok()?), what))
+}
+
+/// The dataset of a hidden clone (`DATASET/%recv (OBJECT) …`).
+fn hidden_clone(text: &str) -> Option<String> {
+    let (dataset, hidden) = text.split_once("/%")?;
+    hidden.contains(" (").then(|| in_pool(dataset).to_owned())
+}
+
+/// A dataset's name without its pool.
+fn in_pool(name: &str) -> &str {
+    name.split_once('/').map_or("", |(_, rest)| rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(lines: &[&str]) -> HistoryReader {
+        let mut reader = HistoryReader::default();
+        for line in lines {
+            reader.take(line.as_bytes());
+        }
+        reader
+    }
+
+    fn of(lines: &[&str], dataset: &str) -> LineHistory {
+        read(lines).of(&DatasetName::new(dataset).unwrap())
+    }
+
+    /// As OpenZFS 2.4 writes them.
+    const LINES: &[&str] = &[
+        "History for 'old':",
+        "2026-11-28.13:26:20 zpool create old /dev/vdb",
+        "2026-11-28.13:26:20 [txg:5] create pool version 5000; software version zfs-2.4.4",
+        "2026-11-28.13:26:22 [txg:12] receive old/h/p (99)  ",
+        "2026-11-28.13:26:23 (3ms) ioctl snapshot",
+        "    input:",
+        "2026-11-28.13:26:23 [txg:19] finish receiving old/h/s s/%recv (118) snap=r2",
+        "2026-11-28.13:26:23 [txg:19] clone swap old/h/s s/%recv (118) parent=s s",
+        "2026-11-28.13:26:23 [txg:19] destroy old/h/s s/%recv (118) (bptree, mintxg=10)",
+        "2026-11-28.13:26:23 [txg:22] rename old/h (79) -> old/i",
+        "2026-11-28.13:26:23 [txg:25] clone swap old/i/s s/%rollback (140) parent=s s",
+        "2026-11-28.13:26:23 [txg:25] destroy old/i/s s/%rollback (140) (bptree, mintxg=23)",
+        "2026-11-28.13:26:23 [txg:27] rename old/i/s s (87) -> old/i/t",
+        "2026-11-28.13:26:23 [txg:29] clone swap old/i/tt/%rollback (150) parent=tt",
+    ];
+
+    #[test]
+    fn each_swap_of_a_dataset_is_found_under_each_of_its_names() {
+        let expected =
+            LineHistory { known_from: Some(Txg(12)), left: vec![(Txg(23), Txg(25)), (Txg(10), Txg(19))] };
+        assert_eq!(of(LINES, "rpool/i/t"), expected, "the pool has another name now");
+        assert_eq!(of(LINES, "old/i/tt").left, [(Txg(0), Txg(29))], "nothing says since when");
+        assert_eq!(
+            of(LINES, "old/h/s s").left,
+            [(Txg(10), Txg(19))],
+            "what has this name now is another dataset"
+        );
+        assert!(of(LINES, "old").left.is_empty());
+    }
+
+    #[test]
+    fn a_history_that_says_nothing_is_not_known() {
+        assert_eq!(of(&[], "p/a"), LineHistory::default());
+        assert_eq!(
+            of(&LINES[..3], "p/a").known_from,
+            None,
+            "what follows the first record may be years later"
+        );
+        for odd in [
+            "x [txg:",
+            "x y [txg:7] clone swap p/a/%recv (1)",
+            "x [txg:y] clone swap p/a/%recv (1)",
+            "x [txg:7] rename a",
+            "x [txg:7] clone swap ",
+        ] {
+            assert!(of(&[odd], "p/a").left.is_empty(), "{odd}");
+        }
+    }
+}

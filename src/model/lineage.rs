@@ -1,0 +1,214 @@
+//! What an own snapshot proves of the bookmarks of its dataset.
+//!
+//! `zfs receive -F` destroys the snapshots of a dataset that are newer than the stream's base, but not their bookmarks, and
+//! ZFS takes such a bookmark as an incremental source although the dataset has left it: the stream lacks what differs, and
+//! the copy gets other bytes under the right GUID. Nothing in a bookmark tells. Snapshots do: all that exist are on the
+//! dataset's present line.
+//!
+//! So each own snapshot gets, in the very call that takes it, the user property [`LINEAGE_PROPERTY`]: every own bookmark from
+//! a transaction group on is an earlier point of its line. That holds as long as the snapshot exists, since its past cannot
+//! change. The property counts only where it was set here: a snapshot that was received has it as `received`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Guid, NameFormat, Point, PointKind, Txg, UserProperty};
+
+/// On an own snapshot: which bookmarks are earlier points of its line. On a source dataset: that its snapshots are marked so
+/// from now on. Counts only where it is local.
+pub const LINEAGE_PROPERTY: &str = "zhaul:lineage";
+
+/// The form of the value.
+const VERSION: &str = "1";
+
+/// `zfs set` takes 8 KiB.
+const VALUE_BYTES_MAX: usize = 6 << 10;
+
+/// Own bookmarks that are earlier points of a snapshot's line: those from a transaction group on, with exceptions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Claim {
+    /// The transaction group from which on.
+    pub since: Txg,
+    /// The transaction groups of bookmarks of which this is not certain.
+    pub except: Vec<Txg>,
+}
+
+/// A snapshot's proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lineage {
+    /// Which own bookmarks are earlier points of its line, as far as they are not newer than it.
+    pub claim: Claim,
+    /// How own bookmarks were named then.
+    pub format: NameFormat,
+}
+
+/// What a snapshot says of its line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineageMark {
+    /// Nothing: it was not taken by zhaul, or before zhaul marked its snapshots.
+    Absent,
+    /// Nothing that counts: it was received, inherits the property, or cannot be read.
+    Void,
+    /// A proof.
+    Proof(Lineage),
+}
+
+impl LineageMark {
+    /// Reads the property of a snapshot of the dataset with this GUID.
+    pub fn read(property: Option<&UserProperty>, dataset: Guid) -> Self {
+        let Some(property) = property else { return Self::Absent };
+        let proof = Lineage::parse(&property.value, dataset).filter(|_| property.is_local);
+        proof.map_or(Self::Void, Self::Proof)
+    }
+}
+
+impl Claim {
+    /// How many exceptions one may have.
+    pub const EXCEPT_MAX: usize = 16;
+
+    /// `SINCE`, or `SINCE-EXCEPTION-EXCEPTION`.
+    fn write(&self) -> String {
+        let numbers = [self.since].into_iter().chain(self.except.iter().copied());
+        numbers.map(|txg| txg.0.to_string()).collect::<Vec<_>>().join("-")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split('-').map(|number| number.parse().ok().map(Txg));
+        let since = numbers.next()??;
+        let except: Vec<Txg> = numbers.collect::<Option<_>>()?;
+        (except.len() <= Self::EXCEPT_MAX).then_some(Self { since, except })
+    }
+}
+
+impl Lineage {
+    /// The property's value for a call that takes snapshots of several datasets, given by their GUIDs: all of them get the
+    /// same one. Where it would be too long, less is claimed.
+    pub fn write(format: &NameFormat, claims: &BTreeMap<Guid, Claim>) -> String {
+        let mut counts: BTreeMap<&Claim, usize> = BTreeMap::new();
+        for claim in claims.values() {
+            *counts.entry(claim).or_default() += 1;
+        }
+        let common = counts.iter().max_by_key(|(_, count)| **count).map(|(claim, _)| (*claim).clone());
+        let common = common.unwrap_or_default();
+        let others = claims.iter().filter(|(_, claim)| **claim != common);
+        let others: Vec<String> = others.map(|(guid, claim)| format!("{guid}={}", claim.write())).collect();
+        let others = if others.is_empty() { "-".to_owned() } else { others.join(",") };
+        let value = format!("{VERSION} {} {others} {format}", common.write());
+        if value.len() <= VALUE_BYTES_MAX {
+            return value;
+        }
+        let latest =
+            |claim: &Claim| claim.except.iter().map(|txg| Txg(txg.0 + 1)).max().max(Some(claim.since));
+        let since = claims.values().filter_map(latest).max().unwrap_or_default();
+        format!("{VERSION} {} - {format}", since.0)
+    }
+
+    /// What the property's value says of the dataset with this GUID.
+    pub fn parse(value: &str, dataset: Guid) -> Option<Self> {
+        let mut words = value.splitn(4, ' ');
+        if words.next()? != VERSION {
+            return None;
+        }
+        let mut claim = Claim::parse(words.next()?)?;
+        let others = words.next()?;
+        for other in others.split(',').filter(|_| others != "-") {
+            let (guid, own) = other.split_once('=')?;
+            let (guid, own) = (Guid(guid.parse().ok()?), Claim::parse(own)?);
+            if guid == dataset {
+                claim = own;
+            }
+        }
+        Some(Self { claim, format: NameFormat::new(words.next()?).ok()? })
+    }
+
+    /// Whether `bookmark` is an earlier point of the line of `snapshot`, which has this proof, in a dataset that was created
+    /// in `created`. Older points came with `zfs promote` from another dataset, of which the proof says nothing.
+    pub fn covers(&self, created: Txg, snapshot: &Point, bookmark: &Point) -> bool {
+        bookmark.kind == PointKind::Bookmark
+            && self.claim.since.max(created) <= bookmark.createtxg
+            && !self.claim.except.contains(&bookmark.createtxg)
+            && bookmark.createtxg <= snapshot.createtxg
+            && self.format.is_own(&bookmark.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::PointName;
+
+    fn format() -> NameFormat {
+        NameFormat::new("a %Y %m-%d-%H%M%S").unwrap()
+    }
+
+    fn point(kind: PointKind, name: &str, txg: u64) -> Point {
+        let (name, guid) = (PointName::new(name).unwrap(), Guid(txg));
+        Point { kind, name, guid, createtxg: Txg(txg), clones: 0, details: None }
+    }
+
+    fn claim(since: u64, except: &[u64]) -> Claim {
+        Claim { since: Txg(since), except: except.iter().copied().map(Txg).collect() }
+    }
+
+    #[test]
+    fn each_dataset_reads_its_own_claim() {
+        let claims = BTreeMap::from([
+            (Guid(1), claim(0, &[])),
+            (Guid(2), claim(77, &[80, 90])),
+            (Guid(3), claim(0, &[])),
+        ]);
+        let value = Lineage::write(&format(), &claims);
+        assert_eq!(value, "1 0 2=77-80-90 a %Y %m-%d-%H%M%S");
+        for (dataset, claim) in claims {
+            assert_eq!(Lineage::parse(&value, dataset), Some(Lineage { claim, format: format() }));
+        }
+        assert_eq!(Lineage::write(&format(), &BTreeMap::new()), "1 0 - a %Y %m-%d-%H%M%S");
+    }
+
+    #[test]
+    fn where_there_is_no_room_less_is_claimed() {
+        let claims = (0..5_000).map(|n| (Guid(u64::MAX - n), claim(n % 7, &[n % 11])));
+        let value = Lineage::write(&format(), &claims.collect());
+        assert!(value.len() < 8 << 10, "{}", value.len());
+        assert_eq!(Lineage::parse(&value, Guid(u64::MAX)).unwrap().claim, claim(11, &[]));
+    }
+
+    #[test]
+    fn what_is_not_exactly_a_proof_is_none() {
+        for bad in [
+            "",
+            "-",
+            "1",
+            "1 0",
+            "1 0 -",
+            "1 0 - no format",
+            "2 0 - %Y-%m-%d-%H%M%S",
+            "1 x - %Y-%m-%d-%H%M%S",
+            "1 -1 - %Y-%m-%d-%H%M%S",
+            "1 0- - %Y-%m-%d-%H%M%S",
+            "1 0 7 %Y-%m-%d-%H%M%S",
+            "1 0 7=8, %Y-%m-%d-%H%M%S",
+            "1  0 - %Y-%m-%d-%H%M%S",
+        ] {
+            assert_eq!(Lineage::parse(bad, Guid(1)), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn it_covers_own_bookmarks_between_its_start_and_its_snapshot() {
+        let proof =
+            Lineage { claim: claim(20, &[22]), format: NameFormat::new(NameFormat::DEFAULT).unwrap() };
+        let snapshot = point(PointKind::Snapshot, "2026-01-05-000000", 50);
+        let covers = |created, name, txg| {
+            proof.covers(Txg(created), &snapshot, &point(PointKind::Bookmark, name, txg))
+        };
+        let own = "2026-01-01-000000";
+        let cases = [(19, false), (20, true), (22, false), (50, true), (51, false)];
+        for (txg, expected) in cases {
+            assert_eq!(covers(1, own, txg), expected, "{txg}");
+        }
+        assert!(!covers(30, own, 25) && covers(30, own, 30), "what came from another dataset");
+        assert!(!covers(1, "syncoid_pve0_2026-01-01", 30), "what other programs mark is not known");
+    }
+}

@@ -1,0 +1,45 @@
+//! What a lane sends, and how.
+
+use super::Reason;
+use crate::model::{Guid, Point, PointName, ResumePoint, SnapshotName};
+
+/// A snapshot at the source that is to be sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outbound<'a> {
+    /// One that exists.
+    Taken(&'a Point),
+    /// The one that this run takes; newer than every other.
+    Pending(&'a PointName),
+}
+
+impl<'a> Outbound<'a> {
+    pub(super) fn name(self) -> &'a PointName {
+        match self {
+            Self::Taken(point) => &point.name,
+            Self::Pending(name) => name,
+        }
+    }
+
+    pub(super) fn guid(self) -> Option<Guid> {
+        match self {
+            Self::Taken(point) => Some(point.guid),
+            Self::Pending(_) => None,
+        }
+    }
+}
+
+/// How a transfer is made.
+#[derive(Debug)]
+pub(super) struct How<'a> {
+    pub(super) resume: Option<ResumePoint>,
+    pub(super) origin: Option<SnapshotName>,
+    /// What is sent if this run's snapshot cannot be taken.
+    pub(super) fallback: Option<&'a Point>,
+    pub(super) reason: Reason,
+}
+
+impl How<'_> {
+    pub(super) fn new(reason: Reason) -> Self {
+        Self { resume: None, origin: None, fallback: None, reason }
+    }
+}
