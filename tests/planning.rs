@@ -183,6 +183,7 @@ fn words(plan: &Plan) -> String {
                 format!("aside after {}", short(&base.name))
             }
             Action::Change(Change::SetAside(SetAside { base: None, .. })) => "aside".to_owned(),
+            Action::Change(Change::StoreConfig { .. }) => "store".to_owned(),
             Action::Change(Change::Claim { .. }) => "claim".to_owned(),
             Action::Change(Change::RenameSnapshot { from, to, .. }) => {
                 format!("rename {} {}", short(from), short(to))

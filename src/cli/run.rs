@@ -1,5 +1,6 @@
 //! `zhaul run`: inventory, plan, and, unless it is a dry run, execution and report.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,9 @@ use super::output;
 use super::progress::Progress;
 use super::render::{Estimates, changes_text, failures_text, plan_json, plan_text, report_json, report_text};
 use super::session::Session;
+use crate::discover;
 use crate::execute::{self, Report, Settings};
-use crate::model::Inventory;
+use crate::model::{DatasetName, Inventory};
 use crate::plan::{Plan, PlanError, Request, Severity, estimate, plan, wanted_sizes};
 use crate::policy::Policy;
 use crate::stream::pump::PumpSettings;
@@ -42,7 +44,7 @@ fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     }
     let started = Instant::now();
     let progress = Progress::new(session.screen.clone(), &plan, &estimates);
-    let settings = settings(&session.policy, session.is_watched);
+    let settings = settings(&session.policy, session.is_watched, configs(session, &inventory));
     let report = execute::run(plan, session.hosts(), &settings, &progress, &session.cancel);
     progress.finish();
     show_report(args, &report, started.elapsed())
@@ -57,8 +59,32 @@ fn estimates(args: &RunArgs, session: &Session, plan: &Plan, inventory: &mut Inv
     estimate(plan, inventory)
 }
 
+/// The properties that the snapshots of each guest's volumes get.
+type Configs = BTreeMap<DatasetName, BTreeMap<String, String>>;
+
+/// Read as late as possible: it is to be the configuration of the snapshot's moment.
+fn configs(session: &Session, inventory: &Inventory) -> Configs {
+    let Some(directory) = &session.policy.guest_config else { return Configs::new() };
+    let mut configs = Configs::new();
+    for config in discover::guest_configs(directory, &inventory.proxmox) {
+        let Some(properties) = config.properties() else {
+            tracing::warn!(
+                "the configuration of guest {} is too long to be stored with its snapshots",
+                config.id
+            );
+            continue;
+        };
+        let Some(guest) = inventory.proxmox.guest(config.id) else { continue };
+        let disks = guest.disks.iter().filter(|disk| disk.is_current);
+        for disk in disks.filter_map(|disk| inventory.proxmox.dataset_of(&disk.storage, &disk.volume)) {
+            configs.insert(disk, properties.clone());
+        }
+    }
+    configs
+}
+
 /// How the plan is carried out. Sizes cost a walk over the source's blocks, so only a person who watches gets them.
-fn settings(policy: &Policy, is_watched: bool) -> Settings {
+fn settings(policy: &Policy, is_watched: bool, configs: Configs) -> Settings {
     let transfer = &policy.transfer;
     // One limit for all transfers of a run.
     let rate = (!transfer.rate.is_unlimited()).then(|| {
@@ -73,6 +99,7 @@ fn settings(policy: &Policy, is_watched: bool) -> Settings {
             stall_limit: Duration::try_from(transfer.stall_limit).ok(),
         },
         expects_sizes: is_watched,
+        configs,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::stream::Cancel;
 use crate::zfs::LoadError;
 
 pub use details::{complete, learn};
-pub use proxmox::proxmox;
+pub use proxmox::{guest_configs, proxmox};
 
 /// The hosts that a policy names.
 pub type Targets = BTreeMap<TargetName, Box<dyn TargetHost>>;

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use state::State;
 
 use crate::host::{SourceHost, TargetHost};
-use crate::model::TargetName;
+use crate::model::{DatasetName, TargetName};
 use crate::plan::Plan;
 use crate::stream::Cancel;
 use crate::stream::pump::PumpSettings;
@@ -51,6 +51,8 @@ pub struct Settings {
     /// Ask for the size of each stream before it starts. Costs a walk over the dataset's block pointers where the base is
     /// a bookmark, so only where somebody watches.
     pub expects_sizes: bool,
+    /// The configuration of its guest that each snapshot of a dataset gets, as user properties.
+    pub configs: BTreeMap<DatasetName, BTreeMap<String, String>>,
 }
 
 /// Carries out `plan`. Returns when every step has ended, or, after `cancel`, as soon as those under way have.

@@ -1,5 +1,6 @@
 //! Runs one step: hands its action to the host it acts on.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::state::{State, Taken};
@@ -64,6 +65,8 @@ impl Work<'_> {
                     is_one_moment: *is_one_moment,
                     lineage,
                     to_mark,
+                    // Snapshots of one guest are one call, and of nobody else.
+                    config: self.config_of(snapshots.first().filter(|_| *is_one_moment)),
                 };
                 self.snapshot(step, &group)
             }
@@ -78,6 +81,12 @@ impl Work<'_> {
                 Err(misplaced(step, "the source never does this".to_owned()))
             }
         }
+    }
+
+    /// The configuration of the guest whose volume this is a snapshot of.
+    fn config_of(&self, snapshot: Option<&SnapshotName>) -> BTreeMap<String, String> {
+        let config = snapshot.and_then(|one| self.settings.configs.get(one.dataset()));
+        config.cloned().unwrap_or_default()
     }
 
     fn snapshot(&self, step: &Step, group: &SnapshotGroup) -> Result<Told, HostError> {

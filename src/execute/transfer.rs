@@ -3,8 +3,8 @@
 use super::state::{State, Taken};
 use super::step::{Told, Work};
 use super::stream::Stream;
-use crate::host::{HostError, Problem, ReceiveSpec, SendBase, SendSpec, TargetHost};
-use crate::model::{ByteCount, PointKind};
+use crate::host::{HostError, Problem, ReceiveSpec, SendBase, SendSpec, SourceHost, TargetHost};
+use crate::model::{ByteCount, Change, PointKind};
 use crate::plan::{Action, Fallback, Step, Transfer};
 
 pub(super) fn run(
@@ -34,7 +34,21 @@ pub(super) fn run(
         run_cancel: work.cancel,
     };
     let report = stream.run(outgoing, incoming, cancel)?;
-    Ok(Told { moved_bytes: ByteCount(report.input_bytes), ..Told::default() })
+    let remarks = store_config(source, transfer, target).into_iter().collect();
+    Ok(Told { moved_bytes: ByteCount(report.input_bytes), remarks, ..Told::default() })
+}
+
+/// Gives the copy's snapshot the configuration that the source's carries. What was sent is complete without it, so a failure
+/// is only remarked.
+fn store_config(source: &dyn SourceHost, transfer: &Transfer, target: &dyn TargetHost) -> Option<String> {
+    let stored = source.config(&transfer.snapshot).and_then(|properties| {
+        let guid = transfer.guid.filter(|_| !properties.is_empty());
+        let Some(guid) = guid else { return Ok(()) };
+        let (dataset, snapshot) = (transfer.target.dataset().clone(), transfer.target.name().clone());
+        target.change(&Change::StoreConfig { dataset, snapshot, guid, properties }).map(drop)
+    });
+    let error = stored.err()?;
+    Some(format!("{} is there without the guest's configuration: {}", transfer.target, error.chain()))
 }
 
 /// The transfer as it can be made now, with what is to be told: of this run's snapshot with the GUID that it got, or of

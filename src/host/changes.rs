@@ -36,6 +36,9 @@ impl ZfsProgram {
                 return Ok(Changed { refusals: Vec::new(), set_aside: Some(self.set_aside(wish)?) });
             }
             Change::Claim { dataset, guid, writer } => self.claim(dataset, *guid, writer)?,
+            Change::StoreConfig { dataset, snapshot, guid, properties } => {
+                self.store_config(dataset, snapshot, *guid, properties)?;
+            }
         }
         Ok(Changed::default())
     }

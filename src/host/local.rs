@@ -80,10 +80,10 @@ impl Local {
     /// Takes the snapshots of a group; without their properties where these may not be set.
     fn take(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
         let lineage = group.lineage.iter().map(|value| (LINEAGE_PROPERTY.to_owned(), value.clone()));
-        let properties: BTreeMap<String, String> = lineage.collect();
+        let properties: BTreeMap<String, String> = lineage.chain(group.config.clone()).collect();
         let take = |snapshots: &[SnapshotName]| match self.library.snapshot(snapshots, &properties) {
             Err(error) if *error.cause() == Cause::PermissionDenied => {
-                tracing::warn!("{LINEAGE_PROPERTY} may not be set (zfs allow userprop): {error}");
+                tracing::warn!("user properties may not be set (zfs allow userprop): {error}");
                 self.library.snapshot(snapshots, &BTreeMap::new())
             }
             result => result,
@@ -206,6 +206,11 @@ impl SourceHost for Local {
         let is_it = |(name, guid): &&(SnapshotName, Guid)| found.get(&name.to_string()) == Some(guid);
         held.snapshots = snapshots.iter().filter(is_it).cloned().collect();
         held
+    }
+
+    fn config(&self, snapshot: &SnapshotName) -> Result<BTreeMap<String, String>, HostError> {
+        let read = self.program.config(snapshot.dataset(), snapshot.name());
+        read.map_err(|problem| self.program.error("read the properties of", snapshot, problem))
     }
 
     fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {

@@ -15,6 +15,7 @@ mod delegations;
 mod details;
 mod error;
 pub mod fake;
+mod guest_config;
 mod leaving_out;
 mod lines;
 mod listing;
@@ -35,7 +36,7 @@ mod worker;
 mod zfs_program;
 mod zfs_words;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,8 @@ pub struct SnapshotGroup {
     pub is_one_moment: bool,
     /// The value of [`LINEAGE_PROPERTY`] that each of them gets.
     pub lineage: Option<String>,
+    /// Other user properties that each of them gets, in the same call: the configuration of that guest.
+    pub config: BTreeMap<String, String>,
     /// Datasets that get the property, too, once their snapshots are taken.
     pub to_mark: Vec<DatasetName>,
 }
@@ -257,6 +260,9 @@ pub trait SourceHost: Sync {
 
     /// Keeps these snapshots from being destroyed for as long as the answer lives; those that cannot be kept are not in it.
     fn hold(&self, snapshots: &[(SnapshotName, Guid)]) -> Held;
+
+    /// The configuration of its guest that a snapshot carries, as user properties; none where it has none.
+    fn config(&self, snapshot: &SnapshotName) -> Result<BTreeMap<String, String>, HostError>;
 
     /// Takes the snapshots of `group` in one transaction group. What cannot be taken is left out, and told; with it goes the
     /// rest of a group that is to be of one moment.

@@ -4,6 +4,8 @@
 //! it out; `host/agent/cage.rs`, which says who may; `host/fake/target.rs`, where the fake does what ZFS does; and
 //! `cli/render/step.rs`, which shows it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{DatasetName, Guid, PointName, SetAside, Writer};
@@ -83,6 +85,17 @@ pub enum Change<P = (PointName, Guid)> {
         /// Who writes it from now on.
         writer: Writer,
     },
+    /// Gives a snapshot the configuration that its guest had then, as user properties; those that it has already stay.
+    StoreConfig {
+        /// The copy.
+        dataset: DatasetName,
+        /// The snapshot there.
+        snapshot: PointName,
+        /// What identifies the snapshot.
+        guid: Guid,
+        /// The properties of a [`GuestConfig`](super::GuestConfig).
+        properties: BTreeMap<String, String>,
+    },
 }
 
 impl<P> Change<P> {
@@ -100,6 +113,9 @@ impl<P> Change<P> {
             Self::DestroyDataset { dataset, .. } => ("destroy", dataset.to_string()),
             Self::SetAside(wish) => ("set aside the lineage of", wish.dataset.to_string()),
             Self::Claim { dataset, .. } => ("claim", dataset.to_string()),
+            Self::StoreConfig { dataset, snapshot, .. } => {
+                ("store the guest's configuration on", format!("{dataset}@{snapshot}"))
+            }
         }
     }
 
@@ -113,7 +129,8 @@ impl<P> Change<P> {
             | Self::RenameDataset { .. }
             | Self::RenameSnapshot { .. }
             | Self::SetAside(_)
-            | Self::Claim { .. } => &[],
+            | Self::Claim { .. }
+            | Self::StoreConfig { .. } => &[],
         }
     }
 
@@ -136,6 +153,9 @@ impl<P> Change<P> {
             }
             Self::SetAside(wish) => Change::SetAside(wish),
             Self::Claim { dataset, guid, writer } => Change::Claim { dataset, guid, writer },
+            Self::StoreConfig { dataset, snapshot, guid, properties } => {
+                Change::StoreConfig { dataset, snapshot, guid, properties }
+            }
         }
     }
 }
@@ -176,7 +196,8 @@ impl<P: Clone> Change<P> {
             | Self::RenameSnapshot { dataset, .. }
             | Self::DestroyDataset { dataset, .. }
             | Self::SetAside(SetAside { dataset, .. })
-            | Self::Claim { dataset, .. } => dataset,
+            | Self::Claim { dataset, .. }
+            | Self::StoreConfig { dataset, .. } => dataset,
         }
     }
 }

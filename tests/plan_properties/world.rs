@@ -228,7 +228,7 @@ impl World {
         let targets = self.boxed_targets();
         let hosts = Hosts { source: &self.source, targets: &targets };
         let pump = PumpSettings { buffer_bytes: 1 << 20, rate: None, stall_limit: None };
-        let settings = Settings { jobs: 1, pump, expects_sizes: false };
+        let settings = Settings { jobs: 1, pump, expects_sizes: false, configs: BTreeMap::new() };
         execute::run(plan, hosts, &settings, &Silent, &Cancel::new().unwrap())
     }
 

@@ -33,6 +33,7 @@ impl Pair {
             is_one_moment: false,
             lineage: None,
             to_mark: Vec::new(),
+            config: std::collections::BTreeMap::new(),
         };
         assert!(self.source.snapshot(&group).unwrap().is_empty());
     }

@@ -16,6 +16,7 @@ mod flags;
 #[path = "../fuzz/random.rs"]
 #[expect(dead_code, reason = "bytes are for the fuzzer")]
 mod generator;
+mod guest_configs;
 mod guids;
 mod hosts;
 mod killed;

@@ -56,7 +56,7 @@ fn done(step: &Step) -> Option<String> {
 
 fn change_done(change: &Change<Doomed>) -> Option<String> {
     match change {
-        Change::CreateContainer { .. } => None,
+        Change::CreateContainer { .. } | Change::StoreConfig { .. } => None,
         Change::AbortReceive { dataset, .. } => Some(format!("aborted the partial receive of {dataset}")),
         Change::DestroySnapshots { dataset, snapshots } => {
             let snapshots = (snapshots.len(), list('@', snapshots));

@@ -45,6 +45,9 @@ fn change_line(change: &Change<Doomed>) -> String {
             format!("set aside what {dataset} has after @{}", base.name)
         }
         Change::SetAside(SetAside { dataset, base: None, .. }) => format!("set aside {dataset} as a whole"),
+        Change::StoreConfig { dataset, snapshot, .. } => {
+            format!("store the guest's configuration on {dataset}@{snapshot}")
+        }
         Change::Claim { dataset, writer, .. } => format!("claim {dataset} for {}", writer.label),
     }
 }

@@ -178,6 +178,7 @@ fn settings(args: &RestoreArgs, policy: &Policy) -> Settings {
             stall_limit: Duration::try_from(policy.transfer.stall_limit).ok(),
         },
         expects_sizes: true,
+        configs: BTreeMap::new(),
     }
 }
 

@@ -5,6 +5,7 @@
 //! that cannot be read concerns its guest alone.
 
 mod cluster;
+mod config;
 mod files;
 mod guest_file;
 mod storage_cfg;
@@ -17,6 +18,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::model::{Guest, GuestId, Proxmox, ProxmoxState};
+pub use config::guest_configs;
 use files::{Text, dangles, names};
 use guest_file::Kind;
 

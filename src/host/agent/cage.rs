@@ -49,6 +49,7 @@ impl Cage {
             }
             Change::SetAside(_)
             | Change::Claim { .. }
+            | Change::StoreConfig { .. }
             | Change::CreateContainer { .. }
             | Change::AbortReceive { .. } => Ok(()),
             Change::Rollback { .. } => self.not_append_only("rolls nothing back"),

@@ -1,5 +1,7 @@
 //! The fake as the machine whose guests are backed up.
 
+use std::collections::BTreeMap;
+
 use super::send::Sending;
 use super::{FakeHost, joined};
 use crate::host::{
@@ -47,6 +49,10 @@ impl SourceHost for FakeHost {
         let is_it =
             |(name, guid): &&(SnapshotName, Guid)| machine.snapshot(name).is_ok_and(|it| it.guid == *guid);
         Held { snapshots: snapshots.iter().filter(is_it).cloned().collect(), guard: Vec::new() }
+    }
+
+    fn config(&self, _snapshot: &SnapshotName) -> Result<BTreeMap<String, String>, HostError> {
+        Ok(BTreeMap::new())
     }
 
     fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {

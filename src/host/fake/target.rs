@@ -80,7 +80,8 @@ impl TargetHost for FakeHost {
                 Change::DestroyDataset { dataset, guid, snapshots } => {
                     machine.destroy_dataset(dataset, *guid, snapshots)?;
                 }
-                Change::SetAside(_) => {}
+                // Nothing that is planned depends on a stored configuration.
+                Change::SetAside(_) | Change::StoreConfig { .. } => {}
                 Change::Claim { dataset, guid, writer } => machine.claim(dataset, *guid, writer)?,
             }
             Ok(Changed::default())

@@ -160,6 +160,7 @@ fn a_crash_stops_everything_until_the_restart() {
         is_one_moment: false,
         lineage: None,
         to_mark: Vec::new(),
+        config: BTreeMap::new(),
     };
     pair.universe.crash_at(1, Moment::After);
     SourceHost::snapshot(&pair.source, &snapshot("s/a@3")).unwrap();

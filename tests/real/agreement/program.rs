@@ -18,7 +18,8 @@ impl Stage {
 
     pub(super) fn take(&self, names: &[&str]) -> Outcome {
         let snapshots = names.iter().map(|name| self.snapshot(Side::Source, name)).collect();
-        let group = SnapshotGroup { snapshots, is_one_moment: false, lineage: None, to_mark: Vec::new() };
+        let (lineage, to_mark, config) = Default::default();
+        let group = SnapshotGroup { snapshots, is_one_moment: false, lineage, to_mark, config };
         Outcome::of_not_made(self.source.snapshot(&group))
     }
 

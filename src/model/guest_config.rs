@@ -1,0 +1,241 @@
+//! A guest's configuration as user properties of its snapshots, so that disks and configuration are one restore point.
+//!
+//! | property | value |
+//! | --- | --- |
+//! | `zhaul:guest` | `qemu-server/100 NODE`, and what was left out: ` cipassword,sshkeys` |
+//! | `zhaul:config-0`, `-1`, … | the file, compressed (gzip), in base64, in pieces below the 8191 bytes that ZFS allows |
+//! | `zhaul:firewall-0`, … | the guest's firewall file, likewise |
+//!
+//! Every local user of a target can read them (`zfs get`): secrets are left out.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+
+use flate2::Compression;
+use flate2::read::{GzDecoder, GzEncoder};
+use serde::Serialize;
+
+use super::GuestId;
+
+/// What a file describes.
+pub const GUEST_PROPERTY: &str = "zhaul:guest";
+const CONFIG: &str = "zhaul:config-";
+const FIREWALL: &str = "zhaul:firewall-";
+
+/// ZFS takes 8191 bytes.
+const PIECE_BYTES: usize = 8000;
+/// No file of Proxmox VE is longer than 1 MiB, and this much compressed is far more.
+const PIECES_MAX: usize = 64;
+/// The longest file that is unpacked.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Keys whose values are secrets.
+const SECRETS: [&str; 2] = ["cipassword", "sshkeys"];
+
+/// A virtual machine or a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GuestKind {
+    /// A virtual machine (`qemu-server`).
+    Machine,
+    /// A container (`lxc`).
+    Container,
+}
+
+impl GuestKind {
+    /// The directory of its files below a node's.
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Machine => "qemu-server",
+            Self::Container => "lxc",
+        }
+    }
+}
+
+/// The configuration of a guest at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GuestConfig {
+    /// Which kind of guest.
+    pub kind: GuestKind,
+    /// Its number.
+    pub id: GuestId,
+    /// The node that it was on.
+    pub node: String,
+    /// Its file, without secrets.
+    pub config: String,
+    /// Its firewall file.
+    pub firewall: Option<String>,
+    /// The keys that were left out, since they are secrets.
+    pub left_out: Vec<String>,
+}
+
+impl GuestConfig {
+    /// Takes secrets out of `config`.
+    pub fn new(kind: GuestKind, id: GuestId, node: &str, config: &str, firewall: Option<String>) -> Self {
+        let mut left_out: Vec<String> = Vec::new();
+        let mut kept = String::with_capacity(config.len());
+        for line in config.split_inclusive('\n') {
+            let key = line.split_once(':').map_or("", |(key, _)| key.trim());
+            if SECRETS.contains(&key) {
+                if !left_out.iter().any(|known| known == key) {
+                    left_out.push(key.to_owned());
+                }
+            } else {
+                kept.push_str(line);
+            }
+        }
+        let node = node.split_whitespace().collect::<Vec<_>>().join("-");
+        Self { kind, id, node, config: kept, firewall, left_out }
+    }
+
+    /// As user properties; `None` where it is too long for them.
+    pub fn properties(&self) -> Option<BTreeMap<String, String>> {
+        let mut properties = BTreeMap::new();
+        let mut guest = format!("{}/{} {}", self.kind.directory(), self.id, self.node);
+        if !self.left_out.is_empty() {
+            guest = format!("{guest} {}", self.left_out.join(","));
+        }
+        properties.insert(GUEST_PROPERTY.to_owned(), guest);
+        let files = [(CONFIG, Some(&self.config)), (FIREWALL, self.firewall.as_ref())];
+        for (prefix, text) in files.into_iter().filter_map(|(prefix, text)| Some((prefix, text?))) {
+            let mut packed = Vec::new();
+            GzEncoder::new(text.as_bytes(), Compression::best()).read_to_end(&mut packed).ok()?;
+            let encoded = base64(&packed);
+            if encoded.len() > PIECES_MAX * PIECE_BYTES {
+                return None;
+            }
+            for (number, piece) in encoded.as_bytes().chunks(PIECE_BYTES).enumerate() {
+                let piece = String::from_utf8_lossy(piece).into_owned();
+                properties.insert(format!("{prefix}{number}"), piece);
+            }
+        }
+        Some(properties)
+    }
+
+    /// Whether a user property is one of these.
+    pub fn is_property(name: &str) -> bool {
+        let is_number =
+            |rest: &str| (1..=2).contains(&rest.len()) && rest.bytes().all(|c| c.is_ascii_digit());
+        name == GUEST_PROPERTY
+            || [CONFIG, FIREWALL].iter().any(|prefix| name.strip_prefix(prefix).is_some_and(is_number))
+    }
+
+    /// Reads the properties of a snapshot; `None` where they are missing, or not whole.
+    pub fn parse(properties: &BTreeMap<String, String>) -> Option<Self> {
+        let mut words = properties.get(GUEST_PROPERTY)?.splitn(3, ' ');
+        let (directory, id) = words.next()?.split_once('/')?;
+        let kind = [GuestKind::Machine, GuestKind::Container];
+        let kind = kind.into_iter().find(|kind| kind.directory() == directory)?;
+        let (id, node) = (GuestId::parse(id)?, words.next().unwrap_or_default().to_owned());
+        let left_out = words.next().map(|words| words.split(',').map(str::to_owned).collect());
+        let file = |prefix: &str| {
+            let pieces = (0..PIECES_MAX).map_while(|number| properties.get(&format!("{prefix}{number}")));
+            let text: String = pieces.map(String::as_str).collect();
+            let packed = unbase64(&text).filter(|packed| !packed.is_empty())?;
+            let mut file = String::new();
+            // What is not whole has no valid checksum at its end.
+            GzDecoder::new(&*packed).take(FILE_BYTES_MAX).read_to_string(&mut file).ok()?;
+            Some(file)
+        };
+        let is_firewalled = properties.contains_key(&format!("{FIREWALL}0"));
+        let (config, firewall) = (file(CONFIG)?, file(FIREWALL));
+        if is_firewalled && firewall.is_none() {
+            return None;
+        }
+        Some(Self { kind, id, node, config, firewall, left_out: left_out.unwrap_or_default() })
+    }
+}
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// As base64(1) writes it, without line breaks.
+fn base64(bytes: &[u8]) -> String {
+    let digit = |group: u32, shift: u32| {
+        let place = usize::try_from(group >> shift & 63).unwrap_or(0);
+        char::from(DIGITS.get(place).copied().unwrap_or(b'='))
+    };
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        text.push(digit(group, 18));
+        text.push(digit(group, 12));
+        text.push(if three.len() > 1 { digit(group, 6) } else { '=' });
+        text.push(if three.len() > 2 { digit(group, 0) } else { '=' });
+    }
+    text
+}
+
+fn unbase64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    for four in text.as_bytes().chunks(4) {
+        let mut group = 0_u32;
+        let padding = four.iter().rev().take_while(|&&digit| digit == b'=').count();
+        if four.len() != 4 || padding > 2 {
+            return None;
+        }
+        for digit in four {
+            let value = if *digit == b'=' { 0 } else { DIGITS.iter().position(|known| known == digit)? };
+            group = group << 6 | u32::try_from(value).ok()?;
+        }
+        let three = group.to_be_bytes();
+        bytes.extend_from_slice(three.get(1..4 - padding)?);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_of_any_length_comes_back_in_pieces_that_zfs_takes() {
+        for length in [0, 1, 2, 3, 40 << 10, 200 << 10] {
+            // Text that does not compress.
+            let mut state = 7_u32;
+            let noise = (0..length).map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                char::from_digit(state >> 27, 32).unwrap()
+            });
+            let text = format!("memory: 2048\n#{}\n", noise.collect::<String>());
+            let firewall = Some("[OPTIONS]\nenable: 1\n".to_owned());
+            let config = GuestConfig::new(GuestKind::Machine, GuestId(100), "pve0", &text, firewall);
+            let properties = config.properties().unwrap();
+            assert!(properties.values().all(|value| value.len() <= 8191));
+            assert!(properties.keys().all(|name| GuestConfig::is_property(name)));
+            assert_eq!(GuestConfig::parse(&properties), Some(config));
+        }
+    }
+
+    #[test]
+    fn secrets_are_left_out_and_named() {
+        let text =
+            "cipassword: $5$x\nciuser: root\nsshkeys: ssh-rsa%20A\n\n[snap]\ncipassword: old\nname: a\n";
+        let config = GuestConfig::new(GuestKind::Machine, GuestId(100), "pve0", text, None);
+        assert_eq!(config.config, "ciuser: root\n\n[snap]\nname: a\n");
+        assert_eq!(config.left_out, ["cipassword", "sshkeys"]);
+        let properties = config.properties().unwrap();
+        assert_eq!(properties[GUEST_PROPERTY], "qemu-server/100 pve0 cipassword,sshkeys");
+        assert_eq!(GuestConfig::parse(&properties), Some(config));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_nothing() {
+        let text = format!("# {}\n", "x y z".repeat(40_000));
+        let config = GuestConfig::new(GuestKind::Container, GuestId(7), "n", &text, None);
+        let whole = config.properties().unwrap();
+        for name in whole.keys() {
+            let mut part = whole.clone();
+            part.remove(name);
+            assert_eq!(GuestConfig::parse(&part), None, "{name}");
+            let mut part = whole.clone();
+            let value = part[name].clone();
+            part.insert(name.clone(), value.get(..value.len() / 2).unwrap_or_default().replace('q', "?"));
+            assert_eq!(GuestConfig::parse(&part), None, "{name}");
+        }
+        for other in ["zhaul:config-", "zhaul:config-100", "zhaul:configx", "zhaul:writer", "zhaul:config--1"]
+        {
+            assert!(!GuestConfig::is_property(other), "{other}");
+        }
+    }
+}
