@@ -156,7 +156,7 @@ fn words(plan: &Plan) -> String {
                 let names: Vec<String> = bookmarks.iter().map(|new| short(new.bookmark.name())).collect();
                 format!("mark {}", names.join(" "))
             }
-            Action::Change(Change::CreateContainer { dataset }) => format!("create {dataset}"),
+            Action::Change(Change::CreateContainer { dataset, .. }) => format!("create {dataset}"),
             Action::Change(Change::AbortReceive { .. }) => "abort".to_owned(),
             Action::Send(transfer) => {
                 let base = transfer.base.as_ref().map_or_else(

@@ -91,6 +91,7 @@ impl Setup<'_> {
         let snapshot = SnapshotName::new(dataset.clone(), trial.snapshot.name.name().clone())
             .map_err(|error| BenchError::Refused(error.to_string()))?;
         let spec = ReceiveSpec {
+            copy_encryption: crate::model::CopyEncryption::AsSent,
             snapshot,
             origin: None,
             creates_dataset: true,

@@ -93,6 +93,7 @@ impl World {
     /// `s/a@1` received as `t/pve0/x@1`, as a bench does.
     fn arrived(&self) {
         let spec = crate::host::ReceiveSpec {
+            copy_encryption: crate::model::CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("t/pve0/x@1").unwrap(),
             origin: None,
             creates_dataset: true,

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::channel::lanes::LaneError;
 use crate::host::{HostError, Incoming, Remote, SendSpec, Shell, SourceHost, TargetHost};
-use crate::model::{Channel, DatasetKind, DatasetName, Encryption, Guid, SnapshotName};
+use crate::model::{Channel, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, SnapshotName};
 use crate::stream::supervise::PumpError;
 use crate::stream::{Cancel, Cancelled, Sample};
 
@@ -77,7 +77,14 @@ pub struct Snapshot {
 impl Snapshot {
     pub(super) fn send_spec(&self) -> SendSpec {
         let (snapshot, guid) = (self.name.clone(), Some(self.guid));
-        SendSpec { snapshot, guid, base: None, resume: None, encryption: self.encryption }
+        SendSpec {
+            snapshot,
+            guid,
+            base: None,
+            resume: None,
+            encryption: self.encryption,
+            copy_encryption: CopyEncryption::AsSent,
+        }
     }
 }
 

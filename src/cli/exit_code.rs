@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::execute::Report;
+use crate::execute::{Outcome, Report};
 use crate::plan::{Finding, Severity};
 
 /// What stands below every `--help`.
@@ -60,10 +60,14 @@ impl Code {
         if report.was_interrupted {
             return Self::Interrupted;
         }
-        if report.failures().next().is_some() {
-            return Self::Failed;
+        let found = Self::of_findings(&report.plan.findings);
+        let mut failures = report.failures().map(|(_, outcome)| outcome).peekable();
+        if failures.peek().is_none() {
+            return found;
         }
-        Self::of_findings(&report.plan.findings)
+        let is_for_a_person =
+            |outcome: &Outcome| matches!(outcome, Outcome::Failed { needs_person: true, .. });
+        if found != Self::Failed && failures.all(is_for_a_person) { Self::Blocked } else { Self::Failed }
     }
 }
 
@@ -98,7 +102,6 @@ impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
 mod tests {
     use super::super::render::examples::{finding, plan, report};
     use super::*;
-    use crate::execute::Outcome;
 
     #[test]
     fn findings_decide_a_dry_run() {
@@ -120,7 +123,11 @@ mod tests {
         let mut report = report(plan(), &Outcome::Skipped { why: "not needed".to_owned() });
         report.plan.findings = vec![finding(Severity::Blocked)];
         assert_eq!(Code::of_report(&report), Code::Blocked);
-        report.outcomes[0] = Outcome::Failed { error: "no".to_owned(), advice: String::new() };
+        let failed =
+            |needs_person| Outcome::Failed { error: "no".to_owned(), advice: String::new(), needs_person };
+        report.outcomes[0] = failed(true);
+        assert_eq!(Code::of_report(&report), Code::Blocked);
+        report.outcomes[1] = failed(false);
         assert_eq!(Code::of_report(&report), Code::Failed);
         report.was_interrupted = true;
         assert_eq!(Code::of_report(&report), Code::Interrupted);

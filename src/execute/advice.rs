@@ -32,6 +32,13 @@ pub(super) fn for_problem(problem: &Problem) -> String {
         Problem::NotFound | Problem::Exists | Problem::Changed(_) => {
             "something else is at work on it; the next run plans anew"
         }
+        Problem::NeverReceivable(text) if text.contains("to match previous receive") => {
+            "rename the copy there (zfs rename): the next run sends everything; the old one stays until you destroy it"
+        }
+        Problem::NeverReceivable(_) => {
+            "upgrade OpenZFS there, or enable the pool's features (zpool status names them; zpool upgrade enables them, and older OpenZFS \
+             cannot import the pool afterwards)"
+        }
         Problem::Cancelled | Problem::Stalled(_) => "the next run goes on where this one stopped",
         Problem::Protocol(_) | Problem::Other(_) => "see the message; the next run tries again",
     };

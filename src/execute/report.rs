@@ -35,6 +35,8 @@ pub enum Outcome {
         error: String,
         /// What to do about it.
         advice: String,
+        /// Every later run will fail the same way until a person acts.
+        needs_person: bool,
     },
     /// It was not tried, since a step that it needs had failed or the run was stopped.
     Skipped {

@@ -13,8 +13,8 @@ use crate::host::{
     HostError, Outgoing, Problem, ReceiveSpec, Restoring, SendBase, SendSpec, Sending, SourceHost,
 };
 use crate::model::{
-    ByteCount, Dataset, DatasetName, INCOMING_NAME, PointKind, ResumePoint, ResumeToken, SendFlags,
-    TargetName,
+    ByteCount, CopyEncryption, Dataset, DatasetName, INCOMING_NAME, PointKind, ResumePoint, ResumeToken,
+    SendFlags, TargetName,
 };
 use crate::plan::Place;
 use crate::plan::restore::{RestorePlan, RestoreStream, Stage, VolumeRestore};
@@ -177,6 +177,7 @@ impl Work<'_> {
             origin: None,
             creates_dataset: stream.base.is_none() && stream.token.is_none(),
             kind: volume.kind,
+            copy_encryption: CopyEncryption::default(),
             // It is to be a source.
             writer: None,
         })?;
@@ -296,6 +297,8 @@ fn send_spec(volume: &VolumeRestore, stream: &RestoreStream) -> Result<SendSpec,
         }),
         resume,
         encryption: volume.encryption,
+        // What it is restored into may be encrypted with a key of this machine.
+        copy_encryption: CopyEncryption::ByTarget,
     })
 }
 

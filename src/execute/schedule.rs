@@ -99,6 +99,7 @@ fn guarded(work: &(impl Fn(&Step) -> Outcome + Sync), step: &Step) -> Outcome {
         Outcome::Failed {
             error: format!("internal error: {text}"),
             advice: "this is a bug in zhaul: please report it with this message".to_owned(),
+            needs_person: false,
         }
     })
 }
@@ -137,7 +138,7 @@ mod tests {
             id: StepId(id),
             dataset: None,
             place: Place::Source,
-            action: Change::CreateContainer { dataset }.into(),
+            action: Change::CreateContainer { dataset, is_plain: false }.into(),
             reason: Reason::Container,
             needs: ids(needs),
             after: ids(after),
@@ -149,7 +150,7 @@ mod tests {
     }
 
     fn failed() -> Outcome {
-        Outcome::Failed { error: "no".to_owned(), advice: String::new() }
+        Outcome::Failed { error: "no".to_owned(), advice: String::new(), needs_person: false }
     }
 
     #[test]

@@ -211,6 +211,7 @@ fn told(step: &Step, refusals: Vec<Refusal>) -> Result<Told, HostError> {
             | Problem::Stalled(_)
             | Problem::Protocol(_)
             | Problem::Unsafe(_)
+            | Problem::NeverReceivable(_)
             | Problem::Other(_) => return Err(HostError::new(&step.place, "destroy", name, problem)),
         }
     }
@@ -232,7 +233,8 @@ fn outcome(result: Result<Told, HostError>, seconds: Duration, was_stopped: bool
         }
         Err(error) => {
             let advice = advice::for_problem(&error.problem);
-            Outcome::Failed { error: error.chain(), advice }
+            let needs_person = matches!(error.problem, Problem::NeverReceivable(_));
+            Outcome::Failed { error: error.chain(), advice, needs_person }
         }
     }
 }

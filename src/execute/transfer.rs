@@ -104,6 +104,7 @@ fn send_spec(transfer: &Transfer) -> SendSpec {
         }),
         resume: transfer.resume.clone(),
         encryption: transfer.encryption,
+        copy_encryption: transfer.copy_encryption,
     }
 }
 
@@ -114,6 +115,7 @@ fn receive_spec(transfer: &Transfer) -> ReceiveSpec {
         // A resumed stream goes into the dataset that its first part made, with the properties it got then.
         creates_dataset: transfer.creates_dataset && transfer.resume.is_none(),
         kind: transfer.kind,
+        copy_encryption: transfer.copy_encryption,
         writer: transfer.writer.clone(),
     }
 }

@@ -11,7 +11,7 @@ impl ZfsProgram {
     /// Carries out one change.
     pub(super) fn change(&self, change: &Change) -> Result<Changed, Problem> {
         match change {
-            Change::CreateContainer { dataset } => self.create_container(dataset)?,
+            Change::CreateContainer { dataset, is_plain } => self.create_container(dataset, *is_plain)?,
             Change::AbortReceive { dataset, token } => self.abort_receive(dataset, token)?,
             Change::DestroySnapshots { dataset, snapshots } => {
                 let refusals = self.destroy_snapshots(dataset, snapshots)?;
@@ -43,7 +43,7 @@ impl ZfsProgram {
         Ok(Changed::default())
     }
 
-    fn create_container(&self, dataset: &DatasetName) -> Result<(), Problem> {
+    fn create_container(&self, dataset: &DatasetName, is_plain: bool) -> Result<(), Problem> {
         let mut levels = vec![dataset.clone()];
         while let Some(parent) = levels.last().and_then(DatasetName::parent) {
             levels.push(parent);
@@ -61,7 +61,8 @@ impl ZfsProgram {
                 return Err(no_pool(level));
             }
             let options = ["create", "-o", "canmount=noauto", "-o", "readonly=on"];
-            match self.run(&[&options[..], &[level.as_str()]].concat()) {
+            let plain: &[&str] = if is_plain { &["-o", "encryption=off"] } else { &[] };
+            match self.run(&[&options[..], plain, &[level.as_str()]].concat()) {
                 // Another transfer of this run may have needed the same parent.
                 Ok(()) | Err(Problem::Exists) => {}
                 Err(problem) => return Err(problem),

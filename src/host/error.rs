@@ -88,6 +88,9 @@ pub enum Problem {
     /// The other end said something that makes no sense.
     #[error("unexpected answer: {0}")]
     Protocol(String),
+    /// The target cannot receive this stream, today or tomorrow, as it is.
+    #[error("the target can never receive this stream: {0}")]
+    NeverReceivable(String),
     /// What ZFS or the system said, as it said it.
     #[error("{0}")]
     Other(String),

@@ -20,8 +20,8 @@ use super::{
     SourceHost,
 };
 use crate::model::{
-    BookmarkName, ByteCount, DatasetName, Details, Encryption, Guid, LINEAGE_PROPERTY, LineHistory, Listing,
-    PointKind, PointName, SendFlags, SnapshotName, Unlisted, UserProperty,
+    BookmarkName, ByteCount, CopyEncryption, DatasetName, Details, Encryption, Guid, LINEAGE_PROPERTY,
+    LineHistory, Listing, PointKind, PointName, SendFlags, SnapshotName, Unlisted, UserProperty,
 };
 use crate::stream::{self, Cancel, FdSource};
 use crate::zfs::{self, Cause, Library, LoadError, SendRequest, SendTask, StreamBegin};
@@ -355,9 +355,10 @@ impl Outgoing for LocalOutgoing {
 /// Large, embedded and compressed blocks as they are, raw where encrypted; a resumed stream keeps its flags.
 fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
     let is_raw = spec.encryption == Encryption::On;
+    let embed = spec.copy_encryption != CopyEncryption::ByTarget;
     let flags = match &spec.resume {
         Some(resume) => resume.flags,
-        None => SendFlags { large_block: true, embed: true, compress: true, raw: is_raw },
+        None => SendFlags { large_block: true, embed, compress: true, raw: is_raw },
     };
     let refuse = |problem| HostError::new(HOST, "send", &spec.snapshot, problem);
     if flags.raw != is_raw {

@@ -44,9 +44,9 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use crate::model::LINEAGE_PROPERTY;
 use crate::model::{
-    BookmarkName, ByteCount, Change, Compression, DatasetKind, DatasetName, Details, Encryption, Guid,
-    LineHistory, Listing, PointKind, PointName, ResumePoint, SetAsideMark, SnapshotName, UserProperty,
-    Writer,
+    BookmarkName, ByteCount, Change, Compression, CopyEncryption, DatasetKind, DatasetName, Details,
+    Encryption, Guid, LineHistory, Listing, PointKind, PointName, ResumePoint, SetAsideMark, SnapshotName,
+    UserProperty, Writer,
 };
 use crate::stream;
 use crate::stream::meter::{Meters, Places};
@@ -62,7 +62,7 @@ pub use shell::Shell;
 
 use session::Answer;
 
-/// A stream to send. Flags are fixed: large blocks, embedded and compressed blocks as they are; raw where encrypted.
+/// A stream to send: large, compressed and, where the copy can have them, embedded blocks as they are; raw where encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendSpec {
     /// The snapshot to send.
@@ -75,6 +75,8 @@ pub struct SendSpec {
     pub resume: Option<ResumePoint>,
     /// `On` sends raw.
     pub encryption: Encryption,
+    /// Whether the copy can have embedded blocks.
+    pub copy_encryption: CopyEncryption,
 }
 
 /// What an increment starts from: a snapshot or bookmark of the same dataset.
@@ -116,6 +118,8 @@ pub struct ReceiveSpec {
     pub creates_dataset: bool,
     /// Decides which of these properties.
     pub kind: DatasetKind,
+    /// What is to be said of a new dataset's encryption.
+    pub copy_encryption: CopyEncryption,
     /// Who writes the copy: a dataset that is made by this stream is marked with it.
     pub writer: Option<Writer>,
 }

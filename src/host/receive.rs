@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::session::Session;
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
-use crate::model::{DatasetKind, SnapshotName, WRITER_PROPERTY};
+use crate::model::{CopyEncryption, DatasetKind, SnapshotName, WRITER_PROPERTY};
 use crate::stream::Cancel;
 use crate::stream::meter::{Meters, Places};
 
@@ -86,6 +86,9 @@ fn arguments(spec: &ReceiveSpec) -> Vec<String> {
     if let Some(origin) = &spec.origin {
         arguments.extend(["-o".to_owned(), format!("origin={origin}")]);
     }
+    if spec.creates_dataset && spec.copy_encryption == CopyEncryption::Off {
+        arguments.extend(["-o", "encryption=off"].map(str::to_owned));
+    }
     if spec.creates_dataset {
         let properties: &[&str] = match spec.kind {
             DatasetKind::Filesystem => &["-o", "readonly=on", "-o", "canmount=noauto", "-x", "mountpoint"],
@@ -108,6 +111,7 @@ mod tests {
     #[test]
     fn a_new_dataset_gets_the_properties_of_a_safe_copy() {
         let mut spec = ReceiveSpec {
+            copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("tank/vm 1@a").unwrap(),
             origin: Some(SnapshotName::parse("tank/old@b").unwrap()),
             creates_dataset: true,

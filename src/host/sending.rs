@@ -11,7 +11,7 @@ use super::session::{Limits, Output, Session, Speaks};
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Outgoing, Problem, SendSpec, zfs_words};
-use crate::model::{ByteCount, Encryption};
+use crate::model::{ByteCount, CopyEncryption, Encryption};
 use crate::stream::{self, Cancel, Source as _};
 use crate::zfs::StreamBegin;
 
@@ -80,7 +80,10 @@ fn arguments(spec: &SendSpec, token: Option<&str>, more: &[&str]) -> Result<Vec<
         arguments.extend(["-t".to_owned(), token.to_owned()]);
         return Ok(arguments);
     }
-    arguments.extend(["-L", "-c", "-e"].map(str::to_owned));
+    arguments.extend(["-L", "-c"].map(str::to_owned));
+    if spec.copy_encryption != CopyEncryption::ByTarget {
+        arguments.push("-e".to_owned());
+    }
     if spec.encryption == Encryption::On {
         arguments.push("-w".to_owned());
     }
@@ -175,6 +178,7 @@ mod tests {
     #[test]
     fn streams_are_raw_where_encrypted_and_a_token_says_the_rest() {
         let mut spec = SendSpec {
+            copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("tank/vm 1@b").unwrap(),
             guid: Some(Guid(2)),
             base: Some(SendBase {

@@ -18,10 +18,11 @@ enum Kind {
     Denied,
     Locked,
     Busy,
+    NeverReceivable,
 }
 
 /// More specific phrases first: a held snapshot is also said to be busy.
-const PHRASES: [(&str, Kind); 29] = [
+const PHRASES: [(&str, Kind); 33] = [
     ("it's being held", Kind::Held),
     ("snapshot has dependent clones", Kind::Cloned),
     ("snapshot is cloned", Kind::Cloned),
@@ -49,6 +50,10 @@ const PHRASES: [(&str, Kind); 29] = [
     ("Permission denied", Kind::Denied),
     ("Operation not permitted", Kind::Denied),
     ("key must be loaded", Kind::Locked),
+    ("pool must be upgraded to receive this stream", Kind::NeverReceivable),
+    ("kernel modules must be upgraded to receive this stream", Kind::NeverReceivable),
+    ("stream has unsupported feature", Kind::NeverReceivable),
+    ("to match previous receive", Kind::NeverReceivable),
     ("is busy", Kind::Busy),
     ("contains partially-complete state", Kind::Busy),
 ];
@@ -77,6 +82,7 @@ pub(super) fn problem(answer: Answer) -> Problem {
         Some(Kind::Denied) => Problem::Denied(text),
         Some(Kind::Locked) => Problem::Locked,
         Some(Kind::Busy) => Problem::Busy(text),
+        Some(Kind::NeverReceivable) => Problem::NeverReceivable(text),
         None => Problem::Other(text),
     }
 }

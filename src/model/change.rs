@@ -19,6 +19,9 @@ pub enum Change<P = (PointName, Guid)> {
     CreateContainer {
         /// The dataset.
         dataset: DatasetName,
+        /// Without encryption, though the dataset above is encrypted: it is a raw copy, whose key is not there.
+        #[serde(default)]
+        is_plain: bool,
     },
     /// `zfs receive -A`: aborts a partial receive that cannot be resumed; complete snapshots stay.
     AbortReceive {
@@ -102,7 +105,7 @@ impl<P> Change<P> {
     /// What it does and to what, as an error says it: `cannot` *rename* *tank/a to tank/b*.
     pub fn words(&self) -> (&'static str, String) {
         match self {
-            Self::CreateContainer { dataset } => ("create", dataset.to_string()),
+            Self::CreateContainer { dataset, .. } => ("create", dataset.to_string()),
             Self::AbortReceive { dataset, .. } => ("abort the partial receive of", dataset.to_string()),
             Self::DestroySnapshots { dataset, .. } => ("destroy snapshots of", dataset.to_string()),
             Self::Rollback { dataset, to, .. } => ("roll back to", format!("{dataset}@{to}")),
@@ -137,7 +140,7 @@ impl<P> Change<P> {
     /// The same change with other points: a host needs less of them than a plan shows.
     pub fn map<Q>(self, point: impl Fn(P) -> Q) -> Change<Q> {
         match self {
-            Self::CreateContainer { dataset } => Change::CreateContainer { dataset },
+            Self::CreateContainer { dataset, is_plain } => Change::CreateContainer { dataset, is_plain },
             Self::AbortReceive { dataset, token } => Change::AbortReceive { dataset, token },
             Self::DestroySnapshots { dataset, snapshots } => {
                 Change::DestroySnapshots { dataset, snapshots: snapshots.into_iter().map(point).collect() }
@@ -188,7 +191,7 @@ impl<P: Clone> Change<P> {
     /// The dataset that it changes, by its name before the change.
     pub fn dataset(&self) -> &DatasetName {
         match self {
-            Self::CreateContainer { dataset }
+            Self::CreateContainer { dataset, .. }
             | Self::AbortReceive { dataset, .. }
             | Self::DestroySnapshots { dataset, .. }
             | Self::Rollback { dataset, .. }
@@ -225,7 +228,7 @@ mod tests {
         let pieces = whole.pieces(3);
         assert!(pieces[..2].iter().all(|piece| matches!(piece, Change::DestroySnapshots { .. })));
         assert!(matches!(&pieces[2], Change::DestroyDataset { snapshots, .. } if snapshots.len() == 1));
-        let empty = Change::<(PointName, Guid)>::CreateContainer { dataset };
+        let empty = Change::<(PointName, Guid)>::CreateContainer { dataset, is_plain: false };
         assert_eq!(empty.pieces(0), vec![empty]);
     }
 

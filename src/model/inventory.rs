@@ -10,6 +10,20 @@ use super::{
     Listing, Proxmox, RESTORE_PROPERTY, Settings, SnapshotName, Txg, UserProperties,
 };
 
+/// How a copy is encrypted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyEncryption {
+    /// As its stream is: raw with the source's key, or not at all.
+    #[default]
+    AsSent,
+    /// A plain stream into a dataset that the target encrypts with a key of its own. It must have no embedded blocks
+    /// (`recv_begin_check_feature_flags_impl`).
+    ByTarget,
+    /// A plain stream below a raw copy, whose key is not there: not encrypted, which has to be said (`-o encryption=off`).
+    Off,
+}
+
 /// What a dataset is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -42,7 +42,7 @@ pub use compression::{Compression, CompressionError};
 pub use guest::{DiskLine, Guest, GuestId};
 pub use guest_config::{GUEST_PROPERTY, GuestConfig, GuestKind};
 pub use history::History;
-pub use inventory::{Answer, Dataset, DatasetKind, Encryption, Inventory, TargetName};
+pub use inventory::{Answer, CopyEncryption, Dataset, DatasetKind, Encryption, Inventory, TargetName};
 pub use line_history::LineHistory;
 pub use lineage::{Claim, LINEAGE_PROPERTY, Lineage, LineageMark};
 pub use link::{AgentUse, Channel, Link};

@@ -1,10 +1,10 @@
 //! The datasets above the copies on a target, made where they are missing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::builder::{Builder, Order};
 use super::{Place, Reason, StepId};
-use crate::model::{Change, DatasetName, Listing};
+use crate::model::{Change, CopyEncryption, Dataset, DatasetName, Encryption, Listing};
 use crate::policy::Target;
 
 /// The datasets on the way to the copies on one target, and which step makes each that is missing.
@@ -13,12 +13,17 @@ pub(super) struct Containers<'a> {
     place: Place,
     root: DatasetName,
     listing: &'a Listing,
-    copies: &'a BTreeSet<&'a DatasetName>,
+    /// What is to be a copy here, and whether it comes raw.
+    copies: &'a BTreeMap<&'a DatasetName, Encryption>,
     made: BTreeMap<DatasetName, StepId>,
 }
 
 impl<'a> Containers<'a> {
-    pub(super) fn new(target: &Target, listing: &'a Listing, copies: &'a BTreeSet<&'a DatasetName>) -> Self {
+    pub(super) fn new(
+        target: &Target,
+        listing: &'a Listing,
+        copies: &'a BTreeMap<&'a DatasetName, Encryption>,
+    ) -> Self {
         let place = Place::Target(target.name.clone());
         Self { place, root: target.root.clone(), listing, copies, made: BTreeMap::new() }
     }
@@ -43,15 +48,53 @@ impl<'a> Containers<'a> {
         if self.listing.get(&parent).is_some() {
             return Ok(Vec::new());
         }
-        if self.copies.contains(&parent) {
+        if self.copies.contains_key(&parent) {
             return Err(parent);
         }
         // Above the target's root nothing was listed; the step itself makes what is missing there.
         let needs =
             if parent.below(&self.root).is_some() { self.parent_of(builder, &parent)? } else { Vec::new() };
-        let action = Change::CreateContainer { dataset: parent.clone() };
+        let is_plain = self.encryption_of(&parent, Encryption::Off, None) == CopyEncryption::Off;
+        let action = Change::CreateContainer { dataset: parent.clone(), is_plain };
         let step = builder.step(None, self.place.clone(), action, Reason::Container, Order::needs(needs));
         self.made.insert(parent, step);
         Ok(vec![step])
     }
+
+    /// How the copy `name` of a source with this encryption is encrypted; `there` is the dataset that its stream goes into, if it
+    /// makes none.
+    pub(super) fn encryption_of(
+        &self,
+        name: &DatasetName,
+        source: Encryption,
+        there: Option<&Dataset>,
+    ) -> CopyEncryption {
+        if source == Encryption::On {
+            return CopyEncryption::AsSent;
+        }
+        if let Some(there) = there {
+            let is_encrypted = there.encryption == Encryption::On;
+            return if is_encrypted { CopyEncryption::ByTarget } else { CopyEncryption::AsSent };
+        }
+        let mut above = name.parent();
+        while let Some(dataset) = above {
+            match (self.listing.get(&dataset), self.copies.get(&dataset)) {
+                (Some(there), _) if there.encryption == Encryption::Off => return CopyEncryption::AsSent,
+                (Some(there), _) => {
+                    let is_raw = is_raw_copy(there, &self.root);
+                    return if is_raw { CopyEncryption::Off } else { CopyEncryption::ByTarget };
+                }
+                (None, Some(Encryption::On)) => return CopyEncryption::Off,
+                (None, Some(Encryption::Off) | None) => above = dataset.parent(),
+            }
+        }
+        CopyEncryption::AsSent
+    }
+}
+
+/// Whether an encrypted dataset below the root of a target came raw, with a key that the target does not have: it is its own
+/// encryption root, or another copy above it is.
+pub(super) fn is_raw_copy(there: &Dataset, root: &DatasetName) -> bool {
+    let encryption_root = there.settings.encryption_root.as_ref();
+    encryption_root.is_some_and(|encryption_root| encryption_root.below(root).is_some())
 }

@@ -87,8 +87,8 @@ fn stream_bytes<'a>(histories: &mut Histories<'a>, transfer: &Transfer, dataset:
 mod tests {
     use super::*;
     use crate::model::{
-        DatasetKind, DatasetName, Details, Encryption, Guid, History, Point, PointKind, PointName,
-        ResumePoint, SendFlags, Txg,
+        CopyEncryption, DatasetKind, DatasetName, Details, Encryption, Guid, History, Point, PointKind,
+        PointName, ResumePoint, SendFlags, Txg,
     };
     use crate::plan::Base;
 
@@ -132,6 +132,7 @@ mod tests {
             creates_dataset: base.is_none(),
             kind: DatasetKind::Volume,
             encryption: Encryption::Off,
+            copy_encryption: CopyEncryption::AsSent,
             writer: None,
         }
     }

@@ -267,6 +267,11 @@ pub enum FindingKind {
         /// The copy.
         copy: DatasetName,
     },
+    /// A copy came raw from its source when that was encrypted, which it is no more.
+    RawCopy {
+        /// The copy.
+        copy: DatasetName,
+    },
     /// Months that can no longer be archived.
     MonthsLost {
         /// Which, oldest first.

@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 
 use super::builder::{Builder, Order};
-use super::containers::Containers;
+use super::containers::{self, Containers};
 use super::ground::Ground;
 use super::line::{GuidIndex, Line};
 use super::outbound::{How, Outbound};
@@ -342,6 +342,11 @@ impl<'a> Lane<'a> {
             creates_dataset,
             kind: dataset.kind,
             encryption: dataset.encryption,
+            copy_encryption: containers.encryption_of(
+                &self.name,
+                dataset.encryption,
+                self.there.filter(|_| !creates_dataset),
+            ),
             writer: creates_dataset.then(|| self.writer.clone()),
         };
         let place = self.place.clone();
@@ -411,8 +416,13 @@ impl<'a> Lane<'a> {
         let Some(there) = self.there.filter(|_| matches!(self.head, Head::At(_))) else {
             return;
         };
-        if self.dataset().encryption == Encryption::On && there.encryption == Encryption::Off {
-            self.block(builder, FindingKind::PlainCopy { copy: self.name.clone() });
+        let copy = self.name.clone();
+        match (self.dataset().encryption, there.encryption) {
+            (Encryption::On, Encryption::Off) => self.block(builder, FindingKind::PlainCopy { copy }),
+            (Encryption::Off, Encryption::On) if containers::is_raw_copy(there, &self.ground.target.root) => {
+                self.block(builder, FindingKind::RawCopy { copy });
+            }
+            _ => {}
         }
     }
 

@@ -69,7 +69,8 @@ use trust::Trust;
 use view::{First, View};
 
 use crate::model::{
-    Answer, DatasetName, GuestId, Guid, Inventory, Listing, NameError, NameFormat, PointName, ProxmoxState,
+    Answer, DatasetName, Encryption, GuestId, Guid, Inventory, Listing, NameError, NameFormat, PointName,
+    ProxmoxState,
 };
 use crate::policy::{Policy, Target, TargetKind};
 
@@ -265,7 +266,10 @@ fn plan_target<'a>(
         });
     }
     let targets = view.called.taken();
-    let mut containers = Containers::new(target, listing, &targets);
+    let mut copies: BTreeMap<_, _> = targets.iter().map(|name| (*name, Encryption::Off)).collect();
+    let raw = sources.iter().zip(&names).filter(|(one, _)| one.selected.dataset.encryption == Encryption::On);
+    copies.extend(raw.filter_map(|(_, name)| Some((name.as_ref()?, Encryption::On))));
+    let mut containers = Containers::new(target, listing, &copies);
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
         let Some(name) = name else { continue };
         if unlisted::refuse_copy(builder, target, listing, &source.selected.dataset.name, name) {

@@ -75,7 +75,7 @@ mod tests {
     fn step(id: usize, needs: &[usize], after: &[usize]) -> Step {
         let ids = |list: &[usize]| list.iter().map(|id| StepId(*id)).collect();
         let dataset = DatasetName::new(&format!("tank/{id}")).unwrap();
-        let action = Change::CreateContainer { dataset }.into();
+        let action = Change::CreateContainer { dataset, is_plain: false }.into();
         let (place, reason) = (Place::Source, Reason::Container);
         Step { id: StepId(id), dataset: None, place, action, reason, needs: ids(needs), after: ids(after) }
     }

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{Finding, LeftOut, Reason};
 use crate::model::{
-    BookmarkName, Change, Claim, DatasetKind, DatasetName, Encryption, Guid, NameFormat, Point, PointKind,
-    PointName, ResumePoint, SnapshotName, TargetName, Writer,
+    BookmarkName, Change, Claim, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, NameFormat,
+    Point, PointKind, PointName, ResumePoint, SnapshotName, TargetName, Writer,
 };
 
 /// Everything one run will do.
@@ -210,6 +210,8 @@ pub struct Transfer {
     pub kind: DatasetKind,
     /// `On` sends raw.
     pub encryption: Encryption,
+    /// How the copy is encrypted.
+    pub copy_encryption: CopyEncryption,
     /// The mark of a copy that this stream makes: who writes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writer: Option<Writer>,

@@ -185,7 +185,7 @@ impl<'a> View<'a> {
             self.first.push(First { dataset: Some(dataset.clone()), change, reason, below: to.clone() });
         };
         if self.listing.get(&parent).is_none() {
-            first(Change::CreateContainer { dataset: parent }, Reason::Container);
+            first(Change::CreateContainer { dataset: parent, is_plain: false }, Reason::Container);
         }
         let reason = Reason::RenamedAtSource { from: from.clone() };
         first(Change::RenameDataset { from: from.clone(), guid, to: to.clone() }, reason);

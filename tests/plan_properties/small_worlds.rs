@@ -141,9 +141,10 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
     });
     let point = zhaul::model::PointName::new(name).unwrap();
     let parent = root.parent().unwrap();
-    let create = Change::CreateContainer { dataset: parent };
+    let create = Change::CreateContainer { dataset: parent, is_plain: false };
     zhaul::host::TargetHost::change(world.host(host), &create).unwrap();
     let transfer = zhaul::plan::Transfer {
+        copy_encryption: zhaul::model::CopyEncryption::AsSent,
         writer: None,
         snapshot: here.snapshot(&point).unwrap(),
         guid: world.source.guid(&format!("{here}@{point}")),

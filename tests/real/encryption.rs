@@ -88,10 +88,70 @@ fn a_copy_that_is_encrypted_never_gets_plain() {
     zfs(&["mount", &files]);
     world.write(GUEST, "second", 1);
     let copy = world.backup(GUEST);
-    let run = world.run_for_a_person(DAY_2, &[]).expect_code(1);
-    assert!(run.stderr.contains("its encryption key is not loaded there"), "{run:?}");
-    assert!(run.stderr.contains("rename the copy aside"), "{run:?}");
+    let run = world.run_for_a_person(DAY_2, &[]).expect_code(3);
+    assert!(run.stderr.contains("the source is not encrypted any more"), "{run:?}");
     assert_eq!(snapshots(&copy), ["2026-01-10-030000"]);
     assert_eq!(property("encryption", &copy), "aes-256-gcm");
     assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
+    // What the message says to do.
+    zfs(&["rename", &copy, &format!("{copy}.encrypted")]);
+    world.run_as_planned(DAY_3, &[], 0);
+    assert_same_newest(&files, &copy);
+    assert_eq!(property("encryption", &copy), "off");
+    assert_eq!(snapshots(&format!("{copy}.encrypted")), ["2026-01-10-030000"]);
+}
+
+/// The target's own pool or root is encrypted: the copies are, too. Small files are embedded in their block pointers, which an
+/// encrypted dataset cannot have.
+#[test]
+fn plain_datasets_go_into_an_encrypted_target_whose_key_is_loaded() {
+    let mut world = World::with_archive("into-encrypted");
+    let key = format!("keylocation={}", world.key());
+    for root in [world.backup_root(), world.archive_root()] {
+        let fixed = ["create", "-p", "-u", "-o", "encryption=on", "-o", "keyformat=passphrase", "-o"];
+        zfs(&[&fixed[..], &[key.as_str(), root.as_str()]].concat());
+    }
+    let (files, disk) = (world.filesystem(GUEST, 1), world.volume(DISK, 2));
+    let write = |name: &str| {
+        for number in 0..20 {
+            std::fs::write(format!("/{files}/{name}-{number}"), "a".repeat(60)).unwrap();
+        }
+    };
+    write("small");
+    world.run_with(DAY_1, &["--archive"]).expect_code(0);
+    write("more");
+    look::write_device(&disk, 1, 1, "more");
+    let run = world.run_as_planned(DAY_2, &["--archive"], 0);
+    assert!(run.sends("backup").iter().all(|send| send.base().is_some()), "{run:?}");
+    for (source, name) in [(&files, GUEST), (&disk, DISK)] {
+        for copy in [world.backup(name), world.archive(name)] {
+            assert_eq!(property("encryption", &copy), "aes-256-gcm");
+            assert_same_newest(source, &copy);
+        }
+    }
+}
+
+/// The key of a raw copy is not on the target, and must not be needed there.
+#[test]
+fn a_plain_dataset_below_a_raw_copy_is_received_without_encryption() {
+    let mut world = World::with_archive("below-raw");
+    let above = world.guest("above");
+    world.encrypted("above", &[]);
+    let (below, deep) = (format!("{above}/below"), format!("{above}/excluded/deep"));
+    zfs(&["create", "-o", "encryption=off", &below]);
+    zfs(&["create", "-p", "-o", "encryption=off", &format!("{above}/excluded")]);
+    zfs(&["create", &deep]);
+    zfs(&["set", "zhaul:backup=off", &format!("{above}/excluded")]);
+    zfs(&["set", "zhaul:backup=on", &deep]);
+    std::fs::write(format!("/{below}/small"), "a".repeat(60)).unwrap();
+    world.run_with(DAY_1, &["--archive"]).expect_code(0);
+    std::fs::write(format!("/{below}/more"), "b".repeat(60)).unwrap();
+    world.run_as_planned(DAY_2, &["--archive"], 0);
+    for copy in [world.backup("above/below"), world.archive("above/below")] {
+        assert_eq!(property("encryption", &copy), "off");
+        assert_same_newest(&below, &copy);
+    }
+    assert_eq!(property("keystatus", &world.backup("above")), "unavailable");
+    assert_eq!(property("encryption", &world.backup("above/excluded")), "off", "the container");
+    assert_same_newest(&deep, &world.backup("above/excluded/deep"));
 }

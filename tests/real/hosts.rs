@@ -8,8 +8,8 @@ use zhaul::host::{
     SourceHost, TargetHost,
 };
 use zhaul::model::{
-    Change, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken,
-    SendFlags, SnapshotName, Unlisted,
+    Change, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, PointKind, PointName, ResumePoint,
+    ResumeToken, SendFlags, SnapshotName, Unlisted,
 };
 use zhaul::stream::meter::Meters;
 use zhaul::stream::{Cancel, Source as _, Target as _};
@@ -51,13 +51,20 @@ impl Pair {
             root,
             stop,
         };
-        pair.target.change(&Change::CreateContainer { dataset: pair.root.clone() }).unwrap();
+        pair.target.change(&Change::CreateContainer { dataset: pair.root.clone(), is_plain: false }).unwrap();
         pair
     }
 
     fn receive(&self, target: &str, creates_dataset: bool, kind: DatasetKind) -> ReceiveSpec {
         let snapshot = SnapshotName::parse(&format!("{}/{target}", self.root)).unwrap();
-        ReceiveSpec { snapshot, origin: None, creates_dataset, kind, writer: None }
+        ReceiveSpec {
+            snapshot,
+            origin: None,
+            creates_dataset,
+            kind,
+            writer: None,
+            copy_encryption: CopyEncryption::AsSent,
+        }
     }
 
     /// Moves one stream; after `cut` bytes, where given, it breaks off.
@@ -131,7 +138,14 @@ fn send(dataset: &DatasetName, to: &str, base: Option<(PointKind, &str)>) -> Sen
         name: point(name),
         guid: guid(&format!("{dataset}{}{name}", kind.separator())),
     });
-    SendSpec { snapshot: snapshot(dataset, to), guid: None, base, resume: None, encryption }
+    SendSpec {
+        snapshot: snapshot(dataset, to),
+        guid: None,
+        base,
+        resume: None,
+        encryption,
+        copy_encryption: CopyEncryption::AsSent,
+    }
 }
 
 fn point(name: &str) -> PointName {
@@ -286,7 +300,7 @@ fn an_encrypted_dataset_stays_encrypted_without_its_key() {
 fn what_is_held_stays_and_the_others_go() {
     let pair = Pair::new("hosts-held");
     let dataset = pair.root.child("d").unwrap();
-    pair.target.change(&Change::CreateContainer { dataset: dataset.clone() }).unwrap();
+    pair.target.change(&Change::CreateContainer { dataset: dataset.clone(), is_plain: false }).unwrap();
     let mut doomed = Vec::new();
     for name in ["1", "2", "3", "4"] {
         zfs(&["snapshot", &format!("{dataset}@{name}")]);
@@ -352,7 +366,7 @@ fn both_ends_tell_the_details_that_a_listing_leaves_out() {
 fn renames_rollbacks_and_destroys_check_the_guid() {
     let pair = Pair::new("hosts-guid");
     let dataset = pair.root.child("d").unwrap();
-    pair.target.change(&Change::CreateContainer { dataset: dataset.clone() }).unwrap();
+    pair.target.change(&Change::CreateContainer { dataset: dataset.clone(), is_plain: false }).unwrap();
     zfs(&["snapshot", &format!("{dataset}@a")]);
     let (own, a) = (guid(dataset.as_str()), guid(&format!("{dataset}@a")));
     let changed = |result: Result<Changed, zhaul::host::HostError>| {

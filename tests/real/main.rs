@@ -46,6 +46,7 @@ mod set_aside_killed;
 mod spare;
 mod telling;
 mod time;
+mod unreceivable;
 mod volumes;
 mod world;
 mod writer;

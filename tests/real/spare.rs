@@ -28,6 +28,20 @@ impl SparePool {
         Self::make(name, mib, None)
     }
 
+    /// A pool of `mib` MiB with none of the features that came after version 28.
+    pub(crate) fn without_features(name: &str, mib: u64) -> Self {
+        let pool = Self::new(name, mib);
+        run("zpool", &["destroy", &pool.name]);
+        let file = pool.file("first", mib);
+        run("zpool", &["create", "-f", "-d", "-o", "cachefile=none", &pool.name, &file]);
+        pool
+    }
+
+    /// The features that streams of zhaul's need, as `zpool upgrade` enables them.
+    pub(crate) fn upgrade(&self) {
+        run("zpool", &["upgrade", &self.name]);
+    }
+
     /// A pool of `mib` MiB whose disk takes only `room` MiB: then it fails, and the pool suspends all I/O.
     pub(crate) fn with_bad_disk(name: &str, mib: u64, room: u64) -> Self {
         Self::make(name, mib, Some(room))

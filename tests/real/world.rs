@@ -167,7 +167,7 @@ impl World {
         directory
     }
 
-    fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         let key = self.directory().join("key");
         fs::write(&key, "correct horse battery").unwrap();
         format!("file://{}", key.display())

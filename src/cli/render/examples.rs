@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Estimates;
 use crate::execute::{Outcome, Report};
 use crate::model::{
-    ByteCount, Change, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month, NameFormat,
-    PointKind, PointName, SnapshotName, TargetName,
+    ByteCount, Change, CopyEncryption, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month,
+    NameFormat, PointKind, PointName, SnapshotName, TargetName,
 };
 use crate::plan::{
     Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, PlannedLineage, Reason, Severity,
@@ -47,6 +47,7 @@ fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
         origin: None,
         kind: DatasetKind::Volume,
         encryption: Encryption::Off,
+        copy_encryption: CopyEncryption::AsSent,
         writer: None,
     })
 }

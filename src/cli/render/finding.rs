@@ -142,6 +142,11 @@ pub(super) fn finding_what(finding: &Finding) -> String {
                 "{copy} is not encrypted, but its source is, and is only sent raw; the copy stays as it is"
             )
         }
+        FindingKind::RawCopy { copy } => {
+            format!(
+                "{copy} is encrypted with the key of its source, but the source is not encrypted any more; the copy stays as it is"
+            )
+        }
         FindingKind::MonthsLost { months } => {
             let which = match months.as_slice() {
                 [first, .., last] => format!("{} months, {first} to {last},", months.len()),
@@ -248,6 +253,12 @@ pub(super) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::ParentMissing { parent } => format!("see what is reported of {parent}"),
         FindingKind::PlainCopy { copy } => {
             format!("on {place}, rename {copy} (zfs rename); the next run sends everything raw")
+        }
+        FindingKind::RawCopy { copy } => {
+            format!(
+                "if everything may lie on {place} without encryption from now on, rename {copy} there (zfs rename); the next run \
+                 sends everything"
+            )
         }
         FindingKind::MonthsLost { .. }
         | FindingKind::RenamedAtSource { .. }

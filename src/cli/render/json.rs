@@ -187,6 +187,7 @@ mod tests {
                 "creates_dataset": false,
                 "kind": "volume",
                 "encryption": "off",
+                "copy_encryption": "as-sent",
             },
             "reason": {
                 "kind": "common-base",

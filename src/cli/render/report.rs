@@ -17,7 +17,7 @@ pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Styl
     let mut text = String::new();
     for (step, outcome) in report.steps() {
         match outcome {
-            Outcome::Failed { error, advice } => {
+            Outcome::Failed { error, advice, .. } => {
                 failure_text(&mut text, style, step, &dataset_label(step), (error, advice));
             }
             Outcome::Partly { failures, .. } => {
@@ -162,6 +162,7 @@ mod tests {
                 "nfs9: cannot receive into tank/archive/pve0/vm-100-disk-0\nthere is no space left: \x07full"
                     .to_owned(),
             advice: "free space on nfs9".to_owned(),
+            needs_person: false,
         };
         report.outcomes[4] = Outcome::Skipped { why: "step 3 failed".to_owned() };
         let expected = "\

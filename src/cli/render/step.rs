@@ -29,7 +29,7 @@ pub(in crate::cli) fn step_line(step: &Step) -> String {
 
 fn change_line(change: &Change<Doomed>) -> String {
     match change {
-        Change::CreateContainer { dataset } => format!("create container {dataset}"),
+        Change::CreateContainer { dataset, .. } => format!("create container {dataset}"),
         Change::AbortReceive { dataset, .. } => format!("drop the partial receive of {dataset}"),
         Change::DestroySnapshots { dataset, snapshots } => match snapshots.as_slice() {
             [one] => format!("destroy {dataset}@{}", one.name),

@@ -173,6 +173,7 @@ pub(super) fn advice(problem: &Problem) -> &'static str {
         | Problem::Stalled(_)
         | Problem::Protocol(_)
         | Problem::Unsafe(_)
+        | Problem::NeverReceivable(_)
         | Problem::Other(_) => {
             "give the same command again, which goes on with what was received; --abandon gives it up"
         }

@@ -15,7 +15,8 @@ use crate::channel::message;
 use crate::host::fake::{FakeHost, Universe};
 use crate::host::{SendSpec, SourceHost as _};
 use crate::model::{
-    Compression, DatasetKind, Encryption, PointName, PortRange, SetAside, SetAsideCause, Writer,
+    Compression, CopyEncryption, DatasetKind, Encryption, PointName, PortRange, SetAside, SetAsideCause,
+    Writer,
 };
 use crate::stream::framed::Sender;
 use crate::stream::meter::{Meters, Places};
@@ -134,6 +135,7 @@ impl Peer {
     /// Sends `s/a@1` in frames.
     fn frames(&self, stream: u32, compression: Compression, stop: &Cancel, lanes: Vec<Box<dyn Target + '_>>) {
         let spec = SendSpec {
+            copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("s/a@1").unwrap(),
             guid: None,
             base: None,
@@ -161,6 +163,7 @@ impl Peer {
 fn receive(stream: u32) -> Request {
     Request::Receive(Receive {
         spec: ReceiveSpec {
+            copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("t/a@1").unwrap(),
             origin: None,
             creates_dataset: true,
@@ -342,7 +345,7 @@ fn requests(dataset: &str) -> Vec<Request> {
     vec![
         Request::List { root: dataset.clone() },
         Request::Details { snapshots: vec![(dataset.snapshot(&to).unwrap(), guid)] },
-        Request::Change(Change::CreateContainer { dataset: dataset.clone() }),
+        Request::Change(Change::CreateContainer { dataset: dataset.clone(), is_plain: false }),
         Request::Change(Change::AbortReceive { dataset: dataset.clone(), token: "1-0".to_owned() }),
         Request::Receive(taken),
         Request::Change(Change::DestroySnapshots { dataset: dataset.clone(), snapshots: Vec::new() }),

@@ -15,7 +15,7 @@ use crate::model::{
 use crate::stream::Bottleneck;
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 5;
+pub(in crate::host) const PROTOCOL: u32 = 6;
 
 /// What the agent is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -122,6 +122,7 @@ pub(super) fn harmless(problem: Problem) -> Problem {
         Problem::Denied(text) => Problem::Denied(clean(&text)),
         Problem::Changed(text) => Problem::Changed(clean(&text)),
         Problem::Protocol(text) => Problem::Protocol(clean(&text)),
+        Problem::NeverReceivable(text) => Problem::NeverReceivable(clean(&text)),
         Problem::Other(text) => Problem::Other(clean(&text)),
         Problem::Unsafe(copy) => Problem::Unsafe(Box::new(UnsafeCopy {
             dataset: clean(&copy.dataset),

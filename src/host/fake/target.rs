@@ -64,7 +64,7 @@ impl TargetHost for FakeHost {
         }
         self.alter("change", operation, &object, |machine| {
             match change {
-                Change::CreateContainer { dataset } => machine.create_with_parents(dataset)?,
+                Change::CreateContainer { dataset, .. } => machine.create_with_parents(dataset)?,
                 Change::AbortReceive { dataset, token } => machine.abort_receive(dataset, Some(token))?,
                 Change::DestroySnapshots { dataset, snapshots } => {
                     let refusals = machine.destroy_snapshots(dataset, snapshots)?;

@@ -7,7 +7,8 @@ use crate::host::{
     Incoming, Inlet, Outgoing, ReceiveSpec, SendBase, SendSpec, SnapshotGroup, SourceHost, TargetHost,
 };
 use crate::model::{
-    Change, DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint, SendFlags, SnapshotName,
+    Change, CopyEncryption, DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint,
+    SendFlags, SnapshotName,
 };
 use crate::stream::Cancel;
 use crate::stream::meter::Meters;
@@ -53,12 +54,20 @@ impl Pair {
             let known = datasets[0].history.named(kind, &point(name));
             SendBase { kind, name: point(name), guid: known.map_or(Guid(0), |known| known.guid) }
         });
-        SendSpec { snapshot, guid: None, base, resume: None, encryption: Encryption::Off }
+        SendSpec {
+            snapshot,
+            guid: None,
+            base,
+            resume: None,
+            encryption: Encryption::Off,
+            copy_encryption: CopyEncryption::AsSent,
+        }
     }
 
     fn transfer(&self, spec: &SendSpec, to: &str) -> Result<(), HostError> {
         let cancel = Cancel::new().unwrap();
         let receive = ReceiveSpec {
+            copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse(to).unwrap(),
             origin: None,
             creates_dataset: spec.base.is_none(),

@@ -67,7 +67,10 @@ impl Stage {
         let stage =
             Self { source, target, person, roots, content_at, known: None, guids: Guids::default(), stop };
         stage.act(Side::Source, Act::Create("")).unwrap();
-        stage.target.change(&Change::CreateContainer { dataset: stage.roots[1].clone() }).unwrap();
+        stage
+            .target
+            .change(&Change::CreateContainer { dataset: stage.roots[1].clone(), is_plain: false })
+            .unwrap();
         stage
     }
 
@@ -184,12 +187,14 @@ impl Stage {
                 let guid = self.point(&to);
                 self.change(&Change::Rollback { dataset: to.dataset().clone(), to: to.name().clone(), guid })
             }
-            Deed::CreateContainer(name) => {
-                self.change(&Change::CreateContainer { dataset: self.dataset(Side::Target, name) })
-            }
-            Deed::CreateElsewhere => {
-                self.change(&Change::CreateContainer { dataset: DatasetName::new(NO_POOL).unwrap() })
-            }
+            Deed::CreateContainer(name) => self.change(&Change::CreateContainer {
+                dataset: self.dataset(Side::Target, name),
+                is_plain: false,
+            }),
+            Deed::CreateElsewhere => self.change(&Change::CreateContainer {
+                dataset: DatasetName::new(NO_POOL).unwrap(),
+                is_plain: false,
+            }),
             Deed::ListElsewhere => {
                 Outcome::of(self.target.list(&DatasetName::new(NO_POOL).unwrap()).map(|_| ()))
             }

@@ -2,7 +2,7 @@
 
 use zhaul::host::{HostError, Incoming, Inlet, ReceiveSpec, SendBase, SendSpec};
 use zhaul::model::{
-    DatasetKind, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken, SendFlags,
+    CopyEncryption, DatasetKind, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken, SendFlags,
 };
 use zhaul::stream::Source as _;
 use zhaul::stream::meter::Meters;
@@ -21,7 +21,14 @@ impl Stage {
             let known = listing.get(snapshot.dataset()).and_then(|known| known.history.named(kind, &name));
             SendBase { kind, guid: known.map_or(Guid(0), |known| known.guid), name }
         });
-        SendSpec { snapshot, guid: None, base, resume, encryption: Encryption::Off }
+        SendSpec {
+            snapshot,
+            guid: None,
+            base,
+            resume,
+            encryption: Encryption::Off,
+            copy_encryption: CopyEncryption::AsSent,
+        }
     }
 
     pub(super) fn resume(&self, transfer: Transfer) -> Outcome {
@@ -75,6 +82,7 @@ impl Stage {
         let here = self.known(Side::Source);
         let kind = here.get(spec.snapshot.dataset()).map_or(DatasetKind::Filesystem, |dataset| dataset.kind);
         let receive = ReceiveSpec {
+            copy_encryption: CopyEncryption::AsSent,
             snapshot: self.snapshot(Side::Target, transfer.into),
             origin: transfer.origin.map(|origin| self.snapshot(Side::Target, origin)),
             creates_dataset: (transfer.base.is_none() || transfer.origin.is_some()) && !is_resumed,

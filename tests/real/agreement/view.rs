@@ -25,6 +25,7 @@ pub(crate) fn kind(problem: &Problem) -> &'static str {
         Problem::Stalled(_) => "Stalled",
         Problem::Protocol(_) => "Protocol",
         Problem::Unsafe(_) => "unsafe",
+        Problem::NeverReceivable(_) => "NeverReceivable",
         Problem::Other(_) => "Other",
     }
 }
