@@ -283,6 +283,7 @@ pub(super) struct ListArgs {
 
 /// `zhaul restore`.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
 pub(super) struct RestoreArgs {
     /// A guest's number, or a dataset as it is or was called here; or a copy as it is called on the target
     #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
@@ -296,6 +297,18 @@ pub(super) struct RestoreArgs {
     /// Restore to this dataset instead of the one it was
     #[arg(long, value_name = "DATASET", value_parser = DatasetName::new)]
     pub(super) to: Option<DatasetName>,
+    /// Give the restored guest this number instead of its own, and with it new MAC addresses and UUIDs
+    #[arg(long = "as", value_name = "VMID", value_parser = parse_guest, conflicts_with = "to")]
+    pub(super) new_id: Option<GuestId>,
+    /// Put all disks on this storage of Proxmox VE instead of their own
+    #[arg(long, value_name = "STORAGE", conflicts_with = "to")]
+    pub(super) storage: Option<String>,
+    /// Give the guest new MAC addresses and UUIDs, also where it keeps its number
+    #[arg(long)]
+    pub(super) unique: bool,
+    /// Disconnect the guest's network cards
+    #[arg(long)]
+    pub(super) link_down: bool,
     /// Show what would be received, with sizes, and change nothing
     #[arg(short = 'n', long, visible_alias = "dryrun", conflicts_with = "abandon")]
     pub(super) dry_run: bool,

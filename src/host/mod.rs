@@ -16,6 +16,7 @@ mod details;
 mod error;
 pub mod fake;
 mod guest_config;
+mod guest_files;
 mod leaving_out;
 mod lines;
 mod listing;
@@ -53,6 +54,7 @@ use crate::stream::meter::{Meters, Places};
 use crate::zfs::Holds;
 
 pub use error::{HostError, Problem, UnsafeCopy};
+pub use guest_files::{GuestFile, GuestFiles};
 pub use local::Local;
 pub use remote::Remote;
 pub use restoring::Restoring;

@@ -3,6 +3,7 @@
 //! Nothing here overwrites or destroys what exists: a rename to a name that is taken fails, and only what carries the mark
 //! of a restore under way can be given up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::session::Limits;
@@ -11,7 +12,7 @@ use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Problem, ReceiveSpec};
 use crate::host::receive::ShellIncoming;
 use crate::model::{
-    BACKUP_PROPERTY, DatasetKind, DatasetName, Guid, INCOMING_MARK, Listing, RESTORE_PROPERTY,
+    BACKUP_PROPERTY, DatasetKind, DatasetName, Guid, INCOMING_MARK, Listing, RESTORE_PROPERTY, SnapshotName,
 };
 use crate::stream::Cancel;
 
@@ -109,6 +110,17 @@ impl Restoring {
             self.program.run(&["inherit", RESTORE_PROPERTY, dataset.as_str()])
         };
         inherit().map_err(|problem| self.program.error("unmark", dataset, problem))
+    }
+
+    /// Gives a restored snapshot the configuration that its copy carries.
+    pub fn store_config(
+        &self,
+        snapshot: &SnapshotName,
+        guid: Guid,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<(), HostError> {
+        let stored = self.program.store_config(snapshot.dataset(), snapshot.name(), guid, properties);
+        stored.map_err(|problem| self.program.error("store the guest's configuration on", snapshot, problem))
     }
 
     /// How many bytes may still be written below `dataset`.

@@ -2,6 +2,7 @@
 //!
 //! No agent takes part: a key that a target confines to `zhaul agent` cannot read copies, and that is said.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::session::{Limits, Output, Session, Speaks};
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Outgoing, Problem, SendSpec, zfs_words};
-use crate::model::{ByteCount, CopyEncryption, Encryption};
+use crate::model::{ByteCount, CopyEncryption, Encryption, SnapshotName};
 use crate::stream::{self, Cancel, Source as _};
 use crate::zfs::StreamBegin;
 
@@ -48,6 +49,12 @@ impl Sending {
             answer if answer.status == 0 => Ok(ByteCount(size.unwrap_or(0))),
             answer => Err(failed(zfs_words::problem(answer))),
         }
+    }
+
+    /// The configuration of its guest that a snapshot carries, as user properties; none where it has none.
+    pub fn config(&self, snapshot: &SnapshotName) -> Result<BTreeMap<String, String>, HostError> {
+        let read = self.program.config(snapshot.dataset(), snapshot.name());
+        read.map_err(|problem| self.program.error("read the properties of", snapshot, problem))
     }
 
     /// Starts to send. A broken-off stream goes on by its `token`, which the receiving dataset has.

@@ -1,12 +1,14 @@
 //! A guest's configuration travels with its snapshots.
 
 use std::fs;
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use crate::agent::behind_agents;
 use crate::look;
 use crate::pool::{property, zfs};
-use crate::world::{DAY_1, DAY_2, World};
+use crate::restoring::{command, zhaul};
+use crate::world::{DAY_1, DAY_2, DAY_3, World};
 
 const POINT_1: &str = "2026-01-10-030000";
 
@@ -93,4 +95,130 @@ fn a_file_that_vanishes_or_cannot_be_read_costs_no_snapshot() {
     let there = format!("{}@{POINT_1}", world.backup("vm-100-disk-0"));
     assert_eq!(property("zhaul:firewall-0", &there), "-");
     assert!(decoded(&there, "zhaul:config").contains("memory: 2048"));
+}
+
+const CONFIG: &str = "boot: order=scsi0\nmemory: 2048\nnet0: virtio=BC:24:11:00:00:01,bridge=vmbr0\n\
+    scsi0: z:vm-100-disk-0,size=12M\nscsi1: fast:vm-100-disk-0,size=12M\nvmgenid: 7e5a6c1e-0000-4000-8000-000000000001\n\
+    \n[old]\nmemory: 1024\nsnaptime: 1\n";
+
+/// A guest with a disk of the same name on each of two storages, backed up; then the host has burnt down.
+fn burnt_down(name: &str) -> (World, PathBuf) {
+    let mut world = World::new(name);
+    let fast = world.beside("fast");
+    zfs(&["create", &fast]);
+    world.policy.datasets = vec![world.source(), fast.clone()];
+    world.volume("vm-100-disk-0", 2);
+    zfs(&["create", "-s", "-V", "12M", &format!("{fast}/vm-100-disk-0")]);
+    look::write_device(&format!("{fast}/vm-100-disk-0"), 0, 1, "fast");
+    let storages = format!(
+        "zfspool: z\n\tpool {}\n\tcontent images\n\tsparse 1\n\nzfspool: fast\n\tpool {fast}\n\tcontent images\n",
+        world.source()
+    );
+    let files = [
+        ("storage.cfg", storages.as_str()),
+        ("qemu-server/100.conf", CONFIG),
+        ("firewall/100.fw", "[OPTIONS]\n"),
+    ];
+    let pve = world.guest_configs(&files);
+    world.policy.source = format!("guest-config = \"{}\"", pve.display());
+    world.run(DAY_1);
+    fs::remove_file(pve.join("qemu-server/100.conf")).unwrap();
+    fs::remove_file(pve.join("firewall/100.fw")).unwrap();
+    for root in [world.source(), fast] {
+        zfs(&["destroy", "-r", &root]);
+        zfs(&["create", &root]);
+    }
+    (world, pve)
+}
+
+fn without_vmgenid(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with("vmgenid")).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn a_guest_comes_back_with_its_configuration_on_its_storages() {
+    let (mut world, pve) = burnt_down("config-back");
+    let dry = world.state();
+    let plan = zhaul(&world, DAY_2, &["restore", "100", "-n"]).expect_code(0);
+    assert!(plan.stdout.contains("qemu-server/100.conf is written"), "{plan:?}");
+    assert_eq!(dry, world.state());
+    assert!(!pve.join("qemu-server/100.conf").exists());
+    let run = zhaul(&world, DAY_2, &["restore", "100"]).expect_code(0);
+    assert!(run.stdout.contains("qm start 100"), "{run:?}");
+    let written = fs::read_to_string(pve.join("qemu-server/100.conf")).unwrap();
+    let main = CONFIG.split("\n\n[").next().unwrap();
+    assert_eq!(without_vmgenid(&written), without_vmgenid(&format!("{main}\n")));
+    assert!(written.contains("vmgenid: ") && !written.contains("7e5a6c1e"), "{written}");
+    assert_eq!(fs::read_to_string(pve.join("firewall/100.fw")).unwrap(), "[OPTIONS]\n");
+    // The one storage is thin, the other is not.
+    assert_eq!(property("refreservation", &world.guest("vm-100-disk-0")), "0");
+    assert_ne!(property("refreservation", &format!("{}/vm-100-disk-0", world.beside("fast"))), "0");
+    // A file that exists is somebody's: it stays, and so do disks.
+    fs::write(pve.join("qemu-server/100.conf"), "memory: 1\n").unwrap();
+    let again = zhaul(&world, DAY_2, &["restore", "100"]).expect_code(3);
+    assert!(again.stderr.contains("has this snapshot already"), "{again:?}");
+    assert_eq!(fs::read_to_string(pve.join("qemu-server/100.conf")).unwrap(), "memory: 1\n");
+    fs::write(pve.join("qemu-server/100.conf"), written).unwrap();
+    let run = world.run(DAY_3);
+    assert_eq!(run.sends("backup").len(), 2, "{run:?}");
+    assert!(run.sends("backup").iter().all(|send| send.base().is_some()), "{run:?}");
+}
+
+#[test]
+fn a_guest_comes_back_as_another_one_with_an_identity_of_its_own() {
+    let (world, pve) = burnt_down("config-as");
+    fs::create_dir_all(pve.join("nodes/other/lxc")).unwrap();
+    fs::write(pve.join("nodes/other/lxc/300.conf"), "rootfs: z:subvol-300-disk-0\n").unwrap();
+    let taken = zhaul(&world, DAY_2, &["restore", "100", "--as", "300"]).expect_code(3);
+    assert!(taken.stderr.contains("300") && taken.stderr.contains("next:"), "{taken:?}");
+    let clash = zhaul(&world, DAY_2, &["restore", "100", "--as", "200", "--storage", "z"]).expect_code(3);
+    assert!(clash.stderr.contains("two disks"), "{clash:?}");
+    zhaul(&world, DAY_2, &["restore", "100", "--storage", "none"]).expect_code(2);
+    zhaul(&world, DAY_2, &["restore", "100", "--as", "200", "--link-down"]).expect_code(0);
+    let written = fs::read_to_string(pve.join("qemu-server/200.conf")).unwrap();
+    for line in ["scsi0: z:vm-200-disk-0,size=12M\n", "scsi1: fast:vm-200-disk-0,size=12M\n", "link_down=1\n"]
+    {
+        assert!(written.contains(line), "{line}: {written}");
+    }
+    assert!(!written.contains("BC:24:11:00:00:01") && !written.contains("lock:"), "{written}");
+    assert!(look::exists(&world.guest("vm-200-disk-0")) && !look::exists(&world.guest("vm-100-disk-0")));
+    assert!(!pve.join("qemu-server/100.conf").exists());
+}
+
+#[test]
+fn interrupted_the_number_stays_locked_until_the_same_command_has_ended_or_it_is_given_up() {
+    let (world, pve) = burnt_down("config-cut");
+    zfs(&["set", "readonly=on", &world.source()]);
+    let file = pve.join("qemu-server/100.conf");
+    // Something with the name of a disk comes in the way after the plan: it is never overwritten.
+    let mut cut = command(&world, DAY_2, &["restore", "100", "--rate", "16KiB"]);
+    let mut cut = cut.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    world.wait_for_receive();
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("lock: create"), "{text}");
+    cut.kill().unwrap();
+    cut.wait().unwrap();
+    world.wait_for_quiet();
+    zhaul(&world, DAY_2, &["restore", "100", "--abandon"]).expect_code(0);
+    assert!(!file.exists());
+    // Everything is in place, and the file is not written yet.
+    zhaul(&world, DAY_2, &["restore", "100"]).expect_code(0);
+    let written = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("#zhaul restore, not complete\n{written}lock: create\n")).unwrap();
+    zhaul(&world, DAY_2, &["restore", "100"]).expect_code(0);
+    assert_eq!(without_vmgenid(&fs::read_to_string(&file).unwrap()), without_vmgenid(&written));
+}
+
+#[test]
+fn where_the_configuration_cannot_be_written_nothing_is_received() {
+    let (world, pve) = burnt_down("config-quorum");
+    let directory = pve.join("qemu-server");
+    fs::remove_dir_all(&directory).unwrap();
+    // As a place that takes no file: root passes permissions by.
+    fs::write(&directory, "").unwrap();
+    let before = world.state();
+    let run = zhaul(&world, DAY_2, &["restore", "100"]).expect_code(3);
+    assert!(run.stderr.contains("cannot write") && run.stderr.contains("pvecm status"), "{run:?}");
+    assert_eq!(before, world.state());
 }

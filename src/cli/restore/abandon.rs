@@ -7,6 +7,7 @@ use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::output;
 use super::super::render::escape;
 use super::super::session::Session;
+use super::guest;
 use crate::host::Restoring;
 use crate::model::{
     Dataset, DatasetName, INCOMING_MARK, INCOMING_NAME, Listing, RESTORE_PROPERTY, VolumeName,
@@ -17,7 +18,10 @@ pub(super) fn abandon(args: &RestoreArgs, session: &Session, here: &Restoring) -
     let listing = list(args, session, here)?;
     let is_meant = |dataset: &&Dataset| match (&args.what, &args.to) {
         (_, Some(to)) | (What::Dataset(to), None) => is_place_of(&dataset.name, to),
-        (What::Guest(id), None) => VolumeName::parse(dataset.name.last()).is_some_and(|one| one.guest == *id),
+        (What::Guest(id), None) => {
+            let id = args.new_id.unwrap_or(*id);
+            VolumeName::parse(dataset.name.last()).is_some_and(|one| one.guest == id)
+        }
     };
     let is_incoming = |dataset: &&Dataset| {
         let place = dataset.name.parent().and_then(|place| listing.get(&place));
@@ -26,7 +30,8 @@ pub(super) fn abandon(args: &RestoreArgs, session: &Session, here: &Restoring) -
         })
     };
     let received: Vec<&Dataset> = listing.datasets().filter(is_incoming).filter(is_meant).collect();
-    if received.is_empty() {
+    let has_file = guest::give_up(args, session)?;
+    if received.is_empty() && !has_file {
         let error = anyhow!(
             "no interrupted restore of that lies here: nothing was done\n  \
              next: `zfs get -r -s local {RESTORE_PROPERTY}` names every one"

@@ -1,6 +1,7 @@
 //! `zhaul restore`: finds the point, shows or carries out the plan, and says what is ready for use.
 
 mod abandon;
+mod guest;
 mod progress;
 mod text;
 mod words;
@@ -20,10 +21,10 @@ use crate::discover;
 use crate::execute::Settings;
 use crate::execute::restore::{RestoreHosts, VolumeOutcome, restore as carry_out_restore};
 use crate::host::{Restoring, Sending};
-use crate::model::{ByteCount, Listing, RateSchedule, TargetName};
+use crate::model::{ByteCount, Listing, Proxmox, RateSchedule, TargetName};
 use crate::plan::Place;
 use crate::plan::restore::{
-    At, RestoreError, RestorePlan, RestoreRequest, everything, plan_restore, volumes, wanted_here,
+    At, RestoreError, RestorePlan, RestoreRequest, What, everything, plan_restore, volumes, wanted_here,
 };
 use crate::policy::{Address, Policy};
 use crate::stream::pump::PumpSettings;
@@ -46,8 +47,8 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     if args.abandon {
         return abandon::abandon(args, &session, &here);
     }
-    let request = request(args, &session)?;
     let inventory = session.inventory()?;
+    let request = request(args, &session, &inventory.proxmox)?;
     let known = volumes(&session.policy, &inventory, &everything(session.now));
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
@@ -55,10 +56,14 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     let plan = plan_restore(&session.policy, &inventory, &known, &there, &request).map_err(fail)?;
     let targets = discover::senders(&session.policy, &session.cancel);
     let sizes = sizes(&plan, &session, &targets);
+    let guest = guest::Restoration::find(args, &session, &inventory.proxmox, &plan, &targets)?;
     if args.dry_run {
-        return show_plan(args, &plan, &sizes, &session);
+        return show_plan(args, &plan, &sizes, &session, guest.as_ref());
     }
     check_space(&plan, &sizes, &here)?;
+    if let Some(guest) = &guest {
+        guest.begin()?;
+    }
     let is_watched = session.is_watched;
     if is_watched {
         output::complain(&text::plan_text(&plan, &sizes, session.now, output::stderr_style()));
@@ -69,7 +74,16 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     let settings = settings(args, &session.policy);
     let outcomes = carry_out_restore(&plan, hosts, &settings, &progress, &session.cancel);
     progress.finish();
-    show_outcome(args, &session, &plan, &outcomes, started.elapsed())
+    let is_done = outcomes.iter().all(|outcome| outcome.result.is_ok());
+    let written = match guest.as_ref().filter(|_| is_done) {
+        Some(guest) => Some(guest.finish(&plan, &here)?),
+        None => None,
+    };
+    let code = show_outcome(args, &session, &plan, &outcomes, started.elapsed())?;
+    if let Some(written) = written.filter(|_| !args.json) {
+        output::print(&written).context("cannot print the report").or_exit(Code::Failed)?;
+    }
+    Ok(code)
 }
 
 /// What this host has of `wanted`: what does not exist is noted as such.
@@ -87,8 +101,8 @@ fn list_here(here: &Restoring, wanted: &[crate::model::DatasetName]) -> Result<L
     Ok(listing)
 }
 
-fn request(args: &RestoreArgs, session: &Session) -> Result<RestoreRequest, Failure> {
-    if args.to.is_some() && matches!(args.what, crate::plan::restore::What::Guest(_)) {
+fn request(args: &RestoreArgs, session: &Session, proxmox: &Proxmox) -> Result<RestoreRequest, Failure> {
+    if args.to.is_some() && matches!(args.what, What::Guest(_)) {
         let error = anyhow!(
             "--to names one dataset, and a guest may have several: nothing was done\n  \
              next: name one, for example `zhaul restore rpool/data/vm-100-disk-0 --to rpool/data/vm-900-disk-0`"
@@ -103,7 +117,17 @@ fn request(args: &RestoreArgs, session: &Session) -> Result<RestoreRequest, Fail
         }
     };
     let from = args.from.as_deref().map(|from| place(&session.policy, from)).transpose()?;
-    Ok(RestoreRequest { what: args.what.clone(), at, from, to: args.to.clone() })
+    let is_guest = matches!(args.what, What::Guest(_));
+    if !is_guest && (args.new_id.is_some() || args.unique || args.link_down || args.storage.is_some()) {
+        let error = anyhow!(
+            "--as, --storage, --unique and --link-down are for a guest: nothing was done\n  next: --to"
+        );
+        return Err(error).or_exit(Code::Usage);
+    }
+    let storage = args.storage.as_deref().map(|id| guest::storage(proxmox, id)).transpose()?;
+    let (what, to, new_id) = (args.what.clone(), args.to.clone(), args.new_id);
+    let is_begun = guest::is_begun(args, session);
+    Ok(RestoreRequest { what, at, from, to, is_begun, new_id, storage })
 }
 
 /// The place that a person means: a target by its name, or by its host where only one is there.
@@ -139,6 +163,7 @@ fn failure(error: &RestoreError, args: &RestoreArgs) -> Failure {
         RestoreError::NotListed { .. } => Code::Failed,
         RestoreError::Incomplete { .. }
         | RestoreError::Exists { .. }
+        | RestoreError::SameName { .. }
         | RestoreError::NoParent { .. }
         | RestoreError::PlaceTaken { .. }
         | RestoreError::OtherRestore { .. } => Code::Blocked,
@@ -210,6 +235,7 @@ fn show_plan(
     plan: &RestorePlan,
     sizes: &Sizes,
     session: &Session,
+    guest: Option<&guest::Restoration>,
 ) -> Result<Code, Failure> {
     let text = if args.json {
         let mut value =
@@ -217,7 +243,8 @@ fn show_plan(
         add_sizes(&mut value, sizes);
         format!("{value}\n")
     } else {
-        text::plan_text(plan, sizes, session.now, output::stdout_style())
+        let guest = guest.map(guest::Restoration::plan_text).unwrap_or_default();
+        format!("{}{guest}", text::plan_text(plan, sizes, session.now, output::stdout_style()))
     };
     output::print(&text).context("cannot print the plan").or_exit(Code::Failed)?;
     Ok(Code::Done)

@@ -7,7 +7,7 @@ use super::super::render::duration_text;
 use crate::host::Problem;
 use crate::model::{DatasetName, PointName, TargetName};
 use crate::plan::Place;
-use crate::plan::restore::{At, RestoreError, RestoreNote, What};
+use crate::plan::restore::{At, RestoreError, RestoreNote, RestorePlan, What};
 
 /// A place as it is typed.
 pub(super) fn place(place: &Place) -> String {
@@ -76,6 +76,10 @@ pub(super) fn error_text(error: &RestoreError, args: &RestoreArgs) -> String {
             "{dataset} exists, and nothing that exists is overwritten: nothing was done\n  \
              next: restore it beside: `zhaul restore {dataset} --to {dataset}-restored`; or rename what is there: \
              `zfs rename {dataset} {dataset}-old`"
+        ),
+        RestoreError::SameName { dataset } => format!(
+            "two disks of the guest would be called {dataset}: nothing was done\n  \
+             next: leave --storage out, or restore each disk by its own name with --to"
         ),
         RestoreError::NoParent { parent, is_pool_missing } => no_parent(parent, *is_pool_missing),
         RestoreError::NotListed { dataset, why } => {
@@ -147,6 +151,15 @@ pub(super) fn note_text(note: &RestoreNote) -> String {
             )
         }
     }
+}
+
+/// The line that prints the configuration that a restored point carries.
+pub(super) fn decode_line(plan: &RestorePlan) -> String {
+    let snapshot =
+        plan.volumes.first().map(|volume| format!("{}@{}", volume.to, volume.point)).unwrap_or_default();
+    format!(
+        "zfs get -Hp -o value \"$(seq -s, -f zhaul:config-%g 0 63)\" {snapshot} | tr -d '\\n-' | base64 -d | gunzip"
+    )
 }
 
 /// The next action after a failure: what was received is kept.

@@ -49,6 +49,11 @@ pub enum RestoreError {
         /// Whether it holds the very snapshot that was asked for.
         has_point: bool,
     },
+    /// Two volumes would get one name.
+    SameName {
+        /// The name.
+        dataset: DatasetName,
+    },
     /// The dataset above it does not exist.
     NoParent {
         /// The dataset.

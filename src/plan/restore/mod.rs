@@ -5,10 +5,13 @@
 
 mod chain;
 mod choice;
+mod config;
 mod error;
 mod planned;
 mod points;
 mod volumes;
+
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
@@ -19,6 +22,7 @@ use crate::model::{
 };
 use crate::policy::Policy;
 
+pub use config::{ConfigChanges, restored_config};
 pub use error::RestoreError;
 pub use planned::{At, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore, What};
 pub use points::{Found, GroupPoint, VolumePoint, group_points, points};
@@ -31,13 +35,27 @@ pub fn wanted_here(
 ) -> Result<Vec<DatasetName>, RestoreError> {
     let mut wanted = Vec::new();
     for volume in find(volumes, &request.what)? {
-        let to = request.to.as_ref().unwrap_or(&volume.name);
+        let to = target(&volume.name, request)?;
         wanted.push(to.clone());
-        wanted.push(incoming(to)?);
+        wanted.push(incoming(&to)?);
         wanted.extend(to.parent());
-        wanted.push(place(to)?);
+        wanted.push(place(&to)?);
     }
     Ok(wanted)
+}
+
+/// What a volume will be called.
+fn target(volume: &DatasetName, request: &RestoreRequest) -> Result<DatasetName, RestoreError> {
+    if let Some(to) = &request.to {
+        return Ok(to.clone());
+    }
+    let last = request.new_id.and_then(|id| config::renumbered(volume.last(), id));
+    let last = last.as_deref().unwrap_or(volume.last());
+    let parent = request.storage.clone().or_else(|| volume.parent());
+    match parent {
+        Some(parent) => Ok(parent.child(last)?),
+        None => Ok(volume.clone()),
+    }
 }
 
 /// Where something that will be called `to` is received.
@@ -127,7 +145,7 @@ pub fn plan_restore(
             notes.push(RestoreNote::VolumeMissing { volume: volume.name.clone() });
             continue;
         };
-        let to = request.to.clone().unwrap_or_else(|| volume.name.clone());
+        let to = target(&volume.name, request)?;
         restores.push(plan_volume((inventory, format), here, volume, point, to, &mut notes)?);
         let children: Vec<DatasetName> = volumes
             .volumes
@@ -139,7 +157,11 @@ pub fn plan_restore(
             notes.push(RestoreNote::ChildrenLeft { children });
         }
     }
-    check_existing(here, &restores)?;
+    let mut taken = BTreeSet::new();
+    if let Some(twice) = restores.iter().find(|restore| !taken.insert(&restore.to)) {
+        return Err(RestoreError::SameName { dataset: twice.to.clone() });
+    }
+    check_existing(here, &restores, request.is_begun)?;
     Ok(RestorePlan {
         point: chosen.point.name,
         time: chosen.point.time,
@@ -187,6 +209,7 @@ fn plan_volume(
     };
     Ok(VolumeRestore {
         volume: volume.name.clone(),
+        copy: copy.name.snapshot(&point.point.name)?,
         point: name,
         guid: point.point.guid,
         kind: copy.kind,
@@ -249,8 +272,8 @@ fn look_here(
 
 /// A volume that exists is only taken for restored where it has the point, and another volume shows by its mark that the
 /// restore of the guest was interrupted when this one was done.
-fn check_existing(here: &Listing, restores: &[VolumeRestore]) -> Result<(), RestoreError> {
-    let is_under_way = restores.iter().any(|restore| restore.stage == Stage::Finish);
+fn check_existing(here: &Listing, restores: &[VolumeRestore], is_begun: bool) -> Result<(), RestoreError> {
+    let is_under_way = is_begun || restores.iter().any(|restore| restore.stage == Stage::Finish);
     let is_only_finishing =
         restores.iter().all(|restore| matches!(restore.stage, Stage::Finish | Stage::Done));
     for restore in restores.iter().filter(|restore| restore.stage == Stage::Done) {

@@ -38,6 +38,12 @@ pub struct RestoreRequest {
     pub from: Option<Place>,
     /// The name it gets; its own where it is not said.
     pub to: Option<DatasetName>,
+    /// Whether the guest's file shows that its restore was begun and not ended.
+    pub is_begun: bool,
+    /// The number that a guest gets; its own where it is not said.
+    pub new_id: Option<GuestId>,
+    /// The dataset of the storage that volumes go to; their own where it is not said.
+    pub storage: Option<DatasetName>,
 }
 
 /// What a restore will do.
@@ -64,6 +70,8 @@ pub struct VolumeRestore {
     pub to: DatasetName,
     /// Where it is received meanwhile.
     pub incoming: DatasetName,
+    /// The snapshot where it comes from.
+    pub copy: SnapshotName,
     /// The snapshot that it will be at.
     pub point: PointName,
     /// What identifies that snapshot.

@@ -1,0 +1,235 @@
+//! The configuration of a guest that is restored: found in its point, checked against what is there, written at the end.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+
+use anyhow::{Context, anyhow};
+
+use super::super::args::RestoreArgs;
+use super::super::exit_code::{Code, Failure, OrExit};
+use super::super::render::escape;
+use super::super::session::Session;
+use super::words;
+use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
+use crate::model::{DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, TargetName};
+use crate::plan::Place;
+use crate::plan::restore::{ConfigChanges, RestorePlan, What, restored_config};
+
+/// What is to be written, and where.
+pub(super) struct Restoration {
+    files: GuestFiles,
+    id: GuestId,
+    kind: GuestKind,
+    text: String,
+    firewall: Option<String>,
+    /// The properties as the point has them.
+    properties: BTreeMap<String, String>,
+    /// Disks that are in the configuration and were not restored.
+    disks_left_out: Vec<String>,
+    /// Secrets that were never stored.
+    secrets_left_out: Vec<String>,
+    /// A file is there already, which is somebody's: it stays.
+    is_kept: bool,
+}
+
+/// The dataset of a storage.
+pub(super) fn storage(proxmox: &Proxmox, id: &str) -> Result<DatasetName, Failure> {
+    let storages = proxmox.storages.iter().flatten();
+    let found = storages.clone().find(|storage| storage.id == id).map(|storage| storage.dataset.clone());
+    let known: Vec<&str> = storages.map(|storage| storage.id.as_str()).collect();
+    let error = || {
+        anyhow!("this node has no ZFS storage {id}: nothing was done\n  next: one of: {}", known.join(", "))
+    };
+    found.ok_or_else(error).or_exit(Code::Usage)
+}
+
+/// Whether a restore of the guest was begun and not ended.
+pub(super) fn is_begun(args: &RestoreArgs, session: &Session) -> bool {
+    let What::Guest(id) = args.what else { return false };
+    let id = args.new_id.unwrap_or(id);
+    let directory = session.policy.guest_config.as_deref();
+    directory.is_some_and(|directory| GuestFiles::new(directory).find(id) == GuestFile::OfRestore)
+}
+
+/// Gives up the file of a restore that was begun.
+pub(super) fn give_up(args: &RestoreArgs, session: &Session) -> Result<bool, Failure> {
+    let (What::Guest(id), Some(directory)) = (&args.what, &session.policy.guest_config) else {
+        return Ok(false);
+    };
+    let id = args.new_id.unwrap_or(*id);
+    let removed = GuestFiles::new(directory).give_up(id);
+    removed.with_context(|| format!("cannot remove the file of guest {id}")).or_exit(Code::Failed)
+}
+
+impl Restoration {
+    /// Reads the configuration of the point, and refuses what would be in the way of writing it. `None` where no guest is
+    /// restored, there is no Proxmox VE here, or the point carries no configuration, which is told.
+    pub(super) fn find(
+        args: &RestoreArgs,
+        session: &Session,
+        proxmox: &Proxmox,
+        plan: &RestorePlan,
+        targets: &BTreeMap<TargetName, Sending>,
+    ) -> Result<Option<Self>, Failure> {
+        let (What::Guest(old), Some(directory)) = (&args.what, &session.policy.guest_config) else {
+            return Ok(None);
+        };
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let id = args.new_id.unwrap_or(*old);
+        let files = GuestFiles::new(directory);
+        if let Some(node) = proxmox.elsewhere.get(&id) {
+            let error = anyhow!(
+                "guest {id} is on node {node}: nothing was done\n  next: restore it there, or with --as"
+            );
+            return Err(error).or_exit(Code::Blocked);
+        }
+        let is_kept = check_free(&files, id, args)?;
+        let Some((stored, properties)) = stored(session, plan, targets)? else {
+            tracing::warn!(
+                "this point carries no configuration of guest {old}: only its disks are restored; \
+                 next: write its file by hand, for example from a newer point (zfs get zhaul:guest)"
+            );
+            return Ok(None);
+        };
+        let changes = ConfigChanges {
+            id: args.new_id,
+            is_unique: args.unique || id != *old,
+            is_link_down: args.link_down,
+        };
+        let mut random = random().context("cannot read random numbers").or_exit(Code::Failed)?;
+        let (text, disks_left_out) =
+            restored_config(&stored, &plan.volumes, proxmox, changes, &mut || random.next().unwrap_or(0));
+        Ok(Some(Self {
+            files,
+            id,
+            kind: stored.kind,
+            text,
+            firewall: stored.firewall,
+            properties,
+            disks_left_out,
+            secrets_left_out: stored.left_out,
+            is_kept,
+        }))
+    }
+
+    fn file(&self) -> String {
+        format!("{}/{}.conf", self.kind.directory(), self.id)
+    }
+
+    /// Takes the number, before anything is received.
+    pub(super) fn begin(&self) -> Result<(), Failure> {
+        if self.is_kept {
+            return Ok(());
+        }
+        let begun = self.files.begin(self.kind, self.id, &self.text);
+        begun.with_context(|| {
+            format!("cannot write {}: nothing was restored\n  next: see that the node is quorate (`pvecm status`)", self.file())
+        })
+        .or_exit(Code::Blocked)
+    }
+
+    /// Writes the file as it is to be, and tells of it.
+    pub(super) fn finish(&self, plan: &RestorePlan, here: &Restoring) -> Result<String, Failure> {
+        for volume in &plan.volumes {
+            let snapshot = volume.to.snapshot(&volume.point).or_exit(Code::Failed)?;
+            if let Err(error) = here.store_config(&snapshot, volume.guid, &self.properties) {
+                tracing::warn!("{}", error.chain());
+            }
+        }
+        if !self.is_kept {
+            let written = self.files.finish(self.kind, self.id, &self.text, self.firewall.as_deref());
+            written
+                .with_context(|| {
+                    format!(
+                        "the disks are restored, but {} cannot be written\n  \
+                         next: see that the node is quorate (`pvecm status`), then write it from: {}",
+                        self.file(),
+                        words::decode_line(plan)
+                    )
+                })
+                .or_exit(Code::Failed)?;
+        }
+        Ok(self.text_after())
+    }
+
+    /// What will be written.
+    pub(super) fn plan_text(&self) -> String {
+        if self.is_kept {
+            return format!("  {} exists and stays as it is: only disks are restored\n", self.file());
+        }
+        format!("  {} is written from the point{}\n", self.file(), self.remarks())
+    }
+
+    fn text_after(&self) -> String {
+        if self.is_kept {
+            return format!("{} exists and was left as it is\n", self.file());
+        }
+        let start = if self.kind == GuestKind::Machine { "qm" } else { "pct" };
+        format!("wrote {}{}\n  next: {start} start {}\n", self.file(), self.remarks(), self.id)
+    }
+
+    fn remarks(&self) -> String {
+        let disks = self
+            .disks_left_out
+            .iter()
+            .map(|line| format!("\n  not restored, kept as a comment: {}", escape(line)));
+        let secrets = self
+            .secrets_left_out
+            .iter()
+            .map(|key| format!("\n  {key} was never stored: set it again (qm set {} --{key} ...)", self.id));
+        disks.chain(secrets).collect()
+    }
+}
+
+/// Refuses a number that is another guest's. Gives whether this guest's own file is there, which then stays.
+fn check_free(files: &GuestFiles, id: GuestId, args: &RestoreArgs) -> Result<bool, Failure> {
+    match files.find(id) {
+        GuestFile::Missing | GuestFile::OfRestore => Ok(false),
+        GuestFile::Taken(_) if args.new_id.is_none() => Ok(true),
+        GuestFile::Taken(path) => {
+            let error = anyhow!(
+                "guest {id} exists ({}): nothing was done\n  next: another number; `pvesh get /cluster/nextid` gives a free one",
+                path.display()
+            );
+            Err(error).or_exit(Code::Blocked)
+        }
+    }
+}
+
+/// A configuration, and the properties that it was read from.
+type Stored = (GuestConfig, BTreeMap<String, String>);
+
+/// What the first volume that has one carries.
+fn stored(
+    session: &Session,
+    plan: &RestorePlan,
+    targets: &BTreeMap<TargetName, Sending>,
+) -> Result<Option<Stored>, Failure> {
+    for volume in &plan.volumes {
+        let read = match &plan.from {
+            Place::Source => session.source.config(&volume.copy),
+            Place::Target(name) => match targets.get(name) {
+                Some(target) => target.config(&volume.copy),
+                None => continue,
+            },
+        };
+        let properties = read.or_exit(Code::Failed)?;
+        if let Some(config) = GuestConfig::parse(&properties) {
+            return Ok(Some((config, properties)));
+        }
+    }
+    Ok(None)
+}
+
+/// Random numbers without end.
+fn random() -> std::io::Result<impl Iterator<Item = u64>> {
+    let mut file = File::open("/dev/urandom")?;
+    let mut bytes = [0; 64 * 8];
+    file.read_exact(&mut bytes)?;
+    let numbers: Vec<u64> =
+        bytes.chunks_exact(8).filter_map(|eight| Some(u64::from_ne_bytes(eight.try_into().ok()?))).collect();
+    Ok(numbers.into_iter().cycle())
+}

@@ -1,0 +1,261 @@
+//! A guest's stored configuration as it is to be written for what was restored. Pure: random numbers come in.
+//!
+//! As Proxmox VE's own restore: snapshots, pending changes, locks and unused disks are dropped, a virtual machine gets a new
+//! `vmgenid`; another number also means new MAC addresses and another `smbios1` UUID.
+
+use super::VolumeRestore;
+use crate::model::{GuestConfig, GuestId, Proxmox, VolumeName};
+
+/// What is to be changed beside the disks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConfigChanges {
+    /// The guest's new number, if it gets one.
+    pub id: Option<GuestId>,
+    /// Give it an identity of its own: MAC addresses and UUIDs.
+    pub is_unique: bool,
+    /// Take the network cards off the network.
+    pub is_link_down: bool,
+}
+
+/// Keys that say nothing of the restored guest.
+const DROPPED: [&str; 9] = [
+    "lock",
+    "parent",
+    "snaptime",
+    "snapstate",
+    "vmstate",
+    "runningmachine",
+    "runningcpu",
+    "running-nets-host-mtu",
+    "template",
+];
+
+/// The file's text, and the disks that were not restored: their lines are kept as comments.
+pub fn restored_config(
+    stored: &GuestConfig,
+    restored: &[VolumeRestore],
+    proxmox: &Proxmox,
+    changes: ConfigChanges,
+    random: &mut dyn FnMut() -> u64,
+) -> (String, Vec<String>) {
+    let mut text = String::new();
+    let mut left_out = Vec::new();
+    let main = || stored.config.lines().take_while(|line| !line.trim_start().starts_with('['));
+    let values = main().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
+    let values: Vec<&str> = values.map(|(_, value)| value.trim()).collect();
+    let volumes: Vec<&str> = values.iter().filter_map(|value| Some(volume_of(value)?.1)).collect();
+    for line in main() {
+        let Some((key, value)) = line.split_once(':').filter(|_| !line.starts_with('#')) else {
+            if !line.trim().is_empty() {
+                text.push_str(line);
+                text.push('\n');
+            }
+            continue;
+        };
+        let value = value.trim();
+        let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
+        if DROPPED.contains(&key) || stem == "unused" {
+            continue;
+        }
+        let written = match (stem, volume_of(value)) {
+            ("net", _) => Some(network(value, changes, random)),
+            (_, Some(named)) => match place_of(named, restored, proxmox, &volumes) {
+                Some(place) => Some(replaced(value, &place)),
+                None if value.contains("cloudinit") => Some(cloud_init(value, changes)),
+                None => None,
+            },
+            _ if key == "vmgenid" && value != "0" => Some(uuid(random)),
+            _ if key == "smbios1" && changes.is_unique => Some(with_option(value, "uuid", &uuid(random))),
+            _ => Some(value.to_owned()),
+        };
+        if written.is_none() {
+            left_out.push(format!("{key}: {value}"));
+            text.push('#');
+        }
+        text.extend([key, ": ", written.as_deref().unwrap_or(value), "\n"]);
+    }
+    (text, left_out)
+}
+
+/// The storage and volume that a line names; `None` for what is no volume of a guest.
+fn volume_of(value: &str) -> Option<(&str, &str)> {
+    let mut options = value.split(',').map(str::trim);
+    let first = options.clone().find_map(|one| one.strip_prefix("file=").or(one.strip_prefix("volume=")));
+    let (storage, volume) = first.or(options.next())?.split_once(':')?;
+    let volume = volume.rsplit('/').next()?;
+    VolumeName::parse(volume).map(|_| (storage, volume))
+}
+
+/// What the volume is called now: `STORAGE:VOLUME`. Only where the storage is not known here does the volume's name alone
+/// decide, and then only where no other line has that name.
+fn place_of(
+    (storage, volume): (&str, &str),
+    restored: &[VolumeRestore],
+    proxmox: &Proxmox,
+    volumes: &[&str],
+) -> Option<String> {
+    let found = if let Some(dataset) = proxmox.dataset_of(storage, volume) {
+        restored.iter().find(|one| one.volume == dataset)?
+    } else {
+        let mut alike = restored.iter().filter(|one| one.volume.last() == volume);
+        let is_only = volumes.iter().filter(|other| **other == volume).count() == 1;
+        alike.next().filter(|_| is_only && alike.next().is_none())?
+    };
+    let storage = proxmox.storage_of(&found.to).map_or(storage, |storage| storage.id.as_str());
+    Some(format!("{storage}:{}", found.to.last()))
+}
+
+/// `value` with another volume; every other option stays.
+fn replaced(value: &str, place: &str) -> String {
+    let is_place = |option: &str| {
+        let bare = option.strip_prefix("file=").or(option.strip_prefix("volume=")).unwrap_or(option);
+        volume_of(bare).is_some()
+    };
+    let options: Vec<String> = value
+        .split(',')
+        .map(|option| if is_place(option.trim()) { place.to_owned() } else { option.to_owned() })
+        .collect();
+    options.join(",")
+}
+
+/// Proxmox VE makes the image anew at the next start.
+fn cloud_init(value: &str, changes: ConfigChanges) -> String {
+    let Some((storage, volume)) = volume_of(value) else { return value.to_owned() };
+    let id = VolumeName::parse(volume).map(|volume| volume.guest);
+    let id = changes.id.or(id).map_or_else(String::new, |id| id.to_string());
+    replaced(value, &format!("{storage}:vm-{id}-cloudinit"))
+}
+
+fn network(value: &str, changes: ConfigChanges, random: &mut dyn FnMut() -> u64) -> String {
+    let is_mac = |text: &str| {
+        let parts: Vec<&str> = text.split(':').collect();
+        parts.len() == 6 && parts.iter().all(|part| part.len() == 2 && u8::from_str_radix(part, 16).is_ok())
+    };
+    let options = value.split(',').map(|option| match option.split_once('=') {
+        Some((key, mac)) if changes.is_unique && is_mac(mac) => format!("{key}={}", mac_address(random)),
+        _ => option.to_owned(),
+    });
+    let value = options.collect::<Vec<_>>().join(",");
+    if changes.is_link_down { with_option(&value, "link_down", "1") } else { value }
+}
+
+/// `value` with `key=word` in the place of any other `key=`.
+fn with_option(value: &str, key: &str, word: &str) -> String {
+    let others = value.split(',').filter(|option| option.split_once('=').is_none_or(|(name, _)| name != key));
+    let mut options: Vec<String> = others.map(str::to_owned).collect();
+    options.push(format!("{key}={word}"));
+    options.join(",")
+}
+
+/// One of Proxmox VE's own range of addresses.
+fn mac_address(random: &mut dyn FnMut() -> u64) -> String {
+    let bytes = random().to_be_bytes();
+    let [a, b, c, ..] = bytes;
+    format!("BC:24:11:{a:02X}:{b:02X}:{c:02X}")
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn uuid(random: &mut dyn FnMut() -> u64) -> String {
+    let (high, low) = (random() & !0xf000 | 0x4000, random() & !(3 << 62) | 2 << 62);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        high >> 32,
+        high >> 16 & 0xffff,
+        high & 0xffff,
+        low >> 48,
+        low & 0xffff_ffff_ffff
+    )
+}
+
+/// What a volume is called when its guest has another number.
+pub(super) fn renumbered(volume: &str, id: GuestId) -> Option<String> {
+    let old = VolumeName::parse(volume)?.guest.to_string();
+    let (prefix, rest) = volume.split_once('-')?;
+    let rest = rest.strip_prefix(&old)?;
+    // A template's disk becomes one of an ordinary guest under its own name only by hand.
+    Some(format!("{prefix}-{id}{rest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        DatasetKind, DatasetName, Encryption, GuestKind, Guid, PointName, ProxmoxState, SnapshotName, Storage,
+    };
+    use crate::plan::restore::Stage;
+
+    fn name(text: &str) -> DatasetName {
+        DatasetName::new(text).unwrap()
+    }
+
+    fn restored(volume: &str, to: &str) -> VolumeRestore {
+        VolumeRestore {
+            volume: name(volume),
+            to: name(to),
+            incoming: name("x/y"),
+            copy: SnapshotName::parse("t/x@a").unwrap(),
+            point: PointName::new("a").unwrap(),
+            guid: Guid(1),
+            kind: DatasetKind::Volume,
+            encryption: Encryption::Off,
+            is_thick: false,
+            needs_key: false,
+            stage: Stage::Receive,
+            streams: Vec::new(),
+        }
+    }
+
+    fn proxmox() -> Proxmox {
+        let storage = |id: &str, at: &str| Storage { id: id.to_owned(), dataset: name(at), is_sparse: true };
+        let storages = vec![storage("fast", "tank/vm"), storage("z", "rpool/data")];
+        Proxmox { state: ProxmoxState::Whole, storages: Some(storages), ..Proxmox::default() }
+    }
+
+    const TEXT: &str = "#notes: kept\nboot: order=scsi0\nlock: backup\nide2: z:vm-100-cloudinit,media=cdrom\n\
+        net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nparent: snap\nscsi0: z:vm-100-disk-0,size=4M\n\
+        scsi1: fast:vm-100-disk-0,backup=0,size=1G\nscsi2: local:iso/x.iso,media=cdrom\nsmbios1: uuid=old,x=1\n\
+        unused0: z:vm-100-disk-7\nvmgenid: 1\n\n[PENDING]\nmemory: 1\n\n[snap]\nscsi0: z:vm-100-disk-0\n";
+
+    fn written(volumes: &[VolumeRestore], changes: ConfigChanges) -> (String, Vec<String>) {
+        let stored = GuestConfig::new(GuestKind::Machine, GuestId(100), "pve0", TEXT, None);
+        restored_config(&stored, volumes, &proxmox(), changes, &mut || 0x0102_0304_0506_0708)
+    }
+
+    #[test]
+    fn the_same_guest_keeps_its_identity_but_for_vmgenid_and_loses_what_was_not_restored() {
+        let volumes = [restored("rpool/data/vm-100-disk-0", "rpool/data/vm-100-disk-0")];
+        let (text, left_out) = written(&volumes, ConfigChanges::default());
+        assert_eq!(
+            text,
+            "#notes: kept\nboot: order=scsi0\nide2: z:vm-100-cloudinit,media=cdrom\n\
+             net0: virtio=BC:24:11:00:00:01,bridge=vmbr0,firewall=1\nscsi0: z:vm-100-disk-0,size=4M\n\
+             scsi1: z:vm-100-disk-0,backup=0,size=1G\n"
+                .replace("scsi1: z:vm-100-disk-0", "#scsi1: fast:vm-100-disk-0")
+                + "scsi2: local:iso/x.iso,media=cdrom\nsmbios1: uuid=old,x=1\n\
+                   vmgenid: 01020304-0506-4708-8102-030405060708\n"
+        );
+        assert_eq!(left_out, ["scsi1: fast:vm-100-disk-0,backup=0,size=1G"]);
+    }
+
+    #[test]
+    fn another_number_and_storage_mean_another_identity() {
+        let volumes = [
+            restored("rpool/data/vm-100-disk-0", "tank/vm/vm-200-disk-0"),
+            restored("tank/vm/vm-100-disk-0", "tank/vm/vm-200-disk-1"),
+        ];
+        let changes = ConfigChanges { id: Some(GuestId(200)), is_unique: true, is_link_down: true };
+        let (text, left_out) = written(&volumes, changes);
+        for line in [
+            "ide2: z:vm-200-cloudinit,media=cdrom\n",
+            "net0: virtio=BC:24:11:01:02:03,bridge=vmbr0,firewall=1,link_down=1\n",
+            "scsi0: fast:vm-200-disk-0,size=4M\n",
+            "scsi1: fast:vm-200-disk-1,backup=0,size=1G\n",
+            "smbios1: x=1,uuid=01020304-0506-4708-8102-030405060708\n",
+        ] {
+            assert!(text.contains(line), "{line}: {text}");
+        }
+        assert_eq!(left_out, Vec::<String>::new());
+        assert_eq!(renumbered("subvol-100-disk-0", GuestId(7)), Some("subvol-7-disk-0".to_owned()));
+        assert_eq!(renumbered("data", GuestId(7)), None);
+    }
+}
