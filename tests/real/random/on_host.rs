@@ -83,6 +83,16 @@ pub(super) fn roomy(stage: &mut Stage) {
     zfs(&["set", "quota=none", &stage.world.backup_root()]);
 }
 
+/// Makes every guest's file readable again.
+pub(super) fn mend_guest_files(stage: &Stage) {
+    let files = stage.world.directory().join("pve/lxc");
+    for file in fs::read_dir(files).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+        let guest = file.file_stem().unwrap().to_str().unwrap();
+        fs::remove_dir(&file).ok();
+        fs::write(&file, format!("rootfs: z:subvol-{guest}-disk-0,size=8G\n")).unwrap();
+    }
+}
+
 /// Proxmox VE's file of a guest: sound, empty, half written, or no file at all.
 pub(super) fn guest_file(stage: &mut Stage) -> Option<String> {
     let guest = stage.a_guest()?;
