@@ -96,6 +96,8 @@ impl Setup<'_> {
             origin: None,
             creates_dataset: true,
             kind: trial.snapshot.kind,
+            to: None,
+            from: None,
             writer: None,
         };
         let (flow, waited_for) = self.timed(what, |samples, cancel| {

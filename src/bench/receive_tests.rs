@@ -98,6 +98,8 @@ impl World {
             origin: None,
             creates_dataset: true,
             kind: DatasetKind::Volume,
+            to: None,
+            from: None,
             writer: None,
         };
         let mut incoming = self.target.receive(&spec).unwrap();

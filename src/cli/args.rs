@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use super::bench::BenchArgs;
 use super::exit_code::EXIT_CODES_HELP;
 use super::when::When;
-use crate::model::{ByteCount, DatasetName, GuestId, PointName, PortRange, SizeError};
+use crate::model::{ByteCount, DatasetName, GuestId, NameFormat, PointName, PortRange, SizeError};
 use crate::plan::restore::What;
 
 /// Where the policy lies unless `--config` says otherwise.
@@ -353,6 +353,15 @@ pub(super) struct AgentArgs {
     /// Destroy nothing and roll nothing back; rename only what an archive renames
     #[arg(long)]
     pub(super) append_only: bool,
+    /// What the policies call their snapshots (`name`), if it is not the default
+    #[arg(long, value_name = "FORMAT", value_parser = NameFormat::new)]
+    pub(super) name: Option<NameFormat>,
+    /// Memory for one stream, whatever the other end asks for
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub(super) buffer: ByteCount,
+    /// How many sessions may be open at once, of all agents of this user with the same roots
+    #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) sessions: u32,
     /// What to log.
     #[command(flatten)]
     pub(super) log: LogArgs,

@@ -20,6 +20,7 @@ mod restore;
 mod run;
 mod session;
 mod signals;
+mod slots;
 mod status;
 mod when;
 

@@ -178,6 +178,9 @@ impl Work<'_> {
             creates_dataset: stream.base.is_none() && stream.token.is_none(),
             kind: volume.kind,
             copy_encryption: CopyEncryption::default(),
+            // This machine believes itself.
+            to: None,
+            from: None,
             // It is to be a source.
             writer: None,
         })?;

@@ -116,6 +116,8 @@ fn receive_spec(transfer: &Transfer) -> ReceiveSpec {
         creates_dataset: transfer.creates_dataset && transfer.resume.is_none(),
         kind: transfer.kind,
         copy_encryption: transfer.copy_encryption,
+        to: transfer.guid,
+        from: transfer.base.as_ref().map(|base| base.guid),
         writer: transfer.writer.clone(),
     }
 }

@@ -62,6 +62,15 @@ impl ZfsProgram {
         unsafe_one.map_or(Ok(()), |(safe, value)| Err(safe.complaint(dataset, value)))
     }
 
+    /// Fails where a new copy has properties that its stream brought.
+    pub(super) fn check_nothing_received(&self, dataset: &DatasetName) -> Result<(), Problem> {
+        let get = ["get", "-Hp", "-s", "received", "-o", "property,value", "all", dataset.as_str()];
+        match self.lines(&get)?.first() {
+            None => Ok(()),
+            Some(line) => Err(Problem::Denied(format!("its stream has set a property: {line:?}"))),
+        }
+    }
+
     /// The values of [`safe_properties`], in their order.
     fn effective(&self, dataset: &DatasetName, kind: DatasetKind) -> Result<Vec<String>, Problem> {
         let names: Vec<&str> = safe_properties(kind).iter().map(|safe| safe.name).collect();

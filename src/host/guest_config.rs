@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::zfs_program::ZfsProgram;
 use super::{Problem, zfs_words};
-use crate::model::{DatasetName, GuestConfig, Guid, PointName};
+use crate::model::{DatasetName, GUEST_PROPERTY, GuestConfig, Guid, PointName};
 
 /// A value is base64 or a few words: longer or other text is not from zhaul.
 const VALUE_BYTES_MAX: usize = 8191;
@@ -53,6 +53,10 @@ impl ZfsProgram {
         }
         self.check_point(dataset, snapshot, guid)?;
         let there = self.config(dataset, snapshot)?;
+        // It is set last: what has it is complete, and nobody adds to it any more.
+        if there.contains_key(GUEST_PROPERTY) {
+            return Ok(());
+        }
         let missing = properties.iter().filter(|(name, _)| !there.contains_key(*name));
         let settings: Vec<String> = missing.map(|(name, value)| format!("{name}={value}")).collect();
         let name = format!("{dataset}@{snapshot}");

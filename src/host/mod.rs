@@ -15,6 +15,7 @@ mod delegations;
 mod details;
 mod error;
 pub mod fake;
+mod guard;
 mod guest_config;
 mod guest_files;
 mod leaving_out;
@@ -122,6 +123,10 @@ pub struct ReceiveSpec {
     pub kind: DatasetKind,
     /// What is to be said of a new dataset's encryption.
     pub copy_encryption: CopyEncryption,
+    /// The GUID of the snapshot that the stream makes, where it is known.
+    pub to: Option<Guid>,
+    /// That of what it starts from; `None` for a full stream.
+    pub from: Option<Guid>,
     /// Who writes the copy: a dataset that is made by this stream is marked with it.
     pub writer: Option<Writer>,
 }

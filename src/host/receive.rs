@@ -1,7 +1,8 @@
 //! The receiving half of a transfer, through a worker session.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
+use super::guard::{Expected, Gate, Seen, SharedSeen};
 use super::session::Session;
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
@@ -22,26 +23,47 @@ pub(super) struct ShellIncoming<'a> {
     snapshot: SnapshotName,
     /// Of a dataset that the stream makes: its properties are read back.
     made: Option<DatasetKind>,
+    /// What the stream must begin with, where whoever sends it is not believed.
+    guard: Option<(Expected, SharedSeen)>,
 }
 
 impl<'a> ShellIncoming<'a> {
     pub(super) fn start(program: &'a ZfsProgram, spec: &ReceiveSpec) -> Result<Self, HostError> {
-        let arguments = arguments(spec);
+        let is_guarded = program.is_guarded();
+        let failed = |problem| program.error(OPERATION, &spec.snapshot, problem);
+        let mut spec = spec.clone();
+        if is_guarded {
+            spec.creates_dataset = !program.exists(spec.snapshot.dataset()).map_err(failed)?;
+        }
+        let spec = &spec;
+        let arguments = arguments(spec, is_guarded);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let started = program.take_session().and_then(|mut session| {
             session.start_receive(&arguments)?;
             Ok(session)
         });
-        let session = started.map_err(|problem| program.error(OPERATION, &spec.snapshot, problem))?;
+        let session = started.map_err(failed)?;
         let made = spec.creates_dataset.then_some(spec.kind);
-        Ok(Self { program, session, snapshot: spec.snapshot.clone(), made })
+        let guard = is_guarded.then(|| (Expected::of(spec), SharedSeen::default()));
+        Ok(Self { program, session, snapshot: spec.snapshot.clone(), made, guard })
+    }
+}
+
+impl ShellIncoming<'_> {
+    /// What its gate has seen, where there is one.
+    fn seen(&self) -> Option<MutexGuard<'_, Seen>> {
+        let (_, seen) = self.guard.as_ref()?;
+        Some(seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Incoming for ShellIncoming<'_> {
     fn inlet(&mut self, cancel: &Cancel, _meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
         match self.session.stream(cancel) {
-            Ok(target) => Ok(Inlet::Plain(Box::new(target))),
+            Ok(target) => Ok(Inlet::Plain(match &self.guard {
+                Some((expected, seen)) => Box::new(Gate::new(target, *expected, Arc::clone(seen))),
+                None => Box::new(target),
+            })),
             Err(error) => {
                 let problem = Problem::Other(error.to_string());
                 Err(self.program.error(OPERATION, &self.snapshot, problem))
@@ -54,12 +76,22 @@ impl Incoming for ShellIncoming<'_> {
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), HostError> {
+        if self.seen().is_some_and(|seen| !seen.has_ended()) {
+            // Its own words are only that the stream is cut.
+            drop(self.session.cut_receive());
+            let problem = Problem::Protocol("the stream ended before its end record".to_owned());
+            return Err(self.program.error(OPERATION, &self.snapshot, problem));
+        }
         let problem = match self.session.end_receive() {
             Ok(answer) if answer.status == 0 => {
                 self.program.give_back(self.session);
                 // A user who may not set a property gets the data, a word on standard error and exit status 0.
-                let made =
-                    self.made.map_or(Ok(()), |kind| self.program.check_safe(self.snapshot.dataset(), kind));
+                let dataset = self.snapshot.dataset();
+                let made = self.made.map_or(Ok(()), |kind| self.program.check_safe(dataset, kind));
+                let made = made.and_then(|()| match (&self.guard, self.made) {
+                    (Some(_), Some(_)) => self.program.check_nothing_received(dataset),
+                    _ => Ok(()),
+                });
                 return made.map_err(|problem| self.program.error(OPERATION, &self.snapshot, problem));
             }
             Ok(answer) => zfs_words::problem(answer),
@@ -69,7 +101,9 @@ impl Incoming for ShellIncoming<'_> {
     }
 
     fn abort(mut self: Box<Self>) -> Option<HostError> {
+        let refused = self.seen().and_then(|mut seen| seen.refused.take());
         let problem = match self.session.cut_receive() {
+            _ if refused.is_some() => Problem::Denied(refused.unwrap_or_default()),
             Ok(answer) if answer.status == 0 => return None,
             Ok(answer) => zfs_words::problem(answer),
             Err(problem) => problem,
@@ -80,8 +114,28 @@ impl Incoming for ShellIncoming<'_> {
     }
 }
 
+/// Properties that no stream may bring to a copy behind an agent, whatever it is: they stay as they are, or what the copy
+/// inherits. No stream that an agent takes has properties; this holds also where one slipped through.
+const EXCLUDED: [&str; 15] = [
+    "sharenfs",
+    "sharesmb",
+    "setuid",
+    "exec",
+    "devices",
+    "snapdir",
+    "overlay",
+    "quota",
+    "refquota",
+    "reservation",
+    "refreservation",
+    "filesystem_limit",
+    "snapshot_limit",
+    "snapdev",
+    "keylocation",
+];
+
 /// Always resumable (`-s`), never mounted (`-u`), never forced.
-fn arguments(spec: &ReceiveSpec) -> Vec<String> {
+fn arguments(spec: &ReceiveSpec, is_guarded: bool) -> Vec<String> {
     let mut arguments: Vec<String> = ["receive", "-s", "-u"].map(str::to_owned).into();
     if let Some(origin) = &spec.origin {
         arguments.extend(["-o".to_owned(), format!("origin={origin}")]);
@@ -98,6 +152,12 @@ fn arguments(spec: &ReceiveSpec) -> Vec<String> {
         if let Some(writer) = &spec.writer {
             arguments.extend(["-o".to_owned(), format!("{WRITER_PROPERTY}={writer}")]);
         }
+    }
+    if is_guarded {
+        let forced: &[&str] =
+            if spec.creates_dataset { &[] } else { &["mountpoint", "canmount", "readonly", "volmode"] };
+        let excluded = forced.iter().chain(&EXCLUDED);
+        arguments.extend(excluded.flat_map(|name| ["-x", name]).map(str::to_owned));
     }
     arguments.push(spec.snapshot.to_string());
     arguments
@@ -116,16 +176,31 @@ mod tests {
             origin: Some(SnapshotName::parse("tank/old@b").unwrap()),
             creates_dataset: true,
             kind: DatasetKind::Volume,
+            to: None,
+            from: None,
             writer: Some(Writer { guid: Guid(7), label: "pve0:rpool/a b".to_owned() }),
         };
-        let volume = arguments(&spec).join("|");
+        let volume = arguments(&spec, false).join("|");
         assert_eq!(
             volume,
             "receive|-s|-u|-o|origin=tank/old@b|-o|readonly=on|-o|volmode=none|-o|zhaul:writer=7 pve0:rpool/a b|tank/vm 1@a"
         );
         spec.kind = DatasetKind::Filesystem;
-        assert!(arguments(&spec).join(" ").contains("-o canmount=noauto -x mountpoint -o zhaul:writer=7"));
+        assert!(
+            arguments(&spec, false).join(" ").contains("-o canmount=noauto -x mountpoint -o zhaul:writer=7")
+        );
         (spec.creates_dataset, spec.origin) = (false, None);
-        assert_eq!(arguments(&spec).join(" "), "receive -s -u tank/vm 1@a", "the copy keeps what it has");
+        assert_eq!(
+            arguments(&spec, false).join(" "),
+            "receive -s -u tank/vm 1@a",
+            "the copy keeps what it has"
+        );
+        let guarded = arguments(&spec, true).join(" ");
+        for excluded in ["mountpoint", "canmount", "readonly", "setuid", "sharenfs", "quota", "keylocation"] {
+            assert!(guarded.contains(&format!(" -x {excluded} ")), "{guarded}");
+        }
+        spec.creates_dataset = true;
+        let guarded = arguments(&spec, true).join(" ");
+        assert!(guarded.contains("-o canmount=noauto") && !guarded.contains("-x canmount"), "{guarded}");
     }
 }

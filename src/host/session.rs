@@ -390,7 +390,7 @@ pub(super) fn printable(text: &[u8]) -> String {
             printable.push_str("; ");
         }
         for c in line.chars() {
-            if c.is_control() {
+            if c.is_control() || crate::model::is_format_character(c) {
                 printable.extend(c.escape_default());
             } else {
                 printable.push(c);

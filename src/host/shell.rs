@@ -23,6 +23,13 @@ impl Shell {
         Self::with_limits(host.into(), machine, Limits::default(), stop)
     }
 
+    /// This machine for an agent: it decides from each stream and from its own datasets what a copy gets, and takes only
+    /// plain streams that are what was announced.
+    pub fn for_agent(host: impl Into<String>, stop: &Cancel) -> Self {
+        let Self { program } = Self::new(host, Machine::Local, stop);
+        Self { program: program.guarded() }
+    }
+
     pub(super) fn with_limits(host: String, machine: Machine, limits: Limits, stop: &Cancel) -> Self {
         Self::over(host, Arc::new(Sessions::new(machine, limits, stop)))
     }

@@ -47,11 +47,28 @@ impl Identity {
 pub(super) struct ZfsProgram {
     host: String,
     sessions: Arc<Sessions>,
+    /// Whoever sends streams is not believed.
+    is_guarded: bool,
 }
 
 impl ZfsProgram {
     pub(super) fn new(host: String, sessions: Arc<Sessions>) -> Self {
-        Self { host, sessions }
+        Self { host, sessions, is_guarded: false }
+    }
+
+    /// Believes nobody who sends streams.
+    pub(super) fn guarded(self) -> Self {
+        Self { is_guarded: true, ..self }
+    }
+
+    /// Whether whoever sends streams is not believed.
+    pub(super) fn is_guarded(&self) -> bool {
+        self.is_guarded
+    }
+
+    /// Whether there is such a file system or volume.
+    pub(super) fn exists(&self, dataset: &DatasetName) -> Result<bool, Problem> {
+        Ok(!self.rows(&["-t", "filesystem,volume", "-o", "name", dataset.as_str()])?.is_empty())
     }
 
     /// Whether a network lies between.

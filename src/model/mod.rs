@@ -34,6 +34,7 @@ mod safe_copy;
 mod send;
 mod set_aside;
 mod size;
+mod text;
 mod volume;
 
 pub use aside::{ARCHIVE_ASIDE, BACKUP_ASIDE};
@@ -63,4 +64,5 @@ pub use safe_copy::{SafeProperty, safe_properties};
 pub use send::{ResumePoint, SendFlags};
 pub use set_aside::{SET_ASIDE_PAUSE, SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};
 pub use size::{ByteCount, SizeError};
+pub use text::is_format_character;
 pub use volume::{VolumeName, VolumeRole};

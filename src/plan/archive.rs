@@ -191,7 +191,14 @@ fn due<'a>(
     let mut lost = Vec::new();
     let mut newest: Option<&Point> = None;
     let current = Month::of(request.now, zone);
-    let months = months_due(policy, rules, request.now, lane, archived);
+    let mut months = months_due(policy, rules, request.now, lane, archived);
+    if lane.ground.is_append_only
+        && let Some(newest) = months::newest_name(lane)
+    {
+        // Such a target archives months in their order.
+        lost.extend(months.iter().copied().filter(|month| *month < newest));
+        months.retain(|month| *month >= newest);
+    }
     let of_months = if months.is_empty() { BTreeMap::new() } else { by_month(policy, lane) };
     for month in months {
         let is_after = |point: &&Point| newest.is_none_or(|newest| point.createtxg > newest.createtxg);

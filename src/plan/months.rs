@@ -42,6 +42,12 @@ pub(super) fn free_month_name(lane: &Lane<'_>, month: Month) -> Result<PointName
     Ok(name)
 }
 
+/// The newest month in the name of any snapshot of the copy, whoever made it.
+pub(super) fn newest_name(lane: &Lane<'_>) -> Option<Month> {
+    let names = lane.there.into_iter().flat_map(|there| there.history.snapshots());
+    names.filter_map(|point| Month::parse(point.name.as_str().get(..8)?)).max()
+}
+
 /// The months that the copy has itself.
 pub(super) fn on_copy(lane: &Lane<'_>) -> BTreeSet<Month> {
     let Some(there) = lane.there else { return BTreeSet::new() };

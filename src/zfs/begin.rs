@@ -4,13 +4,41 @@
 //! Layout: `dmu_replay_record_t` in `include/sys/zfs_ioctl.h`, the same from `OpenZFS` 0.8 to 2.4, in the byte order of the
 //! machine that sends.
 
-use crate::model::Guid;
+use crate::model::{DatasetKind, Guid};
 
 /// `DMU_BACKUP_MAGIC`
 const MAGIC: u64 = 0x2_f5ba_cbac;
 
 /// `DRR_BEGIN`
 const BEGIN: u32 = 0;
+
+/// `DRR_END`
+const END: u32 = 5;
+
+/// `DMU_SUBSTREAM`: the stream of one snapshot.
+const SUBSTREAM: u64 = 1;
+
+/// `DMU_COMPOUNDSTREAM`: a list of what follows comes first, with properties.
+const COMPOUND: u64 = 2;
+
+/// The bits of `drr_versioninfo` that say which of them.
+const FORM_BITS: u64 = 3;
+
+/// `DRR_FLAG_CLONE`
+const CLONE: u32 = 1;
+
+/// What a stream is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamForm {
+    /// One snapshot of such a dataset, without properties.
+    Plain(DatasetKind),
+    /// One snapshot, as a clone of its incremental source.
+    Clone,
+    /// Anything with properties: `zfs send -p`, `-R`, `-I`, `-h`, `-b`.
+    Compound,
+    /// Something that no `zfs send` makes.
+    Other,
+}
 
 /// What a stream says of itself before anything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +47,8 @@ pub struct StreamBegin {
     pub to: Guid,
     /// The snapshot or bookmark that it starts from; `None` for a full stream.
     pub from: Option<Guid>,
+    /// What it is of.
+    pub form: StreamForm,
 }
 
 impl StreamBegin {
@@ -29,13 +59,27 @@ impl StreamBegin {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let record = bytes.get(..Self::BYTES)?;
         let number = |at: usize| Some(u64::from_ne_bytes(record.get(at..at + 8)?.try_into().ok()?));
-        let kind = u32::from_ne_bytes(record.get(..4)?.try_into().ok()?);
-        if kind != BEGIN || number(8)? != MAGIC {
+        let small = |at: usize| Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
+        if small(0)? != BEGIN || number(8)? != MAGIC {
             return None;
         }
         let from = Some(number(48)?).filter(|guid| *guid != 0).map(Guid);
-        Some(Self { to: Guid(number(40)?), from })
+        // `DMU_OST_ZFS` and `DMU_OST_ZVOL`
+        let form = match (number(16)? & FORM_BITS, small(32)?) {
+            (COMPOUND, _) => StreamForm::Compound,
+            (SUBSTREAM, 2 | 3) if small(36)? & CLONE != 0 => StreamForm::Clone,
+            (SUBSTREAM, 2) => StreamForm::Plain(DatasetKind::Filesystem),
+            (SUBSTREAM, 3) => StreamForm::Plain(DatasetKind::Volume),
+            _ => StreamForm::Other,
+        };
+        Some(Self { to: Guid(number(40)?), from, form })
     }
+}
+
+/// Whether these are the last bytes of a whole stream: its last record ends it.
+pub fn is_end(bytes: &[u8]) -> bool {
+    let record = bytes.len().checked_sub(StreamBegin::BYTES).and_then(|at| bytes.get(at..));
+    record.and_then(|record| record.first_chunk()).is_some_and(|kind| u32::from_ne_bytes(*kind) == END)
 }
 
 #[cfg(test)]
@@ -45,6 +89,8 @@ mod tests {
     fn record(to: u64, from: u64) -> Vec<u8> {
         let mut record = vec![0; StreamBegin::BYTES];
         record[8..16].copy_from_slice(&MAGIC.to_ne_bytes());
+        record[16..24].copy_from_slice(&0x11_u64.to_ne_bytes());
+        record[32..36].copy_from_slice(&2_u32.to_ne_bytes());
         record[40..48].copy_from_slice(&to.to_ne_bytes());
         record[48..56].copy_from_slice(&from.to_ne_bytes());
         record
@@ -52,12 +98,13 @@ mod tests {
 
     #[test]
     fn both_ends_are_read() {
+        let form = StreamForm::Plain(DatasetKind::Filesystem);
         let begin = |to, from| StreamBegin::parse(&record(to, from));
-        assert_eq!(begin(7, 0), Some(StreamBegin { to: Guid(7), from: None }));
+        assert_eq!(begin(7, 0), Some(StreamBegin { to: Guid(7), from: None, form }));
         let from = Some(Guid(u64::MAX));
-        assert_eq!(begin(u64::MAX - 1, u64::MAX), Some(StreamBegin { to: Guid(u64::MAX - 1), from }));
+        assert_eq!(begin(u64::MAX - 1, u64::MAX), Some(StreamBegin { to: Guid(u64::MAX - 1), from, form }));
         let longer = [record(7, 3), vec![9; 100]].concat();
-        assert_eq!(StreamBegin::parse(&longer), Some(StreamBegin { to: Guid(7), from: Some(Guid(3)) }));
+        assert_eq!(StreamBegin::parse(&longer), Some(StreamBegin { to: Guid(7), from: Some(Guid(3)), form }));
     }
 
     #[test]

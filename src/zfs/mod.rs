@@ -14,7 +14,7 @@ mod points;
 mod send;
 mod trampolines;
 
-pub use begin::StreamBegin;
+pub use begin::{StreamBegin, StreamForm, is_end};
 pub use bookmarks::Bookmark;
 pub use error::{Cause, Entry, Error, Operation};
 pub use hold::Holds;

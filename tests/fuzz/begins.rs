@@ -2,8 +2,8 @@
 //!
 //! It is read before a byte leaves, and its GUIDs decide whether any does: whatever it says must be what stands there.
 
-use zhaul::model::Guid;
-use zhaul::zfs::StreamBegin;
+use zhaul::model::{DatasetKind, Guid};
+use zhaul::zfs::{StreamBegin, StreamForm};
 
 use crate::random::Random;
 
@@ -23,6 +23,11 @@ pub(crate) fn round(random: &mut Random) {
     if random.below(3) == 0 {
         record[FROM].fill(0);
     }
+    if random.below(2) == 0 {
+        record[16..24].copy_from_slice(&u64::from(random.byte() % 4).to_ne_bytes());
+        record[32..36].copy_from_slice(&u32::from(random.byte() % 5).to_ne_bytes());
+        record[36..40].copy_from_slice(&u32::from(random.byte() % 4).to_ne_bytes());
+    }
     for _ in 0..random.below(4) {
         let at = random.below(record.len());
         record[at] = random.byte();
@@ -34,9 +39,20 @@ pub(crate) fn round(random: &mut Random) {
     let is_begin = record.len() >= StreamBegin::BYTES
         && record[KIND].iter().all(|byte| *byte == 0)
         && number(MAGIC_AT) == MAGIC;
+    let form = || {
+        let small = |at: usize| u32::from_ne_bytes(record[at..at + 4].try_into().unwrap());
+        match (number(16..24) % 4, small(32), small(36) % 2) {
+            (2, _, _) => StreamForm::Compound,
+            (1, 2 | 3, 1) => StreamForm::Clone,
+            (1, 2, _) => StreamForm::Plain(DatasetKind::Filesystem),
+            (1, 3, _) => StreamForm::Plain(DatasetKind::Volume),
+            _ => StreamForm::Other,
+        }
+    };
     let expected = is_begin.then(|| StreamBegin {
         to: Guid(number(TO)),
         from: Some(number(FROM)).filter(|guid| *guid != 0).map(Guid),
+        form: form(),
     });
     assert_eq!(StreamBegin::parse(&record), expected, "{record:?}");
 }

@@ -22,7 +22,7 @@ pub(crate) fn round(random: &mut Random) {
     let host = machine();
     let guids = SNAPSHOTS.map(|name| host.guid(name).unwrap());
     let append_only = random.below(2) == 0;
-    let cage = Cage { roots: vec![DatasetName::new("t/in").unwrap()], append_only };
+    let cage = Cage { roots: vec![DatasetName::new("t/in").unwrap()], append_only, name_format: None };
     let bytes = session(random, &guids.map(|guid| guid.to_string()));
     talk(&host, cage, &bytes);
     // Whatever was said: outside of its root nothing changes, and an agent that only appends destroys nothing.
@@ -50,7 +50,8 @@ fn talk(host: &FakeHost, cage: Cage, bytes: &[u8]) {
     let stop = Cancel::new().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            let service = Service { host, cage, address: None, ports: None };
+            let service =
+                Service { host, cage, address: None, ports: None, buffer_bytes_max: 1 << 20, has_room: true };
             // Good or bad, it must end: with an answer, an error, or the end of what was said.
             drop(serve((far.as_fd(), far.as_fd()), &mut std::io::sink(), &service, &stop));
             drop(far.shutdown(Shutdown::Both));

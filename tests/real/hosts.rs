@@ -62,6 +62,8 @@ impl Pair {
             origin: None,
             creates_dataset,
             kind,
+            to: None,
+            from: None,
             writer: None,
             copy_encryption: CopyEncryption::AsSent,
         }

@@ -10,6 +10,7 @@ mod bench;
 mod binding;
 mod bottleneck;
 mod breaking;
+mod cage;
 mod converging;
 mod encryption;
 mod flags;

@@ -22,6 +22,7 @@ use crate::policy::Policy;
 use crate::stream::Cancel;
 
 pub(super) use file::Lock;
+pub(super) use place::Directory;
 
 /// How often a lock that is held is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -174,7 +175,7 @@ pub(super) fn take(
 }
 
 fn take_default(policy: &Policy, note: &Note) -> Result<Lock, LockError> {
-    let directory = place::Directory::open()?;
+    let directory = Directory::open()?;
     // Held until the note is written: of two rivals that start at once, one sees the other's note.
     let _guard = directory.lock()?;
     let path = directory.file_of(note);

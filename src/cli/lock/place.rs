@@ -14,14 +14,14 @@ const OF_ROOT: &str = "/run/zhaul";
 
 /// The directory, checked and open.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(in crate::cli) struct Directory {
     path: PathBuf,
     file: File,
 }
 
 impl Directory {
     /// Opens this user's directory; makes it if it is missing.
-    pub(super) fn open() -> Result<Self, LockError> {
+    pub(in crate::cli) fn open() -> Result<Self, LockError> {
         let path = if rustix::process::geteuid().is_root() {
             PathBuf::from(OF_ROOT)
         } else {
@@ -84,7 +84,7 @@ impl Directory {
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::cli) fn path(&self) -> &Path {
         &self.path
     }
 }

@@ -17,7 +17,7 @@ pub(super) mod examples;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::ByteCount;
+use crate::model::{ByteCount, is_format_character};
 use crate::plan::StepId;
 
 pub(super) use changes::changes_text;
@@ -68,11 +68,7 @@ pub(super) fn escape(text: &str) -> String {
         match c {
             '\n' => safe.push_str("\\n"),
             '\t' => safe.push(' '),
-            // Characters that change the direction of what follows.
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                safe.extend(c.escape_unicode());
-            }
-            c if c.is_control() => safe.extend(c.escape_unicode()),
+            c if c.is_control() || is_format_character(c) => safe.extend(c.escape_unicode()),
             c => safe.push(c),
         }
     }

@@ -59,7 +59,14 @@ impl Peer {
         let agent = std::thread::spawn(move || {
             let output = other.try_clone().unwrap();
             let address = Some(std::net::Ipv4Addr::LOCALHOST.into());
-            let service = Service { host: &host, cage, address, ports: None };
+            let service = Service {
+                host: &host,
+                cage,
+                address,
+                ports: None,
+                buffer_bytes_max: 1 << 30,
+                has_room: true,
+            };
             serve((other.as_fd(), output.as_fd()), &mut std::io::sink(), &service, &ends)
         });
         Self { source, target, socket, stop, agent: Some(agent) }
@@ -168,6 +175,8 @@ fn receive(stream: u32) -> Request {
             origin: None,
             creates_dataset: true,
             kind: DatasetKind::Volume,
+            to: None,
+            from: None,
             writer: None,
         },
         over_lanes: false,
@@ -196,7 +205,7 @@ fn a_stream_arrives_and_the_session_goes_on() {
 
 #[test]
 fn a_sink_is_open_to_everybody_and_touches_nothing() {
-    let mut peer = Peer::new(Cage { roots: vec![name("t/elsewhere")], append_only: true });
+    let mut peer = Peer::new(Cage { roots: vec![name("t/elsewhere")], append_only: true, name_format: None });
     let sink = Sink { over_lanes: false, stream: 5, buffer_bytes: 4 << 20, stall_limit_seconds: Some(60) };
     peer.send_into(&Request::Sink(sink), 5, Compression::Lz4);
     assert!(matches!(peer.verdict(), Reply::Done));
@@ -370,7 +379,7 @@ fn wish(dataset: &str) -> SetAside {
 
 #[test]
 fn nothing_outside_the_root_is_seen_or_touched() {
-    let cage = Cage { roots: vec![name("t/pve0"), name("t/ct")], append_only: false };
+    let cage = Cage { roots: vec![name("t/pve0"), name("t/ct")], append_only: false, name_format: None };
     let mut peer = Peer::new(cage);
     for outside in ["t", "t/pve1", "t/pve00", "t/pve0-old/x", "s/pve0"] {
         for request in requests(outside) {
@@ -384,7 +393,7 @@ fn nothing_outside_the_root_is_seen_or_touched() {
     let Request::Receive(mut cloned) = receive(1) else { unreachable!() };
     cloned.spec.snapshot = SnapshotName::parse("t/pve0/a@1").unwrap();
     cloned.spec.origin = Some(SnapshotName::parse("t/other@1").unwrap());
-    assert!(peer.refusal(&Request::Receive(cloned)).contains("--root"), "an origin is read from");
+    assert!(peer.refusal(&Request::Receive(cloned)).contains("makes no clones"), "an origin is read from");
     for inside in ["t/pve0", "t/ct/x"] {
         let replies = peer.ask(&Request::List { root: name(inside) });
         assert!(!matches!(&replies[..], [Reply::Failed { problem: Problem::Denied(_) }]), "{replies:?}");
@@ -394,16 +403,17 @@ fn nothing_outside_the_root_is_seen_or_touched() {
 
 #[test]
 fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
-    let mut peer = Peer::new(Cage { roots: Vec::new(), append_only: true });
+    let mut peer = Peer::new(Cage { roots: Vec::new(), append_only: true, name_format: None });
     let (a, guid) = (name("t/a"), Guid(1));
-    let rename = |to: &str| {
+    let rename_from = |from: &str, to: &str| {
         Request::Change(Change::RenameSnapshot {
             dataset: name("t/a"),
-            from: point("2026-01-01-000000"),
+            from: point(from),
             guid,
             to: point(to),
         })
     };
+    let rename = |to: &str| rename_from("2026-01-01-000000", to);
     let aside = |to: &str| Request::Change(Change::RenameDataset { from: name("t/a"), guid, to: name(to) });
     let refused = [
         Request::Change(Change::DestroySnapshots { dataset: a.clone(), snapshots: Vec::new() }),
@@ -411,6 +421,12 @@ fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
         Request::Change(Change::Rollback { dataset: a.clone(), to: point("x"), guid }),
         rename("x"),
         rename("2026-Foo"),
+        rename("2026-Jan-zzz"),
+        rename("2026-Mar"),
+        rename_from("2026-Feb", "2026-Jan"),
+        rename_from("2026-Jan", "2026-Jan-15"),
+        rename_from("manual", "2026-Jan"),
+        rename_from("2026-Jan", "2026-01-01-000000"),
         aside("t/b"),
         aside("t/a.superseded-2026-01-01-000000"),
     ];
@@ -420,6 +436,9 @@ fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
     let allowed = [
         rename("2026-Jan"),
         rename("2026-Jan-15"),
+        rename("2026-Jan.2"),
+        // Further west it is still December.
+        rename("2025-Dec"),
         Request::Change(Change::SetAside(wish("t/a"))),
         Request::Change(Change::Claim { dataset: a, guid, writer: writer() }),
     ];

@@ -3,19 +3,30 @@
 //! An administrator writes it into `authorized_keys`: `command="zhaul agent --root tank/backup/pve0 --append-only",restrict`.
 //! Whoever has that key can then add to what lies below the root, and nothing else.
 
-use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::wire::Request;
 use crate::host::{Problem, TargetHost};
-use crate::model::{Change, Dataset, DatasetName, Month, PointName, SET_ASIDE_PAUSE, SetAside};
+use crate::model::{
+    Change, Dataset, DatasetName, Month, NameFormat, PointName, SET_ASIDE_PAUSE, SetAside, SnapshotName,
+};
+
+/// `2026-Jan`
+const MONTH_BYTES: usize = 8;
+
+/// No place is further from UTC.
+const ZONE_HOURS_MAX: i64 = 14;
 
 /// The limits of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cage {
     /// Nothing outside of these is listed or touched; empty: no limit.
     pub roots: Vec<DatasetName>,
-    /// Nothing is destroyed or rolled back, and renamed only the snapshot of a month; lineages may be set aside.
+    /// Nothing is destroyed or rolled back, and renamed only the snapshot of a month, once; lineages may be set aside.
     pub append_only: bool,
+    /// How zhaul's own snapshots are called; `None`: as by default. Append-only, only these get the name of a month.
+    pub name_format: Option<NameFormat>,
 }
 
 impl Cage {
@@ -30,7 +41,10 @@ impl Cage {
             Request::List { root } => self.inside(root),
             Request::Receive(receive) => {
                 self.inside(receive.spec.snapshot.dataset())?;
-                receive.spec.origin.as_ref().map_or(Ok(()), |origin| self.inside(origin.dataset()))
+                match receive.spec.origin {
+                    Some(_) => Err(Problem::Denied("the agent there makes no clones".to_owned())),
+                    None => Ok(()),
+                }
             }
             Request::Change(change) => self.check_change(change),
         }
@@ -57,11 +71,11 @@ impl Cage {
                 self.inside(to)?;
                 self.not_append_only("renames no dataset")
             }
-            Change::RenameSnapshot { to, .. } => {
-                if is_month(to) {
+            Change::RenameSnapshot { from, to, .. } => {
+                if self.own_time(from).is_some_and(|time| is_name_for(to, time)) {
                     Ok(())
                 } else {
-                    self.not_append_only("renames no snapshot but to a month")
+                    self.not_append_only("renames a snapshot only from its date to the month of that date")
                 }
             }
         }
@@ -71,7 +85,22 @@ impl Cage {
     pub(super) fn check_state(&self, request: &Request, host: &dyn TargetHost) -> Result<(), Problem> {
         match request {
             Request::Change(Change::SetAside(wish)) if self.append_only => check_pause(wish, host),
-            _ => Ok(()),
+            Request::Receive(receive) if self.append_only => check_month(&receive.spec.snapshot, host),
+            Request::Hello { .. }
+            | Request::List { .. }
+            | Request::Details { .. }
+            | Request::OpenLanes { .. }
+            | Request::Receive(_)
+            | Request::Sink(_)
+            | Request::Change(_) => Ok(()),
+        }
+    }
+
+    /// The time in a name that is an own snapshot's.
+    fn own_time(&self, name: &PointName) -> Option<Timestamp> {
+        match &self.name_format {
+            Some(format) => format.time(name),
+            None => NameFormat::new(NameFormat::DEFAULT).ok()?.time(name),
         }
     }
 
@@ -107,7 +136,45 @@ fn check_pause(wish: &SetAside, host: &dyn TargetHost) -> Result<(), Problem> {
     )))
 }
 
-/// Whether an archive gives its snapshots such names: `2026-Jan`, `2026-Jan-15`, perhaps with something to tell two apart.
-fn is_month(name: &PointName) -> bool {
-    name.as_str().get(..8).is_some_and(|start| Month::parse(start).is_some())
+/// The month in the name of an archive's snapshot: `2026-Jan`, `2026-Jan.2`, `2026-Jan-15`, `2026-Jan-15-2`.
+fn month_in(name: &PointName) -> Option<Month> {
+    let name = name.as_str();
+    let (month, rest) = (Month::parse(name.get(..MONTH_BYTES)?)?, name.get(MONTH_BYTES..)?);
+    let is_counted = rest.is_empty() || rest.starts_with(['.', '-']);
+    is_counted.then_some(month)
+}
+
+/// The month of `time` wherever its source may be.
+fn months_of(time: Timestamp) -> [Month; 3] {
+    [-ZONE_HOURS_MAX, 0, ZONE_HOURS_MAX].map(|hours| {
+        Month::of(time.saturating_add(SignedDuration::from_hours(hours)).unwrap_or(time), &TimeZone::UTC)
+    })
+}
+
+/// Whether an archive's snapshot of this time may have such a name.
+fn is_name_for(name: &PointName, time: Timestamp) -> bool {
+    let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.len() <= 3;
+    let rest = name.as_str().get(MONTH_BYTES..).unwrap_or_default();
+    let is_counted = rest.is_empty()
+        || rest.strip_prefix('.').is_some_and(is_number)
+        || rest.strip_prefix('-').is_some_and(|day| day.split('-').all(is_number));
+    is_counted && month_in(name).is_some_and(|month| months_of(time).contains(&month))
+}
+
+/// A month is archived once the months before it are, and not before it has begun by this machine's own clock.
+fn check_month(snapshot: &SnapshotName, host: &dyn TargetHost) -> Result<(), Problem> {
+    let Some(month) = month_in(snapshot.name()) else { return Ok(()) };
+    if months_of(Timestamp::now()).iter().all(|now| month > *now) {
+        return Err(Problem::Denied(format!(
+            "the agent there archives no month before it has begun by its own clock, and {month} has not (--append-only)"
+        )));
+    }
+    let listing = host.list(snapshot.dataset()).map_err(|error| error.problem)?;
+    let there = listing.get(snapshot.dataset()).into_iter().flat_map(|there| there.history.snapshots());
+    match there.filter_map(|point| month_in(&point.name)).max() {
+        Some(newest) if newest > month => Err(Problem::Denied(format!(
+            "the agent there archives months in their order, and has {newest} already (--append-only)"
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }

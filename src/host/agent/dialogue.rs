@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::wire::{PROTOCOL, Reply, Request};
+use super::wire::{self, PROTOCOL, Reply, Request};
 use crate::channel::message::{self, MessageError};
 use crate::host::Problem;
 use crate::host::session::{Output, Session};
@@ -26,7 +26,7 @@ impl Session {
                 Reply::Done => return Ok(()),
                 Reply::Failed { problem } => return Err(problem),
                 other => {
-                    return Err(Problem::Protocol(format!("the agent answered a hello with {other:?}")));
+                    return Err(super::senseless(&other));
                 }
             }
         }
@@ -48,7 +48,7 @@ impl Session {
         let Some(output) = &mut self.output else {
             return Err(self.lost());
         };
-        match message::read(output, Some(limit)) {
+        match wire::read_reply(output, limit) {
             Ok(Some(reply)) => Ok(reply),
             Ok(None) => Err(self.lost()),
             Err(error) => Err(self.unheard(&error)),

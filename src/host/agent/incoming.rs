@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::wire::{Receive, Reply, Request, Sink, harmless};
+use super::wire::{self, Receive, Reply, Request, Sink};
 use super::{Agent, senseless};
-use crate::channel::message;
 use crate::host::session::{Output, Session};
 use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec};
 use crate::model::Compression;
@@ -75,7 +74,7 @@ impl<'a> AgentIncoming<'a> {
             Reply::Ready => {}
             Reply::Failed { problem } => {
                 agent.sessions.give_back(session);
-                return Err(harmless(problem));
+                return Err(problem);
             }
             other => return Err(senseless(&other)),
         }
@@ -183,14 +182,14 @@ fn is_echo(problem: &Problem) -> bool {
 /// Hears the agent until its verdict.
 fn listen(mut output: Output, limit: Duration, meters: &Meters) -> (Output, Verdict) {
     let verdict = loop {
-        match message::read(&mut output, Some(limit)) {
+        match wire::read_reply(&mut output, limit) {
             Ok(Some(Reply::Progress { waiting_for })) => meters.note_peer(told(waiting_for)),
             Ok(Some(Reply::Done)) => break Verdict::Done,
             // Not this run was interrupted.
             Ok(Some(Reply::Failed { problem: Problem::Cancelled })) => {
                 break Verdict::Failed(Problem::Other("the agent there was interrupted".to_owned()));
             }
-            Ok(Some(Reply::Failed { problem })) => break Verdict::Failed(harmless(problem)),
+            Ok(Some(Reply::Failed { problem })) => break Verdict::Failed(problem),
             Ok(Some(other)) => break Verdict::Lost(senseless(&other)),
             Ok(None) => {
                 break Verdict::Lost(Problem::Unreachable("the connection ended in mid-transfer".to_owned()));

@@ -5,7 +5,7 @@
 use std::sync::atomic::Ordering;
 
 use super::serve::{LANES_LIMIT, no_lanes};
-use super::wire::{Reply, Request, harmless};
+use super::wire::{Reply, Request};
 use super::{Agent, senseless};
 use crate::channel::lanes::{Caller, LaneKind};
 use crate::host::Problem;
@@ -60,14 +60,14 @@ impl Agent {
         })?;
         let offer = match session.reply(session.limits.hello)? {
             Reply::Lanes { offer } => offer,
-            Reply::Failed { problem } => return Err(harmless(problem)),
+            Reply::Failed { problem } => return Err(problem),
             other => return Err(senseless(&other)),
         };
         let lanes = caller.connect(&offer, link.connections, LANES_LIMIT, &session.stop);
         session.lanes = lanes.map_err(|error| no_lanes(&error))?;
         match session.reply(session.limits.hello)? {
             Reply::Done => Ok(()),
-            Reply::Failed { problem } => Err(harmless(problem)),
+            Reply::Failed { problem } => Err(problem),
             other => Err(senseless(&other)),
         }
     }

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use super::listing::is_token;
 use super::sessions::Sessions;
-use super::{Changed, HostError, Incoming, Problem, ReceiveSpec, Refusal, TargetHost};
+use super::{Changed, HostError, Incoming, Problem, ReceiveSpec, TargetHost};
 use crate::model::{
     ByteCount, Change, Dataset, DatasetName, Details, Guid, History, Link, Listing, Point, SnapshotName,
 };
@@ -39,7 +39,7 @@ pub use cage::Cage;
 pub use serve::{ServeError, Service, serve};
 
 use incoming::AgentIncoming;
-use wire::{POINTS_MAX, Reply, Request, Sink, harmless, harmless_unlisted};
+use wire::{POINTS_MAX, Reply, Request, Sink};
 
 /// How streams go to an agent.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl Agent {
                 }
                 Reply::Failed { problem } => {
                     self.sessions.give_back(session);
-                    return Err(harmless(problem));
+                    return Err(problem);
                 }
                 reply => take(reply)?,
             }
@@ -124,10 +124,10 @@ impl Agent {
                 }
                 Reply::Unlisted { name, why } if is_text_within(&name, root) => {
                     row_count += 1;
-                    unlisted.push(harmless_unlisted(&name, why));
+                    unlisted.push((name, why));
                 }
                 Reply::Points { points } => {
-                    row_count += points.len();
+                    row_count += points.len().max(1);
                     let (_, known) = datasets.last_mut().ok_or_else(|| {
                         Problem::Protocol("the agent told points before their dataset".to_owned())
                     })?;
@@ -159,7 +159,7 @@ impl Agent {
         for some in snapshots.chunks(POINTS_MAX) {
             let wanted = all.len() + some.len();
             self.ask(&Request::Details { snapshots: some.to_vec() }, &mut |reply| match reply {
-                Reply::Details { details } => {
+                Reply::Details { details } if all.len() + details.len() <= wanted => {
                     all.extend(details);
                     Ok(())
                 }
@@ -176,13 +176,15 @@ impl Agent {
     fn asked_change(&self, change: &Change) -> Result<Changed, Problem> {
         let mut changed = Changed::default();
         for piece in change.pieces(POINTS_MAX) {
+            let most = changed.refusals.len() + piece.destroyed().len();
             self.ask(&Request::Change(piece), &mut |reply| match reply {
-                Reply::Refused { refusals } => {
-                    let clean = |refusal: Refusal| Refusal { problem: harmless(refusal.problem), ..refusal };
-                    changed.refusals.extend(refusals.into_iter().map(clean));
+                Reply::Refused { refusals }
+                    if !refusals.is_empty() && changed.refusals.len() + refusals.len() <= most =>
+                {
+                    changed.refusals.extend(refusals);
                     Ok(())
                 }
-                Reply::SetAside { mark } => {
+                Reply::SetAside { mark } if changed.set_aside.is_none() => {
                     changed.set_aside = Some(mark);
                     Ok(())
                 }
@@ -196,7 +198,7 @@ impl Agent {
 /// A reply that is none to what was asked.
 fn senseless(reply: &Reply) -> Problem {
     let text = format!("{reply:?}");
-    let start: String = text.chars().take(120).collect();
+    let start: String = super::session::printable(text.as_bytes()).chars().take(120).collect();
     Problem::Protocol(format!("the agent answered {start}, which is no answer to the question"))
 }
 

@@ -21,8 +21,6 @@ use crate::stream::{Bottleneck, Cancel, FdSource, Source, Target};
 
 /// How often the other end is told what this one waits for.
 const WORD: Duration = Duration::from_millis(500);
-/// Memory that a request may ask for: the other end is not to fill this machine's.
-const BUFFER_BYTES_MAX: u64 = 4 << 30;
 
 pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
     let incoming = match server.service.host.receive(&receive.spec) {
@@ -93,7 +91,7 @@ fn take_in(
 ) -> Result<(), Problem> {
     let pumped = pump(server, frames, incoming.as_mut(), cancel, samples);
     match pumped {
-        Ok(Ok(_)) => incoming.finish().map_err(|error| error.problem),
+        Ok(Ok(_)) => server.while_caller_is_there(|| incoming.finish().map_err(|error| error.problem)),
         Ok(Err(error)) => {
             let told = incoming.abort().map(|error| error.problem);
             // Whoever failed first knows why: to `zfs receive` all else is only a stream that ends too early.
@@ -120,7 +118,7 @@ fn pump(
         return Err(Problem::Other("this machine's own host wants frames; this is a bug".to_owned()));
     };
     let settings = PumpSettings {
-        buffer_bytes: frames.buffer_bytes.min(BUFFER_BYTES_MAX),
+        buffer_bytes: frames.buffer_bytes.min(server.service.buffer_bytes_max),
         rate: None,
         stall_limit: frames.stall_limit_seconds.map(Duration::from_secs),
     };

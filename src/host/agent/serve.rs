@@ -31,7 +31,10 @@ pub(in crate::host) const LANES_LIMIT: Duration = Duration::from_secs(10);
 const LANES_MAX: usize = 64;
 
 /// How long to wait for the first line: who logs in to an agent is a program.
-const GREETING_LIMIT: Duration = Duration::from_secs(60);
+const GREETING_LIMIT: Duration = Duration::from_secs(15);
+
+/// After how long without a request a session ends; who needs another one logs in again.
+const IDLE_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Why an agent ended before its session did.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +60,10 @@ pub struct Service<'a> {
     pub address: Option<IpAddr>,
     /// The ports on which lanes may arrive, whatever the other end asks for.
     pub ports: Option<PortRange>,
+    /// Memory for one stream, whatever the other end asks for.
+    pub buffer_bytes_max: u64,
+    /// Whether there is room for one more session; otherwise it is refused.
+    pub has_room: bool,
 }
 
 impl fmt::Debug for Service<'_> {
@@ -111,9 +118,9 @@ impl Server<'_> {
         self.greet(greet)?;
         let mut source = FdSource::new(self.input, self.stop)?;
         loop {
-            let request: Request = match message::read(&mut source, None) {
+            let request: Request = match message::read(&mut source, Some(IDLE_LIMIT)) {
                 Ok(Some(request)) => request,
-                Ok(None) => return Ok(()),
+                Ok(None) | Err(MessageError::Late(_)) => return Ok(()),
                 Err(error) => {
                     self.tell(&Reply::Failed { problem: Problem::Protocol(error.to_string()) })?;
                     return Err(error.into());
@@ -208,9 +215,30 @@ impl Server<'_> {
                  version {PROTOCOL}: install the same zhaul on both"
             )));
         }
-        let Cage { roots, append_only } = self.service.cage.clone();
+        if !self.service.has_room {
+            return Err(Problem::Busy(
+                "as many sessions as its agent may have are open (--sessions)".to_owned(),
+            ));
+        }
+        let Cage { roots, append_only, .. } = self.service.cage.clone();
         self.tell(&Reply::Hello { protocol: PROTOCOL, version: own.to_owned(), roots, append_only })
             .map_err(|error| lost(&error))
+    }
+
+    /// Does what the caller waits for in silence. If it hangs up meanwhile, the session ends, and with it whatever still
+    /// waits: `zfs receive` of a stream that stopped before its end keeps its dataset busy no longer.
+    pub(super) fn while_caller_is_there<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Ok(waiting) = self.stop.child() else { return work() };
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
+                    self.stop.request();
+                }
+            });
+            let done = work();
+            waiting.request();
+            done
+        })
     }
 
     /// Waits for lanes. The other end says nothing meanwhile, unless it gives up and hangs up: then the port is closed.

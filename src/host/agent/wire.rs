@@ -4,18 +4,21 @@
 //! agent first says that it is ready, then frames follow (in the session itself, or over lanes), and until the last
 //! reply it tells every second that it lives and what it waits for.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::channel::lanes::{Greeting, Offer};
+use crate::channel::message::{self, MessageError};
 use crate::host::{Problem, ReceiveSpec, Refusal, UnsafeCopy};
 use crate::model::{
     Change, Dataset, DatasetName, Details, Guid, History, Listing, Point, PortRange, SetAsideMark,
     SnapshotName, Unlisted,
 };
-use crate::stream::Bottleneck;
+use crate::stream::{Bottleneck, Source};
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 6;
+pub(in crate::host) const PROTOCOL: u32 = 7;
 
 /// What the agent is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -113,8 +116,38 @@ pub(super) fn unlisted(listing: &Listing) -> impl Iterator<Item = Reply> {
     listing.unlisted().map(|(name, why)| Reply::Unlisted { name: name.to_owned(), why: why.clone() })
 }
 
-/// Text from the other end, with nothing in it that a terminal would obey.
-pub(super) fn harmless(problem: Problem) -> Problem {
+/// Reads an agent's next reply, with nothing in its texts that a terminal would obey: the only way by which replies come in.
+pub(super) fn read_reply(
+    source: &mut (impl Source + ?Sized),
+    limit: Duration,
+) -> Result<Option<Reply>, MessageError> {
+    let Some(reply) = message::read(source, Some(limit))? else { return Ok(None) };
+    Ok(Some(match reply {
+        Reply::Failed { problem } => Reply::Failed { problem: harmless(problem) },
+        Reply::Unlisted { name, why } => {
+            let (name, why) = harmless_unlisted(&name, why);
+            Reply::Unlisted { name, why }
+        }
+        Reply::Refused { refusals } => {
+            let clean = |refusal: Refusal| Refusal { problem: harmless(refusal.problem), ..refusal };
+            Reply::Refused { refusals: refusals.into_iter().map(clean).collect() }
+        }
+        Reply::Hello { protocol, version, roots, append_only } => {
+            Reply::Hello { protocol, version: clean(&version), roots, append_only }
+        }
+        // Names, numbers and words of fixed lists; what a property holds is made safe where it is shown.
+        Reply::Dataset { .. }
+        | Reply::Points { .. }
+        | Reply::Details { .. }
+        | Reply::Lanes { .. }
+        | Reply::Ready
+        | Reply::Progress { .. }
+        | Reply::SetAside { .. }
+        | Reply::Done => reply,
+    }))
+}
+
+fn harmless(problem: Problem) -> Problem {
     match problem {
         Problem::Unreachable(text) => Problem::Unreachable(clean(&text)),
         Problem::Busy(text) => Problem::Busy(clean(&text)),
@@ -142,7 +175,7 @@ pub(super) fn harmless(problem: Problem) -> Problem {
 }
 
 /// The same of what could not be listed. A name that is one stays as it is.
-pub(super) fn harmless_unlisted(name: &str, why: Unlisted) -> (String, Unlisted) {
+fn harmless_unlisted(name: &str, why: Unlisted) -> (String, Unlisted) {
     let why = match why {
         Unlisted::BadName(text) => Unlisted::BadName(clean(&text)),
         Unlisted::Failed(text) => Unlisted::Failed(clean(&text)),

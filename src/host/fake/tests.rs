@@ -72,6 +72,8 @@ impl Pair {
             origin: None,
             creates_dataset: spec.base.is_none(),
             kind: DatasetKind::Volume,
+            to: None,
+            from: None,
             writer: None,
         };
         let mut outgoing = self.source.send(spec)?;

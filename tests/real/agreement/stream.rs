@@ -87,6 +87,8 @@ impl Stage {
             origin: transfer.origin.map(|origin| self.snapshot(Side::Target, origin)),
             creates_dataset: (transfer.base.is_none() || transfer.origin.is_some()) && !is_resumed,
             kind,
+            to: None,
+            from: None,
             writer: None,
         };
         let begin = (self.content_at)(&bytes);
