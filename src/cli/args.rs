@@ -63,6 +63,13 @@ pub(super) enum Command {
     /// run after a restore sends increments only.
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::restore::EXAMPLES))]
     Restore(RestoreArgs),
+    /// Roll a guest's disks or a dataset back to a restore point on this host
+    ///
+    /// Shows which newer points go and where else they are, and asks. All disks are checked before anything is done. Points
+    /// that zhaul did not make are never destroyed. The guest must be stopped; its configuration stays as it is. The next run
+    /// repairs backup and archive by policy.
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::rollback::EXAMPLES))]
+    Rollback(RollbackArgs),
     /// Measure each stage of a transfer alone, then all together, and say which settings suit
     ///
     /// Reads a snapshot in full and throws it away; compresses the beginning of it in memory; sends it to the target's
@@ -325,6 +332,32 @@ pub(super) struct RestoreArgs {
     #[arg(long)]
     pub(super) json: bool,
     /// Plan as of another time; for tests.
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(super) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// `zhaul rollback`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct RollbackArgs {
+    /// A guest's number, or a dataset
+    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
+    pub(super) what: What,
+    /// Roll back to the newest point that is not newer than this time, or to the point of this name [default: the newest]
+    #[arg(long, value_name = "TIME|POINT", value_parser = parse_at)]
+    pub(super) to: Option<AtArg>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(super) yes: bool,
+    /// Show what would go, and change nothing
+    #[arg(short = 'n', long, visible_alias = "dryrun")]
+    pub(super) dry_run: bool,
+    /// Which policy.
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(super) lab_clock: Option<When>,
     /// What to log.

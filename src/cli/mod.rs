@@ -17,6 +17,7 @@ mod policy_source;
 mod progress;
 mod render;
 mod restore;
+mod rollback;
 mod run;
 mod session;
 mod signals;
@@ -63,6 +64,7 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::Status(args) => status::status(&args),
         Command::List(args) => list::list(&args),
         Command::Restore(args) => restore::restore(&args),
+        Command::Rollback(args) => rollback::rollback(&args),
         Command::Config { command } => config::config(&command),
     }
 }

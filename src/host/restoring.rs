@@ -12,7 +12,8 @@ use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Problem, ReceiveSpec};
 use crate::host::receive::ShellIncoming;
 use crate::model::{
-    BACKUP_PROPERTY, DatasetKind, DatasetName, Guid, INCOMING_MARK, Listing, RESTORE_PROPERTY, SnapshotName,
+    BACKUP_PROPERTY, DatasetKind, DatasetName, Guid, INCOMING_MARK, Listing, PointName, RESTORE_PROPERTY,
+    SnapshotName,
 };
 use crate::stream::Cancel;
 
@@ -121,6 +122,36 @@ impl Restoring {
     ) -> Result<(), HostError> {
         let stored = self.program.store_config(snapshot.dataset(), snapshot.name(), guid, properties);
         stored.map_err(|problem| self.program.error("store the guest's configuration on", snapshot, problem))
+    }
+
+    /// Refuses unless dataset and snapshot are still those that are meant.
+    pub fn check(
+        &self,
+        dataset: &DatasetName,
+        guid: Guid,
+        to: &PointName,
+        point: Guid,
+    ) -> Result<(), HostError> {
+        let check = self
+            .program
+            .check_dataset(dataset, guid)
+            .and_then(|()| self.program.check_point(dataset, to, point));
+        check.map_err(|problem| self.program.error("roll back to", format!("{dataset}@{to}"), problem))
+    }
+
+    /// `zfs rollback` to the newest snapshot, by GUID; refused by ZFS where anything is newer.
+    pub fn roll_back(
+        &self,
+        dataset: &DatasetName,
+        guid: Guid,
+        to: &PointName,
+        point: Guid,
+    ) -> Result<(), HostError> {
+        self.check(dataset, guid, to, point)?;
+        let name = format!("{dataset}@{to}");
+        self.program
+            .run(&["rollback", &name])
+            .map_err(|problem| self.program.error("roll back to", &name, problem))
     }
 
     /// How many bytes may still be written below `dataset`.

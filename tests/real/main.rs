@@ -37,6 +37,7 @@ mod pool;
 mod random;
 mod restoring;
 mod restoring_attacks;
+mod rolling_back;
 mod room;
 mod rotation;
 mod selecting;

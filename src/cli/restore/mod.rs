@@ -155,7 +155,17 @@ fn place(policy: &Policy, text: &str) -> Result<Place, Failure> {
     }
 }
 
+/// A place as it is typed.
+pub(super) fn place_word(place: &Place) -> String {
+    words::place(place)
+}
+
 fn failure(error: &RestoreError, args: &RestoreArgs) -> Failure {
+    point_failure(error, &args.what)
+}
+
+/// The words and the exit code of what cannot be restored, or rolled back to.
+pub(super) fn point_failure(error: &RestoreError, what: &What) -> Failure {
     let code = match error {
         RestoreError::NothingFound { .. } | RestoreError::NoSuchPoint { .. } | RestoreError::Name(_) => {
             Code::Usage
@@ -168,7 +178,7 @@ fn failure(error: &RestoreError, args: &RestoreArgs) -> Failure {
         | RestoreError::PlaceTaken { .. }
         | RestoreError::OtherRestore { .. } => Code::Blocked,
     };
-    Failure { code, error: anyhow!(words::error_text(error, args)) }
+    Failure { code, error: anyhow!(words::error_text(error, what)) }
 }
 
 /// How many bytes each volume will receive, by its place in the plan; without those that nobody could tell.

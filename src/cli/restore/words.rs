@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::super::args::RestoreArgs;
 use super::super::render::duration_text;
 use crate::host::Problem;
 use crate::model::{DatasetName, PointName, TargetName};
@@ -26,16 +25,16 @@ pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
 }
 
 /// What is asked for, as it was typed.
-fn typed(args: &RestoreArgs) -> String {
-    match &args.what {
+fn typed(what: &What) -> String {
+    match what {
         What::Guest(id) => id.to_string(),
         What::Dataset(name) => name.to_string(),
     }
 }
 
 /// What is wrong, what that means for the data, and what to do.
-pub(super) fn error_text(error: &RestoreError, args: &RestoreArgs) -> String {
-    let typed = typed(args);
+pub(super) fn error_text(error: &RestoreError, what: &What) -> String {
+    let typed = typed(what);
     match error {
         RestoreError::NothingFound { what, unlisted, known } => nothing_found(what, unlisted, known),
         RestoreError::NoSuchPoint { what, at, from, oldest, newest } => {

@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod planned;
 mod points;
+mod rollback;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,7 @@ pub use config::{ConfigChanges, restored_config};
 pub use error::RestoreError;
 pub use planned::{At, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore, What};
 pub use points::{Found, GroupPoint, VolumePoint, group_points, points};
+pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, plan_rollback};
 pub use volumes::{Copy, Volume, Volumes, volumes};
 
 /// What is asked about this host before a restore is planned: the datasets that it makes, and what lies around them.
