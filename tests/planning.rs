@@ -116,10 +116,9 @@ fn policy(kind: TargetKind) -> Policy {
     }
 }
 
-/// Plans a run at 00:00 UTC of `now`; the target's dataset is absent where `target` is `None`.
-fn plan_of(policy: &Policy, now: &str, source: &str, target: Option<Dataset>) -> Plan {
+fn inventory_of(source: &str, target: Option<Dataset>) -> Inventory {
     let root = dataset("tank/copies", "");
-    let inventory = Inventory {
+    Inventory {
         source: Answer::Listed(Listing::new([dataset("rpool/data", ""), dataset(SOURCE, source)])),
         targets: BTreeMap::from([(
             TargetName("nfs".to_owned()),
@@ -128,12 +127,121 @@ fn plan_of(policy: &Policy, now: &str, source: &str, target: Option<Dataset>) ->
         proxmox: Proxmox::default(),
         host: "pve0".to_owned(),
         append_only: std::collections::BTreeSet::new(),
-    };
+    }
+}
+
+/// Plans a run at 00:00 UTC of `now`; the target's dataset is absent where `target` is `None`.
+fn plan_of(policy: &Policy, now: &str, source: &str, target: Option<Dataset>) -> Plan {
+    let inventory = inventory_of(source, target);
     let now: Timestamp = format!("2026-{}-{}T00:00:00Z", &now[..2], &now[2..]).parse().unwrap();
     let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let planned = plan(policy, &inventory, &request).unwrap();
     assert!(planned.wants.is_empty(), "all is known");
+    assert_eq!(zhaul::plan::check::check(policy, &inventory, &planned.plan), [], "{:?}", planned.plan);
     planned.plan
+}
+
+/// The promises that the plan would break if `spoil` had been a mistake of the planner.
+fn broken(policy: &Policy, source: &str, target: &str, spoil: impl Fn(&mut Plan)) -> String {
+    let there = dataset(COPY, target);
+    let mut plan = plan_of(policy, "0120", source, Some(there.clone()));
+    spoil(&mut plan);
+    let breaches = zhaul::plan::check::check(policy, &inventory_of(source, Some(there)), &plan);
+    let kinds = breaches.iter().map(|breach| serde_json::to_value(breach).unwrap()["promise"].clone());
+    kinds.map(|kind| kind.as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+}
+
+/// The first step that destroys snapshots.
+fn doomed_of(plan: &mut Plan) -> &mut zhaul::plan::Step {
+    plan.steps
+        .iter_mut()
+        .find(|step| matches!(step.action, Action::Change(Change::DestroySnapshots { .. })))
+        .unwrap()
+}
+
+fn doom(plan: &mut Plan, change: impl Fn(&mut zhaul::plan::Doomed)) {
+    if let Action::Change(Change::DestroySnapshots { snapshots, .. }) = &mut doomed_of(plan).action {
+        snapshots.iter_mut().for_each(change);
+    }
+}
+
+#[test]
+fn a_plan_that_breaks_a_promise_is_refused() {
+    let mut at_source = policy(backup());
+    at_source.keep_local = keep_last(1);
+    let (source, target) = ("#0118 @0118 #0119 @0119 @m=manual", "@0118 @0119");
+    let spoilt = |spoil: &dyn Fn(&mut Plan)| broken(&at_source, source, target, spoil);
+    assert_eq!(spoilt(&|_| {}), "");
+    let guid = |text: &str| {
+        let all = dataset(SOURCE, source);
+        all.history.points().find(|point| short(&point.name) == text).unwrap().guid
+    };
+    let another = |plan: &mut Plan, text: &str, to: &str| {
+        doom(plan, |one| {
+            one.name = zhaul::model::PointName::new(to).unwrap();
+            one.guid = guid(text);
+        });
+    };
+    assert!(spoilt(&|plan| another(plan, "manual", "manual")).contains("only-own"));
+    assert!(spoilt(&|plan| doom(plan, |one| one.guid = Guid(4711))).contains("only-listed"));
+    assert!(
+        spoilt(&|plan| {
+            another(plan, "0119", "2026-01-19-000000");
+            doomed_of(plan).needs.clear();
+        })
+        .contains("newest-stays")
+    );
+    assert!(
+        broken(&at_source, "@0118 #0119 @0119", target, |plan| {
+            doomed_of(plan).after.clear();
+            doomed_of(plan).needs.clear();
+        })
+        .contains("bookmark-first")
+    );
+    let sends = |plan: &mut Plan, change: &dyn Fn(&mut zhaul::plan::Transfer)| {
+        for step in &mut plan.steps {
+            if let Action::Send(transfer) = &mut step.action {
+                change(transfer);
+            }
+        }
+    };
+    assert_eq!(
+        spoilt(&|plan| sends(plan, &|transfer| transfer.base.as_mut().unwrap().guid = Guid(4711))),
+        "shared-base"
+    );
+    assert_eq!(
+        broken(&at_source, "#0117 @0117 #0118 @0118", "@0118", |plan| sends(plan, &|transfer| {
+            let base = transfer.base.as_mut().unwrap();
+            base.name = zhaul::model::PointName::new("2026-01-17-000000").unwrap();
+        })),
+        "shared-base"
+    );
+    assert!(spoilt(&|plan| plan.steps.swap(0, 1)).contains("in-order"));
+    assert!(
+        spoilt(&|plan| {
+            let again =
+                plan.steps.iter().find(|step| matches!(step.action, Action::Send(_))).unwrap().clone();
+            plan.steps.push(again);
+        })
+        .contains("received-once")
+    );
+    let lose_place = |plan: &mut Plan| {
+        let mut steps = plan.steps.iter_mut();
+        let taken = steps.find(|step| matches!(step.action, Action::Snapshot { .. })).unwrap();
+        taken.place = zhaul::plan::Place::Target(TargetName("nfs".to_owned()));
+    };
+    assert!(spoilt(&lose_place).contains("right-place"));
+}
+
+#[test]
+fn a_plan_that_takes_something_from_an_archive_is_refused() {
+    let to_backup = policy(backup());
+    let plan = plan_of(&to_backup, "0120", "#0110 @0110", Some(with_data(dataset(COPY, "@0110 @0111"))));
+    let to_archive = policy(archive(ArchiveDivergence::Stop));
+    let inventory = inventory_of("#0110 @0110", Some(dataset(COPY, "@0110 @0111")));
+    let breaches = zhaul::plan::check::check(&to_archive, &inventory, &plan);
+    let nothing_goes = breaches.iter().filter(|one| one.promise == zhaul::plan::check::Promise::NothingGoes);
+    assert_eq!(nothing_goes.count(), 2, "{breaches:?}");
 }
 
 fn short(point: &impl ToString) -> String {

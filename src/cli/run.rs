@@ -11,11 +11,14 @@ use super::exit_code::{Code, Failure, OrExit};
 use super::lock;
 use super::output;
 use super::progress::Progress;
-use super::render::{Estimates, changes_text, failures_text, plan_json, plan_text, report_json, report_text};
+use super::render::{
+    Estimates, breaches_text, changes_text, failures_text, plan_json, plan_text, report_json, report_text,
+};
 use super::session::Session;
 use crate::discover;
 use crate::execute::{self, Report, Settings};
 use crate::model::{DatasetName, Inventory};
+use crate::plan::check::check;
 use crate::plan::{Plan, PlanError, Request, Severity, estimate, plan, wanted_sizes};
 use crate::policy::Policy;
 use crate::stream::pump::PumpSettings;
@@ -38,6 +41,7 @@ fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     let request = request(args, session);
     let plan =
         session.complete(&mut inventory, |known| plan(&session.policy, known, &request).map_err(explain))?;
+    refuse_unsound(&session.policy, &inventory, &plan)?;
     let estimates = estimates(args, session, &plan, &mut inventory);
     if args.dry_run {
         return show_plan(args, &plan, &estimates);
@@ -48,6 +52,15 @@ fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     let report = execute::run(plan, session.hosts(), &settings, &progress, &session.cancel);
     progress.finish();
     show_report(args, &report, started.elapsed())
+}
+
+/// Refuses a plan that would break a promise: whole, since nobody knows what else is wrong with it.
+fn refuse_unsound(policy: &Policy, inventory: &Inventory, plan: &Plan) -> Result<(), Failure> {
+    let breaches = check(policy, inventory, plan);
+    if breaches.is_empty() {
+        return Ok(());
+    }
+    Err(anyhow::anyhow!(breaches_text(plan, &breaches))).or_exit(Code::Failed)
 }
 
 /// Sizes of transfers, where somebody looks at them: they take a closer look at the source's snapshots.

@@ -19,6 +19,7 @@ mod archive;
 mod aside_finding;
 mod backup;
 mod builder;
+pub mod check;
 mod containers;
 mod divergence;
 mod estimate;

@@ -162,6 +162,8 @@ impl World {
         let at_once = plan(&everything).unwrap();
         assert!(at_once.wants.is_empty(), "{:?}", at_once.wants);
         assert_eq!(planned, at_once.plan);
+        let breaches = plan::check::check(&self.policy, &inventory, &planned);
+        assert!(breaches.is_empty(), "{breaches:?} {planned:?}");
         planned
     }
 

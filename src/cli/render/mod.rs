@@ -1,5 +1,6 @@
 //! Plans and reports as text and JSON. Everything here writes into a buffer that the caller prints.
 
+mod breach;
 mod changes;
 mod finding;
 mod json;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use crate::model::{ByteCount, is_format_character};
 use crate::plan::StepId;
 
+pub(super) use breach::breaches_text;
 pub(super) use changes::changes_text;
 pub(super) use finding::unlisted_what;
 pub use json::plan_json;
