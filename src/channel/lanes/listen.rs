@@ -1,8 +1,11 @@
 //! The listening end: waits for its caller, and is not kept from it by whoever else comes.
 //!
-//! Each newcomer shakes hands on a thread of its own and within a time of its own; who cannot is dropped, and never
-//! gets a byte of a stream. Only so many may try at once, the rest wait in the system's queue.
+//! Over TLS a caller speaks first: who says nothing for a second is dropped, and sooner where many wait; the oldest silent one
+//! makes way.
+//! Who speaks shakes hands on a thread of its own and within a time of its own; who cannot is dropped, and never gets a byte
+//! of a stream. Only so many may try at once.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -23,6 +26,10 @@ use crate::stream::{Cancel, Cancelled};
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
 /// How many may try at once.
 const PENDING_MAX: usize = 32;
+/// How long a newcomer may be silent.
+const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(1);
+/// How many may be silent at once.
+const SILENT_MAX: usize = 128;
 /// How often the end of a handshake is looked for while nobody comes.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -100,6 +107,7 @@ impl Listening {
         (report, reports): (&Sender<Shaken>, &Receiver<Shaken>),
     ) -> io::Result<bool> {
         let until = Instant::now() + limit;
+        let mut silent = Silent::default();
         loop {
             stop.check()?;
             for shaken in reports.try_iter() {
@@ -110,12 +118,17 @@ impl Listening {
             if is_complete || left.is_zero() {
                 return Ok(is_complete);
             }
-            if gathering.pending >= PENDING_MAX {
-                stop.sleep(LOOK.min(left))?;
-                continue;
-            }
-            let pause = if gathering.pending > 0 { LOOK.min(left) } else { left };
+            let is_busy = gathering.pending > 0 || !silent.waiting.is_empty();
+            let pause = if is_busy { LOOK.min(left) } else { left };
             if let Some((stream, peer)) = self.newcomer(stop, pause)? {
+                gathering.strangers += silent.add(stream, peer);
+            }
+            if self.hears_first() {
+                gathering.strangers += silent.drop_late();
+            }
+            while gathering.pending < PENDING_MAX
+                && let Some((stream, peer)) = silent.take_next(self.hears_first())
+            {
                 gathering.pending += 1;
                 let report = report.clone();
                 scope.spawn(move || {
@@ -124,6 +137,11 @@ impl Listening {
                 });
             }
         }
+    }
+
+    /// Whether a caller speaks before this end does: over TLS.
+    fn hears_first(&self) -> bool {
+        matches!(self.shaker, Shaker::Tls(_))
     }
 
     fn newcomer(&self, stop: &Cancel, pause: Duration) -> io::Result<Option<(TcpStream, SocketAddr)>> {
@@ -148,11 +166,50 @@ impl Listening {
                 Ok((None, Lane::new(Carrier::Tls(Box::new(lane)))))
             }
             Shaker::Tcp(key) => {
-                let (number, lane) = key.answer(socket, limit, patience)?;
+                let first_byte = Patience::within(stop, Some(FIRST_BYTE_LIMIT));
+                let (number, lane) = key.answer(socket, limit, (first_byte, patience))?;
                 Ok((Some(number), Lane::new(Carrier::Tcp(Box::new(lane)))))
             }
         }
     }
+}
+
+/// Those who have not said anything yet, the oldest first.
+#[derive(Debug, Default)]
+struct Silent {
+    waiting: VecDeque<(TcpStream, SocketAddr, Instant)>,
+}
+
+impl Silent {
+    /// Lets one wait for its first byte. Gives how many had to make way.
+    fn add(&mut self, stream: TcpStream, peer: SocketAddr) -> usize {
+        if stream.set_nonblocking(true).is_err() {
+            return 1;
+        }
+        self.waiting.push_back((stream, peer, Instant::now()));
+        let too_many = self.waiting.len().saturating_sub(SILENT_MAX);
+        self.waiting.drain(..too_many).count()
+    }
+
+    /// Drops those who have been silent for too long. Gives how many.
+    fn drop_late(&mut self) -> usize {
+        let is_late = |since: &Instant| since.elapsed() >= FIRST_BYTE_LIMIT;
+        let late = self.waiting.iter().take_while(|(stream, _, since)| is_late(since) && is_silent(stream));
+        let late = late.count();
+        self.waiting.drain(..late).count()
+    }
+
+    /// Takes the oldest one, or, where it has to speak first, who has said something or has gone.
+    fn take_next(&mut self, must_speak: bool) -> Option<(TcpStream, SocketAddr)> {
+        let place = self.waiting.iter().position(|(stream, ..)| !must_speak || !is_silent(stream))?;
+        let (stream, peer, _) = self.waiting.remove(place)?;
+        stream.set_nonblocking(false).ok()?;
+        Some((stream, peer))
+    }
+}
+
+fn is_silent(stream: &TcpStream) -> bool {
+    matches!(stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// What came of a handshake: a lane and its number, if it has one.

@@ -104,7 +104,7 @@ impl Key {
         &self,
         socket: Socket,
         limit: Duration,
-        patience: Patience<'_>,
+        (first_byte, patience): (Patience<'_>, Patience<'_>),
     ) -> Result<(u32, TcpLane), LaneError> {
         let peer = socket.peer;
         let failed = |error| LaneError::handshake(peer, limit, error);
@@ -112,7 +112,7 @@ impl Key {
         let mut first = [IoSlice::new(&MAGIC), IoSlice::new(&of_listener)];
         socket.write_all(&mut first, patience).map_err(failed)?;
         let mut magic = [0; MAGIC.len()];
-        socket.read_all(&mut magic, patience).map_err(failed)?;
+        socket.read_all(&mut magic, first_byte).map_err(failed)?;
         check_magic(peer, &magic)?;
         let (mut lane, mut of_caller, mut proof) = ([0; 4], [0; SECRET_BYTES], [0; SECRET_BYTES]);
         for room in [&mut lane[..], &mut of_caller, &mut proof] {
