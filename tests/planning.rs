@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
-    Answer, Change, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, LineageMark, Link,
-    Listing, NameFormat, Proxmox, SetAside, Settings, TargetName, Unlisted, UserProperties, UserProperty,
-    WRITER_PROPERTY,
+    Answer, Change, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, LineHistory,
+    LineageMark, Link, Listing, NameFormat, Proxmox, SetAside, Settings, TargetName, Unlisted,
+    UserProperties, UserProperty, WRITER_PROPERTY,
 };
 use zhaul::plan::{Action, FindingKind, Plan, Reason, Request, Severity, plan};
 use zhaul::policy::{
@@ -47,6 +47,7 @@ fn dataset(at: &str, points: &str) -> Dataset {
         referenced_bytes: 1,
         is_readonly: true,
         lineage: unmarked(&history),
+        line_history: Some(LineHistory::default()),
         history,
         settings: Settings { volmode: "none".to_owned(), ..Settings::default() },
         user: marked(WRITER_PROPERTY, "1 pve0:rpool/data/vm-1"),

@@ -69,13 +69,11 @@ pub(super) fn resolve(state: &State, planned: &Transfer) -> Result<(Transfer, Op
 }
 
 /// Looks once more at what an increment of this run's snapshot from a bookmark rests on: the newest own snapshot that was there
-/// when the plan was made must still exist, now that the new one does. Else the dataset may have left its line in between, as
-/// `zfs receive -F` does, and the bookmark with it.
+/// when the plan was made must still exist, now that the new one does, and the history of the pool must not say that the dataset
+/// has left the bookmark. Else it may have left its line in between, as `zfs receive -F` does.
 pub(super) fn confirm_line(work: &Work<'_>, planned: &Transfer) -> Result<(), HostError> {
-    let is_bookmark = planned.base.as_ref().is_some_and(|base| base.kind == PointKind::Bookmark);
-    if !is_bookmark || planned.guid.is_some() {
-        return Ok(());
-    }
+    let base = planned.base.as_ref().filter(|base| base.kind == PointKind::Bookmark);
+    let Some(base) = base.filter(|_| planned.guid.is_none()) else { return Ok(()) };
     let snapshots = work.steps.iter().flat_map(|step| match &step.action {
         Action::Snapshot { snapshots, lineage, .. } => snapshots.iter().zip(&lineage.members).collect(),
         Action::Bookmark { .. } | Action::Send(_) | Action::DestroyBookmarks { .. } | Action::Change(_) => {
@@ -83,11 +81,18 @@ pub(super) fn confirm_line(work: &Work<'_>, planned: &Transfer) -> Result<(), Ho
         }
     });
     let mut snapshots = snapshots.filter(|(snapshot, _)| **snapshot == planned.snapshot);
-    let Some(previous) = snapshots.next().and_then(|(_, member)| member.previous.clone()) else {
-        return Ok(());
-    };
-    let name = previous.0.clone();
-    match work.hosts.source.details(&[previous])?.as_slice() {
+    let member = snapshots.next().map(|(_, member)| member);
+    // Without an own snapshot, or with one that is older than the bookmark, only the history of the pool can tell.
+    let dataset = planned.snapshot.dataset();
+    let is_newer = member.and_then(|member| member.previous_txg).is_none_or(|txg| txg < base.createtxg);
+    let asked = if is_newer { std::slice::from_ref(dataset) } else { &[] };
+    let histories = work.hosts.source.line_histories(asked)?;
+    if histories.iter().any(|history| history.left(base.createtxg)) {
+        let why = "the dataset was rolled back or received into; the next run plans anew";
+        return Err(failed(planned, Problem::Changed(why.to_owned())));
+    }
+    let Some((name, guid)) = member.and_then(|member| member.previous.clone()) else { return Ok(()) };
+    match work.hosts.source.details(&[(name.clone(), guid)])?.as_slice() {
         [Some(_)] => Ok(()),
         _ => Err(failed(planned, Problem::Changed(format!("{name} is gone; the next run plans without it")))),
     }

@@ -1,7 +1,8 @@
 //! Reads `zpool history -i`, for when datasets left their lines.
 //!
-//! The pool keeps its history in a ring: the first record stays for ever, what follows may begin much later. A line that
-//! matters looks like one of these (`spa_history_log_internal_ds`):
+//! The pool keeps its history in a ring: what is from before the first command, `zpool create`, stays for ever, and what follows
+//! may begin much later. So everything is known only after the first record that follows it. A line that matters looks like
+//! one of these (`spa_history_log_internal_ds`):
 //!
 //! ```text
 //! 2026-11-28.13:26:23 [txg:25] clone swap rpool/data/vm-100-disk-0/%rollback (140) parent=vm-100-disk-0
@@ -23,8 +24,8 @@ enum Event {
 /// Takes the lines of a history one by one.
 #[derive(Debug, Default)]
 pub(super) struct HistoryReader {
-    /// How many records with a transaction group were read.
-    records: usize,
+    /// Whether the command that created the pool was read.
+    is_created: bool,
     known_from: Option<Txg>,
     events: Vec<Event>,
 }
@@ -33,10 +34,13 @@ impl HistoryReader {
     /// Takes one line; most say nothing of a line.
     pub(super) fn take(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line);
-        let Some((txg, what)) = record(&line) else { return };
-        self.records += 1;
-        if self.records == 2 {
-            self.known_from = Some(txg);
+        let Some((txg, what)) = record(&line) else {
+            self.is_created |= is_creation(&line);
+            return;
+        };
+        if self.is_created {
+            // Other records of the same transaction group may have been overwritten.
+            self.known_from.get_or_insert(Txg(txg.0 + 1));
         }
         if let Some(swap) = what.strip_prefix("clone swap ") {
             if let Some(dataset) = hidden_clone(swap) {
@@ -48,6 +52,8 @@ impl HistoryReader {
         } else if let Some(renamed) = what.strip_prefix("rename ")
             && let Some((from, to)) = renamed.rsplit_once(" -> ")
             && let Some((from, _)) = from.rsplit_once(" (")
+            // That of a snapshot changes no dataset's name.
+            && !to.contains('@')
         {
             self.events.push(Event::Renamed { from: in_pool(from).to_owned(), to: in_pool(to).to_owned() });
         }
@@ -84,6 +90,12 @@ impl HistoryReader {
         }
         LineHistory { known_from: self.known_from, left }
     }
+}
+
+/// Whether this is the command that created the pool.
+fn is_creation(line: &str) -> bool {
+    let is_time = |word: &str| word.starts_with(|first: char| first.is_ascii_digit());
+    line.split_once(' ').is_some_and(|(time, what)| is_time(time) && what.starts_with("zpool create "))
 }
 
 /// The transaction group and the words of a record.
@@ -123,9 +135,11 @@ mod tests {
     /// As OpenZFS 2.4 writes them.
     const LINES: &[&str] = &[
         "History for 'old':",
+        "2026-11-28.13:26:20 [txg:4] create pool version 5000; software version zfs-2.4.4",
+        "2026-11-28.13:26:20 [txg:4] set feature@async_destroy=enabled",
+        "2026-11-28.13:26:20 [txg:5] set old (54) mountpoint=/old",
         "2026-11-28.13:26:20 zpool create old /dev/vdb",
-        "2026-11-28.13:26:20 [txg:5] create pool version 5000; software version zfs-2.4.4",
-        "2026-11-28.13:26:22 [txg:12] receive old/h/p (99)  ",
+        "2026-11-28.13:26:22 [txg:11] receive old/h/p (99)  ",
         "2026-11-28.13:26:23 (3ms) ioctl snapshot",
         "    input:",
         "2026-11-28.13:26:23 [txg:19] finish receiving old/h/s s/%recv (118) snap=r2",
@@ -135,6 +149,7 @@ mod tests {
         "2026-11-28.13:26:23 [txg:25] clone swap old/i/s s/%rollback (140) parent=s s",
         "2026-11-28.13:26:23 [txg:25] destroy old/i/s s/%rollback (140) (bptree, mintxg=23)",
         "2026-11-28.13:26:23 [txg:27] rename old/i/s s (87) -> old/i/t",
+        "2026-11-28.13:26:23 [txg:28] rename old/i/x@y (121) -> @t",
         "2026-11-28.13:26:23 [txg:29] clone swap old/i/tt/%rollback (150) parent=tt",
     ];
 
@@ -149,17 +164,15 @@ mod tests {
             [(Txg(10), Txg(19))],
             "what has this name now is another dataset"
         );
-        assert!(of(LINES, "old").left.is_empty());
+        assert!(of(LINES, "old").left.is_empty(), "a snapshot's new name is none of the pool's dataset");
     }
 
     #[test]
     fn a_history_that_says_nothing_is_not_known() {
         assert_eq!(of(&[], "p/a"), LineHistory::default());
-        assert_eq!(
-            of(&LINES[..3], "p/a").known_from,
-            None,
-            "what follows the first record may be years later"
-        );
+        assert_eq!(of(&LINES[..5], "p/a").known_from, None, "what follows the creation may be years later");
+        assert_eq!(of(&LINES[..6], "p/a").known_from, Some(Txg(12)));
+        assert_eq!(of(&LINES[5..], "p/a").known_from, None, "nobody knows where it begins");
         for odd in [
             "x [txg:",
             "x y [txg:7] clone swap p/a/%recv (1)",

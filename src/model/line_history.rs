@@ -13,12 +13,17 @@ pub struct LineHistory {
 }
 
 impl LineHistory {
+    /// Whether it is recorded that the dataset left what was written in `txg`.
+    pub fn left(&self, txg: Txg) -> bool {
+        self.left.iter().any(|(after, until)| *after < txg && txg < *until)
+    }
+
     /// Whether `bookmark` is an earlier point of the present line of a dataset that was created in `created`. Older points came
     /// with `zfs promote` from another dataset.
     pub fn proves(&self, created: Txg, bookmark: &Point) -> bool {
         let txg = bookmark.createtxg;
         let is_known = self.known_from.is_some_and(|from| from.max(created) <= txg);
-        is_known && !self.left.iter().any(|(after, until)| *after < txg && txg < *until)
+        is_known && !self.left(txg)
     }
 }
 

@@ -5,7 +5,7 @@
 //! the copy gets other bytes under the right GUID. Nothing in a bookmark tells. Snapshots do: all that exist are on the
 //! dataset's present line.
 //!
-//! So each own snapshot gets, in the very call that takes it, the user property [`LINEAGE_PROPERTY`]: every own bookmark from
+//! So each own snapshot gets, in the very call that takes it, the user property [`LINEAGE_PROPERTY`]: every bookmark from
 //! a transaction group on is an earlier point of its line. That holds as long as the snapshot exists, since its past cannot
 //! change. The property counts only where it was set here: a snapshot that was received has it as `received`.
 
@@ -25,7 +25,7 @@ const VERSION: &str = "1";
 /// `zfs set` takes 8 KiB.
 const VALUE_BYTES_MAX: usize = 6 << 10;
 
-/// Own bookmarks that are earlier points of a snapshot's line: those from a transaction group on, with exceptions.
+/// Bookmarks, of any name, that are earlier points of a snapshot's line: those from a transaction group on, with exceptions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Claim {
     /// The transaction group from which on.
@@ -37,9 +37,9 @@ pub struct Claim {
 /// A snapshot's proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lineage {
-    /// Which own bookmarks are earlier points of its line, as far as they are not newer than it.
+    /// Which bookmarks are earlier points of its line, as far as they are not newer than it.
     pub claim: Claim,
-    /// How own bookmarks were named then.
+    /// How own snapshots were named then.
     pub format: NameFormat,
 }
 
@@ -129,7 +129,6 @@ impl Lineage {
             && self.claim.since.max(created) <= bookmark.createtxg
             && !self.claim.except.contains(&bookmark.createtxg)
             && bookmark.createtxg <= snapshot.createtxg
-            && self.format.is_own(&bookmark.name)
     }
 }
 
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn it_covers_own_bookmarks_between_its_start_and_its_snapshot() {
+    fn it_covers_bookmarks_between_its_start_and_its_snapshot() {
         let proof =
             Lineage { claim: claim(20, &[22]), format: NameFormat::new(NameFormat::DEFAULT).unwrap() };
         let snapshot = point(PointKind::Snapshot, "2026-01-05-000000", 50);
@@ -209,6 +208,9 @@ mod tests {
             assert_eq!(covers(1, own, txg), expected, "{txg}");
         }
         assert!(!covers(30, own, 25) && covers(30, own, 30), "what came from another dataset");
-        assert!(!covers(1, "syncoid_pve0_2026-01-01", 30), "what other programs mark is not known");
+        assert!(
+            covers(1, "syncoid_pve0_2026-01-01", 30),
+            "a bookmark can be made of another one, under any name"
+        );
     }
 }

@@ -79,16 +79,18 @@ impl<'a> Containers<'a> {
         let mut above = name.parent();
         while let Some(dataset) = above {
             match (self.listing.get(&dataset), self.copies.get(&dataset)) {
+                // What is there now may be set aside for it.
+                (_, Some(Encryption::On)) => return CopyEncryption::Off,
                 (Some(there), _) if there.encryption == Encryption::Off => return CopyEncryption::AsSent,
                 (Some(there), _) => {
                     let is_raw = is_raw_copy(there, &self.root);
                     return if is_raw { CopyEncryption::Off } else { CopyEncryption::ByTarget };
                 }
-                (None, Some(Encryption::On)) => return CopyEncryption::Off,
                 (None, Some(Encryption::Off) | None) => above = dataset.parent(),
             }
         }
-        CopyEncryption::AsSent
+        // What is above the target's root was not listed: it may be encrypted.
+        CopyEncryption::ByTarget
     }
 }
 

@@ -124,7 +124,12 @@ mod tests {
         Transfer {
             snapshot: snapshot.clone(),
             guid: end.map(Guid),
-            base: base.map(|guid| Base { kind: PointKind::Snapshot, name, guid: Guid(guid) }),
+            base: base.map(|guid| Base {
+                kind: PointKind::Snapshot,
+                name,
+                guid: Guid(guid),
+                createtxg: Txg(guid),
+            }),
             fallback: None,
             resume: None,
             target: snapshot,

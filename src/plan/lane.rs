@@ -322,7 +322,8 @@ impl<'a> Lane<'a> {
         let base = match self.head {
             Head::Absent => None,
             Head::At(Outbound::Taken(point)) => {
-                Some(Base { kind: point.kind, name: point.name.clone(), guid: point.guid })
+                let (kind, guid, createtxg) = (point.kind, point.guid, point.createtxg);
+                Some(Base { kind, name: point.name.clone(), guid, createtxg })
             }
             Head::At(Outbound::Pending(_)) => return,
         };

@@ -74,11 +74,12 @@ struct Group {
 /// What the next snapshot of a dataset will prove.
 fn next_lineage(builder: &mut Builder, one: &Selected<'_>, trust: &Trust<'_>) -> NextLineage {
     let Next { previous, claim, restart } = trust.next(builder);
+    let previous_txg = previous.map(|point| point.createtxg);
     let previous =
         previous.and_then(|point| Some((one.dataset.name.snapshot(&point.name).ok()?, point.guid)));
     let restart = Claim { since: restart, except: Vec::new() };
     let is_first = !one.dataset.has_lineage();
-    NextLineage { dataset: one.dataset.guid, previous, claim, restart, is_first }
+    NextLineage { dataset: one.dataset.guid, previous, previous_txg, claim, restart, is_first }
 }
 
 fn plan_group(

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Finding, LeftOut, Reason};
 use crate::model::{
     BookmarkName, Change, Claim, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, NameFormat,
-    Point, PointKind, PointName, ResumePoint, SnapshotName, TargetName, Writer,
+    Point, PointKind, PointName, ResumePoint, SnapshotName, TargetName, Txg, Writer,
 };
 
 /// Everything one run will do.
@@ -146,7 +146,9 @@ pub struct NextLineage {
     pub dataset: Guid,
     /// The newest own snapshot: the claim holds only if that still exists then.
     pub previous: Option<(SnapshotName, Guid)>,
-    /// Which own bookmarks are certain to be earlier points.
+    /// The age of that.
+    pub previous_txg: Option<Txg>,
+    /// Which bookmarks are certain to be earlier points.
     pub claim: Claim,
     /// The claim for the case that the newest own snapshot is gone.
     pub restart: Claim,
@@ -237,4 +239,7 @@ pub struct Base {
     pub name: PointName,
     /// What identifies it on both sides.
     pub guid: Guid,
+    /// Its age at the source.
+    #[serde(skip)]
+    pub createtxg: Txg,
 }

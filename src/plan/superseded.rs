@@ -132,15 +132,17 @@ impl Expiry<'_> {
     /// Names the lineages that an earlier zhaul renamed, and that carry no mark: none of them is ever destroyed.
     pub(super) fn report_unmarked(&self, builder: &mut Builder) {
         for old in self.listing.below(&self.target.root) {
-            if old.user.local(SET_ASIDE_PROPERTY).is_some() || self.copies.contains(&old.name) {
+            // One with a writer of its own is a copy, whatever its name says.
+            let is_copy = self.copies.contains(&old.name) || old.writer().is_some();
+            if old.user.local(SET_ASIDE_PROPERTY).is_some() || is_copy {
                 continue;
             }
-            let Some((of, at)) = by_name(&old.name) else { continue };
+            let Some(of) = by_name(&old.name) else { continue };
             let Some(copy) = self.listing.get(&of) else { continue };
             let writer = copy.writer().unwrap_or(Writer { guid: copy.guid, label: String::new() });
             let cause = SetAsideCause::NothingInCommon;
             let wish = SetAside { dataset: of.clone(), guid: old.guid, base: None, cause, writer };
-            let mut mark = SetAsideMark::begun(&wish, old.name.clone(), at);
+            let mut mark = SetAsideMark::begun(&wish, old.name.clone(), builder.at());
             mark.done = true;
             let kind =
                 AsideFinding::UnmarkedLineage { copy: of, lineage: old.name.clone(), mark: mark.to_string() };
@@ -153,12 +155,12 @@ fn is_clone_of(clone: &Dataset, old: &Dataset) -> bool {
     clone.origin.as_ref().is_some_and(|origin| *origin.dataset() == old.name)
 }
 
-/// What a name says of a lineage that an earlier zhaul renamed: the copy, and when.
-fn by_name(name: &DatasetName) -> Option<(DatasetName, Timestamp)> {
+/// What a name says of a lineage that an earlier zhaul renamed: the copy. It expires as if it were set aside now.
+fn by_name(name: &DatasetName) -> Option<DatasetName> {
     let format = NameFormat::new(NameFormat::DEFAULT).ok()?;
     [BACKUP_ASIDE, ARCHIVE_ASIDE].iter().find_map(|infix| {
         let (copy, date) = name.as_str().rsplit_once(infix)?;
-        let time = format.time(&PointName::new(date).ok()?)?;
-        Some((DatasetName::new(copy).ok()?, time))
+        format.time(&PointName::new(date).ok()?)?;
+        DatasetName::new(copy).ok()
     })
 }

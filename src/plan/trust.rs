@@ -6,8 +6,8 @@
 //! * a snapshot that exists proves it: the oldest own one after the bookmark says most, then those between; or
 //! * the dataset is from before snapshots were marked: neither it nor any snapshot that exists has the mark in any form, and
 //!   the next snapshot after the bookmark is an own one that was taken here, since it has a bookmark of its own age. A `zfs
-//!   receive -F` would have left the snapshot that it received there. So this rule accepts what it accepts once: in the first
-//!   run, whose snapshot then proves it; or
+//!   receive -F` would have left the snapshot that it received there, or a record in the history of the pool, which must have
+//!   none. So this rule accepts what it accepts once: in the first run, whose snapshot then proves it; or
 //! * the history of the pool reaches back to the bookmark, and the dataset has not been rolled back or received into since.
 //!   That is asked last, where an increment depends on it: it may be long.
 //!
@@ -43,7 +43,7 @@ pub(super) struct Trust<'a> {
 pub(super) struct Next<'a> {
     /// The newest own snapshot: the claim holds only if it still exists then.
     pub(super) previous: Option<&'a Point>,
-    /// Which own bookmarks are certain.
+    /// Which bookmarks are certain.
     pub(super) claim: Claim,
     /// From when on there are none, for the case that `previous` is gone.
     pub(super) restart: Txg,
@@ -123,8 +123,16 @@ impl<'a> Trust<'a> {
         if newest.is_some_and(|newest| self.has_proof(newest)) {
             return Some(false);
         }
-        let is_proven = self.is_proven(builder, own.iter().copied(), bookmark)?;
-        Some(is_proven || self.is_from_before(builder, bookmark, newer.first().copied())?)
+        if self.is_proven(builder, own.iter().copied(), bookmark)? {
+            return Some(true);
+        }
+        if !self.is_from_before(builder, bookmark, newer.first().copied())? {
+            return Some(false);
+        }
+        // The snapshot that would tell may be gone: replication destroys each of its own after the next one.
+        let is_known = builder.knows_line_history(self.dataset);
+        let history = self.dataset.line_history.as_ref();
+        is_known.then(|| history.is_some_and(|history| !history.left(bookmark.createtxg)))
     }
 
     fn is_proven(
@@ -168,10 +176,10 @@ impl<'a> Trust<'a> {
 
     /// What a snapshot that is taken now can prove.
     pub(super) fn next(&self, builder: &mut Builder) -> Next<'a> {
-        let is_own = |point: &&Point| self.format.is_own(&point.name);
-        let newest = self.dataset.history.points().rev().find(is_own);
+        let newest = self.dataset.history.points().next_back();
         let after = |point: Option<&Point>| point.map_or(Txg(0), |point| Txg(point.createtxg.0 + 1));
-        let bare = self.dataset.history.bookmarks().rev().filter(is_own).filter(|point| self.is_bare(point));
+        // Those of other programs, too: a bookmark can be made of another one, under any name.
+        let bare = self.dataset.history.bookmarks().rev().filter(|point| self.is_bare(point));
         let mut claim = Claim::default();
         for doubtful in bare.filter(|point| !self.is_proven_by_snapshots(builder, point)) {
             if claim.except.len() == Claim::EXCEPT_MAX {

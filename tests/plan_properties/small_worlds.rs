@@ -138,6 +138,7 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
         kind: point.kind,
         name: point.name.clone(),
         guid: point.guid,
+        createtxg: point.createtxg,
     });
     let point = zhaul::model::PointName::new(name).unwrap();
     let parent = root.parent().unwrap();

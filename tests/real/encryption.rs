@@ -155,3 +155,34 @@ fn a_plain_dataset_below_a_raw_copy_is_received_without_encryption() {
     assert_eq!(property("encryption", &world.backup("above/excluded")), "off", "the container");
     assert_same_newest(&deep, &world.backup("above/excluded/deep"));
 }
+
+/// What is above the target's root is not listed.
+#[test]
+fn a_root_that_is_missing_below_an_encrypted_dataset_is_made_by_the_first_run() {
+    let mut world = World::new("root-in-encrypted");
+    let key = format!("keylocation={}", world.key());
+    let above = world.backup_root().rsplit_once('/').unwrap().0.to_owned();
+    let fixed = ["create", "-p", "-u", "-o", "encryption=on", "-o", "keyformat=passphrase", "-o"];
+    zfs(&[&fixed[..], &[key.as_str(), above.as_str()]].concat());
+    let files = world.filesystem(GUEST, 1);
+    std::fs::write(format!("/{files}/small"), "a".repeat(60)).unwrap();
+    world.run_as_planned(DAY_1, &[], 0);
+    assert_same_newest(&files, &world.backup(GUEST));
+    assert_eq!(property("encryption", &world.backup(GUEST)), "aes-256-gcm");
+}
+
+/// The parent was recreated with encryption, and is sent raw for the first time: its plain child goes below in the same run.
+#[test]
+fn a_plain_child_of_a_dataset_that_was_recreated_encrypted_goes_below_its_raw_copy() {
+    let mut world = World::new("recreated-encrypted");
+    let (above, below) = (world.guest("above"), format!("{}/below", world.guest("above")));
+    zfs(&["create", "-p", &below]);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &above]);
+    world.encrypted("above", &[]);
+    zfs(&["create", "-o", "encryption=off", &below]);
+    std::fs::write(format!("/{below}/small"), "a".repeat(60)).unwrap();
+    world.run_as_planned(DAY_2, &[], 0);
+    assert_same_newest(&below, &world.backup("above/below"));
+    assert_eq!(property("encryption", &world.backup("above/below")), "off");
+}

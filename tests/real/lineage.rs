@@ -5,7 +5,8 @@ use std::process::Command;
 use crate::look::{self, all_points, assert_same_newest, bookmarks, content, guids, snapshots};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
-use crate::world::{DAY_1, DAY_2, DAY_3, DISK, World};
+use crate::spare::SparePool;
+use crate::world::{DAY_1, DAY_2, DAY_3, DISK, GUEST, World};
 
 const DAY_4: &str = "2026-01-13T03:00:00Z";
 const DAY_5: &str = "2026-01-14T03:00:00Z";
@@ -249,4 +250,84 @@ fn bookmarks_from_before_proofs_are_accepted_once() {
     assert!(points.contains_key("#2026-01-08-030000"));
     world.run(DAY_2);
     assert_same_newest(&disk, &copy);
+}
+
+/// Before zhaul marked its snapshots: storage replication brought another line, and has destroyed the snapshot that told of it.
+#[test]
+fn bookmarks_from_before_proofs_of_a_line_that_replication_has_left_are_not_accepted() {
+    let mut world = World::with_archive("lineage-replaced");
+    let disk = world.volume(DISK, 4);
+    let (replica, archive, backup) = (replica(&world), world.archive(DISK), world.backup(DISK));
+    let by_hand = |name: &str| {
+        rewrite(&disk);
+        zfs(&["snapshot", &format!("{disk}@{name}")]);
+        zfs(&["bookmark", &format!("{disk}@{name}"), &format!("{disk}#{name}")]);
+    };
+    zfs(&["snapshot", &format!("{disk}@__replicate_1__")]);
+    pipe(&[&format!("{disk}@__replicate_1__")], &[&replica]);
+    by_hand("2026-01-08-030000");
+    for (root, copy) in [(world.archive_root(), &archive), (world.backup_root(), &backup)] {
+        zfs(&["create", "-p", "-u", &root]);
+        pipe(
+            &["-Lec", &format!("{disk}@2026-01-08-030000")],
+            &["-u", "-o", "readonly=on", "-o", "volmode=none", copy],
+        );
+    }
+    look::write_device(&replica, 2, 1, "replica");
+    zfs(&["snapshot", &format!("{replica}@__replicate_2__")]);
+    pipe(&["-i", "@__replicate_1__", &format!("{replica}@__replicate_2__")], &["-F", &disk]);
+    by_hand("2026-01-15-030000");
+    zfs(&["snapshot", &format!("{disk}@__replicate_3__")]);
+    zfs(&["destroy", &format!("{disk}@__replicate_1__%__replicate_2__")]);
+    let run = world.run_as_planned("2026-02-01T03:00:00Z", &[], 0);
+    assert!(doubts(&run), "{run:?}");
+    assert_copies_are_true(&world);
+    assert_same_newest(&disk, &backup);
+    assert_same_newest(&disk, &archive);
+}
+
+/// A bookmark can be made of another one, under any name.
+#[test]
+fn a_bookmark_of_another_line_that_comes_back_under_its_name_is_no_base() {
+    let mut world = world("lineage-copied");
+    let (disk, replica) = (world.guest(DISK), replica(&world));
+    let own = format!("{disk}#2026-01-10-030000");
+    zfs(&["bookmark", &own, &format!("{disk}#keep")]);
+    look::write_device(&replica, 2, 1, "replica");
+    zfs(&["snapshot", &format!("{replica}@r2")]);
+    pipe(&["-i", "@r1", &format!("{replica}@r2")], &["-F", &disk]);
+    zfs(&["destroy", &own]);
+    world.run_as_planned(DAY_2, &[], 0);
+    zfs(&["bookmark", &format!("{disk}#keep"), &own]);
+    rewrite(&disk);
+    world.run_as_planned("2026-02-01T03:00:00Z", &[], 0);
+    assert_copies_are_true(&world);
+    assert_same_newest(&disk, &world.archive(DISK));
+}
+
+/// The pool keeps the beginning of its history for ever, but not what came next.
+#[test]
+fn a_history_that_was_overwritten_proves_nothing() {
+    let pool = SparePool::new("lineage-wrapped", 128);
+    let mut world = World::new("lineage-wrapped");
+    let root = format!("{}/data", pool.name);
+    let (files, replica) = (format!("{root}/{GUEST}"), world.beside("replica"));
+    world.policy.datasets = vec![root];
+    zfs(&["create", "-p", &files]);
+    look::write_file(&files, "first", 1);
+    zfs(&["snapshot", &format!("{files}@r1")]);
+    pipe(&[&format!("{files}@r1")], &[&replica]);
+    look::write_file(&files, "second", 1);
+    world.run(DAY_1);
+    zfs(&["snapshot", &format!("{replica}@r2")]);
+    pipe(&["-i", "@r1", &format!("{replica}@r2")], &["-F", &files]);
+    zfs(&["destroy", &format!("{files}@r1%r2")]);
+    for number in 0..60 {
+        zfs(&["set", &format!("x:y={number}{}", "x".repeat(6000)), &pool.name]);
+    }
+    let history = Command::new("zpool").args(["history", "-i", &pool.name]).output().unwrap().stdout;
+    assert!(!String::from_utf8_lossy(&history).contains("clone swap"), "it was overwritten");
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert!(doubts(&run), "{run:?}");
+    assert_same_newest(&files, &world.backup(GUEST));
 }

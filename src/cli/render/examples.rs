@@ -6,7 +6,7 @@ use super::Estimates;
 use crate::execute::{Outcome, Report};
 use crate::model::{
     ByteCount, Change, CopyEncryption, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month,
-    NameFormat, PointKind, PointName, SnapshotName, TargetName,
+    NameFormat, PointKind, PointName, SnapshotName, TargetName, Txg,
 };
 use crate::plan::{
     Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, PlannedLineage, Reason, Severity,
@@ -62,7 +62,12 @@ fn not_kept() -> Reason {
 
 fn actions() -> Vec<(Place, Action, Reason)> {
     let disk = "rpool/data/vm-100-disk-0";
-    let base = Base { kind: PointKind::Bookmark, name: point("2026-01-31-030000"), guid: Guid(7) };
+    let base = Base {
+        kind: PointKind::Bookmark,
+        name: point("2026-01-31-030000"),
+        guid: Guid(7),
+        createtxg: Txg(7),
+    };
     let bookmark =
         NewBookmark { bookmark: dataset(disk).bookmark(&point(NAME)).unwrap(), of: point(NAME), guid: None };
     let rename = Change::RenameSnapshot {
