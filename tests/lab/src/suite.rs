@@ -14,7 +14,7 @@ use crate::options::{Job, Options};
 use crate::{cargo, deny, say};
 
 /// Longer than the tests on real pools may ever take.
-const REAL_LIMIT: Duration = Duration::from_secs(2400);
+const REAL_LIMIT: Duration = Duration::from_secs(3600);
 
 /// What a suite or a check came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
