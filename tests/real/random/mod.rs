@@ -4,7 +4,7 @@
 //! wherever GUIDs are; nothing is gone from a target that the report does not say it destroyed, and nothing foreign is; the
 //! exit code fits. A seed gives one history; what fails once fails again.
 //!
-//! `ZHAUL_RANDOM_RUNS` is how many runs there are (20), `ZHAUL_RANDOM_SEED` the first seed (77): `cargo lab test -- random`.
+//! `ZHAUL_RANDOM_RUNS` is how many runs there are (20), `ZHAUL_RANDOM_SEED` the first seed (1): `cargo lab test -- random`.
 
 mod at_source;
 mod at_target;
@@ -119,7 +119,7 @@ fn number(variable: &str, default: u64) -> u64 {
 
 #[test]
 fn nights_by_chance_keep_every_promise() {
-    let (first, runs) = (number("ZHAUL_RANDOM_SEED", 77), number("ZHAUL_RANDOM_RUNS", 20));
+    let (first, runs) = (number("ZHAUL_RANDOM_SEED", 1), number("ZHAUL_RANDOM_RUNS", 20));
     let mut fired = BTreeMap::new();
     for seed in first..first + runs.div_ceil(RUNS_OF_A_HISTORY) {
         let mut stage = Stage::new(seed);
