@@ -63,8 +63,7 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Report {
-    let work =
-        step::Work { hosts, settings, observer, cancel, state: State::new(&plan.steps), steps: &plan.steps };
+    let work = step::Work { hosts, settings, observer, cancel, state: State::new(&plan.steps) };
     let outcomes = schedule::run(
         &plan.steps,
         settings.jobs,

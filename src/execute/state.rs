@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::host::{Held, SourceHost};
 use crate::model::{DatasetName, Guid, Lineage, PointName, SnapshotName};
-use crate::plan::{Action, PlannedLineage, Step};
+use crate::plan::{Action, NextLineage, PlannedLineage, Step};
 
 /// How long a step that destroys snapshots waits for this run's own holds on them.
 const RELEASE_LIMIT: Duration = Duration::from_secs(60);
@@ -23,6 +23,8 @@ pub(super) enum Taken {
 /// What is known so far.
 #[derive(Debug)]
 pub(super) struct State {
+    /// What each snapshot that the plan takes is to prove.
+    members: BTreeMap<SnapshotName, NextLineage>,
     known: Mutex<Known>,
     holding: Arc<(Mutex<Holding>, Condvar)>,
 }
@@ -43,8 +45,20 @@ struct Known {
 
 impl State {
     pub(super) fn new(steps: &[Step]) -> Self {
-        let holding = Holding { held: None, steps_left: plans(steps).count() };
-        Self { known: Mutex::default(), holding: Arc::new((Mutex::new(holding), Condvar::new())) }
+        let (mut members, mut steps_left) = (BTreeMap::new(), 0);
+        for step in steps {
+            if let Action::Snapshot { snapshots, lineage, .. } = &step.action {
+                members.extend(snapshots.iter().cloned().zip(lineage.members.iter().cloned()));
+                steps_left += 1;
+            }
+        }
+        let holding = Holding { held: None, steps_left };
+        Self { members, known: Mutex::default(), holding: Arc::new((Mutex::new(holding), Condvar::new())) }
+    }
+
+    /// What `snapshot`, which the plan takes, is to prove.
+    pub(super) fn member(&self, snapshot: &SnapshotName) -> Option<&NextLineage> {
+        self.members.get(snapshot)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -57,16 +71,11 @@ impl State {
 
     /// What the snapshots of one call prove, given the newest own ones that are held. Those are held for all calls of the run
     /// at once, at the first of them.
-    pub(super) fn lineage(
-        &self,
-        source: &dyn SourceHost,
-        steps: &[Step],
-        planned: &PlannedLineage,
-    ) -> String {
+    pub(super) fn lineage(&self, source: &dyn SourceHost, planned: &PlannedLineage) -> String {
         let mut holding = self.holding();
         if holding.held.is_none() {
-            let members = plans(steps).flat_map(|lineage| &lineage.members);
-            let previous: Vec<_> = members.filter_map(|member| member.previous.clone()).collect();
+            let previous: Vec<_> =
+                self.members.values().filter_map(|member| member.previous.clone()).collect();
             holding.held = Some(if previous.is_empty() { Held::default() } else { source.hold(&previous) });
         }
         let is_held = |previous: &(SnapshotName, Guid)| {
@@ -133,14 +142,4 @@ impl State {
     pub(super) fn is_without_bookmark(&self, dataset: &DatasetName, snapshot: &PointName) -> bool {
         self.known().without_bookmark.contains(&(dataset.clone(), snapshot.clone()))
     }
-}
-
-/// What each call of the plan that takes snapshots is to prove.
-fn plans(steps: &[Step]) -> impl Iterator<Item = &PlannedLineage> {
-    steps.iter().filter_map(|step| match &step.action {
-        Action::Snapshot { lineage, .. } => Some(lineage),
-        Action::Bookmark { .. } | Action::Send(_) | Action::DestroyBookmarks { .. } | Action::Change(_) => {
-            None
-        }
-    })
 }

@@ -17,8 +17,6 @@ pub(super) struct Work<'a> {
     pub(super) observer: &'a dyn Observer,
     pub(super) cancel: &'a Cancel,
     pub(super) state: State,
-    /// All steps of the plan.
-    pub(super) steps: &'a [Step],
 }
 
 /// What a step that was done has to tell.
@@ -59,7 +57,7 @@ impl Work<'_> {
                 let members = snapshots.iter().zip(&lineage.members);
                 let to_mark = members.filter(|(_, member)| member.is_first);
                 let to_mark = to_mark.map(|(snapshot, _)| snapshot.dataset().clone()).collect();
-                let lineage = Some(self.state.lineage(source, self.steps, lineage));
+                let lineage = Some(self.state.lineage(source, lineage));
                 let group = SnapshotGroup {
                     snapshots: snapshots.clone(),
                     is_one_moment: *is_one_moment,

@@ -5,7 +5,7 @@ use super::step::{Told, Work};
 use super::stream::Stream;
 use crate::host::{HostError, Problem, ReceiveSpec, SendBase, SendSpec, SourceHost, TargetHost};
 use crate::model::{ByteCount, Change, PointKind};
-use crate::plan::{Action, Fallback, Step, Transfer};
+use crate::plan::{Fallback, Step, Transfer};
 
 pub(super) fn run(
     work: &Work<'_>,
@@ -74,22 +74,14 @@ pub(super) fn resolve(state: &State, planned: &Transfer) -> Result<(Transfer, Op
 pub(super) fn confirm_line(work: &Work<'_>, planned: &Transfer) -> Result<(), HostError> {
     let base = planned.base.as_ref().filter(|base| base.kind == PointKind::Bookmark);
     let Some(base) = base.filter(|_| planned.guid.is_none()) else { return Ok(()) };
-    let snapshots = work.steps.iter().flat_map(|step| match &step.action {
-        Action::Snapshot { snapshots, lineage, .. } => snapshots.iter().zip(&lineage.members).collect(),
-        Action::Bookmark { .. } | Action::Send(_) | Action::DestroyBookmarks { .. } | Action::Change(_) => {
-            Vec::new()
-        }
-    });
-    let mut snapshots = snapshots.filter(|(snapshot, _)| **snapshot == planned.snapshot);
-    let member = snapshots.next().map(|(_, member)| member);
+    let member = work.state.member(&planned.snapshot);
     // Without an own snapshot, or with one that is older than the bookmark, only the history of the pool can tell.
-    let dataset = planned.snapshot.dataset();
-    let is_newer = member.and_then(|member| member.previous_txg).is_none_or(|txg| txg < base.createtxg);
-    let asked = if is_newer { std::slice::from_ref(dataset) } else { &[] };
-    let histories = work.hosts.source.line_histories(asked)?;
-    if histories.iter().any(|history| history.left(base.createtxg)) {
-        let why = "the dataset was rolled back or received into; the next run plans anew";
-        return Err(failed(planned, Problem::Changed(why.to_owned())));
+    if member.and_then(|member| member.previous_txg).is_none_or(|txg| txg < base.createtxg) {
+        let histories = work.hosts.source.line_histories(std::slice::from_ref(planned.snapshot.dataset()))?;
+        if histories.iter().any(|history| history.left(base.createtxg)) {
+            let why = "the dataset was rolled back or received into; the next run plans anew";
+            return Err(failed(planned, Problem::Changed(why.to_owned())));
+        }
     }
     let Some((name, guid)) = member.and_then(|member| member.previous.clone()) else { return Ok(()) };
     match work.hosts.source.details(&[(name.clone(), guid)])?.as_slice() {

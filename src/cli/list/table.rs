@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::render::{Style, count, duration_text, escape};
+use crate::cli::render::{Style, aligned, count, duration_text, escape};
 use crate::model::{Guid, PointKind};
 use crate::plan::Place;
 use crate::plan::restore::{GroupPoint, Volume, Volumes, group_points, points};
@@ -271,20 +271,4 @@ fn cell(group: &GroupPoint<'_>, volumes: &[&Volume<'_>], place: &Place) -> Strin
         return format!("{name}{aside}");
     }
     format!("{name}{aside}, without {}", missing.join(" and "))
-}
-
-fn aligned(rows: &[Vec<String>], style: Style) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or_default())
-        .collect();
-    let mut text = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        let padded = row.iter().zip(&widths).map(|(cell, &width)| format!("{:<width$}", escape(cell)));
-        let line = padded.collect::<Vec<_>>().join("  ");
-        let line = line.trim_end();
-        let _ = writeln!(text, "{}", if number == 0 { style.bold(line) } else { line.to_owned() });
-    }
-    text
 }

@@ -2,6 +2,7 @@
 
 mod breach;
 mod changes;
+mod columns;
 mod finding;
 mod json;
 mod left_out;
@@ -23,6 +24,7 @@ use crate::plan::StepId;
 
 pub(super) use breach::breaches_text;
 pub(super) use changes::changes_text;
+pub(super) use columns::aligned;
 pub(super) use finding::unlisted_what;
 pub use json::plan_json;
 pub(super) use json::{report_json, serialize_findings};

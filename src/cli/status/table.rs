@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Status, level_of};
-use crate::cli::render::{Style, count, duration_text, escape, finding_text, write_unserved};
+use crate::cli::render::{Style, aligned, count, duration_text, escape, finding_text, write_unserved};
 use crate::plan::status::{Complaint, CopyState, CopyStatus, Level};
 use crate::policy::{Target, TargetKind};
 
@@ -78,22 +78,6 @@ fn age(then: Option<Timestamp>, now: Timestamp) -> String {
     // A clock that went back makes no age negative.
     let age = Duration::try_from(now.duration_since(then)).unwrap_or_default();
     format!("{} ago", duration_text(age))
-}
-
-fn aligned(rows: &[Vec<String>], style: Style) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
-    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column));
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or_default())
-        .collect();
-    let mut text = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        let padded = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}"));
-        let line = padded.collect::<Vec<_>>().join("  ");
-        let line = line.trim_end();
-        let _ = writeln!(text, "{}", if number == 0 { style.bold(line) } else { line.to_owned() });
-    }
-    text
 }
 
 /// One thing that is not as it should be.
