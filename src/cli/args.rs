@@ -319,7 +319,7 @@ pub(super) struct RestoreArgs {
     /// Show what would be received, with sizes, and change nothing
     #[arg(short = 'n', long, visible_alias = "dryrun", conflicts_with = "abandon")]
     pub(super) dry_run: bool,
-    /// Receive at most so many bytes a second, for example 20MiB [default: no limit, whatever the policy says]
+    /// Limit the transfer to SIZE per second, for example 20MiB [default: unlimited; the policy's rate does not apply]
     #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(super) rate: Option<NonZeroU64>,
     /// Give up an interrupted restore: destroy what it has received

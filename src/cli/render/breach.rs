@@ -20,8 +20,8 @@ pub(in crate::cli) fn breaches_text(plan: &Plan, breaches: &[Breach]) -> String 
         }
     }
     text.push_str(
-        "\n  next: this is a bug in zhaul: please report it with this message; `zhaul run --guest` and other policies still serve \
-         what the plan is right about",
+        "\n  next: this is a bug in zhaul: please report it with this message; `zhaul run --guest ID` still backs up the guests \
+         whose steps are not named here",
     );
     text
 }
