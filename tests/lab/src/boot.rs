@@ -2,7 +2,7 @@
 //! tree that dies with this program, however this program ends.
 
 use std::fs::File;
-use std::io::{PipeReader, Read, Write};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::cpus::Cpu;
+use crate::memory::Free;
 use crate::options::{Job, Options};
 use crate::rundir::RunDir;
 use crate::say;
@@ -52,11 +54,12 @@ pub(crate) struct Lab {
 
 /// Boots, runs `job`, switches off.
 pub(crate) fn run(lab: &Lab, runs: &Path, options: &Options, job: &Job) -> Result<Outcome> {
-    let memory = memory(options)?;
+    let memory = options.memory.clone().map_or_else(|| Free::now().for_each(1), Ok)?;
     let dir = RunDir::make(runs, options, job)?;
     dir.write_uml(lab, options, job)?;
     let terminal = if job.interactive { Some(Terminal::save()?) } else { None };
-    let mut uml = Uml::start(lab, &dir, options, job, &memory)?;
+    let cpu = (cpus(options, lab) == 1).then(|| Cpu::take(runs)).flatten();
+    let mut uml = Uml::start(lab, &dir, options, job, &memory, cpu.as_ref())?;
     let deadline = options.limit.map(|limit| Instant::now() + limit);
     let ended = uml.wait(deadline)?;
     let (stdout, log, trouble) = uml.finish()?;
@@ -103,32 +106,6 @@ fn cpus(options: &Options, lab: &Lab) -> u32 {
     wish.min(most)
 }
 
-/// The lab's memory is a sparse file in /dev/shm: what it touches must be there, or it dies of SIGBUS.
-fn memory(options: &Options) -> Result<String> {
-    if let Some(wish) = &options.memory {
-        return Ok(wish.clone());
-    }
-    let available = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = available.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let free =
-        line.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) >> 10;
-    let shm = rustix::fs::statvfs("/dev/shm")
-        .map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize) >> 20);
-    let mib = (free.saturating_mul(7) / 10).min(shm.saturating_mul(9) / 10).min(6144);
-    if mib < 1536 {
-        bail!(
-            "the lab needs 1.5 GiB of memory at least: {free} MiB are free, /dev/shm has room for {shm} MiB. \
-               Make room (mount -o remount,size=4G /dev/shm), or force it with --mem"
-        );
-    }
-    if mib < 4096 {
-        say::line(format_args!(
-            "only {mib} MiB of memory for the lab ({free} MiB free, {shm} MiB in /dev/shm)"
-        ));
-    }
-    Ok(format!("{mib}M"))
-}
-
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Off,
@@ -139,19 +116,36 @@ enum End {
 struct Uml {
     child: Child,
     stdout: JoinHandle<String>,
-    stderr: JoinHandle<String>,
+    stderr: JoinHandle<()>,
     log: JoinHandle<String>,
     trouble: Arc<AtomicBool>,
 }
 
 impl Uml {
-    fn start(lab: &Lab, dir: &RunDir, options: &Options, job: &Job, memory: &str) -> Result<Self> {
+    fn start(
+        lab: &Lab,
+        dir: &RunDir,
+        options: &Options,
+        job: &Job,
+        memory: &str,
+        cpu: Option<&Cpu>,
+    ) -> Result<Self> {
         let (log_read, log_write) = std::io::pipe()?;
         let (out_read, out_write) = inherited_pipe()?;
         let (err_read, err_write) = inherited_pipe()?;
         // util-linux's setpriv sets what only a child can set for itself: SIGKILL when its parent is gone.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(lab.kernel.dir.join("linux"));
+        command.args(["--pdeathsig", "KILL", "--"]);
+        if let Some(cpu) = cpu {
+            if cpu.is_shared() {
+                say::line(format_args!(
+                    "more labs than processors: this one shares processor {}",
+                    cpu.number
+                ));
+            }
+            command.args(["taskset", "--cpu-list", &cpu.number.to_string()]);
+        }
+        command.arg(lab.kernel.dir.join("linux"));
         command.args([
             "root=/dev/root",
             "rootfstype=hostfs",
@@ -186,8 +180,9 @@ impl Uml {
             .stdin(Stdio::null())
             .stdout(log_write.try_clone()?)
             .stderr(log_write);
-        let child =
-            command.spawn().context("cannot start the lab's kernel (setpriv of util-linux is needed)")?;
+        let child = command
+            .spawn()
+            .context("cannot start the lab's kernel (setpriv and taskset of util-linux are needed)")?;
         drop((command, out_write, err_write));
         let trouble = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&trouble);
@@ -195,8 +190,14 @@ impl Uml {
         let verbose = options.verbose;
         Ok(Self {
             child,
-            stdout: std::thread::spawn(move || carry(out_read, std::io::stdout(), keep)),
-            stderr: std::thread::spawn(move || carry(err_read, std::io::stderr(), false)),
+            stdout: std::thread::spawn(move || {
+                if keep {
+                    return carry_lines(out_read, std::io::stdout());
+                }
+                pass(out_read, std::io::stdout());
+                String::new()
+            }),
+            stderr: std::thread::spawn(move || pass(err_read, std::io::stderr())),
             log: std::thread::spawn(move || watch(log_read, &flag, verbose)),
             trouble,
         })
@@ -226,10 +227,9 @@ impl Uml {
     }
 
     fn finish(self) -> Result<(String, String, bool)> {
-        let join = |thread: JoinHandle<String>| {
-            thread.join().map_err(|_| anyhow::anyhow!("a console thread failed"))
-        };
-        let (stdout, _, log) = (join(self.stdout)?, join(self.stderr)?, join(self.log)?);
+        let failed = |_| anyhow::anyhow!("a console thread failed");
+        let (stdout, log) = (self.stdout.join().map_err(failed)?, self.log.join().map_err(failed)?);
+        self.stderr.join().map_err(failed)?;
         Ok((stdout, log, self.trouble.load(Ordering::Relaxed)))
     }
 }
@@ -249,16 +249,23 @@ fn inherited(of: impl std::os::fd::AsFd) -> Result<OwnedFd> {
     })?)
 }
 
-/// Copies all of `from` to `to` as it comes; returns it too if `keep`.
-pub(crate) fn carry(mut from: File, mut to: impl Write, keep: bool) -> String {
-    let mut kept = Vec::new();
+/// Copies all of `from` to `to` as it comes.
+fn pass(mut from: File, mut to: impl Write) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         // A reader that went away (`| head`) does not stop the command: its output has nowhere to go, that is all.
         drop(to.write_all(&buffer[..count]).and_then(|()| to.flush()));
-        if keep {
-            kept.extend_from_slice(&buffer[..count]);
-        }
+    }
+}
+
+/// Copies `from` to `to` line by line, so that several can share one `to`; returns all of it.
+pub(crate) fn carry_lines(from: File, mut to: impl Write) -> String {
+    let mut from = BufReader::new(from);
+    let mut kept = Vec::new();
+    let mut start = 0;
+    while let Ok(1..) = from.read_until(b'\n', &mut kept) {
+        drop(to.write_all(&kept[start..]).and_then(|()| to.flush()));
+        start = kept.len();
     }
     String::from_utf8_lossy(&kept).into_owned()
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::boot::{self, LIMIT, Outcome};
 use crate::cache::Cache;
 use crate::options::{Job, Options};
-use crate::rundir::RunDir;
+use crate::rundir::{self, RunDir};
 use crate::{packages, say, step};
 
 /// Whether this machine can be the lab.
@@ -58,7 +58,7 @@ fn attend(command: &mut Command, options: &Options, job: &Job) -> Result<Outcome
     let mut child = command.spawn().context("cannot start setpriv and unshare (util-linux)")?;
     let output = child.stdout.take().map(|pipe| {
         std::thread::spawn(move || {
-            boot::carry(File::from(std::os::fd::OwnedFd::from(pipe)), std::io::stdout(), true)
+            boot::carry_lines(File::from(std::os::fd::OwnedFd::from(pipe)), std::io::stdout())
         })
     });
     let deadline = options.limit.map(|limit| Instant::now() + limit);
@@ -108,7 +108,7 @@ fn destroy_pools(run: &Path) {
 /// Pools of runs that were killed.
 fn destroy_leftovers(runs: &Path) {
     for item in fs::read_dir(runs).into_iter().flatten().flatten() {
-        if !Path::new("/proc").join(item.file_name()).exists() {
+        if !rundir::is_of_a_living_run(&item.file_name()) {
             destroy_pools(&item.path());
         }
     }

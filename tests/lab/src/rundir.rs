@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
@@ -41,10 +42,15 @@ pub(crate) struct RunDir {
 }
 
 impl RunDir {
-    /// Makes `runs/PID` with the scripts and the command; sweeps away what killed runs left.
+    /// Makes `runs/PID`, or `runs/PID.N` for a further one of this process, with the scripts and the command; sweeps away what
+    /// killed runs left.
     pub(crate) fn make(runs: &Path, options: &Options, job: &Job) -> Result<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
         sweep(runs);
-        let path = runs.join(std::process::id().to_string());
+        let path = match MADE.fetch_add(1, Ordering::Relaxed) {
+            0 => runs.join(std::process::id().to_string()),
+            further => runs.join(format!("{}.{further}", std::process::id())),
+        };
         cache::remove(&path)?;
         let out = match &options.out {
             Some(dir) => {
@@ -125,10 +131,17 @@ impl Drop for RunDir {
 /// Removes the directories of runs whose process is gone.
 fn sweep(runs: &Path) {
     for item in fs::read_dir(runs).into_iter().flatten().flatten() {
-        if !Path::new("/proc").join(item.file_name()).exists() {
+        if !is_of_a_living_run(&item.file_name()) {
             drop(cache::remove(&item.path()));
         }
     }
+}
+
+/// Whether the process that made the run directory of this name lives.
+pub(crate) fn is_of_a_living_run(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let process = name.split_once('.').map_or(&*name, |(process, _)| process);
+    Path::new("/proc").join(process).exists()
 }
 
 /// The script that the lab runs on pve0: the caller's environment and directory, then the command in place of the shell.

@@ -1,17 +1,18 @@
 //! `cargo lab test`: format, lints, licences, the tests that need no OpenZFS, and the binary `real` in the lab. Everything runs
 //! even after a failure; the last line counts.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use crate::boot;
+use crate::memory::Free;
 use crate::options::{Job, Options};
-use crate::{cargo, deny, say};
+use crate::{cargo, cpus, deny, say, step};
 
 /// Longer than the tests on real pools may ever take.
 const REAL_LIMIT: Duration = Duration::from_secs(3600);
@@ -51,7 +52,7 @@ pub(crate) fn run(
     args: &[OsString],
     libraries: Option<&Path>,
     tools: &Path,
-    in_lab: impl Fn(&Options, &Job) -> Result<boot::Outcome>,
+    in_lab: impl Fn(&Options, &Job) -> Result<boot::Outcome> + Sync,
 ) -> u8 {
     let mut rows = vec![
         check("format", &["fmt", "--all", "--check"], None),
@@ -61,7 +62,7 @@ pub(crate) fn run(
         timed("advisories", || deny::advisories(tools)),
         check("tests without OpenZFS", &["test", "--workspace"], libraries),
     ];
-    rows.push(real(options, args, in_lab));
+    rows.push(real(options, args, libraries, in_lab));
     let mut total = Count::default();
     say::out("");
     for (name, count, took) in &rows {
@@ -79,16 +80,7 @@ fn check(name: &'static str, args: &[&str], libraries: Option<&Path>) -> Row {
     let mut command = cargo::command();
     command.args(args);
     if let Some(dir) = libraries {
-        // Last, so that libraries of the machine's own OpenZFS come first.
-        let mut value = std::env::var_os("LD_LIBRARY_PATH").filter(|old| !old.is_empty()).map_or_else(
-            OsString::new,
-            |mut old| {
-                old.push(":");
-                old
-            },
-        );
-        value.push(dir);
-        command.env("LD_LIBRARY_PATH", value);
+        command.env("LD_LIBRARY_PATH", library_path(dir));
     }
     timed(name, || {
         say::line(format_args!("{name}: cargo {}", args.join(" ")));
@@ -97,6 +89,12 @@ fn check(name: &'static str, args: &[&str], libraries: Option<&Path>) -> Row {
             Count::FAILED
         })
     })
+}
+
+/// The search path with `dir` last, so that libraries of the machine's own OpenZFS come first.
+fn library_path(dir: &Path) -> OsString {
+    let own = std::env::var_os("LD_LIBRARY_PATH").filter(|path| !path.is_empty());
+    own.map_or_else(|| dir.into(), |own| [&own, dir.as_os_str()].join(OsStr::new(":")))
 }
 
 fn timed(name: &'static str, count: impl FnOnce() -> Count) -> Row {
@@ -109,7 +107,7 @@ fn passed_through(command: &mut Command) -> Result<Count> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
     let pipe = child.stdout.take().context("no stdout")?;
-    let text = boot::carry(File::from(std::os::fd::OwnedFd::from(pipe)), std::io::stdout(), true);
+    let text = boot::carry_lines(File::from(std::os::fd::OwnedFd::from(pipe)), std::io::stdout());
     let status = child.wait()?;
     Ok(judge(counts(&text), status.success()))
 }
@@ -141,67 +139,103 @@ fn counts(text: &str) -> Count {
     sum
 }
 
+/// The tests on real pools: all of them in as many labs side by side as there is room for, or those that `args` choose in one.
 fn real(
     options: &Options,
     args: &[OsString],
-    in_lab: impl Fn(&Options, &Job) -> Result<boot::Outcome>,
+    libraries: Option<&Path>,
+    in_lab: impl Fn(&Options, &Job) -> Result<boot::Outcome> + Sync,
 ) -> Row {
     const NAME: &str = "tests on real pools";
     let started = Instant::now();
-    let count = match real_binary() {
-        Ok(None) => {
-            say::line("tests on real pools: SKIPPED, there is no tests/real/main.rs yet");
-            Count::SKIPPED
-        }
-        Ok(Some(binary)) => {
-            say::line(format_args!("{NAME}: {} in the lab", binary.display()));
-            let mut command = settings();
-            command.push(binary.into_os_string());
-            command.extend(args.iter().cloned());
-            // The lab has one CPU, but its tests mostly wait for each other's hosts.
-            if !args.iter().any(|arg| arg.to_string_lossy().starts_with("--test-threads")) {
-                command.extend(["--test-threads", "2"].map(Into::into));
-            }
-            let mut options = options.clone();
-            options.limit.get_or_insert(REAL_LIMIT);
-            match in_lab(&options, &Job { command, interactive: false, keep_stdout: true }) {
-                Ok(outcome) => judge_real(counts(&outcome.stdout), outcome.status),
-                Err(error) => {
-                    say::line(format_args!("{NAME}: {error:#}"));
-                    Count::FAILED
-                }
-            }
-        }
-        Err(error) => {
-            say::line(format_args!("{NAME}: {error:#}"));
-            Count::FAILED
-        }
-    };
+    let count = in_labs(options, args, libraries, in_lab).unwrap_or_else(|error| {
+        say::line(format_args!("{NAME}: {error:#}"));
+        Count::FAILED
+    });
     (NAME, count, started.elapsed())
+}
+
+fn in_labs(
+    options: &Options,
+    args: &[OsString],
+    libraries: Option<&Path>,
+    in_lab: impl Fn(&Options, &Job) -> Result<boot::Outcome> + Sync,
+) -> Result<Count> {
+    let binary = cargo::build(&["test", "--no-run", "--test", "real"], "test", "real")?;
+    let mut options = options.clone();
+    options.limit.get_or_insert(REAL_LIMIT);
+    // Labs of this machine's own OpenZFS share its kernel, and there chosen tests are few: one lab.
+    let free = Free::now();
+    let labs = match libraries {
+        Some(_) if args.is_empty() && options.memory.is_none() => free.labs(cpus::allowed().len()),
+        _ => 1,
+    };
+    let parts = if labs == 1 {
+        vec![args.to_vec()]
+    } else {
+        options.memory = Some(free.for_each(labs)?);
+        dealt(&names(&binary, libraries)?, labs)
+    };
+    say::line(format_args!("tests on real pools: {} in {labs} labs", binary.display()));
+    let counts = std::thread::scope(|scope| {
+        let running: Vec<_> = parts
+            .iter()
+            .map(|part| {
+                scope.spawn(|| in_lab(&options, &job(&binary, part)).map(|outcome| judge_real(&outcome)))
+            })
+            .collect();
+        running.into_iter().map(|lab| lab.join().unwrap_or(Ok(Count::FAILED))).collect::<Result<Vec<_>>>()
+    })?;
+    Ok(counts.into_iter().fold(Count::default(), Count::add))
+}
+
+/// The names of all tests of `binary`.
+fn names(binary: &Path, libraries: Option<&Path>) -> Result<Vec<String>> {
+    let mut command = Command::new(binary);
+    command.args(["--list", "--format", "terse"]);
+    if let Some(dir) = libraries {
+        command.env("LD_LIBRARY_PATH", library_path(dir));
+    }
+    let list = step::output(&mut command)?;
+    Ok(list.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+}
+
+/// Deals `names` out like cards, since neighbours are alike in length; each part is the arguments of one lab's test binary.
+fn dealt(names: &[String], labs: usize) -> Vec<Vec<OsString>> {
+    let mut parts = vec![vec![OsString::from("--exact")]; labs];
+    for (name, place) in names.iter().zip((0..labs).cycle()) {
+        parts[place].push(name.into());
+    }
+    parts
+}
+
+fn job(binary: &Path, args: &[OsString]) -> Job {
+    let mut command = settings();
+    command.push(binary.as_os_str().to_owned());
+    command.extend(args.iter().cloned());
+    // The lab has one CPU, but its tests mostly wait for each other's hosts.
+    if !args.iter().any(|arg| arg.to_string_lossy().starts_with("--test-threads")) {
+        command.extend(["--test-threads", "2"].map(Into::into));
+    }
+    Job { command, interactive: false, keep_stdout: true }
 }
 
 /// Brings the variables that tests/real/random reads into the lab, whose environment is its own.
 fn settings() -> Vec<OsString> {
     let ours = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZHAUL_RANDOM_"));
     let mut command = vec![OsString::from("env")];
-    command.extend(ours.map(|(name, value)| [name, value].join(std::ffi::OsStr::new("="))));
+    command.extend(ours.map(|(name, value)| [name, value].join(OsStr::new("="))));
     command
 }
 
 /// As [`judge`]; a run that ended well but executed nothing has shown nothing.
-fn judge_real(count: Count, status: u8) -> Count {
-    match status {
+fn judge_real(outcome: &boot::Outcome) -> Count {
+    let count = counts(&outcome.stdout);
+    match outcome.status {
         0 if count == Count::default() => Count::FAILED,
         boot::LIMIT | boot::BROKEN => count.add(Count::FAILED),
-        _ => judge(count, status == 0),
+        status => judge(count, status == 0),
     }
-}
-
-fn real_binary() -> Result<Option<PathBuf>> {
-    if !cargo::root().join("tests/real/main.rs").is_file() {
-        return Ok(None);
-    }
-    cargo::build(&["test", "--no-run", "--test", "real"], "test", "real").map(Some)
 }
 
 #[cfg(test)]
@@ -217,11 +251,20 @@ mod tests {
 
     #[test]
     fn nothing_executed_is_no_success_on_real_pools() {
-        assert_eq!(judge_real(Count::default(), 0), Count::FAILED);
-        assert_eq!(judge_real(Count { passed: 3, ..Count::default() }, 0).failed, 0);
-        assert_eq!(judge_real(Count { passed: 3, ..Count::default() }, boot::BROKEN).failed, 1);
-        assert_eq!(judge_real(Count { passed: 3, failed: 2, skipped: 0 }, 101).failed, 2);
+        let judged = |status, line: &str| judge_real(&boot::Outcome { status, stdout: line.to_owned() });
+        assert_eq!(judged(0, ""), Count::FAILED);
+        assert_eq!(judged(0, "test result: ok. 3 passed; 0 failed").failed, 0);
+        assert_eq!(judged(boot::BROKEN, "test result: ok. 3 passed; 0 failed").failed, 1);
+        assert_eq!(judged(101, "test result: FAILED. 3 passed; 2 failed").failed, 2);
         assert_eq!(judge(Count::default(), false), Count::FAILED);
         assert_eq!(judge(Count::default(), true), Count::OK);
+    }
+
+    #[test]
+    fn each_test_is_dealt_to_one_lab() {
+        let names: Vec<String> = (0..5).map(|number| format!("test_{number}")).collect();
+        let parts = dealt(&names, 2);
+        assert_eq!(parts[0], ["--exact", "test_0", "test_2", "test_4"]);
+        assert_eq!(parts[1], ["--exact", "test_1", "test_3"]);
     }
 }
