@@ -4,7 +4,9 @@
 //! wherever GUIDs are; nothing is gone from a target that the report does not say it destroyed, and nothing foreign is; the
 //! exit code fits. A seed gives one history; what fails once fails again.
 //!
-//! `ZHAUL_RANDOM_RUNS` is how many runs there are (20), `ZHAUL_RANDOM_SEED` the first seed (1): `cargo lab test -- random`.
+//! `ZHAUL_RANDOM_RUNS` is how many runs there are (50), `ZHAUL_RANDOM_SEED` the first seed (1): `cargo lab test -- random`.
+//! The histories are dealt to several tests, so that they can be played in several labs. With `ZHAUL_RANDOM_UNTIL_FAILURE` none
+//! begins a history after any has failed.
 
 mod at_source;
 mod at_target;
@@ -15,6 +17,8 @@ mod on_host;
 
 use std::collections::BTreeMap;
 use std::env;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::Timestamp;
 
@@ -117,19 +121,78 @@ fn number(variable: &str, default: u64) -> u64 {
     env::var_os(variable).map_or(default, |value| value.to_str().unwrap().parse().unwrap())
 }
 
-#[test]
-fn nights_by_chance_keep_every_promise() {
-    let (first, runs) = (number("ZHAUL_RANDOM_SEED", 1), number("ZHAUL_RANDOM_RUNS", 20));
+/// How often everything happened in the parts that have ended well, and how many these are.
+static TALLY: Mutex<(u64, BTreeMap<&str, u32>)> = Mutex::new((0, BTreeMap::new()));
+/// Whether a history has failed.
+static HAS_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Plays every history of which the seed falls to this part.
+#[expect(clippy::print_stdout, reason = "what happened how often, for whoever asked for many runs")]
+fn play(part: u64) {
+    let (first, runs) = (number("ZHAUL_RANDOM_SEED", 1), number("ZHAUL_RANDOM_RUNS", 50));
     let mut fired = BTreeMap::new();
-    for seed in first..first + runs.div_ceil(RUNS_OF_A_HISTORY) {
-        let mut stage = Stage::new(seed);
-        for _ in 0..RUNS_OF_A_HISTORY {
-            stage.a_night(&mut fired);
+    for seed in (first..first + runs.div_ceil(RUNS_OF_A_HISTORY)).filter(|seed| seed % PARTS == part) {
+        if HAS_FAILED.load(Ordering::Relaxed) && env::var_os("ZHAUL_RANDOM_UNTIL_FAILURE").is_some() {
+            return;
         }
-        stage.an_end();
+        play_history(seed, &mut fired);
     }
-    println!("{runs} runs; what happened how often: {fired:?}");
-    let is_rare = |name: &&str| fired.get(name).is_none_or(|times| *times < 10);
-    let rare: Vec<_> = conditions::ALL.iter().map(|one| one.name).filter(is_rare).collect();
-    assert!(runs < 500 || rare.is_empty(), "{rare:?} happened fewer than 10 times in {runs} runs");
+    let (parts, counts) = &mut *TALLY.lock().unwrap();
+    *parts += 1;
+    for (what, times) in fired {
+        *counts.entry(what).or_default() += times;
+    }
+    if *parts == PARTS {
+        println!("{runs} runs; what happened how often: {counts:?}");
+        let is_rare = |name: &&str| counts.get(name).is_none_or(|times| *times < 10);
+        let rare: Vec<_> = conditions::ALL.iter().map(|one| one.name).filter(is_rare).collect();
+        assert!(runs < 500 || rare.is_empty(), "{rare:?} happened fewer than 10 times in {runs} runs");
+    }
+}
+
+fn play_history(seed: u64, fired: &mut BTreeMap<&'static str, u32>) {
+    let failed = Failed;
+    let mut stage = Stage::new(seed);
+    for _ in 0..RUNS_OF_A_HISTORY {
+        stage.a_night(fired);
+    }
+    stage.an_end();
+    std::mem::forget(failed);
+}
+
+/// Notes a panic.
+struct Failed;
+
+impl Drop for Failed {
+    fn drop(&mut self) {
+        HAS_FAILED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How many tests there are.
+const PARTS: u64 = 5;
+
+#[test]
+fn nights_by_chance_1() {
+    play(1);
+}
+
+#[test]
+fn nights_by_chance_2() {
+    play(2);
+}
+
+#[test]
+fn nights_by_chance_3() {
+    play(3);
+}
+
+#[test]
+fn nights_by_chance_4() {
+    play(4);
+}
+
+#[test]
+fn nights_by_chance_5() {
+    play(0);
 }
