@@ -341,6 +341,7 @@ pub(super) struct RestoreArgs {
 
 /// `zhaul rollback`.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
 pub(super) struct RollbackArgs {
     /// A guest's number, or a dataset
     #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
@@ -348,6 +349,12 @@ pub(super) struct RollbackArgs {
     /// Roll back to the newest point that is not newer than this time, or to the point of this name [default: the newest]
     #[arg(long, value_name = "TIME|POINT", value_parser = parse_at)]
     pub(super) to: Option<AtArg>,
+    /// Leave the guest's configuration and firewall file as they are
+    #[arg(long)]
+    pub(super) keep_config: bool,
+    /// State that nothing uses the disks, where neither qm nor pct can say that the guest is stopped
+    #[arg(long)]
+    pub(super) stopped: bool,
     /// Do not ask
     #[arg(short, long)]
     pub(super) yes: bool,

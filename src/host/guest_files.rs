@@ -3,6 +3,8 @@
 //! `pmxcfs` is read-only without quorum, and refuses a second file of a number anywhere in the cluster: what it refuses is
 //! passed on. A file of somebody else is never written to.
 
+mod rolling_back;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::model::{GuestId, GuestKind};
+
+pub use rolling_back::CurrentFile;
 
 /// The first line of a file that is not complete: the restore that wrote it goes on with it.
 const MARK: &str = "#zhaul restore, not complete";

@@ -34,6 +34,7 @@ mod session_tests;
 mod sessions;
 mod set_aside;
 mod shell;
+mod usage;
 mod worker;
 mod zfs_program;
 mod zfs_words;
@@ -55,13 +56,14 @@ use crate::stream::meter::{Meters, Places};
 use crate::zfs::Holds;
 
 pub use error::{HostError, Problem, UnsafeCopy};
-pub use guest_files::{GuestFile, GuestFiles};
+pub use guest_files::{CurrentFile, GuestFile, GuestFiles};
 pub use local::Local;
 pub use remote::Remote;
 pub use restoring::Restoring;
 pub use sending::Sending;
 pub use sessions::Machine;
 pub use shell::Shell;
+pub use usage::users;
 
 use session::Answer;
 

@@ -178,6 +178,24 @@ impl Restoring {
         }
     }
 
+    /// Mounts a file system anew that was rolled back: the kernel may hold what it knew of files that are others now.
+    pub fn remount(&self, dataset: &DatasetName) -> Option<Problem> {
+        let rows = match self.program.rows(&["-o", "mounted,canmount", dataset.as_str()]) {
+            Ok(rows) => rows,
+            Err(problem) => return Some(problem),
+        };
+        let row: Vec<&str> =
+            rows.first().map(|row| row.iter().map(String::as_str).collect()).unwrap_or_default();
+        match row.as_slice() {
+            ["yes", _] => {
+                self.program.run(&["unmount", dataset.as_str()]).err().or_else(|| self.mount(dataset))
+            }
+            // An interrupted rollback may have left it so.
+            [_, "on"] => self.mount(dataset),
+            _ => None,
+        }
+    }
+
     /// Destroys the place of restores, if it is ours and nothing lies below it any more.
     pub fn remove_place(&self, place: &DatasetName) -> Result<(), HostError> {
         let remove = || {

@@ -30,6 +30,10 @@ impl fmt::Display for GuestId {
 pub struct Guest {
     /// Its number.
     pub id: GuestId,
+    /// `lock:` of its file: the word of an operation that is under way, or was left off.
+    pub lock: Option<String>,
+    /// `template: 1`.
+    pub is_template: bool,
     /// Every line of the file that names a volume.
     pub disks: Vec<DiskLine>,
     /// Snapshots that the guest's config lists: Proxmox VE's own, never ours to touch, whatever their names.

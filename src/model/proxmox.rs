@@ -1,6 +1,6 @@
 //! What Proxmox VE's configuration tells of guests and storages, as one node sees it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -19,6 +19,10 @@ pub struct Proxmox {
     pub elsewhere: BTreeMap<GuestId, String>,
     /// Guests of this node whose file cannot be read, with the reason.
     pub unreadable: BTreeMap<GuestId, String>,
+    /// Guests that have a replication job (`replication.cfg`).
+    pub replicated: BTreeSet<GuestId>,
+    /// Guests that the HA manager starts and stops (`ha/resources.cfg`), with the state that is asked for.
+    pub managed: BTreeMap<GuestId, String>,
 }
 
 /// Whether Proxmox VE's configuration can be relied upon.

@@ -66,6 +66,13 @@ pub enum LeftOutReason {
         /// The guest after which it is named.
         guest: GuestId,
     },
+    /// The guest's file is locked by an operation that makes or changes its disks: what they hold now is half of something.
+    Locked {
+        /// The guest.
+        guest: GuestId,
+        /// The word of its `lock:`.
+        lock: String,
+    },
     /// This run was asked for other datasets or guests only.
     NotAskedFor,
 }

@@ -8,6 +8,9 @@ use crate::model::{BACKUP_PROPERTY, Dataset, DatasetName, Guest, GuestId, Invent
 use crate::plan::Request;
 use crate::policy::{Policy, SourceRoot};
 
+/// Words of `lock:` under which a guest's disks are half of something.
+const HALF_MADE: [&str; 5] = ["migrate", "clone", "create", "rollback", "restore"];
+
 /// A dataset that is to be backed up.
 #[derive(Debug, Clone, Copy)]
 pub struct Selected<'a> {
@@ -168,6 +171,9 @@ fn left_out_by_owner(
         return Some(LeftOutReason::NoDisk { guest, role });
     }
     match volume.owner {
+        Owner::Guest(Guest { id, lock: Some(lock), .. }) if HALF_MADE.contains(&lock.as_str()) => {
+            Some(LeftOutReason::Locked { guest: *id, lock: lock.clone() })
+        }
         Owner::Unreadable(guest) if served.contains(&guest) && !is_served(format, dataset) => {
             Some(LeftOutReason::GuestUnreadable { guest })
         }

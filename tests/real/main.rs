@@ -38,6 +38,7 @@ mod random;
 mod restoring;
 mod restoring_attacks;
 mod rolling_back;
+mod rolling_back_guests;
 mod room;
 mod rotation;
 mod selecting;

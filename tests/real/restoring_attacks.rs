@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
@@ -19,8 +19,12 @@ fn incoming(world: &World, name: &str) -> String {
     format!("{}/zhaul-incoming/{name}", world.source())
 }
 
-/// A directory with a `zfs` that kills zhaul (its pid is in the file `victim`) before its Nth change.
-fn killer(world: &World, nth: usize) -> PathBuf {
+/// What the killer does not count: what changes nothing.
+const READS: &str = "case $1 in list|get|send) exec $real \"$@\";; esac";
+
+/// A directory with a `zfs` that kills zhaul (its pid is in the file `victim`) before its Nth call that `passed`, a line of
+/// shell, does not pass on.
+fn killer(world: &World, nth: usize, passed: &str) -> PathBuf {
     let directory = world.directory().join("bin");
     fs::create_dir_all(&directory).unwrap();
     let (count, victim) = (directory.join("count"), directory.join("victim"));
@@ -28,7 +32,7 @@ fn killer(world: &World, nth: usize) -> PathBuf {
     fs::remove_file(&victim).ok();
     let text = format!(
         "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n\
-         case $1 in list|get|send) exec $real \"$@\";; esac\n\
+         {passed}\n\
          kill_it() {{ while [ ! -s {victim} ]; do sleep 0.01; done; kill -9 $(cat {victim}); exit 9; }}\n\
          n=$(flock {count} sh -c 'n=$(($(cat {count}) + 1)); echo $n > {count}; echo $n')\n\
          [ $n = {nth} ] && kill_it\nexec $real \"$@\"\n",
@@ -43,8 +47,12 @@ fn killer(world: &World, nth: usize) -> PathBuf {
 
 /// Restores with a `zfs` that kills it at its Nth change; whether it came to its end.
 fn restore_killed_at(world: &World, nth: usize, words: &[&str]) -> bool {
-    let directory = killer(world, nth);
-    let mut killed = command(world, DAY_2, words);
+    killed_at(world, nth, READS, command(world, DAY_2, words))
+}
+
+/// Runs `killed` with a `zfs` that kills it at its Nth call that `passed` does not pass on; whether it came to its end.
+pub(crate) fn killed_at(world: &World, nth: usize, passed: &str, mut killed: Command) -> bool {
+    let directory = killer(world, nth, passed);
     killed.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", directory.display()));
     let said = directory.join("said");
     killed.stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap());

@@ -11,10 +11,10 @@ use crate::world::{DAY_1, DAY_2, DAY_3, World};
 
 const POINT_1: &str = "2026-01-10-030000";
 const POINT_2: &str = "2026-01-11-030000";
-const DISKS: [&str; 3] = ["subvol-100-disk-2", "vm-100-disk-0", "vm-100-disk-1"];
+pub(crate) const DISKS: [&str; 3] = ["subvol-100-disk-2", "vm-100-disk-0", "vm-100-disk-1"];
 
 /// A guest with three disks and two points.
-fn guest(name: &str) -> World {
+pub(crate) fn guest(name: &str) -> World {
     let mut world = World::new(name);
     world.filesystem(DISKS[0], 1);
     world.volume(DISKS[1], 1);
@@ -26,7 +26,7 @@ fn guest(name: &str) -> World {
     world
 }
 
-fn contents(world: &World, point: &str) -> Vec<u64> {
+pub(crate) fn contents(world: &World, point: &str) -> Vec<u64> {
     DISKS.iter().map(|name| content(&format!("{}@{point}", world.guest(name)))).collect()
 }
 

@@ -32,6 +32,9 @@ pub(in crate::cli) fn left_out_text(reason: &LeftOutReason) -> String {
         LeftOutReason::InDoubt { guest } => format!(
             "whether guest {guest} is on this node is in doubt, and the newest snapshot was not taken here"
         ),
+        LeftOutReason::Locked { guest, lock } => {
+            format!("guest {guest} is locked ({lock}): its disks may be half of something")
+        }
         LeftOutReason::NotAskedFor => "not asked for in this run".to_owned(),
     }
 }
@@ -63,6 +66,11 @@ pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReaso
         }
         LeftOutReason::GuestUnreadable { .. } | LeftOutReason::InDoubt { .. } => {
             return "see what is reported of Proxmox VE's configuration".to_owned();
+        }
+        LeftOutReason::Locked { guest, .. } => {
+            return format!(
+                "wait for the task that locked it; if none is active any more, `qm unlock {guest}` or `pct unlock {guest}`"
+            );
         }
         LeftOutReason::NotAskedFor => return String::new(),
     };

@@ -225,7 +225,7 @@ fn stored(
 }
 
 /// Random numbers without end.
-fn random() -> std::io::Result<impl Iterator<Item = u64>> {
+pub(in crate::cli) fn random() -> std::io::Result<impl Iterator<Item = u64>> {
     let mut file = File::open("/dev/urandom")?;
     let mut bytes = [0; 64 * 8];
     file.read_exact(&mut bytes)?;

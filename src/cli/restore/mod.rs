@@ -40,6 +40,8 @@ Examples:
   zhaul restore rpool/data/vm-100-disk-0 --from nfs9 --at 2026-Jan --to rpool/data/vm-900-disk-0
   zhaul restore 100 --abandon                  give up a restore that was interrupted";
 
+pub(super) use guest::random;
+
 /// Carries out `zhaul restore`.
 pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     let session = Session::open(&args.policy, args.log, args.lab_clock)?;

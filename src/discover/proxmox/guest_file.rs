@@ -35,7 +35,7 @@ enum Section {
 
 /// What the file of guest `id` says.
 pub(super) fn parse(id: GuestId, kind: Kind, text: &str) -> Guest {
-    let mut guest = Guest { id, disks: Vec::new(), snapshots: Vec::new() };
+    let mut guest = Guest { id, lock: None, is_template: false, disks: Vec::new(), snapshots: Vec::new() };
     let mut section = Section::Current;
     for (index, line) in text.lines().enumerate() {
         if let Some(name) = line.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -48,6 +48,13 @@ pub(super) fn parse(id: GuestId, kind: Kind, text: &str) -> Guest {
         let Some((key, value)) = line.split_once(':') else {
             continue;
         };
+        if section == Section::Current {
+            match key {
+                "lock" => guest.lock = Some(value.trim().to_owned()),
+                "template" => guest.is_template = value.trim() != "0",
+                _ => {}
+            }
+        }
         let place = || format!("{}/{id}.conf line {} ({key})", kind.directory(), index + 1);
         if let Some(disk) = disk(kind, key, value) {
             guest.disks.push(DiskLine {

@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod files;
 mod guest_file;
+mod sections;
 mod storage_cfg;
 
 use std::fs;
@@ -95,6 +96,7 @@ impl Reader<'_> {
         }
         let node = cluster::node(self.directory, &members);
         self.read_storages(&node);
+        self.read_jobs();
         let mut has_any = false;
         for kind in [Kind::Machine, Kind::Container] {
             has_any |= self.read_guests(kind, &node);
@@ -123,6 +125,18 @@ impl Reader<'_> {
             Text::Missing => {}
             Text::Read(text) => self.known.storages = Some(storage_cfg::parse(&text, node)),
             Text::Unreadable(why) => self.doubt(why),
+        }
+    }
+
+    /// Who replicates a guest, and who starts it.
+    fn read_jobs(&mut self) {
+        match files::text(&self.directory.join("replication.cfg")) {
+            Text::Read(text) => self.known.replicated = sections::replicated(&text),
+            Text::Missing | Text::Unreadable(_) => {}
+        }
+        match files::text(&self.directory.join("ha/resources.cfg")) {
+            Text::Read(text) => self.known.managed = sections::managed(&text),
+            Text::Missing | Text::Unreadable(_) => {}
         }
     }
 

@@ -78,12 +78,18 @@ pub fn restored_config(
 }
 
 /// The storage and volume that a line names; `None` for what is no volume of a guest.
-fn volume_of(value: &str) -> Option<(&str, &str)> {
+pub(super) fn volume_of(value: &str) -> Option<(&str, &str)> {
     let mut options = value.split(',').map(str::trim);
     let first = options.clone().find_map(|one| one.strip_prefix("file=").or(one.strip_prefix("volume=")));
     let (storage, volume) = first.or(options.next())?.split_once(':')?;
     let volume = volume.rsplit('/').next()?;
     VolumeName::parse(volume).map(|_| (storage, volume))
+}
+
+/// The volumes that the lines of what holds now name, each with its storage.
+pub fn volumes_of(config: &str) -> Vec<(&str, &str)> {
+    let main = config.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
+    main.filter_map(|line| volume_of(line.split_once(':')?.1.trim())).collect()
 }
 
 /// What the volume is called now: `STORAGE:VOLUME`. Only where the storage is not known here does the volume's name alone
@@ -155,7 +161,7 @@ fn mac_address(random: &mut dyn FnMut() -> u64) -> String {
 }
 
 /// A random UUID (RFC 9562, version 4).
-fn uuid(random: &mut dyn FnMut() -> u64) -> String {
+pub(super) fn uuid(random: &mut dyn FnMut() -> u64) -> String {
     let (high, low) = (random() & !0xf000 | 0x4000, random() & !(3 << 62) | 2 << 62);
     format!(
         "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",

@@ -10,6 +10,7 @@ mod error;
 mod planned;
 mod points;
 mod rollback;
+mod rolled_back;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -23,11 +24,12 @@ use crate::model::{
 };
 use crate::policy::Policy;
 
-pub use config::{ConfigChanges, restored_config};
+pub use config::{ConfigChanges, restored_config, volumes_of};
 pub use error::RestoreError;
 pub use planned::{At, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore, What};
 pub use points::{Found, GroupPoint, VolumePoint, group_points, points};
-pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, plan_rollback};
+pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, guest_of, plan_rollback};
+pub use rolled_back::{RolledBack, rolled_back_config};
 pub use volumes::{Copy, Volume, Volumes, volumes};
 
 /// What is asked about this host before a restore is planned: the datasets that it makes, and what lies around them.

@@ -10,8 +10,8 @@ use super::points::group_points;
 use super::volumes::{Volume, Volumes};
 use super::{At, RestoreError, What};
 use crate::model::{
-    Dataset, DatasetName, GuestId, Guid, Month, NameFormat, Point, PointKind, PointName, Proxmox, VolumeName,
-    VolumeRole,
+    Dataset, DatasetKind, DatasetName, DiskLine, GuestId, Guid, Month, NameFormat, Point, PointKind,
+    PointName, Proxmox, VolumeName, VolumeRole,
 };
 use crate::plan::Place;
 use crate::policy::Policy;
@@ -23,6 +23,12 @@ pub struct RollbackPlan {
     pub point: PointName,
     /// Each dataset.
     pub disks: Vec<DiskRollback>,
+    /// Disks of the guest that have no snapshot of the point.
+    pub missing: Vec<DatasetName>,
+    /// The newest point that all disks have, if `missing` is not empty.
+    pub complete: Option<PointName>,
+    /// Disks in the guest's file that are not backed up, or are no datasets that zhaul knows: they stay as they are.
+    pub left_alone: Vec<String>,
 }
 
 /// What a rollback does with one dataset.
@@ -32,6 +38,8 @@ pub struct DiskRollback {
     pub dataset: DatasetName,
     /// What identifies it.
     pub dataset_guid: Guid,
+    /// File system or volume.
+    pub kind: DatasetKind,
     /// The snapshot that it goes back to.
     pub to: PointName,
     /// What identifies the snapshot.
@@ -51,6 +59,9 @@ pub struct NewerPoint {
     pub guid: Guid,
     /// Whether zhaul made it; what others made stops the rollback.
     pub is_own: bool,
+    /// Whether it is a snapshot of Proxmox VE's storage replication, and the guest has a replication job: it goes, as in
+    /// Proxmox VE's own rollback, and the replica is sent anew.
+    pub is_replication: bool,
     /// Whether a clone needs it.
     pub is_cloned: bool,
     /// The places that have it as well, as a snapshot.
@@ -61,7 +72,12 @@ impl RollbackPlan {
     /// What stops it: points that zhaul did not make, or that a clone needs.
     pub fn blockers(&self) -> impl Iterator<Item = (&DiskRollback, &NewerPoint)> {
         let all = self.disks.iter().flat_map(|disk| disk.newer.iter().map(move |newer| (disk, newer)));
-        all.filter(|(_, newer)| !newer.is_own || newer.is_cloned)
+        all.filter(|(_, newer)| !(newer.is_own || newer.is_replication) || newer.is_cloned)
+    }
+
+    /// Whether snapshots of storage replication go.
+    pub fn ends_replication(&self) -> bool {
+        self.disks.iter().flat_map(|disk| &disk.newer).any(|newer| newer.is_replication)
     }
 
     /// Snapshots that go and are nowhere else.
@@ -79,11 +95,10 @@ pub fn plan_rollback(
     what: &What,
     to: Option<&At>,
 ) -> Result<RollbackPlan, RestoreError> {
-    let found: Vec<&Volume<'_>> = volumes
-        .volumes
-        .iter()
-        .filter(|volume| here(volume).is_some() && is_meant(volume, what, proxmox))
-        .collect();
+    let all = volumes.volumes.iter().filter(|volume| here(volume).is_some());
+    let meant = all.filter_map(|volume| Some((volume, meaning(&volume.name, what, proxmox)?)));
+    let found: Vec<&Volume<'_>> =
+        meant.filter(|(_, is_backed_up)| *is_backed_up).map(|(volume, _)| volume).collect();
     let text = match what {
         What::Guest(id) => format!("guest {id}"),
         What::Dataset(name) => name.to_string(),
@@ -110,25 +125,57 @@ pub fn plan_rollback(
         newest: groups.iter().find(there).map(|group| group.name.clone()),
     };
     let group = meant.next().ok_or_else(none)?;
-    let mut disks = Vec::new();
+    let (mut disks, mut missing) = (Vec::new(), Vec::new());
     for (volume, point) in found.iter().zip(&group.volumes) {
         let point = point.as_ref().and_then(|point| point.snapshot_at(&Place::Source));
         let (Some(point), Some(dataset)) = (point, here(volume)) else {
-            let missing = vec![volume.name.clone()];
-            let is_complete = |group: &&super::GroupPoint<'_>| group.is_complete_at(&Place::Source);
-            let complete = groups.iter().find(is_complete).map(|group| group.name.clone());
-            let (point, place) = (group.name.clone(), Place::Source);
-            return Err(RestoreError::Incomplete { what: text, point, place, missing, complete });
+            missing.push(volume.name.clone());
+            continue;
         };
         disks.push(DiskRollback {
             dataset: dataset.name.clone(),
             dataset_guid: dataset.guid,
+            kind: dataset.kind,
             to: point.point.name.clone(),
             guid: point.point.guid,
-            newer: newer(volume, dataset, point.point, format),
+            newer: newer(volume, dataset, point.point, format, is_replicated(what, proxmox)),
         });
     }
-    Ok(RollbackPlan { point: group.name.clone(), disks })
+    let is_complete = |group: &&super::GroupPoint<'_>| group.is_complete_at(&Place::Source);
+    let complete = groups.iter().find(is_complete).map(|group| group.name.clone());
+    Ok(RollbackPlan {
+        point: group.name.clone(),
+        disks,
+        complete: complete.filter(|_| !missing.is_empty()),
+        missing,
+        left_alone: left_alone(what, proxmox, &found),
+    })
+}
+
+/// The guest that a name means: the one that is asked for, or the one after which a dataset is named.
+pub fn guest_of(what: &What) -> Option<GuestId> {
+    match what {
+        What::Guest(id) => Some(*id),
+        What::Dataset(name) => VolumeName::parse(name.last()).map(|volume| volume.guest),
+    }
+}
+
+/// The disks of the guest's file that are not among `found`.
+fn left_alone(what: &What, proxmox: &Proxmox, found: &[&Volume<'_>]) -> Vec<String> {
+    let What::Guest(id) = what else { return Vec::new() };
+    let lines = proxmox.guest(*id).into_iter().flat_map(|guest| &guest.disks).filter(|line| line.is_current);
+    let is_found = |line: &&DiskLine| {
+        let dataset = proxmox.dataset_of(&line.storage, &line.volume);
+        dataset.is_some_and(|dataset| found.iter().any(|volume| volume.name == dataset))
+    };
+    lines
+        .filter(|line| !is_found(line))
+        .map(|line| format!("{}:{} ({})", line.storage, line.volume, line.place))
+        .collect()
+}
+
+fn is_replicated(what: &What, proxmox: &Proxmox) -> bool {
+    guest_of(what).is_some_and(|id| proxmox.replicated.contains(&id))
 }
 
 /// The dataset itself.
@@ -136,19 +183,22 @@ fn here<'a>(volume: &Volume<'a>) -> Option<&'a Dataset> {
     volume.copies.iter().find(|copy| copy.place == Place::Source).map(|copy| copy.dataset)
 }
 
-/// The disks that the guest's file names, or, of a guest without one, those that are named after it.
-fn is_meant(volume: &Volume<'_>, what: &What, proxmox: &Proxmox) -> bool {
+/// Whether a dataset is meant: a disk that the guest's file names, or, of a guest without one, one that is named after it.
+/// If so, gives whether it is backed up: what the file leaves out has no points.
+fn meaning(dataset: &DatasetName, what: &What, proxmox: &Proxmox) -> Option<bool> {
     let id: GuestId = match what {
-        What::Dataset(name) => return volume.name == *name,
+        What::Dataset(name) => return (dataset == name).then_some(true),
         What::Guest(id) => *id,
     };
     if let Some(guest) = proxmox.guest(id) {
         let disks = guest.disks.iter().filter(|disk| disk.is_current);
-        let mut datasets = disks.filter_map(|disk| proxmox.dataset_of(&disk.storage, &disk.volume));
-        return datasets.any(|dataset| dataset == volume.name);
+        let is_it =
+            |disk: &&DiskLine| proxmox.dataset_of(&disk.storage, &disk.volume).as_ref() == Some(dataset);
+        let lines: Vec<&DiskLine> = disks.filter(is_it).collect();
+        return (!lines.is_empty()).then(|| lines.iter().any(|line| line.is_backed_up));
     }
-    let parsed = VolumeName::parse(volume.name.last());
-    parsed.is_some_and(|parsed| parsed.guest == id && parsed.role == VolumeRole::Disk)
+    let parsed = VolumeName::parse(dataset.last());
+    parsed.is_some_and(|parsed| parsed.guest == id && parsed.role == VolumeRole::Disk).then_some(true)
 }
 
 /// Whether zhaul made it. Bookmarks also mark streams that broke off, and what a restore brought from an archive.
@@ -162,7 +212,13 @@ fn is_own(point: &Point, format: &NameFormat) -> bool {
     is_month || PointName::new(of).is_ok_and(|name| format.is_own(&name))
 }
 
-fn newer(volume: &Volume<'_>, dataset: &Dataset, to: &Point, format: &NameFormat) -> Vec<NewerPoint> {
+fn newer(
+    volume: &Volume<'_>,
+    dataset: &Dataset,
+    to: &Point,
+    format: &NameFormat,
+    is_replicated: bool,
+) -> Vec<NewerPoint> {
     let newer = dataset.history.points().filter(|point| point.createtxg > to.createtxg);
     let point = |point: &Point| {
         let has_it = |other: &&super::Copy<'_>| {
@@ -173,6 +229,9 @@ fn newer(volume: &Volume<'_>, dataset: &Dataset, to: &Point, format: &NameFormat
             name: point.name.clone(),
             guid: point.guid,
             is_own: is_own(point, format),
+            is_replication: is_replicated
+                && point.kind == PointKind::Snapshot
+                && point.name.as_str().starts_with("__replicate_"),
             is_cloned: point.clones > 0,
             also_on: volume.copies.iter().filter(has_it).map(|copy| copy.place.clone()).collect(),
         }

@@ -113,6 +113,7 @@ fn reason(one: &LeftOut) -> String {
         LeftOutReason::NoDisk { guest, role } => format!("{guest} {role:?}"),
         LeftOutReason::GuestUnreadable { guest } => format!("{guest} unreadable"),
         LeftOutReason::InDoubt { guest } => format!("{guest} in doubt"),
+        LeftOutReason::Locked { guest, lock } => format!("{guest} locked {lock}"),
         LeftOutReason::NotAskedFor => "not asked for".to_owned(),
     };
     format!("{reason}{was_served}")
@@ -335,4 +336,17 @@ fn what_leaves_a_dataset_out_is_named() {
         Node::new(&["rpool/data/vm-101-disk-0"]).with_storages().file("qemu-server/101.conf", BOOT);
     node.guests = vec![7];
     assert_eq!(node.outcome(), ["- rpool/data/vm-101-disk-0 not asked for", "- tank not asked for"]);
+}
+
+#[test]
+fn a_guest_whose_disks_are_half_made_is_left_out_with_the_reason() {
+    for (lock, is_left_out) in
+        [("rollback", true), ("migrate", true), ("create", true), ("backup", false), ("snapshot", false)]
+    {
+        let text = format!("scsi0: local-zfs:vm-100-disk-0\nlock: {lock}\n\n[s]\nlock: create\n");
+        let node =
+            Node::new(&["rpool/data/vm-100-disk-0"]).with_storages().file("qemu-server/100.conf", &text);
+        let reason = format!("100 locked {lock}");
+        assert_eq!(node.outcome().iter().any(|line| line.contains(&reason)), is_left_out, "{lock}");
+    }
 }

@@ -1,0 +1,85 @@
+//! `zhaul rollback`: shows what is in the way of any disk, asks, and rolls all disks of a guest back, with its configuration.
+
+mod carry_out;
+mod check;
+mod config;
+mod running;
+mod text;
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+
+use super::args::{AtArg, RollbackArgs};
+use super::exit_code::{Code, Failure, OrExit};
+use super::render::count;
+use super::restore::{place_word, point_failure};
+use super::session::Session;
+use super::{lock, output};
+use crate::plan::restore::{At, everything, plan_rollback, volumes};
+use config::Configuration;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  zhaul rollback 100 --dry-run               what would go, and where else it is
+  zhaul rollback 100                         to the newest point; asks before
+  zhaul rollback 100 --to 2026-02-01-030000 --yes
+  zhaul rollback 100 --keep-config           the disks only";
+
+/// Carries out `zhaul rollback`.
+pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
+    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
+    // No run takes, sends or prunes what is rolled back meanwhile.
+    let _lock = if args.dry_run {
+        None
+    } else {
+        Some(lock::take(&session.policy, session.policy_file.as_deref(), Duration::ZERO, &session.cancel)?)
+    };
+    let inventory = session.inventory()?;
+    let known = volumes(&session.policy, &inventory, &everything(session.now));
+    let to = match &args.to {
+        None => None,
+        Some(AtArg::Point(name)) => Some(At::Point(name.clone())),
+        Some(AtArg::Time(when)) => {
+            Some(At::Time(when.in_zone(&session.policy.time_zone).or_exit(Code::Usage)?))
+        }
+    };
+    let planned = plan_rollback(&session.policy, &inventory.proxmox, &known, &args.what, to.as_ref());
+    let plan = planned.map_err(|error| point_failure(&error, &args.what))?;
+    let configuration = Configuration::find(args, &session, &inventory, &plan)?;
+    let shown = text::plan_text(&plan, configuration.as_ref(), output::stdout_style());
+    output::print(&shown).context("cannot print the plan").or_exit(Code::Failed)?;
+    check::check(&plan, args, &inventory, configuration.as_ref())?;
+    check::check_holds(&plan, &session)?;
+    check::check_unused(&plan)?;
+    if args.dry_run {
+        return Ok(Code::Done);
+    }
+    confirm(args)?;
+    let warnings = carry_out::carry_out(&plan, &session, configuration.as_ref())?;
+    output::complain(&warnings);
+    let mut done = format!("rolled {} back to @{}\n", count(plan.disks.len(), "dataset"), plan.point);
+    done.push_str(&configuration.as_ref().map(Configuration::text_after).unwrap_or_default());
+    output::print(&done).context("cannot print the report").or_exit(Code::Failed)?;
+    Ok(Code::Done)
+}
+
+fn confirm(args: &RollbackArgs) -> Result<(), Failure> {
+    if args.yes {
+        return Ok(());
+    }
+    let refuse = |why: &str| {
+        let error = anyhow!("{why}: nothing was done\n  next: the same command with --yes");
+        Err(error).or_exit(Code::Blocked)
+    };
+    if !io::stdin().is_terminal() {
+        return refuse("a rollback loses what was written since, and nobody is there to be asked");
+    }
+    output::complain("roll back? [y/N] ");
+    let mut answer = String::new();
+    if io::stdin().lock().read_line(&mut answer).is_err() || !matches!(answer.trim(), "y" | "yes") {
+        return refuse("not confirmed");
+    }
+    Ok(())
+}
