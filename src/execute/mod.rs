@@ -7,6 +7,7 @@ mod advice;
 mod observer;
 mod report;
 pub mod restore;
+mod resuming;
 mod schedule;
 mod state;
 mod step;

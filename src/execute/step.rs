@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::state::{State, Taken};
-use super::{Hosts, MemberFailure, Observer, Outcome, Settings, advice, transfer};
+use super::{Hosts, MemberFailure, Observer, Outcome, Settings, advice, resuming, transfer};
 use crate::host::{Changed, HostError, NotMade, Problem, Refusal, SnapshotGroup, TargetHost};
 use crate::model::{ByteCount, Change, DatasetName, Guid, PointName, SnapshotName};
 use crate::plan::{Action, Doomed, NewBookmark, Place, Step};
@@ -154,7 +154,7 @@ impl Work<'_> {
             Action::Send(planned) => match transfer::resolve(&self.state, planned) {
                 Ok((transfer, remark)) => {
                     transfer::confirm_line(self, planned)?;
-                    let mut told = transfer::run(self, step, &transfer, target)?;
+                    let mut told = resuming::run(self, step, &transfer, target)?;
                     told.remarks.extend(remark);
                     Ok(told)
                 }

@@ -6,7 +6,7 @@ use super::guard::{Expected, Gate, Seen, SharedSeen};
 use super::session::Session;
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
-use crate::model::{CopyEncryption, DatasetKind, SnapshotName, WRITER_PROPERTY};
+use crate::model::{CopyEncryption, DatasetKind, Guid, SnapshotName, WRITER_PROPERTY};
 use crate::stream::Cancel;
 use crate::stream::meter::{Meters, Places};
 
@@ -21,10 +21,30 @@ pub(super) struct ShellIncoming<'a> {
     program: &'a ZfsProgram,
     session: Session,
     snapshot: SnapshotName,
-    /// Of a dataset that the stream makes: its properties are read back.
-    made: Option<DatasetKind>,
+    outcome: Outcome,
     /// What the stream must begin with, where whoever sends it is not believed.
     guard: Option<(Expected, SharedSeen)>,
+}
+
+/// What a receive that reports no error must have made.
+#[derive(Debug, Clone, Copy)]
+struct Outcome {
+    /// The GUID of the snapshot.
+    sent: Option<Guid>,
+    /// Of a dataset that the stream makes: its properties are read back.
+    made: Option<DatasetKind>,
+    /// Whether whoever sends it is not believed.
+    is_guarded: bool,
+}
+
+impl Outcome {
+    fn check(self, program: &ZfsProgram, snapshot: &SnapshotName) -> Result<(), Problem> {
+        self.sent.map_or(Ok(()), |sent| program.check_arrived(snapshot, sent))?;
+        let Some(kind) = self.made else { return Ok(()) };
+        // A user who may not set a property gets the data, a word on standard error and exit status 0.
+        program.check_safe(snapshot.dataset(), kind)?;
+        if self.is_guarded { program.check_nothing_received(snapshot.dataset()) } else { Ok(()) }
+    }
 }
 
 impl<'a> ShellIncoming<'a> {
@@ -45,7 +65,8 @@ impl<'a> ShellIncoming<'a> {
         let session = started.map_err(failed)?;
         let made = spec.creates_dataset.then_some(spec.kind);
         let guard = is_guarded.then(|| (Expected::of(spec), SharedSeen::default()));
-        Ok(Self { program, session, snapshot: spec.snapshot.clone(), made, guard })
+        let outcome = Outcome { sent: spec.to, made, is_guarded };
+        Ok(Self { program, session, snapshot: spec.snapshot.clone(), outcome, guard })
     }
 }
 
@@ -85,14 +106,8 @@ impl Incoming for ShellIncoming<'_> {
         let problem = match self.session.end_receive() {
             Ok(answer) if answer.status == 0 => {
                 self.program.give_back(self.session);
-                // A user who may not set a property gets the data, a word on standard error and exit status 0.
-                let dataset = self.snapshot.dataset();
-                let made = self.made.map_or(Ok(()), |kind| self.program.check_safe(dataset, kind));
-                let made = made.and_then(|()| match (&self.guard, self.made) {
-                    (Some(_), Some(_)) => self.program.check_nothing_received(dataset),
-                    _ => Ok(()),
-                });
-                return made.map_err(|problem| self.program.error(OPERATION, &self.snapshot, problem));
+                let checked = self.outcome.check(self.program, &self.snapshot);
+                return checked.map_err(|problem| self.program.error(OPERATION, &self.snapshot, problem));
             }
             Ok(answer) => zfs_words::problem(answer),
             Err(problem) => problem,

@@ -309,6 +309,17 @@ impl ZfsProgram {
         if found == guid { Ok(()) } else { Err(other_guid(guid, found)) }
     }
 
+    /// Fails where a receive that ended well has not made the snapshot that was sent: what is pruned next rests on it.
+    pub(super) fn check_arrived(&self, snapshot: &SnapshotName, sent: Guid) -> Result<(), Problem> {
+        let guids = self.guids(std::slice::from_ref(snapshot))?;
+        let found = match guids.get(&snapshot.to_string()) {
+            Some(found) if *found == sent => return Ok(()),
+            Some(found) => format!("the snapshot there has the guid {found} instead of {sent}"),
+            None => "the snapshot is not there".to_owned(),
+        };
+        Err(Problem::Protocol(format!("zfs receive ended without an error, but {found}")))
+    }
+
     /// A session for a receive.
     pub(super) fn take_session(&self) -> Result<Session, Problem> {
         self.sessions.take()

@@ -50,6 +50,7 @@ mod spare;
 mod telling;
 mod time;
 mod unreceivable;
+mod untrue;
 mod volumes;
 mod world;
 mod writer;

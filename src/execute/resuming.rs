@@ -1,0 +1,81 @@
+//! A resumed stream that the target refuses again and again.
+//!
+//! What had arrived may be what the refusal is about, and then no resume ever succeeds. ZFS keeps no count of failed attempts,
+//! so the count is made in one run: refused twice at the same place, by `zfs receive` itself, the partial receive is dropped,
+//! and the next run sends the snapshot from its beginning.
+
+use super::step::{Told, Work};
+use super::transfer;
+use crate::host::{HostError, Problem, TargetHost};
+use crate::model::{Change, ResumeToken};
+use crate::plan::{Step, Transfer};
+
+/// How `zfs receive` begins what it says of a stream that it refuses; whatever went wrong on the way does not.
+const REFUSAL: &str = "cannot receive";
+/// What it says of a stream that was cut, and of a pool that cannot be written to: another attempt may succeed.
+const PASSING: [&str; 3] = ["incomplete stream", "failed to read from stream", "I/O error"];
+
+/// Runs the transfer.
+pub(super) fn run(
+    work: &Work<'_>,
+    step: &Step,
+    transfer: &Transfer,
+    target: &dyn TargetHost,
+) -> Result<Told, HostError> {
+    let attempt = || transfer::run(work, step, transfer, target);
+    let is_stuck = |ended: &Result<Told, HostError>| match ended {
+        Err(error) if is_refusal(&error.problem) => unmoved_token(transfer, target),
+        Ok(_) | Err(_) => None,
+    };
+    let first = attempt();
+    if is_stuck(&first).is_none() {
+        return first;
+    }
+    let second = attempt();
+    let (Some(token), Err(error)) = (is_stuck(&second), &second) else { return second };
+    let dataset = transfer.target.dataset().clone();
+    let dropped = match target.change(&Change::AbortReceive { dataset, token }) {
+        Ok(_) => {
+            "what had arrived was dropped, and the next run sends the snapshot from its beginning".to_owned()
+        }
+        Err(failed) => format!("what had arrived could not be dropped: {}", failed.chain()),
+    };
+    let problem =
+        Problem::Other(format!("{}; it was refused twice at the same place: {dropped}", error.problem));
+    Err(HostError::new(&error.host, error.operation, &error.object, problem))
+}
+
+fn is_refusal(problem: &Problem) -> bool {
+    if let Problem::Other(text) = problem {
+        return text.contains(REFUSAL) && !PASSING.iter().any(|words| text.contains(words));
+    }
+    matches!(problem, Problem::NeverReceivable(_))
+}
+
+/// The token of the partial receive, if it still waits for exactly what this transfer goes on with.
+fn unmoved_token(transfer: &Transfer, target: &dyn TargetHost) -> Option<String> {
+    let resume = transfer.resume.as_ref()?;
+    let dataset = transfer.target.dataset();
+    let listing = target.list(dataset).ok()?;
+    let text = listing.get(dataset)?.resume_token.clone()?;
+    let token = ResumeToken::parse(&text).ok()?;
+    let is_same = Some(token.to_guid) == transfer.guid
+        && (token.object, token.offset) == (resume.object, resume.offset);
+    is_same.then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_refusal_by_zfs_receive_counts() {
+        let other = |text: &str| is_refusal(&Problem::Other(text.to_owned()));
+        assert!(other("cannot receive resume stream: invalid backup stream"));
+        assert!(is_refusal(&Problem::NeverReceivable("to match previous receive".to_owned())));
+        assert!(!other("cannot receive resume stream: checksum mismatch or incomplete stream"));
+        assert!(!other("cannot receive resume stream: I/O error"));
+        assert!(!other("Connection reset by peer"));
+        assert!(!is_refusal(&Problem::NoSpace("cannot receive resume stream: out of space".to_owned())));
+    }
+}
