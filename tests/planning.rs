@@ -721,3 +721,43 @@ fn a_copy_that_is_unlisted_is_neither_sent_to_nor_pruned_and_the_others_are_serv
     let plan = plan_without(&policy, &[], &[("tank/copies/deeper", Unlisted::Changing)]);
     assert_eq!(words(&plan), "Failed: copy-not-listed; Failed: copy-not-listed");
 }
+
+/// A copy whose source is gone: its writer's mark, its snapshots, and what the backup's rules make of it.
+#[test]
+fn the_rules_of_a_backup_go_on_applying_to_copies_whose_source_is_gone() {
+    let mut rules = policy(backup());
+    if let TargetKind::Backup(backup) = &mut rules.targets[0].kind {
+        backup.keep = keep_last(2);
+    }
+    let gone = |writer: &str, change: &dyn Fn(&mut Inventory, &mut Request)| {
+        let mut inventory = inventory_of("#0119 @0119", Some(dataset(COPY, "@0119")));
+        let mut copy = dataset("tank/copies/vm-9", "@0101 @0102 @monthly=2026-Jan @0103 @0104");
+        copy.user = marked(WRITER_PROPERTY, writer);
+        if let Some(Answer::Listed(there)) = inventory.targets.get_mut(&TargetName("nfs".to_owned())) {
+            there.insert(copy);
+        }
+        let now = "2026-01-20T00:00:00Z".parse().unwrap();
+        let mut request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
+        change(&mut inventory, &mut request);
+        let plan = plan(&rules, &inventory, &request).unwrap().plan;
+        assert_eq!(zhaul::plan::check::check(&rules, &inventory, &plan), []);
+        let words = words(&plan);
+        words.split("; ").filter(|word| word.starts_with("destroy")).collect::<Vec<_>>().join("; ")
+    };
+    let unchanged = |_: &mut Inventory, _: &mut Request| {};
+    assert_eq!(gone("9 pve0:rpool/data/vm-9", &unchanged), "destroy nfs 0101 0102");
+    assert_eq!(gone("9 pve1:rpool/data/vm-9", &unchanged), "", "another host's");
+    assert_eq!(gone("9 pve0:rpool/other/vm-9", &unchanged), "", "another policy's");
+    assert_eq!(gone("nobody", &unchanged), "", "nobody's");
+    assert_eq!(gone("1 pve0:rpool/data/vm-9", &unchanged), "", "its source is there under another name");
+    let in_doubt = |inventory: &mut Inventory, _: &mut Request| {
+        inventory.proxmox.state = zhaul::model::ProxmoxState::InDoubt("empty".to_owned());
+    };
+    assert_eq!(gone("9 pve0:rpool/data/vm-9", &in_doubt), "", "whose a volume is, is not certain");
+    let unlisted = |inventory: &mut Inventory, _: &mut Request| {
+        if let Answer::Listed(there) = &mut inventory.source {
+            there.mark_unlisted("rpool/data/vm-9", Unlisted::Changing);
+        }
+    };
+    assert_eq!(gone("9 pve0:rpool/data/vm-9", &unlisted), "", "it may be there");
+}

@@ -34,6 +34,7 @@ mod names;
 mod naming;
 mod needed;
 mod order;
+mod orphans;
 mod outbound;
 mod owner;
 mod partial;
@@ -255,17 +256,7 @@ fn plan_target<'a>(
     let Ground { target, listing, is_append_only, .. } = ground;
     let mut settled = plan_first(builder, target, view);
     let names = check_names(builder, target, listing, sources, &view.called);
-    for (copy, source) in view.called.orphans() {
-        let there = listing.get(copy);
-        builder.orphan(Orphan {
-            target: target.name.clone(),
-            copy: copy.clone(),
-            source: source.cloned(),
-            snapshots: there.map_or(0, |there| there.history.snapshots().count()),
-            newest: there.and_then(|there| Some(there.history.newest_snapshot()?.name.clone())),
-            is_partial: there.is_some_and(|there| there.resume_token.is_some()),
-        });
-    }
+    orphans::plan(builder, known, ground, view);
     let targets = view.called.taken();
     let mut copies: BTreeMap<_, _> = targets.iter().map(|name| (*name, Encryption::Off)).collect();
     let raw = sources.iter().zip(&names).filter(|(one, _)| one.selected.dataset.encryption == Encryption::On);

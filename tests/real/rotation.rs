@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::look::{bookmarks, snapshots};
-use crate::pool::zfs;
+use crate::pool::{property, zfs};
 use crate::world::{GUEST, World};
 
 #[test]
@@ -133,4 +133,32 @@ fn a_year_of_backups_is_kept_as_proxmox_would_keep_it() {
         at = at.checked_add(SignedDuration::from_mins(minutes)).unwrap();
     }
     assert!(at > "2026-12-20T00:00:00Z".parse().unwrap() && expected.len() > 8, "{at} {expected:?}");
+}
+
+#[test]
+fn a_backups_rules_go_on_applying_to_the_copy_of_a_guest_that_is_gone() {
+    let mut world = World::new("keep-orphan");
+    let gone = world.filesystem("gone", 1);
+    world.filesystem(GUEST, 1);
+    for day in 1..=4 {
+        world.run(&format!("2026-01-0{day}T03:00:00Z"));
+    }
+    let copy = world.backup("gone");
+    zfs(&["snapshot", &format!("{copy}@by-hand")]);
+    zfs(&["destroy", "-r", &gone]);
+    world.run("2026-01-05T03:00:00Z");
+    assert_eq!(snapshots(&copy).len(), 5, "no rule, and nothing goes");
+    world.policy.backup = "keep-last = 1".to_owned();
+    world.run_as_planned("2026-01-06T03:00:00Z", &[], 0);
+    let mut left = snapshots(&copy);
+    left.sort();
+    assert_eq!(left, ["2026-01-04-030000", "by-hand"], "the newest own one stays, and what is foreign");
+    // Another policy's copy below the same root is not this one's to prune.
+    world.policy.backup.clear();
+    let moved = format!("{} pve9:rpool/elsewhere/gone", property("guid", &copy));
+    zfs(&["set", &format!("zhaul:writer={moved}"), &copy]);
+    zfs(&["snapshot", &format!("{copy}@2026-01-05-030000")]);
+    world.policy.backup = "keep-last = 1".to_owned();
+    world.run("2026-01-07T03:00:00Z");
+    assert_eq!(snapshots(&copy).len(), 3);
 }
