@@ -13,6 +13,7 @@ mod state;
 mod step;
 mod stream;
 mod transfer;
+mod work;
 
 use std::collections::BTreeMap;
 
@@ -64,7 +65,7 @@ pub fn run(
     observer: &dyn Observer,
     cancel: &Cancel,
 ) -> Report {
-    let work = step::Work { hosts, settings, observer, cancel, state: State::new(&plan.steps) };
+    let work = work::Work { hosts, settings, observer, cancel, state: State::new(&plan.steps) };
     let outcomes = schedule::run(
         &plan.steps,
         settings.jobs,

@@ -4,8 +4,8 @@
 //! so the count is made in one run: refused twice at the same place, by `zfs receive` itself, the partial receive is dropped,
 //! and the next run sends the snapshot from its beginning.
 
-use super::step::{Told, Work};
 use super::transfer;
+use super::work::{Told, Work};
 use crate::host::{HostError, Problem, TargetHost};
 use crate::model::{Change, ResumeToken};
 use crate::plan::{Step, Transfer};

@@ -3,32 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::state::{State, Taken};
-use super::{Hosts, MemberFailure, Observer, Outcome, Settings, advice, resuming, transfer};
+use super::state::Taken;
+use super::work::{Told, Work};
+use super::{MemberFailure, Outcome, advice, resuming, transfer};
 use crate::host::{Changed, HostError, NotMade, Problem, Refusal, SnapshotGroup, TargetHost};
-use crate::model::{ByteCount, Change, DatasetName, Guid, PointName, SnapshotName};
+use crate::model::{Change, DatasetName, Guid, PointName, SnapshotName};
 use crate::plan::{Action, Doomed, NewBookmark, Place, Step};
-use crate::stream::Cancel;
-
-/// Everything that running a step takes.
-pub(super) struct Work<'a> {
-    pub(super) hosts: Hosts<'a>,
-    pub(super) settings: &'a Settings,
-    pub(super) observer: &'a dyn Observer,
-    pub(super) cancel: &'a Cancel,
-    pub(super) state: State,
-}
-
-/// What a step that was done has to tell.
-#[derive(Default)]
-pub(super) struct Told {
-    pub(super) moved_bytes: ByteCount,
-    pub(super) remarks: Vec<String>,
-    /// Datasets of several for which it failed.
-    pub(super) failures: Vec<MemberFailure>,
-    /// Why there was nothing to do.
-    pub(super) skipped: Option<String>,
-}
 
 impl Work<'_> {
     /// Runs `step` and tells what became of it.

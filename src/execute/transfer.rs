@@ -1,8 +1,8 @@
 //! Runs one transfer of a plan: which stream it is by now, and what each end is asked for.
 
 use super::state::{State, Taken};
-use super::step::{Told, Work};
 use super::stream::Stream;
+use super::work::{Told, Work};
 use crate::host::{HostError, Problem, ReceiveSpec, SendBase, SendSpec, SourceHost, TargetHost};
 use crate::model::{ByteCount, Change, PointKind};
 use crate::plan::{Fallback, Step, Transfer};
@@ -33,9 +33,17 @@ pub(super) fn run(
         show: &|sample| work.observer.moved(step, sample),
         run_cancel: work.cancel,
     };
-    let report = stream.run(outgoing, incoming, cancel)?;
+    let report = stream.run(outgoing, incoming, cancel).map_err(|error| with_size(source, &send, error))?;
     let remarks = store_config(source, transfer, target).into_iter().collect();
     Ok(Told { moved_bytes: ByteCount(report.input_bytes), remarks, ..Told::default() })
+}
+
+/// Adds how large the stream is to what failed because the target has too little room.
+fn with_size(source: &dyn SourceHost, send: &SendSpec, error: HostError) -> HostError {
+    let Problem::NoSpace(text) = &error.problem else { return error };
+    let Ok(size) = source.estimate(send) else { return error };
+    let problem = Problem::NoSpace(format!("{text}; the stream has about {size}"));
+    HostError { problem, ..error }
 }
 
 /// Gives the copy's snapshot the configuration that the source's carries. What was sent is complete without it, so a failure

@@ -2,7 +2,7 @@
 //! again.
 
 use super::Problem;
-use super::local::of_cause;
+use super::kernel_errors::of_cause;
 use crate::zfs::{self, Cause};
 
 /// What was left out of a call, with the cause of each.

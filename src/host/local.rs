@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::kernel_errors::{HOST, of_cause, of_zfs};
 use super::leaving_out::leaving_out;
 use super::listing::is_of_machine;
 use super::session::Limits;
@@ -28,9 +29,6 @@ use crate::zfs::{self, Cause, Library, LoadError, SendRequest, SendTask, StreamB
 
 /// What is listed.
 const TYPES: &str = "filesystem,volume,snapshot,bookmark";
-
-/// What the source is called in errors.
-const HOST: &str = "source";
 
 /// This machine as the source.
 #[derive(Debug)]
@@ -91,7 +89,7 @@ impl Local {
         if !group.is_one_moment {
             let not_made = leaving_out(group.snapshots.clone(), &ToString::to_string, &take);
             let not_made = not_made.map_err(|error| of_zfs("snapshot", &error))?;
-            let told = |(snapshot, problem): (SnapshotName, _)| not_made_of(&snapshot, problem);
+            let told = |(snapshot, problem): (SnapshotName, _)| self.not_taken(&snapshot, problem);
             return Ok(not_made.into_iter().map(told).collect());
         }
         let Err(error) = take(&group.snapshots) else { return Ok(Vec::new()) };
@@ -103,9 +101,15 @@ impl Local {
                 None if error.entries().is_empty() => cause.clone(),
                 None => Problem::Other(format!("it is taken with {} or not at all: {cause}", error.object())),
             };
-            not_made_of(snapshot, problem)
+            self.not_taken(snapshot, problem)
         });
         Ok(told.collect())
+    }
+
+    fn not_taken(&self, snapshot: &SnapshotName, problem: Problem) -> NotMade {
+        let problem = self.program.with_room(problem, snapshot.dataset());
+        let problem = self.program.with_reservation(problem, snapshot.dataset());
+        NotMade { dataset: snapshot.dataset().clone(), name: snapshot.name().clone(), problem }
     }
 
     /// Whether a bookmark that exists is of this snapshot.
@@ -114,10 +118,6 @@ impl Local {
         let snapshot = found.ok().and_then(|found| found.get(of.name()).map(|found| found.guid));
         snapshot.is_some() && self.library.bookmark_guid(bookmark).ok() == snapshot
     }
-}
-
-fn not_made_of(snapshot: &SnapshotName, problem: Problem) -> NotMade {
-    NotMade { dataset: snapshot.dataset().clone(), name: snapshot.name().clone(), problem }
 }
 
 impl SourceHost for Local {
@@ -378,29 +378,4 @@ fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
         }
     };
     Ok(SendRequest { snapshot: spec.snapshot.clone(), base, flags, resume: spec.resume.clone() })
-}
-
-fn of_zfs(operation: &'static str, error: &zfs::Error) -> HostError {
-    HostError::new(HOST, operation, error.object(), of_cause(error.cause()))
-}
-
-pub(super) fn of_cause(cause: &Cause) -> Problem {
-    let text = cause.to_string();
-    if matches!(cause, Cause::Busy) {
-        Problem::Busy(text)
-    } else if matches!(cause, Cause::Exists) {
-        Problem::Exists
-    } else if matches!(cause, Cause::Cloned) {
-        Problem::Cloned
-    } else if matches!(cause, Cause::NotFound) {
-        Problem::NotFound
-    } else if matches!(cause, Cause::NoSpace | Cause::Quota) {
-        Problem::NoSpace(text)
-    } else if matches!(cause, Cause::PermissionDenied) {
-        Problem::Denied(text)
-    } else if matches!(cause, Cause::Cancelled) {
-        Problem::Cancelled
-    } else {
-        Problem::Other(text)
-    }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::guard::{Expected, Gate, Seen, SharedSeen};
-use super::session::Session;
+use super::session::{Answer, Session};
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
 use crate::model::{CopyEncryption, DatasetKind, Guid, SnapshotName, WRITER_PROPERTY};
@@ -76,6 +76,11 @@ impl ShellIncoming<'_> {
         let (_, seen) = self.guard.as_ref()?;
         Some(seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
+
+    /// Why `zfs receive` failed.
+    fn refused(&self, answer: Answer) -> Problem {
+        self.program.with_room(zfs_words::problem(answer), self.snapshot.dataset())
+    }
 }
 
 impl Incoming for ShellIncoming<'_> {
@@ -109,7 +114,7 @@ impl Incoming for ShellIncoming<'_> {
                 let checked = self.outcome.check(self.program, &self.snapshot);
                 return checked.map_err(|problem| self.program.error(OPERATION, &self.snapshot, problem));
             }
-            Ok(answer) => zfs_words::problem(answer),
+            Ok(answer) => self.refused(answer),
             Err(problem) => problem,
         };
         Err(self.program.error(OPERATION, &self.snapshot, problem))
@@ -120,7 +125,7 @@ impl Incoming for ShellIncoming<'_> {
         let problem = match self.session.cut_receive() {
             _ if refused.is_some() => Problem::Denied(refused.unwrap_or_default()),
             Ok(answer) if answer.status == 0 => return None,
-            Ok(answer) => zfs_words::problem(answer),
+            Ok(answer) => self.refused(answer),
             Err(problem) => problem,
         };
         let is_echo = matches!(problem, Problem::Cancelled | Problem::Stalled(_))

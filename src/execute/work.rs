@@ -1,0 +1,26 @@
+//! What running a step takes, and what comes of it.
+
+use super::state::State;
+use super::{Hosts, MemberFailure, Observer, Settings};
+use crate::model::ByteCount;
+use crate::stream::Cancel;
+
+/// Everything that running a step takes.
+pub(super) struct Work<'a> {
+    pub(super) hosts: Hosts<'a>,
+    pub(super) settings: &'a Settings,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) cancel: &'a Cancel,
+    pub(super) state: State,
+}
+
+/// What a step that was done has to tell.
+#[derive(Default)]
+pub(super) struct Told {
+    pub(super) moved_bytes: ByteCount,
+    pub(super) remarks: Vec<String>,
+    /// Datasets of several for which it failed.
+    pub(super) failures: Vec<MemberFailure>,
+    /// Why there was nothing to do.
+    pub(super) skipped: Option<String>,
+}

@@ -1,0 +1,34 @@
+//! What the kernel's ZFS says, as problems of this host.
+
+use super::{HostError, Problem};
+use crate::zfs::{self, Cause};
+
+/// What this host is called in errors.
+pub(super) const HOST: &str = "source";
+
+/// An operation on this host that the kernel refused.
+pub(super) fn of_zfs(operation: &'static str, error: &zfs::Error) -> HostError {
+    HostError::new(HOST, operation, error.object(), of_cause(error.cause()))
+}
+
+/// Why it did.
+pub(super) fn of_cause(cause: &Cause) -> Problem {
+    let text = cause.to_string();
+    if matches!(cause, Cause::Busy) {
+        Problem::Busy(text)
+    } else if matches!(cause, Cause::Exists) {
+        Problem::Exists
+    } else if matches!(cause, Cause::Cloned) {
+        Problem::Cloned
+    } else if matches!(cause, Cause::NotFound) {
+        Problem::NotFound
+    } else if matches!(cause, Cause::NoSpace | Cause::Quota) {
+        Problem::NoSpace(text)
+    } else if matches!(cause, Cause::PermissionDenied) {
+        Problem::Denied(text)
+    } else if matches!(cause, Cause::Cancelled) {
+        Problem::Cancelled
+    } else {
+        Problem::Other(text)
+    }
+}
