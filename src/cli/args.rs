@@ -79,7 +79,8 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// Receive what zhaul on another machine sends: started by it, through ssh
     ///
-    /// As a forced command in `authorized_keys` it is all that a key may do there:
+    /// As a forced command in `authorized_keys`, the agent restricts what an SSH key can do: datasets outside of `--root`
+    /// are invisible:
     /// `command="zhaul agent --root tank/backup/pve0 --append-only",restrict ssh-ed25519 ...`
     #[command(after_help = EXIT_CODES_HELP)]
     Agent(AgentArgs),

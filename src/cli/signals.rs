@@ -27,7 +27,7 @@ pub(super) fn watch(words: &'static str, stop: impl Fn() + Send + 'static) -> io
     let mut arriving = Signals::new(signals)?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         if arriving.forever().next().is_some() {
-            tracing::warn!("{words} (once more ends at once)");
+            tracing::warn!("{words} (press Ctrl-C again to abort)");
             stop();
         }
     })?;

@@ -118,7 +118,9 @@ impl Sessions {
                 Err(Problem::Other("zhaul is not installed there, and the policy wants its agent".to_owned()))
             }
             (Err(Problem::Protocol(why)), AgentUse::Auto) => {
-                tracing::warn!("the agent there cannot be used: {why}; going on with zfs alone");
+                tracing::warn!(
+                    "the zhaul agent there cannot be used ({why}); falling back to plain zfs receive over ssh"
+                );
                 self.is_agent_broken.store(true, Ordering::Relaxed);
                 self.log_in(false)
             }

@@ -120,7 +120,7 @@ fn stop(world: &World, clock: &str, signal: Signal) {
     assert_eq!(run.wait().unwrap().code(), Some(130));
     assert!(asked.elapsed() < FEW_SECONDS, "it took {:?}", asked.elapsed());
     let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
-    assert!(told.contains("interrupted") && told.contains("the next run goes on from here"), "{told}");
+    assert!(told.contains("interrupted") && told.contains("the next run continues from here"), "{told}");
     for child in children {
         soon(&format!("process {child}"), || !std::path::Path::new(&format!("/proc/{child}")).exists());
     }

@@ -5,7 +5,7 @@
 
 use super::left_out::{left_out_next, left_out_text};
 use super::reason::{fault_text, reason_text};
-use super::set_aside;
+use super::{list, set_aside};
 use crate::model::{PointName, Unlisted};
 use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
 
@@ -319,9 +319,4 @@ fn keeper(by: KeptBy) -> &'static str {
 
 fn at(snapshot: Option<&PointName>) -> String {
     snapshot.map(|name| format!("@{name}")).unwrap_or_default()
-}
-
-/// `@a, @b`.
-pub(super) fn list(snapshots: &[PointName]) -> String {
-    snapshots.iter().map(|name| format!("@{name}")).collect::<Vec<_>>().join(", ")
 }

@@ -19,7 +19,7 @@ pub(super) mod examples;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{ByteCount, is_format_character};
+use crate::model::{ByteCount, PointName, is_format_character};
 use crate::plan::StepId;
 
 pub(super) use breach::breaches_text;
@@ -89,6 +89,11 @@ pub(super) fn duration_text(duration: Duration) -> String {
         3_600..=172_799 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
     }
+}
+
+/// `@a, @b`.
+pub(super) fn list(snapshots: &[PointName]) -> String {
+    snapshots.iter().map(|name| format!("@{name}")).collect::<Vec<_>>().join(", ")
 }
 
 /// `1 snapshot`, `2 snapshots`.

@@ -38,12 +38,14 @@ pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Styl
     if report.was_interrupted {
         let _ = writeln!(
             text,
-            "{}: {} not done; the next run goes on from here",
+            "{}: {} not done; the next run continues from here",
             style.yellow("interrupted"),
             count(skipped, "step")
         );
     } else if skipped > 0 {
-        let _ = writeln!(text, "{} skipped, since a step they need had failed", count(skipped, "step"));
+        let (was, they) = if skipped == 1 { ("was", "it depends") } else { ("were", "they depend") };
+        let _ =
+            writeln!(text, "{} {was} skipped because a step that {they} on failed", count(skipped, "step"));
     }
     text
 }
@@ -170,7 +172,7 @@ failed: rpool/data/vm-100-disk-0 (nfs9): send @2026-02-01-030000 in full into ta
   nfs9: cannot receive into tank/archive/pve0/vm-100-disk-0
   there is no space left: \\u{7}full
   next: free space on nfs9
-1 step skipped, since a step they need had failed
+1 step was skipped because a step that it depends on failed
 ";
         assert_eq!(failures_text(&report, Severity::Warning, Style::default()), expected);
         assert_eq!(
@@ -187,7 +189,7 @@ failed: rpool/data/vm-100-disk-0 (nfs9): send @2026-02-01-030000 in full into ta
         report.plan.findings.clear();
         assert_eq!(
             failures_text(&report, Severity::Warning, Style::default()),
-            "interrupted: 6 steps not done; the next run goes on from here\n"
+            "interrupted: 6 steps not done; the next run continues from here\n"
         );
         assert_eq!(report_text(&report, Duration::ZERO), "Interrupted in 0.0 s: nothing to do\n");
     }

@@ -1,6 +1,6 @@
 //! The words of findings about lineages that were set aside, or are to be.
 
-use super::finding::list;
+use super::list;
 use super::reason::reason_text;
 use crate::plan::{AsideFinding, Place, StaysBecause};
 

@@ -74,7 +74,9 @@ fn confirm(args: &RollbackArgs) -> Result<(), Failure> {
         Err(error).or_exit(Code::Blocked)
     };
     if !io::stdin().is_terminal() {
-        return refuse("a rollback loses what was written since, and nobody is there to be asked");
+        return refuse(
+            "a rollback discards what was written since, and there is no terminal on which to confirm it",
+        );
     }
     output::complain("roll back? [y/N] ");
     let mut answer = String::new();

@@ -37,8 +37,8 @@ impl Agent {
             Err(Problem::Unreachable(why)) if is_choice => {
                 if !self.is_port_blocked.swap(true, Ordering::Relaxed) {
                     tracing::warn!(
-                        "{}: the data goes through ssh, since it cannot have connections of its own: {why} \
-                         (next: open ports there and name them with ports, or say channel = \"ssh\")",
+                        "{}: sending through ssh because no direct connection could be opened: {why} \
+                         (next: open a port range there and set ports, or set channel = \"ssh\")",
                         self.host
                     );
                 }
