@@ -26,11 +26,13 @@ mod receive;
 #[cfg(test)]
 mod receive_tests;
 mod removal;
+mod report;
 mod setup;
 mod stages;
 mod timing;
 
 pub use choice::{Choice, Settings, choose};
-pub use measured::{Flow, Measured, Packing, Received, Report, Together, Way, channel_name};
+pub use measured::{Flow, Measured, Packing, Received, Way, channel_name};
+pub use report::{Report, Together};
 pub use setup::{BenchError, Destination, End, Limits, Material, Setup, Snapshot, Watcher};
 pub use stages::run;

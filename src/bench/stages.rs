@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use super::choice::{Choice, Settings, choose};
 use super::material::{KEPT_BYTES, Keeper, Limited, Memory, made};
-use super::measured::{Flow, Measured, Received, Report, Together};
+use super::measured::{Flow, Measured, Received};
 use super::network::{Lanes, Over};
 use super::packing::pump_settings;
 use super::receive::{Trial, check_can_destroy};
+use super::report::{Report, Together};
 use super::setup::{BenchError, Destination, Limits, Material, Setup, Snapshot};
 use super::timing::{Timed, moved_since};
 use crate::channel::lanes::LaneKind;

@@ -131,7 +131,7 @@ fn remove(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>, there: &D
     let Some(base) = lane.target_base() else { return };
     let unknown: Vec<Point> =
         lane.line.iter().flat_map(|line| &line.unknown).map(|point| (*point).clone()).collect();
-    let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !is_a_guests(lane, point);
+    let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !lane.is_a_guests(point);
     let foreign = names(unknown.iter().filter(|point| !is_ours(point)));
     let in_use = names(unknown.iter().filter(|point| lane.is_pinned(point)));
     let obstacle = match (foreign.is_empty(), in_use.is_empty()) {
@@ -150,11 +150,6 @@ fn remove(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>, there: &D
     lane.step(builder, action, why);
     let action = Change::Rollback { dataset: lane.name.clone(), to, guid };
     lane.step(builder, action, Reason::OntoBase);
-}
-
-/// Whether a guest's config lists a snapshot of this name: then it is Proxmox VE's.
-pub(super) fn is_a_guests(lane: &Lane<'_>, point: &Point) -> bool {
-    lane.source.selected.guest.is_some_and(|guest| guest.snapshots.contains(&point.name))
 }
 
 /// What is newer than the target's head: the newest own snapshot, or all of them in their order.

@@ -38,8 +38,7 @@ pub(super) fn judge(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>)
     }
     let is_raw = lane.dataset().encryption == Encryption::On;
     let is_unchanged = compared.is_unchanged_since_base(there, is_raw);
-    let is_ours =
-        |point: &&Point| policy.name_format.is_own(&point.name) && !super::backup::is_a_guests(lane, point);
+    let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !lane.is_a_guests(point);
     let are_ours = compared.unknown.iter().all(|point| is_ours(point) || months::is_archives(&point.name));
     let cause = if are_ours { SetAsideCause::Diverged } else { SetAsideCause::Foreign };
     if !lane.knows_unknown(builder) || is_unchanged {

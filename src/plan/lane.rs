@@ -203,6 +203,11 @@ impl<'a> Lane<'a> {
         }
     }
 
+    /// Whether a guest's config lists a snapshot of this name: then it is Proxmox VE's.
+    pub(super) fn is_a_guests(&self, point: &Point) -> bool {
+        self.source.selected.guest.is_some_and(|guest| guest.snapshots.contains(&point.name))
+    }
+
     /// The newest snapshot that both sides have as one, and that stays on the target.
     pub(super) fn newest_shared(&self) -> Option<Guid> {
         let there = self.there?.history.snapshots().rev();
@@ -331,7 +336,8 @@ impl<'a> Lane<'a> {
         self.report_doubtful(builder);
         let fallback = how.fallback.and_then(|point| self.fallback(point));
         let breaks = self.there.is_some_and(|there| there.resume_token.is_some());
-        let mark = if breaks && self.sends.is_empty() { sending::mark(builder, self, what) } else { None };
+        let mark =
+            if breaks && self.sends.is_empty() { sending::mark(builder, self.source, what) } else { None };
         let transfer = Transfer {
             snapshot,
             guid: what.guid(),

@@ -44,6 +44,7 @@ mod retain;
 mod rotate;
 mod select;
 mod sending;
+mod sent;
 mod served;
 mod snapshot;
 pub mod status;
@@ -238,7 +239,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
     }
     for (source, lanes) in sources.iter().zip(&lanes) {
         retain::plan_source(&mut builder, policy, source, lanes);
-        sending::plan_removal(&mut builder, policy, source, lanes);
+        sent::plan_removal(&mut builder, policy, source, lanes);
     }
     Ok(builder.finish())
 }

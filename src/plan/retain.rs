@@ -40,7 +40,7 @@ pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Sourc
     }
     let now = builder.at().max(source.time);
     let candidates = own(policy, &source.selected);
-    let marked = sending::protected(policy, source, lanes, now);
+    let marked = sending::protected(policy, source, lanes.has_unknown_target, now);
     let is_needed = |point: &Point| {
         lanes.kept.contains(&point.guid)
             || source.taken.unmarkable.contains(&point.guid)

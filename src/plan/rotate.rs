@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use super::backup::is_a_guests;
 use super::builder::{Builder, Order};
 use super::judge::{Candidate, judge};
 use super::lane::Lane;
@@ -20,7 +19,7 @@ pub(super) fn plan_backup(builder: &mut Builder, policy: &Policy, rules: &Backup
     let format = &policy.name_format;
     let now = builder.at().max(lane.source.time);
     let own = there.history.snapshots().rev().filter(|point| !lane.removed.contains(&point.guid));
-    let own = own.filter(|point| !is_a_guests(lane, point));
+    let own = own.filter(|point| !lane.is_a_guests(point));
     let own: Vec<Candidate<'_>> =
         own.filter_map(|point| Some((format.time(&point.name)?, Some(point)))).collect();
     let base = lane.target_base();

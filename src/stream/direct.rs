@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::fs::{FileType, fstat};
 
-use super::cancel::Cancelled;
+use super::cancel::{Cancel, Cancelled};
 use super::clock::Doing;
 use super::meter::Meters;
-use super::pump::Pump;
+use super::rate::RateLimit;
 use super::ring::Allowance;
 use super::store::{MOVE_BYTES, Moved, Store, try_move};
 use super::supervise::PumpError;
@@ -44,10 +44,18 @@ enum Side {
     Target,
 }
 
+/// What a transfer is watched and steered by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Controls<'a> {
+    pub(super) meters: &'a Meters,
+    pub(super) rate: Option<&'a RateLimit>,
+    pub(super) stop: &'a Cancel,
+}
+
 /// The one stage of a direct transfer.
 #[derive(Debug)]
 pub(super) struct Mover<'a> {
-    pump: &'a Pump,
+    controls: Controls<'a>,
     source: BorrowedFd<'a>,
     target: BorrowedFd<'a>,
     store: Store,
@@ -63,9 +71,14 @@ pub(super) struct Mover<'a> {
 
 impl<'a> Mover<'a> {
     /// Both descriptors must be non-blocking.
-    pub(super) fn new(pump: &'a Pump, source: BorrowedFd<'a>, target: BorrowedFd<'a>, store: Store) -> Self {
+    pub(super) fn new(
+        controls: Controls<'a>,
+        source: BorrowedFd<'a>,
+        target: BorrowedFd<'a>,
+        store: Store,
+    ) -> Self {
         Self {
-            pump,
+            controls,
             source,
             target,
             store,
@@ -80,7 +93,7 @@ impl<'a> Mover<'a> {
     /// Moves until the source has ended and the target has everything.
     pub(super) fn run(mut self) -> Result<(), PumpError> {
         while !self.is_done() {
-            self.pump.stop.check()?;
+            self.controls.stop.check()?;
             let has_given = self.give()?;
             // Straight ahead as long as that works; once something is stored, all must pass the store.
             let has_taken = (!has_given || !self.store.is_empty()) && self.take()?;
@@ -100,7 +113,7 @@ impl<'a> Mover<'a> {
     }
 
     fn meters(&self) -> &'a Meters {
-        &self.pump.meters
+        self.controls.meters
     }
 
     /// Moves something to the target, from the store or straight from the source. `false`: it could not.
@@ -136,13 +149,13 @@ impl<'a> Mover<'a> {
 
     /// Bytes that may go to the target now; waits for its turn under a rate limit.
     fn grant(&mut self) -> Result<usize, Cancelled> {
-        let Some(rate) = &self.pump.settings.rate else {
+        let Some(rate) = self.controls.rate else {
             return Ok(MOVE_BYTES);
         };
         if self.granted_bytes == 0 {
             self.meters().writer.enter(Doing::WaitRate);
             let asked = Instant::now();
-            self.granted_bytes = rate.take(MOVE_BYTES, &self.pump.stop)?;
+            self.granted_bytes = rate.take(MOVE_BYTES, self.controls.stop)?;
             self.meters().writer.enter(Doing::Work);
             self.note_target_wait(asked.elapsed());
         }
@@ -154,7 +167,7 @@ impl<'a> Mover<'a> {
         if self.has_ended || self.store.allowance.bytes == 0 || !self.store.has_room() {
             return Ok(false);
         }
-        let (stop, source) = (&self.pump.stop, self.source);
+        let (stop, source) = (self.controls.stop, self.source);
         let is_readable =
             || matches!(stop.wait_for(source, PollFlags::IN, Some(Duration::ZERO)), Ok(Some(_)));
         match self.store.fill(source, is_readable) {
@@ -213,7 +226,7 @@ impl<'a> Mover<'a> {
         // With something stored and room for more, both are waited for.
         reader.enter(if watched[0].is_some() { Doing::WaitInput } else { Doing::WaitOutput });
         writer.enter(doing);
-        let seen = self.pump.stop.wait_for_either(watched, None).map_err(PumpError::source)?;
+        let seen = self.controls.stop.wait_for_either(watched, None).map_err(PumpError::source)?;
         reader.enter(Doing::Work);
         writer.enter(Doing::Work);
         if seen.is_some_and(|[_, of_target]| of_target.contains(PollFlags::ERR)) {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
 use super::clock::Doing;
-use super::direct::{Mover, is_spliceable};
+use super::direct::{Controls, Mover, is_spliceable};
 use super::endpoint::{Source, Target};
 use super::meter::Meters;
 use super::outflow::Outflow;
@@ -81,7 +81,9 @@ impl Pump {
         store: Store,
     ) -> Result<PumpReport, PumpError> {
         self.meters.set_buffer_bytes(super::as_u64(store.capacity_bytes()));
-        let mover = Mover::new(self, source, target, store);
+        let controls =
+            Controls { meters: &self.meters, rate: self.settings.rate.as_deref(), stop: &self.stop };
+        let mover = Mover::new(controls, source, target, store);
         let stages = Stages::new(&self.meters, &self.stop);
         let (running, over) = Stages::running();
         std::thread::scope(|scope| {
