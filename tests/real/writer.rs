@@ -197,3 +197,26 @@ fn a_copy_follows_its_dataset_to_a_new_name() {
     assert_same_newest(&files, &world.backup(GUEST));
     assert_same_newest(&renamed, &world.backup("subvol-201-disk-0"));
 }
+
+#[test]
+fn a_copy_follows_also_a_dataset_that_was_named_like_a_set_aside_lineage() {
+    let mut world = World::new("writer-named-aside");
+    let files = world.filesystem("subvol-101-disk-0.superseded-2025-09-01-030000", 1);
+    world.run(DAY_1);
+    // A mark that is of another dataset counts for nothing.
+    for (name, day) in [("subvol-201-disk-0", DAY_2), ("subvol-202-disk-0", DAY_3)] {
+        let renamed = world.guest(name);
+        let from = look::datasets(&world.source()).pop().unwrap();
+        zfs(&["rename", &from, &renamed]);
+        let run = world.run_as_planned(day, &[], 0);
+        assert!(run.finds("warning", "renamed-at-source"), "it is told: {run:?}");
+        assert!(snapshots(&world.backup(name)).len() > 1, "not sent in full: {run:?}");
+        let copy = world.backup(name);
+        let mark = format!(
+            "{{\"version\":1,\"done\":true,\"of\":\"{copy}\",\"name\":\"{copy}-x\",\"guid\":\"1\",\
+             \"at\":\"2020-01-01T00:00:00Z\",\"cause\":\"diverged\",\"base\":null,\"writer\":\"1\"}}"
+        );
+        zfs(&["set", &format!("zhaul:set-aside={mark}"), &copy]);
+    }
+    assert!(!look::exists(&files));
+}

@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use crate::model::{
-    ARCHIVE_ASIDE, BACKUP_ASIDE, Dataset, DatasetName, Guid, Point, ResumeToken, SET_ASIDE_PROPERTY, Txg,
-    WRITER_PROPERTY,
+    ARCHIVE_ASIDE, BACKUP_ASIDE, Dataset, DatasetName, Guid, Point, ResumeToken, SET_ASIDE_PROPERTY,
+    SetAsideMark, Txg, WRITER_PROPERTY,
 };
 use crate::plan::line::GuidIndex;
 
@@ -78,10 +78,16 @@ pub(super) fn is_copy(there: &Dataset) -> bool {
     there.history.newest_snapshot().is_some() || there.resume_token.is_some()
 }
 
-/// Whether it was set aside, by its mark or by the name that earlier versions gave it.
+/// Whether it was set aside, by its own mark, or one that this version cannot read, or by the name that earlier versions gave
+/// it. A mark of another dataset counts for nothing, and one with a writer and no mark is a copy, whatever its name says: its
+/// source has, or had, such a name.
 pub(super) fn is_set_aside(there: &Dataset) -> bool {
     let is_named = |infix: &str| there.name.last().contains(infix);
-    there.user.local(SET_ASIDE_PROPERTY).is_some() || is_named(BACKUP_ASIDE) || is_named(ARCHIVE_ASIDE)
+    let is_called_so = is_named(BACKUP_ASIDE) || is_named(ARCHIVE_ASIDE);
+    match there.user.local(SET_ASIDE_PROPERTY) {
+        Some(mark) => SetAsideMark::parse(mark).is_none() || there.set_aside().is_some(),
+        None => is_called_so && there.writer().is_none(),
+    }
 }
 
 /// Whether the copy says that a dataset called `source` writes it, perhaps one that was recreated since.
