@@ -160,8 +160,14 @@ fn digest(hash: &mut DefaultHasher, mut from: impl std::io::Read) {
 /// A digest of all that a snapshot holds: every file's name and bytes, or every byte of a volume.
 pub(crate) fn content(snapshot: &str) -> u64 {
     let (dataset, _) = snapshot.split_once('@').unwrap();
+    content_of(snapshot, property("type", dataset) == "volume")
+}
+
+/// The same of a volume or a file system, where that is known.
+pub(crate) fn content_of(snapshot: &str, is_volume: bool) -> u64 {
+    let (dataset, _) = snapshot.split_once('@').unwrap();
     let mut hash = DefaultHasher::new();
-    if property("type", dataset) == "volume" {
+    if is_volume {
         let number = SEED.fetch_add(1, Ordering::Relaxed);
         let parent = dataset.split('/').take(2).collect::<Vec<_>>().join("/");
         let clone = format!("{parent}/look-{}-{number}", process::id());

@@ -253,7 +253,10 @@ impl World {
     }
 
     fn silent_command(&self, clock: &str, more: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zhaul"));
+        // `cargo lab mutants` plays the nights with another zhaul.
+        let program = env::var_os("ZHAUL_RANDOM_PROGRAM");
+        let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_zhaul").into());
+        let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(self.config());
         command.args(["--lab-clock", clock]).args(more);
         command.stdin(Stdio::null()).env_remove("RUST_LOG");

@@ -1,7 +1,5 @@
 //! What admins, guests and other tools do to the datasets that are backed up.
 
-use std::process::{Command, Stdio};
-
 use super::Stage;
 use super::conditions::{self, attempt};
 use crate::look;
@@ -21,26 +19,6 @@ pub(super) fn roll_back(stage: &mut Stage) -> Option<String> {
     Some(format!("zfs rollback -r {to}, then write"))
 }
 
-/// What pvesr does after a failover and back: the replica goes on, and comes back with `recv -F`.
-pub(super) fn replica_back(stage: &mut Stage) -> Option<String> {
-    let guest = stage.a_guest()?;
-    let base = stage.a_snapshot(&guest)?;
-    let point = base.rsplit('@').next().unwrap().to_owned();
-    let replica = stage.world.beside(&format!("replica-{}", stage.random.below(100_000)));
-    let pipe = |script: &str, words: &[&str]| {
-        let mut command = Command::new("sh");
-        command.args(["-c", script, "sh"]).args(words).stderr(Stdio::null()).status().unwrap().success()
-    };
-    pipe("zfs send -p \"$1\" | zfs receive \"$2\"", &[&base, &replica]).then_some(())?;
-    conditions::write(stage, &replica);
-    let back = format!("{replica}@__replicate_{}", stage.random.below(100_000));
-    zfs(&["snapshot", &back]);
-    let words = [&format!("@{point}"), back.as_str(), guest.as_str()];
-    let is_back = pipe("zfs send -p -i \"$1\" \"$2\" | zfs receive -F \"$3\"", &words);
-    attempt(&["destroy", "-R", &replica]);
-    is_back.then(|| format!("zfs send -i @{point} {back} | zfs receive -F {guest}"))
-}
-
 pub(super) fn promote(stage: &mut Stage) -> Option<String> {
     let guest = stage.a_guest()?;
     let of = stage.a_snapshot(&guest)?;
@@ -54,6 +32,50 @@ pub(super) fn rename(stage: &mut Stage) -> Option<String> {
     let guest = stage.a_guest()?;
     let to = format!("{}/renamed-{}", stage.world.source(), stage.random.below(1000));
     attempt(&["rename", &guest, &to]).then(|| format!("zfs rename {guest} {to}"))
+}
+
+/// Two guests change places.
+pub(super) fn swap(stage: &mut Stage) -> Option<String> {
+    let (one, other) = (stage.a_guest()?, stage.a_guest()?);
+    let aside = format!("{}/swapped", stage.world.source());
+    (one != other && !one.starts_with(&other) && !other.starts_with(&one)).then_some(())?;
+    attempt(&["rename", &one, &aside]).then_some(())?;
+    let is_renamed = attempt(&["rename", &other, &one]);
+    let to = if is_renamed { &other } else { &one };
+    zfs(&["rename", &aside, to]);
+    is_renamed.then(|| format!("{one} and {other} change their names"))
+}
+
+/// Another snapshot gets the name of one that was destroyed.
+pub(super) fn take_again(stage: &mut Stage) -> Option<String> {
+    let guest = stage.a_guest()?;
+    let snapshot = stage.a_snapshot(&guest)?;
+    attempt(&["destroy", &snapshot]).then_some(())?;
+    conditions::write(stage, &guest);
+    zfs(&["snapshot", &snapshot]);
+    Some(format!("zfs destroy {snapshot}; zfs snapshot {snapshot}"))
+}
+
+pub(super) fn foreign_bookmark(stage: &mut Stage) -> Option<String> {
+    let guest = stage.a_guest()?;
+    let snapshot = stage.a_snapshot(&guest)?;
+    let names = ["mine".to_owned(), format!("2026-0{}-11-030000", 1 + stage.random.below(9))];
+    let bookmark = format!("{guest}#{}", names[stage.random.below(2)]);
+    attempt(&["bookmark", &snapshot, &bookmark]).then(|| format!("zfs bookmark {snapshot} {bookmark}"))
+}
+
+pub(super) fn newest_destroyed(stage: &mut Stage) -> Option<String> {
+    let guest = stage.a_guest()?;
+    let newest = format!("{guest}@{}", look::snapshots(&guest).pop()?);
+    attempt(&["destroy", &newest]).then_some(())?;
+    conditions::write(stage, &guest);
+    Some(format!("zfs destroy {newest}"))
+}
+
+pub(super) fn child(stage: &mut Stage) -> Option<String> {
+    let guest = stage.a_guest()?;
+    let child = format!("{guest}/below");
+    attempt(&["create", &child]).then(|| format!("zfs create {child}"))
 }
 
 pub(super) fn recreate(stage: &mut Stage) -> Option<String> {

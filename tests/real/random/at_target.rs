@@ -34,7 +34,7 @@ pub(super) fn newest_destroyed(stage: &mut Stage) -> Option<String> {
 
 pub(super) fn rename(stage: &mut Stage) -> Option<String> {
     let copy = stage.a_copy()?;
-    let to = format!("{copy}-by-hand");
+    let to = format!("{copy}{}by-hand", ["-", "."][stage.random.below(2)]);
     attempt(&["rename", &copy, &to]).then(|| format!("zfs rename {copy} {to}"))
 }
 
@@ -45,4 +45,53 @@ pub(super) fn promote(stage: &mut Stage) -> Option<String> {
     attempt(&["clone", &of, &clone]).then_some(())?;
     attempt(&["promote", &clone]);
     Some(format!("zfs clone {of} {clone}; zfs promote {clone}"))
+}
+
+/// Into the copy of a volume, and it is made safe again.
+pub(super) fn write_volume(stage: &mut Stage) -> Option<String> {
+    let copy = stage.a_copy()?;
+    (property("type", &copy) == "volume" && !look::snapshots(&copy).is_empty()).then_some(())?;
+    (property("encryption", &copy) == "off").then_some(())?;
+    zfs(&["set", "readonly=off", &copy]);
+    zfs(&["set", "volmode=default", &copy]);
+    look::write_device(&copy, 0, 1, &format!("{}", stage.random.any()));
+    zfs(&["set", "volmode=none", &copy]);
+    zfs(&["set", "readonly=on", &copy]);
+    Some(format!("{copy} is written to"))
+}
+
+/// On the archive, of this month, or of the next one, which then begins.
+pub(super) fn month_by_hand(stage: &mut Stage) -> Option<String> {
+    let archive = stage.world.archive_root();
+    let copies: Vec<String> =
+        [stage.a_copy(), stage.a_copy(), stage.a_copy()].into_iter().flatten().collect();
+    let copy = copies.into_iter().find(|copy| copy.starts_with(&archive))?;
+    let ahead = i64::try_from(stage.random.below(2)).unwrap();
+    let month = stage.now.saturating_add(jiff::SignedDuration::from_hours(24 * 31 * ahead)).unwrap();
+    let point = format!("{copy}@{}", month.strftime("%Y-%b"));
+    attempt(&["snapshot", &point]).then_some(())?;
+    stage.pass(24 * 31 * ahead);
+    Some(format!("zfs snapshot {point}; {ahead} months pass"))
+}
+
+pub(super) fn make_unsafe(stage: &mut Stage) -> Option<String> {
+    let copy = stage.a_copy()?;
+    let setting = match (stage.random.below(2), property("type", &copy).as_str()) {
+        (0, _) => "readonly=off",
+        (_, "volume") => "volmode=full",
+        (_, _) => "canmount=on",
+    };
+    attempt(&["set", setting, &copy]).then(|| format!("zfs set {setting} {copy}"))
+}
+
+/// Makes every copy safe.
+pub(super) fn make_safe(stage: &mut Stage) {
+    for root in [stage.world.backup_root(), stage.world.archive_root()] {
+        let copies = if look::exists(&root) { look::datasets(&root) } else { Vec::new() };
+        for copy in copies.into_iter().filter(|copy| *copy != root) {
+            let safe = if property("type", &copy) == "volume" { "volmode=none" } else { "canmount=noauto" };
+            zfs(&["set", "readonly=on", &copy]);
+            zfs(&["set", safe, &copy]);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{Stage, at_source, at_target, on_host};
+use super::{Stage, at_source, at_target, guest_files, meddling, on_host, tools};
 use crate::look;
 use crate::pool::property;
 
@@ -21,33 +21,64 @@ const fn once(name: &'static str, happen: fn(&mut Stage) -> Option<String>) -> C
     Condition { name, happen, undo: None }
 }
 
+const fn lasting(
+    name: &'static str,
+    happen: fn(&mut Stage) -> Option<String>,
+    undo: fn(&mut Stage),
+) -> Condition {
+    Condition { name, happen, undo: Some(undo) }
+}
+
 /// All of them.
-pub(super) static ALL: [Condition; 25] = [
+pub(super) static ALL: [Condition; 48] = [
     once("write", at_source::write),
     once("roll back", at_source::roll_back),
-    once("replica back (recv -F)", at_source::replica_back),
+    once("replica back (recv -F)", tools::replica_back),
     once("promote", at_source::promote),
     once("rename", at_source::rename),
+    once("names swapped", at_source::swap),
     once("recreate", at_source::recreate),
+    once("snapshot taken again under its name", at_source::take_again),
     once("foreign snapshot", at_source::foreign_snapshot),
+    once("foreign bookmark", at_source::foreign_bookmark),
     once("only bookmarks left", at_source::only_bookmarks_left),
+    once("newest snapshot destroyed", at_source::newest_destroyed),
     once("bookmarks destroyed", at_source::bookmarks_destroyed),
     once("guest destroyed", at_source::guest_destroyed),
     once("new guest", at_source::new_guest),
+    once("dataset below a guest", at_source::child),
     once("named like a set-aside lineage", at_source::name_like_set_aside),
     once("foreign snapshot on a copy", at_target::foreign_snapshot),
     once("write to a copy", at_target::write),
+    once("write to a volume's copy", at_target::write_volume),
     once("newest snapshot of a copy destroyed", at_target::newest_destroyed),
     once("copy renamed", at_target::rename),
     once("clone of a copy promoted", at_target::promote),
+    once("month made by hand", at_target::month_by_hand),
+    once("copy of another node", tools::copy_of_another_node),
+    once("another tool sends", tools::another_tool_sends),
+    once("restored in place", tools::restored),
     once("odd property", on_host::odd_property),
+    once("forged writer", tools::forged_writer),
+    once("forged set-aside mark", tools::forged_set_aside),
+    once("forged lineage", tools::forged_lineage),
     once("hold", on_host::hold),
     once("clock back", on_host::clock_back),
     once("clock ahead", on_host::clock_ahead),
-    once("guest file", on_host::guest_file),
+    once("guest file", guest_files::of_a_guest),
+    once("line of another storage", guest_files::of_another_storage),
+    once("guest of another node", guest_files::of_another_node),
+    once("left out by its line", guest_files::left_out),
     once("killed", on_host::killed),
-    Condition { name: "unreachable", happen: on_host::unreachable, undo: Some(on_host::reachable) },
-    Condition { name: "full", happen: on_host::full, undo: Some(on_host::roomy) },
+    once("killed in a slow stream", on_host::killed_in_stream),
+    once("names taken again in a run", meddling::taken_again),
+    once("destroyed in a run", meddling::destroyed),
+    lasting("opted out", on_host::opted_out, on_host::opted_in),
+    lasting("unsafe copy", at_target::make_unsafe, at_target::make_safe),
+    lasting("fewer are kept", on_host::keep_fewer, Stage::keep_as_usual),
+    lasting("volume without room for a snapshot", on_host::reserved, on_host::freed),
+    lasting("unreachable", on_host::unreachable, on_host::reachable),
+    lasting("full", on_host::full, on_host::roomy),
 ];
 
 /// Runs `zfs` for somebody who does not mind if it fails.

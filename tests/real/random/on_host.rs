@@ -1,6 +1,5 @@
 //! What happens to hosts: full and unreachable ones, clocks, odd properties, Proxmox VE's files, and runs that are killed.
 
-use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -46,6 +45,23 @@ pub(super) fn clock_ahead(stage: &mut Stage) -> Option<String> {
 pub(super) fn killed(stage: &mut Stage) -> Option<String> {
     let guest = stage.a_guest()?;
     conditions::write(stage, &guest);
+    Some(kill(stage))
+}
+
+/// Most likely in the middle of a stream, which then can be resumed.
+pub(super) fn killed_in_stream(stage: &mut Stage) -> Option<String> {
+    let guest = stage.a_guest()?;
+    for _ in 0..4 {
+        conditions::write(stage, &guest);
+    }
+    "rate = \"2MiB\"".clone_into(&mut stage.world.policy.transfer);
+    let killed = kill(stage);
+    stage.world.policy.transfer.clear();
+    Some(killed)
+}
+
+fn kill(stage: &mut Stage) -> String {
+    stage.write_policy();
     let delay = 200 + stage.random.any() % 1500;
     let mut run = stage.world.start(&stage.now.to_string(), &[]);
     thread::sleep(Duration::from_millis(delay));
@@ -53,16 +69,54 @@ pub(super) fn killed(stage: &mut Stage) -> Option<String> {
     run.wait().unwrap();
     stage.world.wait_for_quiet();
     stage.pass(1);
-    Some(format!("a run is killed after {delay} ms"))
+    format!("a run is killed after {delay} ms")
+}
+
+/// A volume with all its room reserved can get no snapshot where the quota above has none left.
+pub(super) fn reserved(stage: &mut Stage) -> Option<String> {
+    let guest = stage.a_guest()?;
+    attempt(&["set", "refreservation=auto", &guest]).then_some(())?;
+    look::sync();
+    let root = stage.world.source();
+    let used: u64 = property("used", &root).parse().unwrap();
+    let quota = format!("quota={}", used + 300_000);
+    attempt(&["set", &quota, &root])
+        .then(|| format!("zfs set refreservation=auto {guest}; zfs set {quota} {root}"))
+}
+
+pub(super) fn freed(stage: &mut Stage) {
+    let root = stage.world.source();
+    zfs(&["set", "quota=none", &root]);
+    for guest in look::datasets(&root) {
+        attempt(&["set", "refreservation=none", &guest]);
+    }
+}
+
+pub(super) fn opted_out(stage: &mut Stage) -> Option<String> {
+    let guest = stage.a_guest()?;
+    attempt(&["set", "zhaul:backup=off", &guest]).then(|| format!("zfs set zhaul:backup=off {guest}"))
+}
+
+pub(super) fn opted_in(stage: &mut Stage) {
+    zfs(&["inherit", "-r", "zhaul:backup", &stage.world.source()]);
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "one of a table")]
+pub(super) fn keep_fewer(stage: &mut Stage) -> Option<String> {
+    stage.known.keep_at_backup = 2;
+    stage.known.keep_at_source = 2;
+    Some("keep-last = 2".to_owned())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "one of a table")]
 pub(super) fn unreachable(stage: &mut Stage) -> Option<String> {
     stage.world.policy.backup_at = Some(("offline".to_owned(), stage.world.backup_root()));
+    stage.known.is_unreachable = true;
     Some("nfs8 does not answer".to_owned())
 }
 
 pub(super) fn reachable(stage: &mut Stage) {
+    stage.known.is_unreachable = false;
     if stage.world.policy.archive_host.is_some() {
         stage.world.back_up_locally();
     } else {
@@ -76,51 +130,12 @@ pub(super) fn full(stage: &mut Stage) -> Option<String> {
     look::sync();
     let used: u64 = property("used", &root).parse().unwrap();
     zfs(&["set", &format!("quota={}", used + 200_000), &root]);
-    Some(format!("{root} is full"))
+    // An admin who sees it keeps less.
+    let keep = if stage.random.below(2) == 0 { keep_fewer(stage)? } else { "as before".to_owned() };
+    Some(format!("{root} is full; {keep}"))
 }
 
 pub(super) fn roomy(stage: &mut Stage) {
+    stage.keep_as_usual();
     zfs(&["set", "quota=none", &stage.world.backup_root()]);
-}
-
-/// Makes every guest's file readable again.
-pub(super) fn mend_guest_files(stage: &Stage) {
-    let files = stage.world.directory().join("pve/lxc");
-    for file in fs::read_dir(files).into_iter().flatten().map(|entry| entry.unwrap().path()) {
-        let guest = file.file_stem().unwrap().to_str().unwrap();
-        fs::remove_dir(&file).ok();
-        fs::write(&file, format!("rootfs: z:subvol-{guest}-disk-0,size=8G\n")).unwrap();
-    }
-}
-
-/// Proxmox VE's file of a guest: sound, empty, half written, or no file at all.
-pub(super) fn guest_file(stage: &mut Stage) -> Option<String> {
-    let guest = stage.a_guest()?;
-    let name = guest.rsplit('/').next().unwrap();
-    let id: u32 = name.split('-').nth(1)?.parse().ok()?;
-    let path = format!("lxc/{id}.conf");
-    let storages = format!("zfspool: z\n\tpool {}\n\tcontent images,rootdir\n", stage.world.source());
-    let text = format!("rootfs: z:{name},size=8G\n[pve:pending]\nmp0: z:x,backup=1\n");
-    let file = stage.world.directory().join("pve").join(&path);
-    fs::remove_dir(&file).ok();
-    let pve = stage.world.guest_configs(&[("storage.cfg", &storages), (&path, &text)]);
-    let what = match stage.random.below(4) {
-        0 => "sound",
-        1 => {
-            fs::write(&file, "").unwrap();
-            "empty"
-        }
-        2 => {
-            fs::remove_file(&file).unwrap();
-            fs::create_dir(&file).unwrap();
-            "a directory"
-        }
-        _ => {
-            fs::write(&file, b"\xff\0[[[\nrootfs: :\n").unwrap();
-            "garbage"
-        }
-    };
-    let keep = stage.world.policy.source.lines().next().unwrap_or_default().to_owned();
-    stage.world.policy.source = format!("{keep}\nguest-config = \"{}\"", pve.display());
-    Some(format!("{} is {what}", file.display()))
 }

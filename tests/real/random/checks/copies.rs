@@ -1,0 +1,74 @@
+//! Copies are safe, are what the report says was sent, and are their writer's.
+
+use std::collections::BTreeSet;
+
+use super::{Night, text};
+
+pub(super) fn check(night: &Night<'_>) {
+    let sources: Vec<_> = night.after.below(&night.world.source()).collect();
+    for root in [night.world.backup_root(), night.world.archive_root()] {
+        for copy in night.after.below(&root).filter(|copy| copy.set_aside.is_none()) {
+            let Some((writer, _)) = &copy.writer else { continue };
+            let Some(guest) = sources.iter().find(|guest| guest.guid == *writer) else { continue };
+            // What somebody has renamed is no copy any more, and is listed so.
+            let is_orphan = night.array("orphans").iter().any(|orphan| orphan["copy"] == *copy.name);
+            let is_excused = is_orphan || night.is_named(&copy.name) || night.is_named(&guest.name);
+            assert!(
+                copy.unsafe_properties.is_empty() || is_excused || night.known.is_unreachable,
+                "{} has {:?}, and is not named",
+                copy.name,
+                copy.unsafe_properties
+            );
+        }
+    }
+    what_was_sent_is_there(night);
+    what_broke_off_goes_on(night);
+    for (copy, guid) in &night.known.of_another_node {
+        let now = night.after.get(copy);
+        assert!(
+            now.is_some_and(|now| now.guid == *guid),
+            "{copy}, another node's, is not in its place any more"
+        );
+        let before: BTreeSet<_> = night.before.snapshots_of(copy).collect();
+        let after: BTreeSet<_> = night.after.snapshots_of(copy).collect();
+        assert_eq!(before, after, "{copy} is another node's");
+    }
+}
+
+fn what_was_sent_is_there(night: &Night<'_>) {
+    for step in night.done("send") {
+        let action = &step["action"];
+        let planned = text(action, "guid");
+        let (dataset, name) = text(action, "snapshot").split_once('@').unwrap();
+        // A snapshot of the run itself is known by the bookmark that it got at once.
+        let mut marks = night.after.points_of(dataset).filter(|point| point.is_bookmark);
+        let of_run = marks.find(|mark| mark.name == name).map(|mark| mark.guid.clone());
+        let guid = if planned.is_empty() { of_run } else { Some(planned.to_owned()) };
+        // A stream may be of the newest earlier snapshot instead, which its remarks tell.
+        let has_remarks = step["result"]["remarks"].as_array().is_some_and(|remarks| !remarks.is_empty());
+        let Some(guid) = guid.filter(|_| !has_remarks) else { continue };
+        let is_there = night.after.points.iter().any(|point| {
+            point.guid == guid && !point.is_bookmark && !point.dataset.starts_with(&night.world.source())
+        });
+        assert!(is_there, "{dataset}@{name} is said to have been sent, and its GUID is nowhere");
+    }
+}
+
+/// A receive that broke off and could go on is not dropped.
+fn what_broke_off_goes_on(night: &Night<'_>) {
+    for step in night.steps("abort-receive") {
+        let copy = night.before.get(text(&step["action"], "dataset"));
+        let Some((to, from)) = copy.and_then(|copy| copy.partial.as_ref()) else { continue };
+        let copy = copy.unwrap();
+        let source = text(step, "dataset");
+        let has =
+            |dataset: &str, guid: &str| night.before.snapshots_of(dataset).any(|point| point.guid == guid);
+        let newest = night.before.snapshots_of(&copy.name).next_back().map(|point| &point.guid);
+        // Anything newer or written makes way first, with what it was to follow.
+        let fits = has(source, to)
+            && from.as_ref() == newest
+            && from.as_ref().is_none_or(|from| has(source, from))
+            && night.steps("set-aside").all(|aside| aside["action"]["dataset"] != *copy.name);
+        assert!(!fits, "the partial receive into {} could have gone on", copy.name);
+    }
+}

@@ -1,0 +1,67 @@
+//! What happens while a run is under way, between its plan and its steps.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Stage;
+use super::conditions::{self, attempt};
+use super::seen::Seen;
+use crate::outcome::Run;
+use crate::pool::zfs;
+
+/// Snapshots are destroyed, and their names taken again, while the first stream is on its way.
+pub(super) fn taken_again(stage: &mut Stage) -> Option<String> {
+    meddle(stage, true)
+}
+
+/// Snapshots are destroyed while the first stream is on its way.
+pub(super) fn destroyed(stage: &mut Stage) -> Option<String> {
+    meddle(stage, false)
+}
+
+fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
+    let guest = stage.a_guest()?;
+    for file in 0..3 {
+        if crate::pool::property("type", &guest) == "filesystem" {
+            crate::look::write_file(&guest, &format!("much-{file}"), 1);
+        }
+    }
+    stage.write_policy();
+    "rate = \"3MiB\"\njobs = 1".clone_into(&mut stage.world.policy.transfer);
+    stage.pass(3);
+    stage.known.planned_with = Some(Seen::of(&stage.world).points);
+    let mut run = stage.world.start(&stage.now.to_string(), &[]);
+    stage.world.policy.transfer.clear();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while stage.world.receivers().is_empty() && run.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "a run neither sends nor ends");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mut what = Vec::new();
+    for guest in [stage.a_guest()?, stage.a_guest()?] {
+        // The newest is about to be sent, and the oldest to be pruned.
+        let snapshots = crate::look::snapshots(&guest);
+        let which = [0, snapshots.len().saturating_sub(1), stage.random.below(snapshots.len())];
+        let Some(snapshot) = snapshots.get(which[stage.random.below(3)]) else { continue };
+        let snapshot = format!("{guest}@{snapshot}");
+        if !attempt(&["destroy", &snapshot]) {
+            continue;
+        }
+        if again {
+            conditions::write(stage, &guest);
+            zfs(&["snapshot", &snapshot]);
+        }
+        what.push(snapshot);
+    }
+    let before = Seen::of(&stage.world);
+    let code = run.wait().unwrap().code();
+    let read = |name: &str| fs::read_to_string(stage.world.directory().join(name)).unwrap();
+    let run = Run { code, stdout: read("stdout"), stderr: read("stderr") };
+    let what = format!("in a run of {} {what:?} were destroyed, taken again: {again}", stage.now);
+    stage.story.push(what.clone());
+    stage.check(&before, &run);
+    stage.known.planned_with = None;
+    stage.story.pop();
+    Some(what)
+}
