@@ -21,7 +21,13 @@ pub(crate) fn command() -> Command {
 /// Builds with `args` and returns the executable of the target `name` of a kind (`test`, `bin`).
 pub(crate) fn build(args: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
     let mut command = command();
-    command.args(args).arg("--message-format=json-render-diagnostics");
+    command.args(args);
+    build_with(command, args, kind, name)
+}
+
+/// The same with a `command` that was made ready with `args`.
+pub(crate) fn build_with(mut command: Command, args: &[&str], kind: &str, name: &str) -> Result<PathBuf> {
+    command.arg("--message-format=json-render-diagnostics");
     let built =
         command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     if !built.status.success() {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ mod deny;
 mod host;
 mod kernel;
 mod memory;
+mod mutants;
 mod options;
 mod packages;
 mod recipe;
@@ -61,6 +63,7 @@ fn dispatch(mut args: Vec<OsString>) -> Result<u8> {
             Ok(Site::ready(&options)?.run(&options, &job)?.status)
         }
         "test" => test(&options, &rest),
+        "mutants" => mutants(&options, &rest),
         "demo" => demo(&options),
         "soak" => soak(&options, rest.first()),
         "clean" => clean(&options),
@@ -94,6 +97,14 @@ impl Site {
         Ok(Self::Uml(cache, lab))
     }
 
+    /// OpenZFS's libraries, where the machine has none.
+    fn libraries(&self) -> Option<PathBuf> {
+        match self {
+            Self::Uml(_, lab) => Some(lab.tree.join("usr/lib/x86_64-linux-gnu")),
+            Self::Host(_) => None,
+        }
+    }
+
     fn run(&self, options: &Options, job: &Job) -> Result<Outcome> {
         match self {
             Self::Uml(cache, lab) => boot::run(lab, &cache.dir("runs")?, options, job),
@@ -104,13 +115,17 @@ impl Site {
 
 fn test(options: &Options, args: &[OsString]) -> Result<u8> {
     let site = Site::ready(options)?;
-    let libraries = match &site {
-        Site::Uml(_, lab) => Some(lab.tree.join("usr/lib/x86_64-linux-gnu")),
-        Site::Host(_) => None,
-    };
+    let libraries = site.libraries();
     let in_lab = |options: &Options, job: &Job| site.run(options, job);
     let (Site::Uml(cache, _) | Site::Host(cache)) = &site;
     Ok(suite::run(options, args, libraries.as_deref(), &cache.path("tools"), in_lab))
+}
+
+fn mutants(options: &Options, names: &[OsString]) -> Result<u8> {
+    let site = Site::ready(options)?;
+    let libraries = site.libraries();
+    let (Site::Uml(cache, _) | Site::Host(cache)) = &site;
+    mutants::run(options, names, cache, libraries.as_deref(), |options, job| site.run(options, job))
 }
 
 fn demo(options: &Options) -> Result<u8> {
