@@ -32,8 +32,11 @@ impl Random {
     }
 }
 
+/// Counts acts and runs together.
+pub(crate) const STEPS: &str = "steps";
+
 /// How often each thing happened.
-type Counts = BTreeMap<&'static str, usize>;
+pub(crate) type Counts = BTreeMap<&'static str, usize>;
 
 struct Story {
     world: World,
@@ -291,13 +294,15 @@ impl Story {
 }
 
 /// Plays one history; gives what was spoilt first.
-fn play(seed: u64, is_credulous: bool) -> (Option<String>, Counts) {
+pub(crate) fn play(seed: u64, is_credulous: bool) -> (Option<String>, Counts) {
     let mut story = Story::new(seed, is_credulous);
     for _ in 0..14 {
         for _ in 0..story.random.below(5) {
             story.act();
+            story.count(STEPS);
         }
         story.run();
+        story.count(STEPS);
         if let Some(spoilt) = story.spoilt() {
             return (Some(spoilt), story.counts);
         }

@@ -5,10 +5,12 @@
 #![expect(clippy::panic, reason = "in a test, that is how a broken promise is told")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a check picks out the one action that it is about")]
 
+mod acts;
 mod details;
 mod left_out;
 mod lineage;
 mod liveness;
+mod million;
 mod months;
 mod promises;
 mod small_worlds;

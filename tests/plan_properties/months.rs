@@ -8,176 +8,14 @@ use zhaul::model::DatasetKind;
 use zhaul::plan::Severity;
 use zhaul::policy::ArchiveDivergence;
 
+use crate::acts::{self, Op, VOLUMES, meddle, ops};
 use crate::promises::{
     Before, check_always, check_caught_up, check_good_run, check_nothing_left, has_resumed,
 };
-use crate::world::{BACKUP_ROOT, ROOT, World, is_good, policy, removes_at_once};
+use crate::world::{ROOT, World, is_good, policy, removes_at_once};
 
 /// How many snapshots either side keeps.
 const KEEP: u32 = 3;
-
-const VOLUMES: [&str; 2] = ["vm-100-disk-0", "subvol-101-disk-0"];
-
-#[derive(Debug, Clone)]
-enum Op {
-    Write {
-        volume: usize,
-        blocks: usize,
-    },
-    UserSnapshot {
-        volume: usize,
-    },
-    /// Rolls back, past whatever is newer.
-    Rollback {
-        volume: usize,
-        back: usize,
-    },
-    RenameSnapshot {
-        volume: usize,
-        back: usize,
-    },
-    DestroySnapshot {
-        volume: usize,
-        back: usize,
-    },
-    Hold {
-        volume: usize,
-        back: usize,
-    },
-    Recreate {
-        volume: usize,
-    },
-    Migrate {
-        volume: usize,
-    },
-    Unreachable {
-        is_backup: bool,
-        is_off: bool,
-    },
-    CloneOnBackup {
-        volume: usize,
-    },
-    HoldOnBackup {
-        volume: usize,
-    },
-    RenameOnBackup {
-        volume: usize,
-    },
-    Wait {
-        hours: i64,
-    },
-    ClockStep {
-        hours: i64,
-    },
-    Run,
-    Crash {
-        changes: u64,
-        moment: Moment,
-    },
-    Cut {
-        is_backup: bool,
-        blocks: u64,
-    },
-}
-
-fn ops() -> impl Strategy<Value = Op> {
-    let volume = || 0..VOLUMES.len();
-    let moment =
-        prop_oneof![Just(Moment::Before), Just(Moment::After), (0..4_u64).prop_map(Moment::AfterBlocks)];
-    prop_oneof![
-        8 => (volume(), 1..5_usize).prop_map(|(volume, blocks)| Op::Write { volume, blocks }),
-        2 => volume().prop_map(|volume| Op::UserSnapshot { volume }),
-        2 => (volume(), 0..4_usize).prop_map(|(volume, back)| Op::Rollback { volume, back }),
-        1 => (volume(), 0..4_usize).prop_map(|(volume, back)| Op::RenameSnapshot { volume, back }),
-        1 => (volume(), 0..4_usize).prop_map(|(volume, back)| Op::DestroySnapshot { volume, back }),
-        1 => (volume(), 0..4_usize).prop_map(|(volume, back)| Op::Hold { volume, back }),
-        1 => volume().prop_map(|volume| Op::Recreate { volume }),
-        1 => volume().prop_map(|volume| Op::Migrate { volume }),
-        2 => (any::<bool>(), any::<bool>()).prop_map(|(is_backup, is_off)| Op::Unreachable { is_backup, is_off }),
-        1 => volume().prop_map(|volume| Op::CloneOnBackup { volume }),
-        1 => volume().prop_map(|volume| Op::HoldOnBackup { volume }),
-        1 => volume().prop_map(|volume| Op::RenameOnBackup { volume }),
-        8 => (1..24 * 20_i64).prop_map(|hours| Op::Wait { hours }),
-        1 => (-30..30_i64).prop_map(|hours| Op::ClockStep { hours }),
-        10 => Just(Op::Run),
-        6 => (0..14_u64, moment).prop_map(|(changes, moment)| Op::Crash { changes, moment }),
-        3 => (any::<bool>(), 0..4_u64).prop_map(|(is_backup, blocks)| Op::Cut { is_backup, blocks }),
-    ]
-}
-
-/// The name of a source volume's snapshot, counted back from the newest.
-fn snapshot_back(world: &World, volume: usize, back: usize) -> Option<String> {
-    let name = format!("{ROOT}/{}", VOLUMES[volume]);
-    let all = world.source.datasets(&name);
-    let point = all.first()?.history.snapshots().rev().nth(back)?;
-    Some(format!("{name}@{}", point.name))
-}
-
-/// What people, guests and machines do. Most of it may be refused; then nothing happened.
-fn meddle(world: &mut World, op: &Op, number: usize) {
-    let here = |volume: usize| format!("{ROOT}/{}", VOLUMES[volume]);
-    let newest_there = |world: &World, volume: usize| {
-        let name = format!("{BACKUP_ROOT}/{}", VOLUMES[volume]);
-        let all = world.backup.datasets(&name);
-        all.first().and_then(|there| Some(format!("{name}@{}", there.history.newest_snapshot()?.name)))
-    };
-    let host = |world: &World, is_backup: bool| {
-        if is_backup { world.backup.clone() } else { world.archive.clone() }
-    };
-    match op {
-        Op::Write { volume, blocks } => drop(world.source.write(&here(*volume), *blocks)),
-        Op::UserSnapshot { volume } => {
-            drop(world.source.take(&[&format!("{}@manual-{number}", here(*volume))]));
-        }
-        Op::Rollback { volume, back } => {
-            if let Some(name) = snapshot_back(world, *volume, *back) {
-                world.source.roll_back_past_newer(&name).ok();
-            }
-        }
-        Op::RenameSnapshot { volume, back } => {
-            if let Some(name) = snapshot_back(world, *volume, *back) {
-                world.source.rename(&name, &format!("{}@kept-{number}", here(*volume))).ok();
-            }
-        }
-        Op::DestroySnapshot { volume, back } => {
-            if let Some(name) = snapshot_back(world, *volume, *back) {
-                world.source.destroy_point(&name).ok();
-            }
-        }
-        Op::Hold { volume, back } => {
-            if let Some(name) = snapshot_back(world, *volume, *back) {
-                world.source.hold("person", &name).ok();
-            }
-        }
-        Op::Recreate { volume } => {
-            if world.source.destroy(&here(*volume)).is_ok() {
-                world.source.create(&here(*volume), DatasetKind::Volume).unwrap();
-            }
-        }
-        Op::Migrate { volume } => world.source.migrate(&here(*volume)).unwrap(),
-        Op::Unreachable { is_backup, is_off } => host(world, *is_backup).set_unreachable(*is_off),
-        Op::CloneOnBackup { volume } => {
-            if let Some(name) = newest_there(world, *volume) {
-                world.backup.clone_as(&name, &format!("tank/clone-{number}")).ok();
-            }
-        }
-        Op::HoldOnBackup { volume } => {
-            if let Some(name) = newest_there(world, *volume) {
-                world.backup.hold("person", &name).ok();
-            }
-        }
-        Op::RenameOnBackup { volume } => {
-            if let Some(name) = newest_there(world, *volume) {
-                let copy = format!("{BACKUP_ROOT}/{}@kept-{number}", VOLUMES[*volume]);
-                world.backup.rename(&name, &copy).ok();
-            }
-        }
-        Op::Wait { hours } | Op::ClockStep { hours } => world.advance(SignedDuration::from_hours(*hours)),
-        Op::Run => {}
-        Op::Crash { changes, moment } => world.universe.crash_at(*changes, *moment),
-        Op::Cut { is_backup, blocks } => host(world, *is_backup).cut_streams_after(Some(*blocks)),
-    }
-}
 
 /// One run, with what must hold after it; then the faults that were made for it are over.
 fn run(world: &mut World) {
@@ -204,7 +42,8 @@ fn world_plan(world: &World) -> Option<zhaul::plan::Plan> {
     if world.universe.has_crashed() { None } else { Some(world.plan(true)) }
 }
 
-fn live(ops: &[Op], intermediates: bool) {
+/// Lives through `ops`, and heals.
+pub(crate) fn live(ops: &[Op], intermediates: bool) {
     for removes in [false, true] {
         live_with(ops, intermediates, removes);
     }
@@ -227,6 +66,7 @@ fn live_with(ops: &[Op], intermediates: bool, removes: bool) {
 
 /// Everything answers again: one plain run puts all right, and then there is nothing left to do.
 fn heal(world: &mut World) {
+    acts::settle(world);
     for host in [&world.backup, &world.archive] {
         host.set_unreachable(false);
         host.cut_streams_after(None);

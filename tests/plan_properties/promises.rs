@@ -240,7 +240,7 @@ pub(crate) fn check_good_run(world: &World, before: &Before, run: &Report) {
     // What a broken-off receive needs is not pruned in the run that resumes it, lest the resuming breaks off too.
     if !has_resumed(&run.plan) {
         check_nothing_left(world, &run.plan);
-        check_kept(world, before);
+        check_kept(world, before, &run.plan);
     }
     for relative in world.sources() {
         check_caught_up(world, &relative, &run.plan);
@@ -296,11 +296,12 @@ pub(crate) fn check_nothing_left(world: &World, done: &Plan) -> bool {
 }
 
 /// The source has exactly the own snapshots that its rule keeps, and those that could not be destroyed.
-fn check_kept(world: &World, before: &Before) {
+fn check_kept(world: &World, before: &Before, plan: &Plan) {
     let Some(keep) = world.policy.keep_local.last.and_then(|last| usize::try_from(last).ok()) else {
         return;
     };
-    for is in world.source.datasets(ROOT) {
+    let is_left_out = |name: &DatasetName| plan.left_out.iter().any(|out| out.dataset == *name);
+    for is in world.source.datasets(ROOT).into_iter().filter(|is| !is_left_out(&is.name)) {
         let was = find(&before.hosts["pve0"], &is.name);
         let earlier = was.into_iter().flat_map(|was| was.history.points());
         let all = earlier.chain(is.history.points()).filter(|point| point.kind == PointKind::Snapshot);
@@ -336,6 +337,7 @@ pub(crate) fn check_caught_up(world: &World, relative: &str, plan: &Plan) {
             && matches!(&finding.place, Place::Target(target) if target.0 == "nfs8")
             && finding.dataset.as_ref().is_none_or(|dataset| *dataset == name)
     });
+    let is_excused = is_excused || plan.left_out.iter().any(|out| out.dataset == name);
     let source = world.source.datasets(name.as_str());
     let own = |point: &&Point| world.is_own(&point.name);
     let Some(newest) = find(&source, &name).and_then(|one| one.history.snapshots().rev().find(own).cloned())

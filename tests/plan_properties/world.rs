@@ -172,7 +172,8 @@ impl World {
         let fill = |answer: &mut Answer, host: &FakeHost, root: &str| {
             let Answer::Listed(listing) = answer else { return };
             for dataset in host.datasets(root) {
-                let known = listing.get_mut(&dataset.name).unwrap();
+                // What a listing leaves out is not known.
+                let Some(known) = listing.get_mut(&dataset.name) else { continue };
                 let snapshots = || dataset.history.points().filter(|point| point.kind == PointKind::Snapshot);
                 for point in snapshots() {
                     let mark = host.lineage_of(&dataset.name.snapshot(&point.name).unwrap(), point.guid);
