@@ -5,8 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::host::{Held, SourceHost};
-use crate::model::{DatasetName, Guid, Lineage, PointName, SnapshotName};
-use crate::plan::{Action, NextLineage, PlannedLineage, Step};
+use crate::model::{Claim, DatasetName, Guid, PointName, SnapshotName};
+use crate::plan::{Action, NextLineage, Step};
 
 /// How long a step that destroys snapshots waits for this run's own holds on them.
 const RELEASE_LIMIT: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ impl State {
         let (mut members, mut steps_left) = (BTreeMap::new(), 0);
         for step in steps {
             if let Action::Snapshot { snapshots, lineage, .. } = &step.action {
-                members.extend(snapshots.iter().cloned().zip(lineage.members.iter().cloned()));
+                members.extend(snapshots.iter().cloned().zip(lineage.iter().cloned()));
                 steps_left += 1;
             }
         }
@@ -71,7 +71,7 @@ impl State {
 
     /// What the snapshots of one call prove, given the newest own ones that are held. Those are held for all calls of the run
     /// at once, at the first of them.
-    pub(super) fn lineage(&self, source: &dyn SourceHost, planned: &PlannedLineage) -> String {
+    pub(super) fn lineage(&self, source: &dyn SourceHost, planned: &[NextLineage]) -> String {
         let mut holding = self.holding();
         if holding.held.is_none() {
             let previous: Vec<_> =
@@ -81,11 +81,11 @@ impl State {
         let is_held = |previous: &(SnapshotName, Guid)| {
             holding.held.as_ref().is_some_and(|held| held.snapshots.contains(previous))
         };
-        let claims = planned.members.iter().map(|member| {
+        let claims = planned.iter().map(|member| {
             let holds = member.previous.as_ref().is_none_or(is_held);
             (member.dataset, if holds { &member.claim } else { &member.restart }.clone())
         });
-        Lineage::write(&planned.format, &claims.collect())
+        Claim::write_all(&claims.collect())
     }
 
     /// Notes that a step has ended. After the last one that takes snapshots the holds end; that waits for the pools, so it is

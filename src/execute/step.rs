@@ -34,7 +34,7 @@ impl Work<'_> {
         }
         match &step.action {
             Action::Snapshot { snapshots, is_one_moment, lineage } => {
-                let members = snapshots.iter().zip(&lineage.members);
+                let members = snapshots.iter().zip(lineage);
                 let to_mark = members.filter(|(_, member)| member.is_first);
                 let to_mark = to_mark.map(|(snapshot, _)| snapshot.dataset().clone()).collect();
                 let lineage = Some(self.state.lineage(source, lineage));

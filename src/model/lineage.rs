@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Guid, NameFormat, Point, PointKind, Txg, UserProperty};
+use super::{Guid, Point, PointKind, Txg, UserProperty};
 
 /// On an own snapshot: which bookmarks are earlier points of its line. On a source dataset: that its snapshots are marked so
 /// from now on. Counts only where it is local.
@@ -34,15 +34,6 @@ pub struct Claim {
     pub except: Vec<Txg>,
 }
 
-/// A snapshot's proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lineage {
-    /// Which bookmarks are earlier points of its line, as far as they are not newer than it.
-    pub claim: Claim,
-    /// How own snapshots were named then.
-    pub format: NameFormat,
-}
-
 /// What a snapshot says of its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineageMark {
@@ -50,15 +41,15 @@ pub enum LineageMark {
     Absent,
     /// Nothing that counts: it was received, inherits the property, or cannot be read.
     Void,
-    /// A proof.
-    Proof(Lineage),
+    /// A proof: which bookmarks are earlier points of its line, as far as they are not newer than it.
+    Proof(Claim),
 }
 
 impl LineageMark {
     /// Reads the property of a snapshot of the dataset with this GUID.
     pub fn read(property: Option<&UserProperty>, dataset: Guid) -> Self {
         let Some(property) = property else { return Self::Absent };
-        let proof = Lineage::parse(&property.value, dataset).filter(|_| property.is_local);
+        let proof = Claim::read(&property.value, dataset).filter(|_| property.is_local);
         proof.map_or(Self::Void, Self::Proof)
     }
 }
@@ -79,13 +70,11 @@ impl Claim {
         let except: Vec<Txg> = numbers.collect::<Option<_>>()?;
         (except.len() <= Self::EXCEPT_MAX).then_some(Self { since, except })
     }
-}
 
-impl Lineage {
     /// The property's value for a call that takes snapshots of several datasets, given by their GUIDs: all of them get the
     /// same one. Where it would be too long, less is claimed.
-    pub fn write(format: &NameFormat, claims: &BTreeMap<Guid, Claim>) -> String {
-        let mut counts: BTreeMap<&Claim, usize> = BTreeMap::new();
+    pub fn write_all(claims: &BTreeMap<Guid, Self>) -> String {
+        let mut counts: BTreeMap<&Self, usize> = BTreeMap::new();
         for claim in claims.values() {
             *counts.entry(claim).or_default() += 1;
         }
@@ -94,40 +83,36 @@ impl Lineage {
         let others = claims.iter().filter(|(_, claim)| **claim != common);
         let others: Vec<String> = others.map(|(guid, claim)| format!("{guid}={}", claim.write())).collect();
         let others = if others.is_empty() { "-".to_owned() } else { others.join(",") };
-        let value = format!("{VERSION} {} {others} {format}", common.write());
+        let value = format!("{VERSION} {} {others}", common.write());
         if value.len() <= VALUE_BYTES_MAX {
             return value;
         }
         let latest =
-            |claim: &Claim| claim.except.iter().map(|txg| Txg(txg.0 + 1)).max().max(Some(claim.since));
+            |claim: &Self| claim.except.iter().map(|txg| Txg(txg.0 + 1)).max().max(Some(claim.since));
         let since = claims.values().filter_map(latest).max().unwrap_or_default();
-        format!("{VERSION} {} - {format}", since.0)
+        format!("{VERSION} {} -", since.0)
     }
 
     /// What the property's value says of the dataset with this GUID.
-    pub fn parse(value: &str, dataset: Guid) -> Option<Self> {
-        let mut words = value.splitn(4, ' ');
-        if words.next()? != VERSION {
-            return None;
-        }
-        let mut claim = Claim::parse(words.next()?)?;
-        let others = words.next()?;
+    pub fn read(value: &str, dataset: Guid) -> Option<Self> {
+        let [VERSION, common, others] = value.split(' ').collect::<Vec<_>>()[..] else { return None };
+        let mut claim = Self::parse(common)?;
         for other in others.split(',').filter(|_| others != "-") {
             let (guid, own) = other.split_once('=')?;
-            let (guid, own) = (Guid(guid.parse().ok()?), Claim::parse(own)?);
+            let (guid, own) = (Guid(guid.parse().ok()?), Self::parse(own)?);
             if guid == dataset {
                 claim = own;
             }
         }
-        Some(Self { claim, format: NameFormat::new(words.next()?).ok()? })
+        Some(claim)
     }
 
     /// Whether `bookmark` is an earlier point of the line of `snapshot`, which has this proof, in a dataset that was created
     /// in `created`. Older points came with `zfs promote` from another dataset, of which the proof says nothing.
     pub fn covers(&self, created: Txg, snapshot: &Point, bookmark: &Point) -> bool {
         bookmark.kind == PointKind::Bookmark
-            && self.claim.since.max(created) <= bookmark.createtxg
-            && !self.claim.except.contains(&bookmark.createtxg)
+            && self.since.max(created) <= bookmark.createtxg
+            && !self.except.contains(&bookmark.createtxg)
             && bookmark.createtxg <= snapshot.createtxg
     }
 }
@@ -136,10 +121,6 @@ impl Lineage {
 mod tests {
     use super::*;
     use crate::model::PointName;
-
-    fn format() -> NameFormat {
-        NameFormat::new("a %Y %m-%d-%H%M%S").unwrap()
-    }
 
     fn point(kind: PointKind, name: &str, txg: u64) -> Point {
         let (name, guid) = (PointName::new(name).unwrap(), Guid(txg));
@@ -157,20 +138,20 @@ mod tests {
             (Guid(2), claim(77, &[80, 90])),
             (Guid(3), claim(0, &[])),
         ]);
-        let value = Lineage::write(&format(), &claims);
-        assert_eq!(value, "1 0 2=77-80-90 a %Y %m-%d-%H%M%S");
+        let value = Claim::write_all(&claims);
+        assert_eq!(value, "1 0 2=77-80-90");
         for (dataset, claim) in claims {
-            assert_eq!(Lineage::parse(&value, dataset), Some(Lineage { claim, format: format() }));
+            assert_eq!(Claim::read(&value, dataset), Some(claim));
         }
-        assert_eq!(Lineage::write(&format(), &BTreeMap::new()), "1 0 - a %Y %m-%d-%H%M%S");
+        assert_eq!(Claim::write_all(&BTreeMap::new()), "1 0 -");
     }
 
     #[test]
     fn where_there_is_no_room_less_is_claimed() {
         let claims = (0..5_000).map(|n| (Guid(u64::MAX - n), claim(n % 7, &[n % 11])));
-        let value = Lineage::write(&format(), &claims.collect());
+        let value = Claim::write_all(&claims.collect());
         assert!(value.len() < 8 << 10, "{}", value.len());
-        assert_eq!(Lineage::parse(&value, Guid(u64::MAX)).unwrap().claim, claim(11, &[]));
+        assert_eq!(Claim::read(&value, Guid(u64::MAX)), Some(claim(11, &[])));
     }
 
     #[test]
@@ -180,24 +161,22 @@ mod tests {
             "-",
             "1",
             "1 0",
-            "1 0 -",
-            "1 0 - no format",
-            "2 0 - %Y-%m-%d-%H%M%S",
-            "1 x - %Y-%m-%d-%H%M%S",
-            "1 -1 - %Y-%m-%d-%H%M%S",
-            "1 0- - %Y-%m-%d-%H%M%S",
-            "1 0 7 %Y-%m-%d-%H%M%S",
-            "1 0 7=8, %Y-%m-%d-%H%M%S",
-            "1  0 - %Y-%m-%d-%H%M%S",
+            "1 0 - more",
+            "2 0 -",
+            "1 x -",
+            "1 -1 -",
+            "1 0- -",
+            "1 0 7",
+            "1 0 7=8,",
+            "1  0 -",
         ] {
-            assert_eq!(Lineage::parse(bad, Guid(1)), None, "{bad:?}");
+            assert_eq!(Claim::read(bad, Guid(1)), None, "{bad:?}");
         }
     }
 
     #[test]
     fn it_covers_bookmarks_between_its_start_and_its_snapshot() {
-        let proof =
-            Lineage { claim: claim(20, &[22]), format: NameFormat::new(NameFormat::DEFAULT).unwrap() };
+        let proof = claim(20, &[22]);
         let snapshot = point(PointKind::Snapshot, "2026-01-05-000000", 50);
         let covers = |created, name, txg| {
             proof.covers(Txg(created), &snapshot, &point(PointKind::Bookmark, name, txg))

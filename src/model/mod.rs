@@ -45,7 +45,7 @@ pub use guest_config::{GUEST_PROPERTY, GuestConfig, GuestKind};
 pub use history::History;
 pub use inventory::{Answer, CopyEncryption, Dataset, DatasetKind, Encryption, Inventory, TargetName};
 pub use line_history::LineHistory;
-pub use lineage::{Claim, LINEAGE_PROPERTY, Lineage, LineageMark};
+pub use lineage::{Claim, LINEAGE_PROPERTY, LineageMark};
 pub use link::{AgentUse, Channel, Link};
 pub use listing::{Listing, Unlisted};
 pub use month::Month;

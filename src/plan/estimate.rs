@@ -41,7 +41,9 @@ fn transfers<'a>(
         Answer::CouldNotAsk(_) => None,
     };
     plan.steps.iter().filter_map(move |step| match &step.action {
-        Action::Send(transfer) => Some((step.id, transfer, source?.get(transfer.snapshot.dataset())?)),
+        Action::Send(transfer) => {
+            Some((step.id, transfer.as_ref(), source?.get(transfer.snapshot.dataset())?))
+        }
         Action::Snapshot { .. }
         | Action::Bookmark { .. }
         | Action::DestroyBookmarks { .. }

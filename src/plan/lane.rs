@@ -338,7 +338,7 @@ impl<'a> Lane<'a> {
         let breaks = self.there.is_some_and(|there| there.resume_token.is_some());
         let mark =
             if breaks && self.sends.is_empty() { sending::mark(builder, self.source, what) } else { None };
-        let transfer = Transfer {
+        let transfer = Box::new(Transfer {
             snapshot,
             guid: what.guid(),
             base,
@@ -355,7 +355,7 @@ impl<'a> Lane<'a> {
                 self.there.filter(|_| !creates_dataset),
             ),
             writer: creates_dataset.then(|| self.writer.clone()),
-        };
+        });
         let place = self.place.clone();
         after.extend(mark);
         let order = Order { needs, after };

@@ -85,8 +85,7 @@ pub use names::{CopyName, Names, names};
 pub use reason::{PartialFault, Reason};
 pub use select::{Caution, Selected, Selection, select};
 pub use step::{
-    Action, Base, Doomed, Fallback, NewBookmark, NextLineage, Orphan, Place, Plan, PlannedLineage, Step,
-    StepId, Transfer,
+    Action, Base, Doomed, Fallback, NewBookmark, NextLineage, Orphan, Place, Plan, Step, StepId, Transfer,
 };
 pub use wants::{Lookups, Planned, Wants};
 
@@ -204,7 +203,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
     let selected = selection.selected.into_iter();
     let selected: Vec<_> = selected.map(|one| (one, Trust::new(one.dataset, format))).collect();
     let mut taken = if request.take_snapshot {
-        snapshot::plan_snapshots(&mut builder, format, &selected, &names)
+        snapshot::plan_snapshots(&mut builder, &selected, &names)
     } else {
         BTreeMap::new()
     };

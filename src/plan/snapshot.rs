@@ -6,9 +6,7 @@ use super::builder::{Builder, Order};
 use super::naming::RunName;
 use super::select::{Caution, Selected};
 use super::trust::{Next, Trust};
-use super::{
-    Action, Doomed, FindingKind, NewBookmark, NextLineage, Place, PlannedLineage, Reason, Severity, StepId,
-};
+use super::{Action, Doomed, FindingKind, NewBookmark, NextLineage, Place, Reason, Severity, StepId};
 use crate::model::{
     Claim, DatasetName, GuestId, Guid, NameFormat, Point, PointKind, PointName, SnapshotName, Txg,
 };
@@ -30,7 +28,6 @@ pub(super) struct Taken {
 /// each pool; `names` has a name for each of `selected`. Gives what was planned for each dataset.
 pub(super) fn plan_snapshots(
     builder: &mut Builder,
-    format: &NameFormat,
     selected: &[(Selected<'_>, Trust<'_>)],
     names: &[RunName],
 ) -> BTreeMap<DatasetName, Taken> {
@@ -58,7 +55,7 @@ pub(super) fn plan_snapshots(
             Some(id) => Reason::GuestSnapshot { guest: GuestId(id), volumes: count },
             None => Reason::PoolSnapshot { pool: pool.to_owned(), datasets: count },
         };
-        plan_group(builder, format, group, reason, &mut taken);
+        plan_group(builder, group, reason, &mut taken);
     }
     taken
 }
@@ -82,15 +79,8 @@ fn next_lineage(builder: &mut Builder, one: &Selected<'_>, trust: &Trust<'_>) ->
     NextLineage { dataset: one.dataset.guid, previous, previous_txg, claim, restart, is_first }
 }
 
-fn plan_group(
-    builder: &mut Builder,
-    format: &NameFormat,
-    group: Group,
-    reason: Reason,
-    taken: &mut BTreeMap<DatasetName, Taken>,
-) {
+fn plan_group(builder: &mut Builder, group: Group, reason: Reason, taken: &mut BTreeMap<DatasetName, Taken>) {
     let Group { snapshots, bookmarks, lineage } = group;
-    let lineage = PlannedLineage { format: format.clone(), members: lineage };
     let members: Vec<DatasetName> = snapshots.iter().map(|snapshot| snapshot.dataset().clone()).collect();
     let dataset = match members.as_slice() {
         [only] => Some(only),

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{Finding, LeftOut, Reason};
 use crate::model::{
-    BookmarkName, Change, Claim, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, NameFormat,
-    Point, PointKind, PointName, ResumePoint, SnapshotName, TargetName, Txg, Writer,
+    BookmarkName, Change, Claim, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, Point,
+    PointKind, PointName, ResumePoint, SnapshotName, TargetName, Txg, Writer,
 };
 
 /// Everything one run will do.
@@ -101,9 +101,9 @@ pub enum Action {
         snapshots: Vec<SnapshotName>,
         /// All are taken or none: they are the volumes of one guest.
         is_one_moment: bool,
-        /// What each proves of its lineage.
+        /// What each will prove of its lineage, in their order.
         #[serde(skip)]
-        lineage: PlannedLineage,
+        lineage: Vec<NextLineage>,
     },
     /// `lzc_bookmark`: all of these in one call.
     Bookmark {
@@ -111,7 +111,7 @@ pub enum Action {
         bookmarks: Vec<NewBookmark>,
     },
     /// Sends one stream and receives it.
-    Send(Transfer),
+    Send(Box<Transfer>),
     /// Destroys bookmarks of one source dataset.
     DestroyBookmarks {
         /// The dataset.
@@ -128,15 +128,6 @@ impl From<Change<Doomed>> for Action {
     fn from(change: Change<Doomed>) -> Self {
         Self::Change(change)
     }
-}
-
-/// What the snapshots of one call will prove of their lineage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedLineage {
-    /// How own bookmarks are named.
-    pub format: NameFormat,
-    /// One for each snapshot.
-    pub members: Vec<NextLineage>,
 }
 
 /// What the next snapshot of one dataset will prove.

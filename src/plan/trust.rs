@@ -1,5 +1,5 @@
 //! Which bookmarks of a source dataset are certain to be earlier points of its present line, and so can be the base of an
-//! increment. [`crate::model::Lineage`] says why others exist, and how a snapshot proves it.
+//! increment. [`crate::model::LineageMark`] says why others exist, and how a snapshot proves it.
 //!
 //! A bookmark is certain iff
 //! * the snapshot of its GUID still exists; or

@@ -7,8 +7,7 @@ use jiff::SignedDuration;
 use zhaul::discover;
 use zhaul::host::fake::FakeHost;
 use zhaul::model::{
-    Answer, Claim, DatasetKind, Guid, Inventory, Lineage, LineageMark, NameFormat, Point, PointKind,
-    PointName, Txg,
+    Answer, Claim, DatasetKind, Guid, Inventory, LineageMark, Point, PointKind, PointName, Txg,
 };
 use zhaul::plan::{self, Action, FindingKind, Plan, Reason, Request};
 use zhaul::policy::ArchiveDivergence;
@@ -224,10 +223,7 @@ impl Story {
     /// The plan that would be made if every snapshot proved everything.
     fn credulous_plan(&self) -> Plan {
         let mut inventory = self.world.inventory();
-        let proof = Lineage {
-            claim: Claim { since: Txg(0), except: Vec::new() },
-            format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
-        };
+        let proof = Claim { since: Txg(0), except: Vec::new() };
         if let Answer::Listed(listing) = &mut inventory.source {
             let names: Vec<_> = listing.datasets().map(|one| one.name.clone()).collect();
             for name in names {

@@ -64,7 +64,7 @@ fn first_sends(plan: &Plan) -> Vec<(&zhaul::plan::Step, &Transfer)> {
 
 fn transfers(plan: &Plan) -> impl Iterator<Item = (&zhaul::plan::Step, &Transfer)> {
     plan.steps.iter().filter_map(|step| match &step.action {
-        Action::Send(transfer) => Some((step, transfer)),
+        Action::Send(transfer) => Some((step, transfer.as_ref())),
         _ => None,
     })
 }

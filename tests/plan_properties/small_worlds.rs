@@ -162,7 +162,7 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
         id: zhaul::plan::StepId(0),
         dataset: None,
         place: zhaul::plan::Place::Target(alone.targets[0].name.clone()),
-        action: zhaul::plan::Action::Send(transfer),
+        action: zhaul::plan::Action::Send(Box::new(transfer)),
         reason: zhaul::plan::Reason::OntoBase,
         needs: Vec::new(),
         after: Vec::new(),

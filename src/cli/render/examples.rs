@@ -6,11 +6,11 @@ use super::Estimates;
 use crate::execute::{Outcome, Report};
 use crate::model::{
     ByteCount, Change, CopyEncryption, DatasetKind, DatasetName, Encryption, GuestId, Guid, Link, Month,
-    NameFormat, PointKind, PointName, SnapshotName, TargetName, Txg,
+    PointKind, PointName, SnapshotName, TargetName, Txg,
 };
 use crate::plan::{
-    Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, PlannedLineage, Reason, Severity,
-    Step, StepId, Transfer,
+    Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, Reason, Severity, Step, StepId,
+    Transfer,
 };
 use crate::policy::{
     Address, ArchiveDivergence, ArchiveRules, BackupDivergence, BackupRules, KeepRules, OnNoBase, Target,
@@ -36,7 +36,7 @@ pub(in crate::cli) fn target(name: &str) -> Place {
 }
 
 fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
-    Action::Send(Transfer {
+    Action::Send(Box::new(Transfer {
         snapshot: snapshot("rpool/data/vm-100-disk-0", NAME),
         guid: None,
         creates_dataset: base.is_none(),
@@ -49,7 +49,7 @@ fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
         encryption: Encryption::Off,
         copy_encryption: CopyEncryption::AsSent,
         writer: None,
-    })
+    }))
 }
 
 fn doomed(name: &str, used_bytes: u64) -> Doomed {
@@ -86,10 +86,7 @@ fn actions() -> Vec<(Place, Action, Reason)> {
             Action::Snapshot {
                 snapshots: vec![snapshot(disk, NAME), snapshot("rpool/data/vm-100-disk-1", NAME)],
                 is_one_moment: true,
-                lineage: PlannedLineage {
-                    format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
-                    members: Vec::new(),
-                },
+                lineage: Vec::new(),
             },
             Reason::GuestSnapshot { guest: GuestId(100), volumes: 2 },
         ),
