@@ -285,9 +285,9 @@ pub(crate) fn check_nothing_left(world: &World, done: &Plan) -> bool {
                         .any(|sent| sent.target.dataset() == dataset && *sent.target.name() == doomed.name)
                 })
         }
-        Action::Change(Change::DestroyDataset { dataset, .. }) => sent.iter().any(|sent| {
-            sent.creates_dataset && dataset.as_str().starts_with(&format!("{}.", sent.target.dataset()))
-        }),
+        Action::Change(Change::DestroyDataset { dataset, .. }) => {
+            sent.iter().any(|sent| dataset.as_str().starts_with(&format!("{}.", sent.target.dataset())))
+        }
         _ => false,
     };
     let rest: Vec<_> = plan.steps.iter().filter(|step| !is_next(&step.action)).collect();
