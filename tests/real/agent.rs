@@ -72,7 +72,7 @@ fn every_channel_and_compression_brings_the_same_data() {
         world.policy.backup = format!("{lines}channel = \"{channel}\"\ncompression = \"{compression}\"\n");
         world.write(GUEST, &format!("{channel}-{compression}"), 3);
         let run = world.run(&format!("2026-01-{day}T03:00:00Z"));
-        assert!(!run.stderr.contains("goes through ssh"), "{run:?}");
+        assert!(!run.stderr.contains("through ssh because"), "{run:?}");
         look::assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
     }
 }
@@ -90,13 +90,17 @@ fn a_blocked_port_is_told_and_the_data_goes_through_ssh_where_the_policy_lets_it
     assert!(run.stderr.contains("firewall"), "{run:?}");
     world.policy.backup = format!("{lines}channel = \"auto\"\n");
     let run = world.run(DAY_2);
-    assert_eq!(run.stderr.matches("the data goes through ssh").count(), 1, "told once: {run:?}");
+    assert_eq!(
+        run.stderr.matches("sending through ssh because no direct connection").count(),
+        1,
+        "told once: {run:?}"
+    );
     assert!(run.stderr.contains("10.77.0.18:47811") && run.stderr.contains("next: "), "{run:?}");
     look::assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
     drop(blocked);
     world.write(GUEST, "b", 1);
     let run = world.run(DAY_3);
-    assert!(!run.stderr.contains("goes through ssh"), "{run:?}");
+    assert!(!run.stderr.contains("through ssh because"), "{run:?}");
 }
 
 /// A firewall on nfs8 that rejects what comes to a port.

@@ -60,7 +60,7 @@ pub(crate) fn run(
         check("lints of tests/real", &["clippy", "--test", "real", "--", "-D", "warnings"], None),
         timed("licences", || deny::licences(tools)),
         timed("advisories", || deny::advisories(tools)),
-        check("tests without OpenZFS", &["test", "--workspace"], libraries),
+        check("tests without OpenZFS", &["test", "--workspace", "--no-fail-fast"], libraries),
     ];
     rows.push(real(options, args, libraries, in_lab));
     let mut total = Count::default();
