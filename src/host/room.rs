@@ -31,8 +31,9 @@ impl ZfsProgram {
             let numbers = row.iter().map(|number| number.parse::<u64>().ok()).collect::<Option<Vec<_>>>()?;
             let [reserved, data] = numbers.as_slice() else { return None };
             let needed = ByteCount(*reserved.min(data));
-            (*reserved > 0).then(|| format!("with its refreservation a snapshot needs up to {needed}"))
+            (*reserved > 0)
+                .then(|| format!("{text}; with its refreservation a snapshot needs up to {needed}"))
         });
-        Problem::NoSpace(needed.map_or_else(|| text.clone(), |needed| format!("{text}; {needed}")))
+        Problem::NoSpace(needed.unwrap_or(text))
     }
 }

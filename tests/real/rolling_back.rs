@@ -16,6 +16,12 @@ pub(crate) const DISKS: [&str; 3] = ["subvol-100-disk-2", "vm-100-disk-0", "vm-1
 /// A guest with three disks and two points.
 pub(crate) fn guest(name: &str) -> World {
     let mut world = World::new(name);
+    make_two_points(&mut world);
+    world
+}
+
+/// Makes the disks of a guest and two points of them.
+pub(crate) fn make_two_points(world: &mut World) {
     world.filesystem(DISKS[0], 1);
     world.volume(DISKS[1], 1);
     world.volume(DISKS[2], 1);
@@ -23,7 +29,6 @@ pub(crate) fn guest(name: &str) -> World {
     world.write(DISKS[0], "second", 1);
     look::write_device(&world.guest(DISKS[1]), 0, 1, "second");
     world.run(DAY_2);
-    world
 }
 
 pub(crate) fn contents(world: &World, point: &str) -> Vec<u64> {

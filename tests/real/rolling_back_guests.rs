@@ -10,8 +10,8 @@ use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::command;
 use crate::restoring_attacks::killed_at;
-use crate::rolling_back::{DISKS, contents};
-use crate::world::{DAY_1, DAY_2, DAY_3, World};
+use crate::rolling_back::{DISKS, contents, make_two_points};
+use crate::world::{DAY_3, World};
 
 const POINT_1: &str = "2026-01-10-030000";
 const CONF: &str = "qemu-server/100.conf";
@@ -45,13 +45,7 @@ pub(crate) fn guest(name: &str, config: &str) -> (World, PathBuf) {
     let mut world = World::new(name);
     let pve = world.guest_configs(&[(CONF, config), ("firewall/100.fw", "[OPTIONS]\nenable: 1\n")]);
     world.policy.source = format!("guest-config = \"{}\"", pve.display());
-    world.filesystem(DISKS[0], 1);
-    world.volume(DISKS[1], 1);
-    world.volume(DISKS[2], 1);
-    world.run(DAY_1);
-    world.write(DISKS[0], "second", 1);
-    look::write_device(&world.guest(DISKS[1]), 0, 1, "second");
-    world.run(DAY_2);
+    make_two_points(&mut world);
     (world, pve)
 }
 

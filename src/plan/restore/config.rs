@@ -17,8 +17,8 @@ pub struct ConfigChanges {
     pub is_link_down: bool,
 }
 
-/// Keys that say nothing of the restored guest.
-const DROPPED: [&str; 9] = [
+/// Keys of a moment of the guest that is over: its lock, its saved snapshots, what was running.
+pub(super) const OF_A_MOMENT: [&str; 8] = [
     "lock",
     "parent",
     "snaptime",
@@ -27,8 +27,12 @@ const DROPPED: [&str; 9] = [
     "runningmachine",
     "runningcpu",
     "running-nets-host-mtu",
-    "template",
 ];
+
+/// Whether a key says nothing of the restored guest.
+fn is_dropped(key: &str) -> bool {
+    OF_A_MOMENT.contains(&key) || key == "template"
+}
 
 /// The file's text, and the disks that were not restored: their lines are kept as comments.
 pub fn restored_config(
@@ -54,7 +58,7 @@ pub fn restored_config(
         };
         let value = value.trim();
         let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
-        if DROPPED.contains(&key) || stem == "unused" {
+        if is_dropped(key) || stem == "unused" {
             continue;
         }
         let written = match (stem, volume_of(value)) {

@@ -5,25 +5,16 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{uuid, volume_of};
+use super::config::{OF_A_MOMENT, uuid, volume_of};
 use crate::model::GuestConfig;
-
-/// Keys that are never taken from the point.
-const NOT_OF_POINT: [&str; 10] = [
-    "lock",
-    "parent",
-    "snaptime",
-    "snapstate",
-    "vmstate",
-    "runningmachine",
-    "runningcpu",
-    "running-nets-host-mtu",
-    "cipassword",
-    "sshkeys",
-];
 
 /// Keys whose present values stay.
 const KEPT: [&str; 2] = ["cipassword", "sshkeys"];
+
+/// Whether a key is never taken from the point.
+fn is_not_of_point(key: &str) -> bool {
+    OF_A_MOMENT.contains(&key) || KEPT.contains(&key)
+}
 
 /// A file, and what to say of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +48,7 @@ pub fn rolled_back_config(
             continue;
         };
         let value = value.trim();
-        if NOT_OF_POINT.contains(&key) || is_unused(key) {
+        if is_not_of_point(key) || is_unused(key) {
             continue;
         }
         if key == "vmgenid" && value != "0" {
