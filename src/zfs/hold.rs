@@ -15,17 +15,21 @@ use zfs_core_sys as sys;
 use crate::model::SnapshotName;
 
 use super::error::{Cause, Entry, Error, Operation};
-use super::library::Library;
+use super::library::{Library, Loaded};
 use super::nvlist::{NvList, c_string};
 
 /// Holds that last as long as this value. The kernel ties them to an open file, so they also end when the process dies,
 /// whatever kills it; after a crash of the machine they are gone at the pool's next import.
 ///
-/// Taking and releasing each wait for a transaction group: hold what belongs together in one call. A child that is being
-/// started at the moment of the release has the file open until it calls exec, and delays the release that long.
+/// Taking and releasing each wait for a transaction group: hold what belongs together in one call. Dropping the value
+/// releases them by name before the file is closed: a child that is being started at that moment has the file open until
+/// it calls exec, and what comes next would find the snapshots still held.
 #[derive(Debug)]
 pub struct Holds {
     device: Option<File>,
+    /// Each snapshot with its tag, as `lzc_release` takes them; nothing where nothing is held.
+    held: Option<NvList>,
+    loaded: Loaded,
 }
 
 /// The descriptors of all holds: a thread that gets a table of descriptors of its own must not keep them open.
@@ -41,14 +45,35 @@ pub(super) fn with_descriptors<T>(work: impl FnOnce(&BTreeSet<RawFd>) -> T) -> T
 }
 
 impl Holds {
-    fn new(device: File) -> Self {
+    fn new(device: File, held: Option<NvList>, loaded: Loaded) -> Self {
         descriptors().insert(device.as_raw_fd());
-        Self { device: Some(device) }
+        Self { device: Some(device), held, loaded }
+    }
+
+    /// The open file that the kernel ties the holds to.
+    pub fn file(&self) -> Option<&File> {
+        self.device.as_ref()
+    }
+
+    /// Releases the holds. A failure leaves them to the closing of the file: a user who may hold but not release
+    /// (`zfs allow`) has no other way.
+    fn release(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        let mut out = ptr::null_mut();
+        // SAFETY: the list is live for the call and `out` a place for the result.
+        let errno = unsafe { sys::lzc_release(held.as_ptr(), &raw mut out) };
+        // SAFETY: the call gives `out` away, or leaves it null.
+        drop(unsafe { NvList::from_out(out, self.loaded) });
+        if errno != 0 {
+            let error = std::io::Error::from_raw_os_error(errno);
+            tracing::debug!("lzc_release: {error}; the holds end with their file");
+        }
     }
 }
 
 impl Drop for Holds {
     fn drop(&mut self) {
+        self.release();
         let Some(device) = self.device.take() else { return };
         let mut descriptors = descriptors();
         descriptors.remove(&device.as_raw_fd());
@@ -71,13 +96,16 @@ impl Library {
 
         let device = File::options().read(true).write(true).open("/dev/zfs").map_err(refused)?;
         if snapshots.is_empty() {
-            return Ok(Holds::new(device));
+            return Ok(Holds::new(device, None, self.loaded()));
         }
         // Unlike any other of this or another run's, since two holds of one tag on one snapshot collide.
         let tag = format!("zhaul-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let mut list = NvList::new(self.loaded()).map_err(refused)?;
+        let new = || NvList::new(self.loaded()).map_err(refused);
+        let (mut list, mut release, mut tags) = (new()?, new()?, new()?);
+        tags.add_flag(&tag).map_err(refused)?;
         for snapshot in snapshots {
             list.add_text(&snapshot.to_string(), &tag).map_err(refused)?;
+            release.add_list(&snapshot.to_string(), &tags).map_err(refused)?;
         }
         let mut out = ptr::null_mut();
         // SAFETY: the list is live for the call, the descriptor open, and `out` a place for the result.
@@ -98,7 +126,7 @@ impl Library {
         if errno != 0 {
             return Err(fail(Cause::from_errno(Operation::Hold, errno)));
         }
-        Ok(Holds::new(device))
+        Ok(Holds::new(device, Some(release), self.loaded()))
     }
 
     /// The holds on `snapshot`: tag, and since when in seconds of Unix time (`lzc_get_holds`). Needs no privilege.

@@ -66,6 +66,13 @@ impl NvList {
         check(unsafe { sys::nvlist_add_string(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
     }
 
+    /// Adds a copy of a list.
+    pub(super) fn add_list(&mut self, name: &str, value: &Self) -> io::Result<()> {
+        let name = c_string(name)?;
+        // SAFETY: as in `add_flag`; `value` is live for the call, which copies it.
+        check(unsafe { sys::nvlist_add_nvlist(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
+    }
+
     /// What is in it.
     pub(super) fn view(&self) -> View<'_> {
         View { list: self.0, owner: PhantomData }
