@@ -14,7 +14,7 @@ pub(super) fn of_zfs(operation: &'static str, error: &zfs::Error) -> HostError {
 /// Why it did.
 pub(super) fn of_cause(cause: &Cause) -> Problem {
     let text = cause.to_string();
-    if matches!(cause, Cause::Busy) {
+    if matches!(cause, Cause::Busy | Cause::BeingReceived) {
         Problem::Busy(text)
     } else if matches!(cause, Cause::Exists) {
         Problem::Exists

@@ -126,6 +126,9 @@ pub enum Cause {
     /// EBUSY
     #[error("it is in use: it has a user hold (zfs holds), or is being sent, received or rolled back")]
     Busy,
+    /// Not of the kernel: `receiving` has seen it.
+    #[error("a zfs receive into it is under way")]
+    BeingReceived,
     /// EEXIST, except for a destroy
     #[error("the name is already taken")]
     Exists,

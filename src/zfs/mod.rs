@@ -11,6 +11,7 @@ mod hold;
 mod library;
 mod nvlist;
 mod points;
+mod receiving;
 mod send;
 mod trampolines;
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use libzetta::libnv::nvpair::Value;
 use libzetta::zfs::{BookmarkRequest, DestroyTiming, ZfsEngine as _};
 
-use crate::model::{BookmarkName, SnapshotName};
+use crate::model::{BookmarkName, DatasetName, SnapshotName};
 
 use super::error::{Cause, Entry, Error, Operation};
 use super::library::Library;
@@ -20,6 +20,9 @@ const MORE_ERRORS: &str = "N_MORE_ERRORS";
 impl Library {
     /// Takes all `snapshots` in one transaction group, each with the user properties `properties`. They must be in one
     /// pool and of different datasets. All are taken or none.
+    ///
+    /// None is taken of a dataset that is being received into ([`Cause::BeingReceived`]), although ZFS would: the receive
+    /// either destroys the snapshot (`-F`) or fails because of it.
     pub fn snapshot(
         &self,
         snapshots: &[SnapshotName],
@@ -28,17 +31,23 @@ impl Library {
         if snapshots.is_empty() {
             return Ok(());
         }
+        self.check_not_received(Operation::Snapshot, snapshots.iter().map(|name| (name, name.dataset())))?;
         let properties: HashMap<_, _> = properties.clone().into_iter().collect();
         self.lzc()
             .snapshot(&paths(snapshots), Some(properties))
             .map_err(|e| error(Operation::Snapshot, snapshots, e))
     }
 
-    /// Makes bookmarks, each of a snapshot of the same dataset. They must be in one pool. All are made or none.
+    /// Makes bookmarks, each of a snapshot of the same dataset. They must be in one pool. All are made or none, and none in a
+    /// dataset that is being received into: a forced receive destroys the snapshot and leaves the bookmark.
     pub fn bookmark(&self, bookmarks: &[(BookmarkName, SnapshotName)]) -> Result<(), Error> {
         if bookmarks.is_empty() {
             return Ok(());
         }
+        self.check_not_received(
+            Operation::Bookmark,
+            bookmarks.iter().map(|(bookmark, _)| (bookmark, bookmark.dataset())),
+        )?;
         let requests: Vec<_> =
             bookmarks.iter().map(|(bookmark, of)| BookmarkRequest::new(path(of), path(bookmark))).collect();
         let names: Vec<_> = bookmarks.iter().map(|(bookmark, _)| bookmark).collect();
@@ -65,6 +74,16 @@ impl Library {
         self.lzc()
             .destroy_bookmarks(&paths(bookmarks))
             .map_err(|e| error(Operation::DestroyBookmarks, bookmarks, e))
+    }
+
+    fn check_not_received<'a, T: Display>(
+        &self,
+        operation: Operation,
+        names: impl Iterator<Item = (T, &'a DatasetName)>,
+    ) -> Result<(), Error> {
+        let received = names.filter(|(_, dataset)| self.is_being_received(dataset));
+        let entry = |(name, _): (T, _)| Entry { name: name.to_string(), cause: Cause::BeingReceived };
+        Error::of_entries(operation, received.map(entry).collect(), 0).map_or(Ok(()), Err)
     }
 
     /// Whether a dataset or snapshot of this full name exists; not for bookmarks (`lzc_exists`).

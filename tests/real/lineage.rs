@@ -1,6 +1,9 @@
 //! A source that has left its line: no bookmark from before is an incremental source, and no copy differs from its GUID.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::look::{self, all_points, assert_same_newest, bookmarks, content, guids, snapshots};
 use crate::outcome::Run;
@@ -74,6 +77,48 @@ fn a_bookmark_that_a_forced_receive_has_left_behind_is_no_base() {
     world.run_as_planned(DAY_3, &[], 0);
     assert_copies_are_true(&world);
     assert_same_newest(&disk, &world.backup(DISK));
+}
+
+/// Begins to receive the last third of `replica`'s history into `disk`, and waits in the middle of the stream.
+fn begin_to_receive(replica: &str, disk: &str, options: &[&str]) -> Child {
+    let send = Command::new("zfs").args(["send", "-i", "@r1", &format!("{replica}@r2")]).output().unwrap();
+    let mut receive = Command::new("zfs");
+    receive.arg("receive").args(options).arg(disk).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut receive = receive.spawn().unwrap();
+    let half = &send.stdout[..send.stdout.len() / 2];
+    receive.stdin.as_mut().unwrap().write_all(half).unwrap();
+    let start = Instant::now();
+    while !Command::new("zfs").args(["list", &format!("{disk}/%recv")]).output().unwrap().status.success() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{disk}: no receive began");
+        thread::sleep(Duration::from_millis(20));
+    }
+    receive
+}
+
+/// ZFS would take the snapshot, and the receive would destroy it and leave its bookmark.
+#[test]
+fn a_dataset_that_is_being_received_into_gets_no_snapshot_until_that_has_ended() {
+    let mut world = world("lineage-receiving");
+    let (disk, replica) = (world.guest(DISK), replica(&world));
+    let other = world.filesystem("subvol-103-disk-0", 1);
+    look::write_device(&replica, 2, 1, "replica");
+    zfs(&["snapshot", &format!("{replica}@r2")]);
+    zfs(&["rollback", &format!("{disk}@r1"), "-r"]);
+    for (day, options) in [(DAY_2, &[][..]), (DAY_3, &["-s"])] {
+        let before = (snapshots(&disk), bookmarks(&disk));
+        let mut receive = begin_to_receive(&replica, &disk, options);
+        let run = world.run_with(day, &[]).expect_code(1);
+        assert_eq!((snapshots(&disk), bookmarks(&disk)), before, "{run:?}");
+        assert!(run.stderr.contains("a zfs receive into it is under way"), "{}", run.stderr);
+        assert_same_newest(&other, &world.backup("subvol-103-disk-0"));
+        drop(receive.stdin.take());
+        assert!(!receive.wait().unwrap().success(), "half a stream");
+    }
+    // What broke off stays until somebody goes on with it or drops it, and stands in nobody's way.
+    assert_ne!(property("receive_resume_token", &disk), "-");
+    world.run(DAY_4);
+    assert_same_newest(&disk, &world.backup(DISK));
+    assert_copies_are_true(&world);
 }
 
 /// Storage replication takes zhaul's own snapshots along, with their properties, and brings them back.
