@@ -1,14 +1,19 @@
-//! The table of what the policy says (`policy_table.md`), proved to be true: every row has tests, and every test named
-//! exists in `tests/real`, is a test, and is not ignored. Also that no two of those tests share a dataset.
+//! The tables of what the policy says (`policy_table.md`) and of what stands against which threat (`threats.md`), proved to be
+//! true: every row has tests, and every test named exists, is a test, and is not ignored. Also that no two tests on real pools
+//! share a dataset.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const TABLE: &str = include_str!("policy_table.md");
+const THREATS: &str = include_str!("threats.md");
 
 /// The promises of the design.
-const PROMISES: usize = 9;
+const PROMISES: usize = 12;
+
+/// The threats, T1 and following.
+const THREATS_COUNT: usize = 20;
 
 /// A sentence and the tests that it names.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,15 +22,19 @@ struct Row {
     tests: Vec<String>,
 }
 
-/// The rows of all tables in a text; an error names the line that is not one.
+/// The rows of all tables in a text, whose first cell is the sentence and whose last one names the tests; an error names the
+/// line that is not one.
 fn rows(text: &str) -> Result<Vec<Row>, String> {
     let mut rows = Vec::new();
     for line in text.lines().filter(|line| line.starts_with('|')) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [sentence, tests] = cells.as_slice() else {
-            return Err(format!("two cells are wanted: {line}"));
+        let ([sentence, tests] | [sentence, _, tests]) = cells.as_slice() else {
+            return Err(format!("two or three cells are wanted: {line}"));
         };
-        if matches!(*sentence, "Sentence" | "Promise" | "---") {
+        if cells.contains(&"") {
+            return Err(format!("a cell is empty: {line}"));
+        }
+        if matches!(*sentence, "Sentence" | "Promise" | "Threat" | "---") {
             continue;
         }
         let tests: Vec<&str> = tests.split(", ").collect();
@@ -33,9 +42,6 @@ fn rows(text: &str) -> Result<Vec<Row>, String> {
         let plain: Option<Vec<String>> = tests.iter().map(plain).collect();
         let tests = plain.filter(|tests| tests.iter().all(|test| test.contains("::")));
         let tests = tests.ok_or_else(|| format!("it names no test, or not in backticks: {line}"))?;
-        if sentence.is_empty() {
-            return Err(format!("it has no sentence: {line}"));
-        }
         rows.push(Row { sentence: (*sentence).to_owned(), tests });
     }
     Ok(rows)
@@ -43,7 +49,7 @@ fn rows(text: &str) -> Result<Vec<Row>, String> {
 
 /// Why `text` has no test of this name that runs.
 fn fault(text: &str, function: &str) -> Option<&'static str> {
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let Some(place) = lines.iter().position(|line| *line == format!("fn {function}() {{")) else {
         return Some("there is no such function");
     };
@@ -65,18 +71,35 @@ fn real() -> PathBuf {
 
 #[test]
 fn every_row_names_tests_that_exist_and_run() {
-    let modules = fs::read_to_string(real().join("main.rs")).unwrap();
-    let rows = rows(TABLE).unwrap();
-    assert!(rows.len() > 60, "{} rows", rows.len());
+    let (policy, threats) = (rows(TABLE).unwrap(), rows(THREATS).unwrap());
+    assert!(policy.len() > 60, "{} rows", policy.len());
+    assert!(policy.iter().all(|row| row.tests.iter().all(|test| !test.contains('/'))), "real pools only");
     let mut faults = Vec::new();
-    for test in rows.iter().flat_map(|row| &row.tests) {
-        let (module, function) = test.split_once("::").unwrap();
-        let is_compiled = modules.lines().any(|line| line == format!("mod {module};"));
-        let text = fs::read_to_string(real().join(format!("{module}.rs"))).unwrap_or_default();
-        let fault = if is_compiled { fault(&text, function) } else { Some("there is no such module") };
-        faults.extend(fault.map(|fault| format!("{test}: {fault}")));
+    for test in policy.iter().chain(&threats).flat_map(|row| &row.tests) {
+        faults.extend(fault_of(test).map(|fault| format!("{test}: {fault}")));
     }
     assert_eq!(faults, Vec::<String>::new());
+}
+
+/// Why `test`, `module::function` of the tests on real pools or `file.rs::function`, is not one that runs.
+fn fault_of(test: &str) -> Option<&'static str> {
+    let (place, function) = test.split_once("::")?;
+    if place.contains('/') {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
+        return fault(&fs::read_to_string(file).unwrap_or_default(), function);
+    }
+    let modules = fs::read_to_string(real().join("main.rs")).unwrap_or_default();
+    if !modules.lines().any(|line| line == format!("mod {place};")) {
+        return Some("there is no such module");
+    }
+    fault(&fs::read_to_string(real().join(format!("{place}.rs"))).unwrap_or_default(), function)
+}
+
+#[test]
+fn every_threat_has_its_row() {
+    let number = |row: Row| row.sentence.strip_prefix('T')?.split_once(". ")?.0.parse::<usize>().ok();
+    let numbers: Vec<usize> = rows(THREATS).unwrap().into_iter().filter_map(number).collect();
+    assert_eq!(numbers, (1..=THREATS_COUNT).collect::<Vec<_>>());
 }
 
 #[test]
