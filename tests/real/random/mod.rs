@@ -31,6 +31,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::generator::Random;
+use crate::look;
 use crate::outcome::Run;
 use crate::world::World;
 use checks::Known;
@@ -157,8 +158,19 @@ impl Stage {
         }
     }
 
+    /// Guests go on writing: a copy of what never changes is right, whatever it was made from.
+    fn guests_write(&mut self) {
+        let root = self.world.source();
+        for guest in look::datasets(&root).into_iter().filter(|name| *name != root) {
+            if self.random.below(2) == 0 {
+                conditions::write(self, &guest);
+            }
+        }
+    }
+
     fn a_night(&mut self, fired: &mut BTreeMap<&'static str, u32>) {
         self.undo();
+        self.guests_write();
         for _ in 0..=self.random.below(3) {
             // What is not possible now leaves its turn to another.
             for _ in 0..20 {
