@@ -34,6 +34,7 @@ pub(super) fn replica_back(stage: &mut Stage) -> Option<String> {
 pub(super) fn restored(stage: &mut Stage) -> Option<String> {
     let copy = stage.a_copy()?;
     let guest = stage.world.guest(copy.rsplit('/').next().unwrap());
+    look::exists(&guest).then_some(())?;
     let snapshots = look::snapshots(&copy);
     let held = look::guids(&guest.clone()).into_values().collect::<Vec<_>>();
     let of = look::guids(&copy);

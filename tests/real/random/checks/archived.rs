@@ -27,19 +27,21 @@ pub(super) fn check(night: &Night<'_>) {
         if !was_alive || is_told || night.is_named(&guest.name) {
             continue;
         }
-        let name = guest.name.replacen(&night.world.source(), &archive, 1);
-        let copy = night
-            .after
-            .get(&name)
-            .filter(|copy| copy.writer.as_ref().is_some_and(|(guid, _)| *guid == guest.guid));
-        let Some(copy) = copy else { panic!("{} has no archive, and is not named", guest.name) };
-        let lineages: BTreeSet<&str> = night
+        // By its writer: two datasets that have changed their names keep the copies of a month that is already there.
+        let mut lineages: BTreeSet<&str> = night
             .after
             .below(&archive)
-            .filter(|old| old.set_aside.as_ref().is_some_and(|mark| mark["of"] == *copy.name))
-            .map(|old| old.name.as_str())
-            .chain([copy.name.as_str()])
+            .filter(|copy| copy.writer.as_ref().is_some_and(|(guid, _)| *guid == guest.guid))
+            .map(|copy| copy.name.as_str())
             .collect();
+        assert!(!lineages.is_empty(), "{} has no archive, and is not named", guest.name);
+        let older: Vec<&str> = night
+            .after
+            .below(&archive)
+            .filter(|old| old.set_aside.as_ref().is_some_and(|mark| lineages.contains(text(mark, "of"))))
+            .map(|old| old.name.as_str())
+            .collect();
+        lineages.extend(older);
         let is_of_month =
             |guid: &str| night.known.ledger.own_name(guid).is_some_and(|name| name.starts_with(&month));
         let has = night

@@ -116,10 +116,13 @@ fn expired_is_gone(night: &Night<'_>) {
         let is_excused =
             [&guest.name, &copy.name].iter().any(|name| night.findings(name).any(|one| is_of_a_person(&one)));
         let is_left_out = night.array("left_out").iter().any(|out| text(out, "dataset") == guest.name);
+        // A copy that somebody has renamed is left alone; the guest gets a new one.
+        let is_renamed = night.array("orphans").iter().any(|orphan| text(orphan, "copy") == copy.name);
         // Nothing is pruned of a guest whose file cannot be read.
         let is_unread = night.known.may_be_left_out(&guest.name);
         if is_excused
             || is_left_out
+            || is_renamed
             || is_unread
             || night.after.get(&copy.name).is_none_or(|now| now.guid != copy.guid)
         {
