@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use jiff::SignedDuration;
 
 use super::bench::BenchArgs;
+use super::doctor::DoctorArgs;
 use super::exit_code::EXIT_CODES_HELP;
 use super::when::When;
 use crate::model::{ByteCount, DatasetName, GuestId, NameFormat, PointName, PortRange, SizeError};
@@ -59,15 +60,17 @@ pub(super) enum Command {
     /// Restore a guest's disks or a dataset from the backup, the archive or this host
     ///
     /// Everything is received beside its place (below `zhaul-incoming`) and renamed into place when it is complete. Nothing
-    /// that exists is overwritten. Interrupted, the same command goes on where it stopped; --abandon gives it up. The next
+    /// that exists is overwritten; with --replace it is set aside, and can be put back (--put-back). `zhaul help restore` has
+    /// the commands for each kind of disaster. Interrupted, the same command goes on where it stopped; --abandon gives it up. The next
     /// run after a restore sends increments only.
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::restore::EXAMPLES))]
     Restore(RestoreArgs),
     /// Roll a guest's disks or a dataset back to a restore point on this host
     ///
     /// Shows which newer points go and where else they are, and asks. All disks are checked before anything is done. Points
-    /// that zhaul did not make are never destroyed. The guest must be stopped; its configuration stays as it is. The next run
-    /// repairs backup and archive by policy.
+    /// that zhaul did not make are never destroyed. The guest must be stopped; its configuration and firewall file come back as
+    /// the point has them. With --keep nothing goes: what is there now is set aside, and can be put back. Interrupted, the same
+    /// command goes on. The next run repairs backup and archive by policy.
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::rollback::EXAMPLES))]
     Rollback(RollbackArgs),
     /// Measure each stage of a transfer alone, then all together, and say which settings suit
@@ -90,6 +93,21 @@ pub(super) enum Command {
         /// What to do with it.
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Look for everything that stands in the way of backups and restores, and say what mends it
+    ///
+    /// Judges what `status` and a dry run know, and looks at this host: locks and interrupted restores, points that stop Proxmox
+    /// VE's own rollback, what was set aside, and the health and space of its pools. Changes nothing.
+    #[command(after_help = EXIT_CODES_HELP)]
+    Doctor(DoctorArgs),
+    /// Print how to get data back, after each kind of disaster
+    ///
+    /// The page is built into the program, and works when nothing else does.
+    #[command(after_help = EXIT_CODES_HELP)]
+    Help {
+        /// Which page
+        #[arg(value_enum, value_name = "PAGE")]
+        page: HelpPage,
     },
     /// Print the completion script for a shell
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(COMPLETIONS_EXAMPLE))]
@@ -177,6 +195,13 @@ pub(super) struct PolicyArgs {
     /// Archive below this dataset
     #[arg(long, value_name = "DATASET", value_parser = DatasetName::new)]
     pub(super) archive_dataset: Option<DatasetName>,
+}
+
+/// A page of `zhaul help`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum HelpPage {
+    /// Getting data back
+    Restore,
 }
 
 /// How much is logged on stderr.
@@ -314,6 +339,9 @@ pub(super) struct RestoreArgs {
     /// Give the guest new MAC addresses and UUIDs, also where it keeps its number
     #[arg(long)]
     pub(super) unique: bool,
+    /// Restore in the place of a guest or dataset that exists: it is set aside, and can be put back
+    #[arg(long, conflicts_with_all = ["new_id", "abandon"])]
+    pub(super) replace: bool,
     /// Disconnect the guest's network cards
     #[arg(long)]
     pub(super) link_down: bool,
@@ -326,6 +354,12 @@ pub(super) struct RestoreArgs {
     /// Give up an interrupted restore: destroy what it has received
     #[arg(long, conflicts_with_all = ["from", "at"])]
     pub(super) abandon: bool,
+    /// Put back what was set aside with this stamp; what is there now is set aside in turn
+    #[arg(long, value_name = "STAMP", conflicts_with_all = ["from", "at", "to", "new_id", "storage", "abandon"])]
+    pub(super) put_back: Option<String>,
+    /// State that nothing uses the disks, where neither qm nor pct can say that the guest is stopped
+    #[arg(long)]
+    pub(super) stopped: bool,
     /// Which policy.
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
@@ -350,6 +384,9 @@ pub(super) struct RollbackArgs {
     /// Roll back to the newest point that is not newer than this time, or to the point of this name [default: the newest]
     #[arg(long, value_name = "TIME|POINT", value_parser = parse_at)]
     pub(super) to: Option<AtArg>,
+    /// Keep what is there now: it is set aside with all newer points, and a clone of the point takes its place
+    #[arg(long)]
+    pub(super) keep: bool,
     /// Leave the guest's configuration and firewall file as they are
     #[arg(long)]
     pub(super) keep_config: bool,

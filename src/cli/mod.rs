@@ -7,7 +7,10 @@ mod agent;
 mod args;
 mod bench;
 mod config;
+mod doctor;
 mod exit_code;
+mod guest_state;
+mod help;
 mod list;
 mod lock;
 mod logging;
@@ -19,6 +22,7 @@ mod render;
 mod restore;
 mod rollback;
 mod run;
+mod running;
 mod session;
 mod signals;
 mod slots;
@@ -56,6 +60,8 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn carry_out(command: Command) -> Result<Code, Failure> {
     match command {
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Help { page } => help::help(page),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::manual(&directory),
         Command::Run(args) => run::run(&args),

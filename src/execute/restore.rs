@@ -69,21 +69,41 @@ pub enum RestoreFailure {
     Waits,
 }
 
-/// Carries out `plan`; an outcome for each of its volumes.
-pub fn restore(
+/// What was received of each volume, with the bytes that came, also where it failed.
+pub type Received = Vec<(u64, Result<(), HostError>)>;
+
+/// Receives what is missing of each volume, beside its place.
+pub fn receive(
     plan: &RestorePlan,
     hosts: RestoreHosts<'_>,
     settings: &Settings,
     observer: &dyn RestoreObserver,
     cancel: &Cancel,
+) -> Received {
+    let work = Work { plan, hosts, settings, observer, cancel, creating: Mutex::new(()) };
+    in_parallel(&plan.volumes, settings.jobs, |volume| work.receive_all(volume))
+}
+
+/// Puts everything into its place, if all was received; an outcome for each volume.
+pub fn place(
+    plan: &RestorePlan,
+    hosts: RestoreHosts<'_>,
+    settings: &Settings,
+    observer: &dyn RestoreObserver,
+    cancel: &Cancel,
+    received: Received,
 ) -> Vec<VolumeOutcome> {
     let work = Work { plan, hosts, settings, observer, cancel, creating: Mutex::new(()) };
-    let received = in_parallel(&plan.volumes, settings.jobs, |volume| work.receive_all(volume));
     let is_all_there = received.iter().all(|(_, result)| result.is_ok());
+    // Before anything leaves its place, every mark says where it goes: what is interrupted goes on with the same.
+    let mut marked = if is_all_there && plan.stamp.is_some() { work.mark_all().err() } else { None };
+    let is_all_there = is_all_there && marked.is_none();
     let place = |(volume, (moved_bytes, result)): (&VolumeRestore, (u64, Result<(), HostError>))| {
         let result = match result {
             Err(error) => Err(RestoreFailure::Failed(error)),
-            Ok(()) if !is_all_there => Err(RestoreFailure::Waits),
+            Ok(()) if !is_all_there => {
+                Err(marked.take().map_or(RestoreFailure::Waits, RestoreFailure::Failed))
+            }
             Ok(()) => work.put_in_place(volume).map_err(RestoreFailure::Failed),
         };
         VolumeOutcome { moved_bytes: ByteCount(moved_bytes), result }
@@ -211,6 +231,22 @@ impl Work<'_> {
         }
     }
 
+    /// Marks everything that waits for its place.
+    fn mark_all(&self) -> Result<(), HostError> {
+        for volume in self.plan.volumes.iter().filter(|volume| is_to_be_renamed(volume)) {
+            let received = self.received(&volume.incoming, volume)?;
+            self.hosts.here.mark(&volume.incoming, received.guid, &self.mark_of(volume))?;
+        }
+        Ok(())
+    }
+
+    fn mark_of(&self, volume: &VolumeRestore) -> String {
+        match &self.plan.stamp {
+            Some(stamp) => format!("{} {stamp}", volume.guid),
+            None => volume.guid.to_string(),
+        }
+    }
+
     /// Each step looks again at what it acts on; each one that was done before is no harm.
     fn put_in_place(&self, volume: &VolumeRestore) -> Result<Placed, HostError> {
         let here = self.hosts.here;
@@ -224,10 +260,19 @@ impl Work<'_> {
         let received = self.received(at, volume)?;
         self.bookmark(&received)?;
         if volume.stage != Stage::Finish {
-            here.mark(at, received.guid, &volume.guid.to_string())?;
+            here.mark(at, received.guid, &self.mark_of(volume))?;
+            if let Some(replaced) = &volume.replaces {
+                if let Some(place) = replaced.aside.parent() {
+                    here.create_aside_place(&place)?;
+                }
+                here.set_aside(&volume.to, replaced.guid, &replaced.aside)?;
+            }
             here.put_in_place(&volume.incoming, received.guid, &volume.to)?;
         }
         here.bring_into_use(&volume.to, received.guid, volume.kind, volume.is_thick)?;
+        if volume.is_container {
+            here.set_container_properties(&volume.to, received.guid)?;
+        }
         let not_mounted = match volume.kind {
             crate::model::DatasetKind::Filesystem => here.mount(&volume.to),
             crate::model::DatasetKind::Volume => None,
@@ -273,6 +318,11 @@ impl Work<'_> {
         let mut made = self.hosts.source.bookmark(&pairs)?;
         made.not_made.pop().map_or(Ok(()), |left| Err(failed(left.problem)))
     }
+}
+
+/// Whether a volume has still to leave the place where it was received.
+fn is_to_be_renamed(volume: &VolumeRestore) -> bool {
+    matches!(volume.stage, Stage::Receive | Stage::Rename)
 }
 
 fn send_spec(volume: &VolumeRestore, stream: &RestoreStream) -> Result<SendSpec, HostError> {

@@ -3,7 +3,8 @@
 use super::Problem;
 use super::zfs_program::ZfsProgram;
 use crate::model::{
-    DatasetKind, DatasetName, Guid, SET_ASIDE_PROPERTY, WRITER_PROPERTY, Writer, safe_properties,
+    DatasetKind, DatasetName, Guid, RESTORE_PROPERTY, SET_ASIDE_PROPERTY, WRITER_PROPERTY, Writer,
+    safe_properties,
 };
 
 /// Properties of a lineage that move to the copy that goes on: a reservation must not be held twice.
@@ -115,6 +116,27 @@ impl ZfsProgram {
             settings.push(format!("{}={value}", safe.name));
         }
         Ok(settings.into_iter().flat_map(|setting| ["-o".to_owned(), setting]).collect())
+    }
+
+    /// The options with which a clone gets the local properties of `dataset`, but for quotas and reservations.
+    pub(super) fn local_options(&self, dataset: &DatasetName) -> Result<Vec<String>, Problem> {
+        let all =
+            self.lines(&["get", "-H", "-s", "local,received", "-o", "property", "all", dataset.as_str()])?;
+        let is_other = |name: &str| {
+            LIMITS.contains(&name)
+                || OF_ORIGIN.contains(&name)
+                || ["canmount", RESTORE_PROPERTY].contains(&name)
+        };
+        let mut options = Vec::new();
+        for name in all.iter().filter(|name| !is_other(name)) {
+            let value = self.lines(&["get", "-Hp", "-o", "value", name, dataset.as_str()])?;
+            if let [value] = value.as_slice() {
+                options.extend(["-o".to_owned(), format!("{name}={value}")]);
+            } else {
+                tracing::warn!("{dataset}: its clone does not get {name}: it has many lines");
+            }
+        }
+        Ok(options)
     }
 
     /// Moves quotas and reservations to the copy. One that cannot be set is only logged: the data is complete.

@@ -4,6 +4,7 @@
 //! passed on. A file of somebody else is never written to.
 
 mod rolling_back;
+mod set_aside;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};

@@ -36,6 +36,7 @@ mod session_tests;
 mod sessions;
 mod set_aside;
 mod shell;
+mod swapping;
 mod usage;
 mod worker;
 mod zfs_program;

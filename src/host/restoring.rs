@@ -23,7 +23,7 @@ const HOST: &str = "here";
 /// This machine, as the one that restores.
 #[derive(Debug)]
 pub struct Restoring {
-    program: ZfsProgram,
+    pub(super) program: ZfsProgram,
 }
 
 impl Restoring {
@@ -42,14 +42,18 @@ impl Restoring {
 
     /// Creates the place below which a restore is received: never mounted, left out of every run, marked as ours.
     pub fn create_place(&self, place: &DatasetName) -> Result<(), HostError> {
-        let (mark, out) = (format!("{RESTORE_PROPERTY}={INCOMING_MARK}"), format!("{BACKUP_PROPERTY}=never"));
+        self.create_marked_place(place, INCOMING_MARK)
+    }
+
+    pub(super) fn create_marked_place(&self, place: &DatasetName, word: &str) -> Result<(), HostError> {
+        let (mark, out) = (format!("{RESTORE_PROPERTY}={word}"), format!("{BACKUP_PROPERTY}=never"));
         let arguments = ["create", "-o", "canmount=off", "-o", "mountpoint=none", "-o", &mark, "-o", &out];
         match self.program.run(&[&arguments[..], &[place.as_str()]].concat()) {
             // Another volume of this restore needed it, too; whose it is was looked at, and is looked at again.
             Ok(()) | Err(Problem::Exists) => {}
             Err(problem) => return Err(self.program.error("create", place, problem)),
         }
-        self.check_mark(place, INCOMING_MARK).map_err(|problem| self.program.error("use", place, problem))
+        self.check_mark(place, word).map_err(|problem| self.program.error("use", place, problem))
     }
 
     /// Starts to receive.
@@ -102,6 +106,21 @@ impl Restoring {
             Ok(())
         };
         work().map_err(|problem| self.program.error("bring into use", dataset, problem))
+    }
+
+    /// What Proxmox VE gives the file system of a container when it makes one.
+    pub fn set_container_properties(&self, dataset: &DatasetName, guid: Guid) -> Result<(), HostError> {
+        let set = || {
+            self.program.check_dataset(dataset, guid)?;
+            self.program.run(&["set", "acltype=posixacl", "xattr=sa", dataset.as_str()])
+        };
+        set().map_err(|problem| self.program.error("set acltype and xattr of", dataset, problem))
+    }
+
+    /// Limits a file system to the size that the configuration of its container says.
+    pub fn set_refquota(&self, dataset: &DatasetName, bytes: u64) -> Result<(), HostError> {
+        let set = || self.program.set(dataset, "refquota", &bytes.to_string());
+        set().map_err(|problem| self.program.error("set refquota of", dataset, problem))
     }
 
     /// Takes the mark off a dataset that is ready for use: the restore is over.

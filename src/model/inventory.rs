@@ -6,8 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BACKUP_PROPERTY, DatasetName, Guid, History, INCOMING_NAME, LINEAGE_PROPERTY, LineHistory, LineageMark,
-    Listing, Proxmox, RESTORE_PROPERTY, Settings, SnapshotName, Txg, UserProperties,
+    ASIDE_NAME, BACKUP_PROPERTY, DatasetName, Guid, History, INCOMING_NAME, LINEAGE_PROPERTY, LineHistory,
+    LineageMark, Listing, Proxmox, RESTORE_PROPERTY, Settings, SnapshotName, Txg, UserProperties,
 };
 
 /// How a copy is encrypted.
@@ -113,9 +113,10 @@ impl Dataset {
         self.is_never() || self.user.get(BACKUP_PROPERTY).is_some_and(|property| property.value == "off")
     }
 
-    /// Whether a restore is receiving it, or keeps what it receives there: it is nobody's source yet.
+    /// Whether a restore is receiving it, or keeps what it receives there, or has put it aside: it is nobody's source.
     pub fn is_being_restored(&self) -> bool {
-        let is_below = self.name.as_str().split('/').any(|part| part == INCOMING_NAME);
+        let places = [INCOMING_NAME, ASIDE_NAME];
+        let is_below = self.name.as_str().split('/').any(|part| places.contains(&part));
         is_below && self.user.get(RESTORE_PROPERTY).is_some()
     }
 

@@ -17,6 +17,7 @@ mod guest;
 mod guest_config;
 mod history;
 mod inventory;
+mod kept;
 mod line_history;
 mod lineage;
 mod link;
@@ -44,6 +45,7 @@ pub use guest::{DiskLine, Guest, GuestId};
 pub use guest_config::{GUEST_PROPERTY, GuestConfig, GuestKind};
 pub use history::History;
 pub use inventory::{Answer, CopyEncryption, Dataset, DatasetKind, Encryption, Inventory, TargetName};
+pub use kept::{KeptMark, aside_from, aside_of, opposite};
 pub use line_history::LineHistory;
 pub use lineage::{Claim, LINEAGE_PROPERTY, LineageMark};
 pub use link::{AgentUse, Channel, Link};
@@ -54,8 +56,8 @@ pub use name_format::{FormatError, NameFormat};
 pub use point::{Details, Guid, Point, PointKind, Txg};
 pub use ports::{PortRange, PortRangeError};
 pub use properties::{
-    BACKUP_PROPERTY, INCOMING_MARK, INCOMING_NAME, RESTORE_PROPERTY, SET_ASIDE_PROPERTY, Settings,
-    USER_PROPERTIES, UserProperties, UserProperty, WRITER_PROPERTY,
+    ASIDE_MARK, ASIDE_NAME, BACKUP_PROPERTY, INCOMING_MARK, INCOMING_NAME, RESTORE_PROPERTY,
+    SET_ASIDE_PROPERTY, Settings, USER_PROPERTIES, UserProperties, UserProperty, WRITER_PROPERTY,
 };
 pub use proxmox::{Proxmox, ProxmoxState, Storage};
 pub use rate::{RateSchedule, RateWindow, RateWindowError};

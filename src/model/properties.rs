@@ -20,6 +20,10 @@ pub const RESTORE_PROPERTY: &str = "zhaul:restore";
 pub const INCOMING_NAME: &str = "zhaul-incoming";
 /// The value of [`RESTORE_PROPERTY`] on the dataset below which restores are received.
 pub const INCOMING_MARK: &str = "incoming";
+/// What the dataset is called below which this host keeps what a restore or a rollback has replaced.
+pub const ASIDE_NAME: &str = "zhaul-aside";
+/// The value of [`RESTORE_PROPERTY`] on that dataset.
+pub const ASIDE_MARK: &str = "aside";
 
 /// The user properties that a listing asks for: each one more is a line here.
 pub const USER_PROPERTIES: [&str; 5] =

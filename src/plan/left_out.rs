@@ -66,6 +66,8 @@ pub enum LeftOutReason {
         /// The guest after which it is named.
         guest: GuestId,
     },
+    /// A restore or a rollback that has not ended has marked it (`zhaul:restore`).
+    BeingRestored,
     /// The guest's file is locked by an operation that makes or changes its disks: what they hold now is half of something.
     Locked {
         /// The guest.

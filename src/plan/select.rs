@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::left_out::{LeftOut, LeftOutReason};
 use super::owner::{Owner, Owners, Volume};
-use crate::model::{BACKUP_PROPERTY, Dataset, DatasetName, Guest, GuestId, Inventory, Listing, NameFormat};
+use crate::model::{
+    BACKUP_PROPERTY, Dataset, DatasetName, Guest, GuestId, Inventory, Listing, NameFormat, RESTORE_PROPERTY,
+};
 use crate::plan::Request;
 use crate::policy::{Policy, SourceRoot};
 
@@ -139,7 +141,10 @@ fn left_out_by_policy(policy: &Policy, source: &Listing, dataset: &Dataset) -> O
     if let Some(pattern) = policy.exclude.iter().find(|pattern| pattern.matches(&dataset.name)) {
         return Some(LeftOutReason::Excluded { pattern: pattern.to_string() });
     }
-    dataset.is_opted_out().then(|| LeftOutReason::OptedOut { set_on: opted_out_on(source, dataset) })
+    if dataset.is_opted_out() {
+        return Some(LeftOutReason::OptedOut { set_on: opted_out_on(source, dataset) });
+    }
+    dataset.user.local(RESTORE_PROPERTY).is_some().then_some(LeftOutReason::BeingRestored)
 }
 
 /// Where the property is set: on the dataset or the nearest one above it that was listed.

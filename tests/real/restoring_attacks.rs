@@ -19,8 +19,14 @@ fn incoming(world: &World, name: &str) -> String {
     format!("{}/zhaul-incoming/{name}", world.source())
 }
 
+/// From one step that is killed to the next: 1, each, unless `ZHAUL_KILL_STRIDE` says otherwise, for a machine that is busy.
+pub(crate) fn stride() -> usize {
+    let stride = std::env::var_os("ZHAUL_KILL_STRIDE").and_then(|stride| stride.into_string().ok());
+    stride.and_then(|stride| stride.parse().ok()).filter(|stride| *stride > 0).unwrap_or(1)
+}
+
 /// What the killer does not count: what changes nothing.
-const READS: &str = "case $1 in list|get|send) exec $real \"$@\";; esac";
+pub(crate) const READS: &str = "case $1 in list|get|send) exec $real \"$@\";; esac";
 
 /// A directory with a `zfs` that kills zhaul (its pid is in the file `victim`) before its Nth call that `passed`, a line of
 /// shell, does not pass on.

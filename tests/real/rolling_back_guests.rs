@@ -19,7 +19,7 @@ const CONFIG: &str =
     "scsi0: z:vm-100-disk-0\nscsi1: z:vm-100-disk-1\nscsi2: z:subvol-100-disk-2\nmemory: 1024\n";
 
 /// A `qm` that prints this.
-fn qm(world: &World, said: &str) -> PathBuf {
+pub(crate) fn qm(world: &World, said: &str) -> PathBuf {
     let bin = world.directory().join("bin");
     fs::create_dir_all(&bin).unwrap();
     let qm = bin.join("qm");
@@ -28,7 +28,7 @@ fn qm(world: &World, said: &str) -> PathBuf {
     bin
 }
 
-fn with_path(mut command: Command, bin: &Path) -> Command {
+pub(crate) fn with_path(mut command: Command, bin: &Path) -> Command {
     command.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", bin.display()));
     command
 }
@@ -42,7 +42,11 @@ fn rollback(world: &World, said: &str, more: &[&str]) -> Run {
 
 /// A guest of Proxmox VE with three disks and two points, and the directory of its configuration.
 pub(crate) fn guest(name: &str, config: &str) -> (World, PathBuf) {
-    let mut world = World::new(name);
+    guest_in(World::new(name), config)
+}
+
+/// The same in a world; what it has of an archive holds the first point.
+pub(crate) fn guest_in(mut world: World, config: &str) -> (World, PathBuf) {
     let pve = world.guest_configs(&[(CONF, config), ("firewall/100.fw", "[OPTIONS]\nenable: 1\n")]);
     world.policy.source = format!("guest-config = \"{}\"", pve.display());
     make_two_points(&mut world);

@@ -11,7 +11,7 @@ use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
 
 /// What was found, in one sentence or two.
 #[expect(clippy::too_many_lines, reason = "a table: one arm of words for each kind")]
-pub(super) fn finding_what(finding: &Finding) -> String {
+pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
     match &finding.kind {
         FindingKind::ConfigInDoubt { cause } => format!(
             "Proxmox VE's configuration cannot be relied upon: {cause}; guests that this node backed up before are still \
@@ -160,7 +160,7 @@ pub(super) fn finding_what(finding: &Finding) -> String {
 
 /// What a person can do about it; `None` where nothing needs to be done.
 #[expect(clippy::too_many_lines, reason = "a table: one arm of words for each kind")]
-pub(super) fn finding_next(finding: &Finding) -> Option<String> {
+pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
     let place = &finding.place;
     Some(match &finding.kind {
         FindingKind::ConfigInDoubt { .. } | FindingKind::NoNewCopy { .. } => {

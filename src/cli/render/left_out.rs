@@ -32,6 +32,9 @@ pub(in crate::cli) fn left_out_text(reason: &LeftOutReason) -> String {
         LeftOutReason::InDoubt { guest } => format!(
             "whether guest {guest} is on this node is in doubt, and the newest snapshot was not taken here"
         ),
+        LeftOutReason::BeingRestored => {
+            "a restore or a rollback of it was interrupted (zhaul:restore)".to_owned()
+        }
         LeftOutReason::Locked { guest, lock } => {
             format!("guest {guest} is locked ({lock}): its disks may be half of something")
         }
@@ -66,6 +69,9 @@ pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReaso
         }
         LeftOutReason::GuestUnreadable { .. } | LeftOutReason::InDoubt { .. } => {
             return "see what is reported of Proxmox VE's configuration".to_owned();
+        }
+        LeftOutReason::BeingRestored => {
+            return "give the command again that was interrupted, which goes on".to_owned();
         }
         LeftOutReason::Locked { guest, .. } => {
             return format!(

@@ -10,7 +10,8 @@ use super::super::session::Session;
 use super::guest;
 use crate::host::Restoring;
 use crate::model::{
-    Dataset, DatasetName, INCOMING_MARK, INCOMING_NAME, Listing, RESTORE_PROPERTY, VolumeName,
+    Dataset, DatasetName, INCOMING_MARK, INCOMING_NAME, KeptMark, Listing, RESTORE_PROPERTY, VolumeName,
+    aside_from,
 };
 use crate::plan::restore::What;
 
@@ -30,6 +31,13 @@ pub(super) fn abandon(args: &RestoreArgs, session: &Session, here: &Restoring) -
         })
     };
     let received: Vec<&Dataset> = listing.datasets().filter(is_incoming).filter(is_meant).collect();
+    if let Some(stamp) = received.iter().find_map(|dataset| begun_stamp(dataset, &listing)) {
+        let error = anyhow!(
+            "some disks were set aside already ({stamp}), and what is to take their places is complete: nothing was done\n  \
+             next: the same command without --abandon goes on; afterwards `--put-back {stamp}` undoes it"
+        );
+        return Err(error).or_exit(Code::Blocked);
+    }
     let has_file = guest::give_up(args, session)?;
     if received.is_empty() && !has_file {
         let error = anyhow!(
@@ -46,6 +54,17 @@ pub(super) fn abandon(args: &RestoreArgs, session: &Session, here: &Restoring) -
         }
     }
     Ok(Code::Done)
+}
+
+/// The stamp under which disks were set aside for what was received, if any was.
+fn begun_stamp(received: &Dataset, listing: &Listing) -> Option<String> {
+    let mark = received.user.local(RESTORE_PROPERTY)?;
+    let stamp = match KeptMark::parse(mark) {
+        Some(kept) => aside_from(&kept.aside)?.1,
+        None => mark.split_once(' ')?.1.to_owned(),
+    };
+    let is_used = |dataset: &Dataset| aside_from(&dataset.name).is_some_and(|(_, of)| of == stamp);
+    listing.datasets().any(is_used).then_some(stamp)
 }
 
 /// Whether `incoming` is where something called `to` is received.

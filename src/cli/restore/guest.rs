@@ -14,7 +14,7 @@ use super::words;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
 use crate::model::{DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, TargetName};
 use crate::plan::Place;
-use crate::plan::restore::{ConfigChanges, RestorePlan, What, restored_config};
+use crate::plan::restore::{ConfigChanges, RestorePlan, What, restored_config, volume_sizes};
 
 /// What is to be written, and where.
 pub(super) struct Restoration {
@@ -115,16 +115,25 @@ impl Restoration {
         }))
     }
 
+    /// Whether the file in the guest's place is of a restore that was begun and not ended.
+    pub(super) fn is_begun(&self) -> bool {
+        self.files.find(self.id) == GuestFile::OfRestore
+    }
+
     fn file(&self) -> String {
         format!("{}/{}.conf", self.kind.directory(), self.id)
     }
 
     /// Takes the number, before anything is received.
-    pub(super) fn begin(&self) -> Result<(), Failure> {
+    /// With a stamp, the guest's files are put aside under it.
+    pub(super) fn begin(&self, stamp: Option<&str>) -> Result<(), Failure> {
         if self.is_kept {
             return Ok(());
         }
-        let begun = self.files.begin(self.kind, self.id, &self.text);
+        let begun = match stamp {
+            Some(stamp) => self.files.begin_instead(self.kind, self.id, &self.text, stamp),
+            None => self.files.begin(self.kind, self.id, &self.text),
+        };
         begun.with_context(|| {
             format!("cannot write {}: nothing was restored\n  next: see that the node is quorate (`pvecm status`)", self.file())
         })
@@ -137,6 +146,15 @@ impl Restoration {
             let snapshot = volume.to.snapshot(&volume.point).or_exit(Code::Failed)?;
             if let Err(error) = here.store_config(&snapshot, volume.guid, &self.properties) {
                 tracing::warn!("{}", error.chain());
+            }
+        }
+        let sizes = volume_sizes(&self.text);
+        for volume in plan.volumes.iter().filter(|volume| volume.is_container) {
+            let size = sizes.iter().find(|(name, _)| *name == volume.to.last());
+            if let Some((_, bytes)) = size
+                && let Err(error) = here.set_refquota(&volume.to, *bytes)
+            {
+                tracing::warn!("{}; next: zfs set refquota={bytes} {}", error.chain(), volume.to);
             }
         }
         if !self.is_kept {
@@ -188,7 +206,7 @@ impl Restoration {
 fn check_free(files: &GuestFiles, id: GuestId, args: &RestoreArgs) -> Result<bool, Failure> {
     match files.find(id) {
         GuestFile::Missing | GuestFile::OfRestore => Ok(false),
-        GuestFile::Taken(_) if args.new_id.is_none() => Ok(true),
+        GuestFile::Taken(_) if args.new_id.is_none() => Ok(!args.replace),
         GuestFile::Taken(path) => {
             let error = anyhow!(
                 "guest {id} exists ({}): nothing was done\n  next: another number; `pvesh get /cluster/nextid` gives a free one",

@@ -2,7 +2,10 @@
 
 mod abandon;
 mod guest;
+mod kept;
 mod progress;
+mod put_back;
+mod replace;
 mod text;
 mod words;
 
@@ -19,12 +22,13 @@ use super::output;
 use super::session::Session;
 use crate::discover;
 use crate::execute::Settings;
-use crate::execute::restore::{RestoreHosts, VolumeOutcome, restore as carry_out_restore};
+use crate::execute::restore::{RestoreHosts, VolumeOutcome, place as place_received, receive};
 use crate::host::{Restoring, Sending};
 use crate::model::{ByteCount, Listing, Proxmox, RateSchedule, TargetName};
 use crate::plan::Place;
 use crate::plan::restore::{
-    At, RestoreError, RestorePlan, RestoreRequest, What, everything, plan_restore, volumes, wanted_here,
+    At, RestoreError, RestorePlan, RestoreRequest, Stage, What, everything, plan_restore, volumes,
+    wanted_here,
 };
 use crate::policy::{Address, Policy};
 use crate::stream::pump::PumpSettings;
@@ -41,6 +45,7 @@ Examples:
   zhaul restore 100 --abandon                  give up a restore that was interrupted";
 
 pub(super) use guest::random;
+pub(super) use kept::{kept_text, stamp};
 
 /// Carries out `zhaul restore`.
 pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
@@ -48,6 +53,9 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     let here = Restoring::new(&session.cancel);
     if args.abandon {
         return abandon::abandon(args, &session, &here);
+    }
+    if let Some(stamp) = &args.put_back {
+        return put_back::put_back(args, &session, &here, stamp);
     }
     let inventory = session.inventory()?;
     let request = request(args, &session, &inventory.proxmox)?;
@@ -60,11 +68,13 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     let sizes = sizes(&plan, &session, &targets);
     let guest = guest::Restoration::find(args, &session, &inventory.proxmox, &plan, &targets)?;
     if args.dry_run {
+        replace::check(args, &inventory, &plan, guest.as_ref())?;
         return show_plan(args, &plan, &sizes, &session, guest.as_ref());
     }
     check_space(&plan, &sizes, &here)?;
-    if let Some(guest) = &guest {
-        guest.begin()?;
+    replace::check(args, &inventory, &plan, guest.as_ref())?;
+    if let Some(guest) = guest.as_ref().filter(|_| plan.stamp.is_none()) {
+        guest.begin(None)?;
     }
     let is_watched = session.is_watched;
     if is_watched {
@@ -74,22 +84,32 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     let hosts = RestoreHosts { here: &here, source: &*session.source, targets: &targets };
     let progress = Progress::new(session.screen.clone(), sizes.values().copied());
     let settings = settings(args, &session.policy);
-    let outcomes = carry_out_restore(&plan, hosts, &settings, &progress, &session.cancel);
+    let received = receive(&plan, hosts, &settings, &progress, &session.cancel);
     progress.finish();
+    let _lock = if plan.stamp.is_some() && received.iter().all(|(_, result)| result.is_ok()) {
+        Some(replace::begin(args, &session, &plan, guest.as_ref())?)
+    } else {
+        None
+    };
+    let outcomes = place_received(&plan, hosts, &settings, &progress, &session.cancel, received);
     let is_done = outcomes.iter().all(|outcome| outcome.result.is_ok());
     let written = match guest.as_ref().filter(|_| is_done) {
         Some(guest) => Some(guest.finish(&plan, &here)?),
         None => None,
     };
     let code = show_outcome(args, &session, &plan, &outcomes, started.elapsed())?;
-    if let Some(written) = written.filter(|_| !args.json) {
-        output::print(&written).context("cannot print the report").or_exit(Code::Failed)?;
+    let mut after = written.unwrap_or_default();
+    if is_done {
+        after.push_str(&replace::text_after(args, &plan));
+    }
+    if !args.json {
+        output::print(&after).context("cannot print the report").or_exit(Code::Failed)?;
     }
     Ok(code)
 }
 
 /// What this host has of `wanted`: what does not exist is noted as such.
-fn list_here(here: &Restoring, wanted: &[crate::model::DatasetName]) -> Result<Listing, Failure> {
+pub(super) fn list_here(here: &Restoring, wanted: &[crate::model::DatasetName]) -> Result<Listing, Failure> {
     let mut wanted = wanted.to_vec();
     wanted.sort();
     wanted.dedup();
@@ -129,7 +149,8 @@ fn request(args: &RestoreArgs, session: &Session, proxmox: &Proxmox) -> Result<R
     let storage = args.storage.as_deref().map(|id| guest::storage(proxmox, id)).transpose()?;
     let (what, to, new_id) = (args.what.clone(), args.to.clone(), args.new_id);
     let is_begun = guest::is_begun(args, session);
-    Ok(RestoreRequest { what, at, from, to, is_begun, new_id, storage })
+    let replace = if args.replace { Some(stamp(session.now)?) } else { None };
+    Ok(RestoreRequest { what, at, from, to, is_begun, new_id, storage, replace })
 }
 
 /// The place that a person means: a target by its name, or by its host where only one is there.
@@ -175,6 +196,7 @@ pub(super) fn point_failure(error: &RestoreError, what: &What) -> Failure {
         RestoreError::NotListed { .. } => Code::Failed,
         RestoreError::Incomplete { .. }
         | RestoreError::Exists { .. }
+        | RestoreError::HasChildren { .. }
         | RestoreError::SameName { .. }
         | RestoreError::NoParent { .. }
         | RestoreError::PlaceTaken { .. }
@@ -223,8 +245,12 @@ fn settings(args: &RestoreArgs, policy: &Policy) -> Settings {
 fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<(), Failure> {
     let mut needed: BTreeMap<crate::model::DatasetName, u64> = BTreeMap::new();
     for (at, volume) in plan.volumes.iter().enumerate() {
-        if let (Some(size), Some(parent)) = (sizes.get(&at), volume.to.parent()) {
-            *needed.entry(parent).or_default() += size.0;
+        let received = sizes.get(&at).map_or(0, |size| size.0);
+        // What a thick storage reserves is taken from the pool, whatever is received.
+        let is_to_be_reserved = volume.is_thick && matches!(volume.stage, Stage::Receive | Stage::Rename);
+        let reserved = if is_to_be_reserved { volume.volume_bytes } else { 0 };
+        if let Some(parent) = volume.to.parent() {
+            *needed.entry(parent).or_default() += received.max(reserved);
         }
     }
     for (parent, bytes) in needed {

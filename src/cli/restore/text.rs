@@ -23,6 +23,10 @@ pub(super) fn plan_text(plan: &RestorePlan, sizes: &Sizes, now: Timestamp, style
     let _ = writeln!(text, "{}", style.bold(&escape(&title)));
     for (at, volume) in plan.volumes.iter().enumerate() {
         let _ = writeln!(text, "  {}", escape(&volume_line(volume, sizes.get(&at).copied())));
+        if let Some(replaced) = &volume.replaces {
+            let aside = escape(replaced.aside.as_str());
+            let _ = writeln!(text, "    what is there now is set aside as {aside}");
+        }
         for stream in &volume.streams {
             let base = match (&stream.token, &stream.base) {
                 (Some(_), _) => "the rest of it".to_owned(),

@@ -69,12 +69,17 @@ pub(super) fn error_text(error: &RestoreError, what: &What) -> String {
         }
         RestoreError::Exists { dataset, has_point: true } => format!(
             "{dataset} exists, and has this snapshot already: nothing was done\n  \
-             next: to go back to it: `zfs rollback`; to have it beside: `zhaul restore {typed} --to {dataset}-restored`"
+             next: to go back to it: `zhaul rollback {typed}`; to restore it in the place of what is there, which is set \
+             aside: `zhaul restore {typed} --replace`; to have it beside: `zhaul restore {dataset} --to {dataset}-restored`"
         ),
         RestoreError::Exists { dataset, has_point: false } => format!(
             "{dataset} exists, and nothing that exists is overwritten: nothing was done\n  \
-             next: restore it beside: `zhaul restore {dataset} --to {dataset}-restored`; or rename what is there: \
-             `zfs rename {dataset} {dataset}-old`"
+             next: restore it beside: `zhaul restore {dataset} --to {dataset}-restored`; or in the place of what is there, \
+             which is set aside: `zhaul restore {typed} --replace`"
+        ),
+        RestoreError::HasChildren { dataset } => format!(
+            "datasets lie below {dataset}, which would go with it: nothing was done\n  \
+             next: restore the point beside: `zhaul restore {dataset} --to {dataset}-restored`"
         ),
         RestoreError::SameName { dataset } => format!(
             "two disks of the guest would be called {dataset}: nothing was done\n  \

@@ -7,9 +7,9 @@ use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::super::restore::random;
 use super::super::session::Session;
-use crate::host::{CurrentFile, GuestFiles};
-use crate::model::{Answer, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, Proxmox};
-use crate::plan::restore::{RollbackPlan, RolledBack, What, rolled_back_config};
+use crate::host::{CurrentFile, GuestFiles, Problem};
+use crate::model::{Answer, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, Proxmox, SnapshotName};
+use crate::plan::restore::{RolledBack, What, rolled_back_config};
 
 /// The file of the guest, and what becomes of it.
 pub(super) struct Configuration {
@@ -37,7 +37,7 @@ impl Configuration {
         args: &RollbackArgs,
         session: &Session,
         inventory: &Inventory,
-        plan: &RollbackPlan,
+        points: &[SnapshotName],
     ) -> Result<Option<Self>, Failure> {
         let (What::Guest(id), Some(directory)) = (&args.what, &session.policy.guest_config) else {
             return Ok(None);
@@ -45,7 +45,7 @@ impl Configuration {
         let (id, files) = (*id, GuestFiles::new(directory));
         let current = files.current(id).with_context(|| format!("cannot read the file of guest {id}"));
         let Some(current) = current.or_exit(Code::Blocked)? else { return Ok(None) };
-        let stored = stored(session, plan)?.filter(|stored| stored.kind == current.kind);
+        let stored = stored(session, points)?.filter(|stored| stored.kind == current.kind);
         let had = stored.as_ref().map(|stored| datasets(stored, &inventory.proxmox));
         let change = match stored {
             _ if args.keep_config => FileChange::Kept,
@@ -125,6 +125,12 @@ impl Configuration {
             .or_exit(Code::Blocked)
     }
 
+    /// Keeps a copy of the guest's files beside them.
+    pub(super) fn copy_aside(&self, stamp: &str) -> Result<(), Failure> {
+        let copied = self.files.copy_aside(self.id, stamp);
+        copied.with_context(|| format!("cannot keep a copy of {}", self.file())).or_exit(Code::Failed)
+    }
+
     /// Takes the lock off; the file is as it was.
     pub(super) fn give_up(&self) -> Result<(), Failure> {
         self.write(&self.current.text, None)
@@ -151,11 +157,13 @@ impl Configuration {
     }
 }
 
-/// What the first disk that has one carries.
-fn stored(session: &Session, plan: &RollbackPlan) -> Result<Option<GuestConfig>, Failure> {
-    for disk in &plan.disks {
-        let snapshot = disk.dataset.snapshot(&disk.to).or_exit(Code::Failed)?;
-        let properties = session.source.config(&snapshot).or_exit(Code::Failed)?;
+/// What the first of these snapshots carries that exists and has a configuration.
+fn stored(session: &Session, points: &[SnapshotName]) -> Result<Option<GuestConfig>, Failure> {
+    for snapshot in points {
+        let properties = match session.source.config(snapshot) {
+            Err(error) if matches!(error.problem, Problem::NotFound) => continue,
+            properties => properties.or_exit(Code::Failed)?,
+        };
         if let Some(config) = GuestConfig::parse(&properties) {
             return Ok(Some(config));
         }

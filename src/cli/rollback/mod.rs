@@ -3,7 +3,7 @@
 mod carry_out;
 mod check;
 mod config;
-mod running;
+mod keep;
 mod text;
 
 use std::io::{self, BufRead as _, IsTerminal as _};
@@ -13,11 +13,12 @@ use anyhow::{Context, anyhow};
 
 use super::args::{AtArg, RollbackArgs};
 use super::exit_code::{Code, Failure, OrExit};
+use super::guest_state::check_unused;
 use super::render::count;
 use super::restore::{place_word, point_failure};
 use super::session::Session;
 use super::{lock, output};
-use crate::plan::restore::{At, everything, plan_rollback, volumes};
+use crate::plan::restore::{At, What, everything, plan_rollback, volumes};
 use config::Configuration;
 
 pub(super) const EXAMPLES: &str = "\
@@ -25,7 +26,8 @@ Examples:
   zhaul rollback 100 --dry-run               what would go, and where else it is
   zhaul rollback 100                         to the newest point; asks before
   zhaul rollback 100 --to 2026-02-01-030000 --yes
-  zhaul rollback 100 --keep-config           the disks only";
+  zhaul rollback 100 --keep-config           the disks only
+  zhaul rollback 100 --to 2026-02-01 --keep  what is there now is set aside, with all newer points";
 
 /// Carries out `zhaul rollback`.
 pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
@@ -45,14 +47,24 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
             Some(At::Time(when.in_zone(&session.policy.time_zone).or_exit(Code::Usage)?))
         }
     };
+    let begun = keep::find_begun(&args.what, &inventory);
+    keep::refuse_other(&begun, args)?;
+    if !begun.is_empty() {
+        return keep::go_on(args, &session, &inventory, &begun);
+    }
     let planned = plan_rollback(&session.policy, &inventory.proxmox, &known, &args.what, to.as_ref());
     let plan = planned.map_err(|error| point_failure(&error, &args.what))?;
-    let configuration = Configuration::find(args, &session, &inventory, &plan)?;
+    if args.keep {
+        return keep::keep(args, &session, &inventory, &plan);
+    }
+    let points = plan.disks.iter().map(|disk| disk.dataset.snapshot(&disk.to));
+    let points: Vec<_> = points.collect::<Result<_, _>>().or_exit(Code::Failed)?;
+    let configuration = Configuration::find(args, &session, &inventory, &points)?;
     let shown = text::plan_text(&plan, configuration.as_ref(), output::stdout_style());
     output::print(&shown).context("cannot print the plan").or_exit(Code::Failed)?;
     check::check(&plan, args, &inventory, configuration.as_ref())?;
     check::check_holds(&plan, &session)?;
-    check::check_unused(&plan)?;
+    check_unused(plan.disks.iter().map(|disk| (&disk.dataset, disk.kind)))?;
     if args.dry_run {
         return Ok(Code::Done);
     }
@@ -63,6 +75,14 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
     done.push_str(&configuration.as_ref().map(Configuration::text_after).unwrap_or_default());
     output::print(&done).context("cannot print the report").or_exit(Code::Failed)?;
     Ok(Code::Done)
+}
+
+/// What is rolled back, as it is typed.
+fn typed(what: &What) -> String {
+    match what {
+        What::Guest(id) => id.to_string(),
+        What::Dataset(name) => name.to_string(),
+    }
 }
 
 fn confirm(args: &RollbackArgs) -> Result<(), Failure> {

@@ -14,12 +14,7 @@ pub(super) fn plan_text(plan: &RollbackPlan, config: Option<&Configuration>, sty
     for disk in &plan.disks {
         disk_text(&mut text, disk);
     }
-    for disk in &plan.left_alone {
-        let _ = writeln!(text, "  {} stays as it is: zhaul has no points of it", escape(disk));
-    }
-    for disk in &plan.missing {
-        let _ = writeln!(text, "  {} stays as it is: it has no snapshot of the point", escape(disk.as_str()));
-    }
+    text.push_str(&left_alone_text(plan));
     if plan.ends_replication() {
         let _ = writeln!(
             text,
@@ -30,6 +25,18 @@ pub(super) fn plan_text(plan: &RollbackPlan, config: Option<&Configuration>, sty
     let _ = writeln!(text, "  what was written since the point is lost");
     if let Some(config) = config {
         text.push_str(&config.plan_text());
+    }
+    text
+}
+
+/// The disks of the guest that stay.
+pub(super) fn left_alone_text(plan: &RollbackPlan) -> String {
+    let mut text = String::new();
+    for disk in &plan.left_alone {
+        let _ = writeln!(text, "  {} stays as it is: zhaul has no points of it", escape(disk));
+    }
+    for disk in &plan.missing {
+        let _ = writeln!(text, "  {} stays as it is: it has no snapshot of the point", escape(disk.as_str()));
     }
     text
 }

@@ -27,7 +27,7 @@ use crate::plan::{Finding, LeftOut, Orphan, Plan, Request, Severity, plan};
 
 /// What is known at one moment: the input of every way to show it, and the very object that `--json` prints.
 #[derive(Debug, Serialize)]
-struct Status {
+pub(super) struct Status {
     /// The moment.
     at: Timestamp,
     /// The worst level.
@@ -35,20 +35,20 @@ struct Status {
     /// Each selected dataset.
     datasets: Vec<DatasetStatus>,
     /// What is not as it should be.
-    complaints: Vec<Complaint>,
+    pub(super) complaints: Vec<Complaint>,
     /// What the next run would report, if it is more than worth knowing.
     #[serde(serialize_with = "serialize_findings")]
-    findings: Vec<Finding>,
+    pub(super) findings: Vec<Finding>,
     /// Each dataset below a root that is not backed up, and what leaves it out.
     left_out: Vec<LeftOutStatus>,
     /// Copies that nothing is sent to.
     orphans: Vec<Orphan>,
     /// Why no run can be planned, if so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    plan_error: Option<String>,
+    pub(super) plan_error: Option<String>,
     /// Why the source could not be asked, if so; then there are no datasets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    source_error: Option<String>,
+    pub(super) source_error: Option<String>,
 }
 
 /// A dataset that is left out, with the words for it.
@@ -79,10 +79,7 @@ fn show(args: &StatusArgs) -> Result<Code, Failure> {
         critical_after: args.critical_after,
         archive_grace_days: args.archive_grace,
     };
-    let mut inventory = session.inventory()?;
-    let found = next_plan(&session, &mut inventory)?;
-    let assessed = assess(&session.policy, &inventory, session.now);
-    let status = status_of(assessed, found, session.now, &session.policy.time_zone, thresholds);
+    let (status, _) = gather(&session, thresholds)?;
     if let Some(path) = &args.metrics {
         write_atomically(path, &metrics::text(&status)).or_exit(Code::Failed)?;
     }
@@ -98,6 +95,15 @@ fn show(args: &StatusArgs) -> Result<Code, Failure> {
     };
     output::print(&text).or_exit(Code::Failed)?;
     Ok(if args.check { nagios::code(status.level) } else { code(&status) })
+}
+
+/// How everything stands, and what it was read from.
+pub(super) fn gather(session: &Session, thresholds: Thresholds) -> Result<(Status, Inventory), Failure> {
+    let mut inventory = session.inventory()?;
+    let found = next_plan(session, &mut inventory)?;
+    let assessed = assess(&session.policy, &inventory, session.now);
+    let status = status_of(assessed, found, session.now, &session.policy.time_zone, thresholds);
+    Ok((status, inventory))
 }
 
 /// What a run that began now would do; `Ok(Err)` says why none can be planned.

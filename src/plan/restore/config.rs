@@ -96,6 +96,27 @@ pub fn volumes_of(config: &str) -> Vec<(&str, &str)> {
     main.filter_map(|line| volume_of(line.split_once(':')?.1.trim())).collect()
 }
 
+/// The volumes that the lines of what holds now name, with the sizes that these say, in bytes. None is without a limit.
+pub fn volume_sizes(config: &str) -> Vec<(&str, u64)> {
+    let main = config.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
+    main.filter_map(|line| {
+        let value = line.split_once(':')?.1.trim();
+        let size = value.split(',').find_map(|option| option.trim().strip_prefix("size="))?;
+        Some((volume_of(value)?.1, bytes(size)?)).filter(|(_, bytes)| *bytes > 0)
+    })
+    .collect()
+}
+
+/// `8G` and its like, as Proxmox VE reads it.
+fn bytes(size: &str) -> Option<u64> {
+    let (digits, shift) = match size.strip_suffix(['K', 'M', 'G', 'T']) {
+        Some(digits) => (digits, 10 * (1 + "KMGT".find(size.chars().last()?)?)),
+        None => (size, 0),
+    };
+    let number: u64 = digits.parse().ok()?;
+    number.checked_mul(1 << shift)
+}
+
 /// What the volume is called now: `STORAGE:VOLUME`. Only where the storage is not known here does the volume's name alone
 /// decide, and then only where no other line has that name.
 fn place_of(
@@ -210,6 +231,9 @@ mod tests {
             encryption: Encryption::Off,
             is_thick: false,
             needs_key: false,
+            replaces: None,
+            volume_bytes: 0,
+            is_container: false,
             stage: Stage::Receive,
             streams: Vec::new(),
         }
@@ -267,5 +291,15 @@ mod tests {
         assert_eq!(left_out, Vec::<String>::new());
         assert_eq!(renumbered("subvol-100-disk-0", GuestId(7)), Some("subvol-7-disk-0".to_owned()));
         assert_eq!(renumbered("data", GuestId(7)), None);
+    }
+
+    #[test]
+    fn sizes_are_read_as_proxmox_ve_writes_them() {
+        let text = "rootfs: z:subvol-1-disk-0,size=8G\nmp0: z:subvol-1-disk-1,mp=/a,size=512M\nmp1: z:subvol-1-disk-2,mp=/b\n\
+            mp2: z:subvol-1-disk-3,size=0\nmp3: z:subvol-1-disk-4,size=99999999999T\n#mp4: z:subvol-1-disk-5,size=1G\n\
+            mp5: z:subvol-1-disk-6,size=1048576\n[s]\nrootfs: z:subvol-1-disk-0,size=1G\n";
+        let found =
+            [("subvol-1-disk-0", 8 << 30), ("subvol-1-disk-1", 512 << 20), ("subvol-1-disk-6", 1 << 20)];
+        assert_eq!(volume_sizes(text), found);
     }
 }

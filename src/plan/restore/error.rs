@@ -49,6 +49,11 @@ pub enum RestoreError {
         /// Whether it holds the very snapshot that was asked for.
         has_point: bool,
     },
+    /// Datasets lie below it, which would go with it.
+    HasChildren {
+        /// The dataset.
+        dataset: DatasetName,
+    },
     /// Two volumes would get one name.
     SameName {
         /// The name.

@@ -7,8 +7,10 @@ mod chain;
 mod choice;
 mod config;
 mod error;
+mod keep;
 mod planned;
 mod points;
+mod replace;
 mod rollback;
 mod rolled_back;
 mod volumes;
@@ -24,11 +26,14 @@ use crate::model::{
 };
 use crate::policy::Policy;
 
-pub use config::{ConfigChanges, restored_config, volumes_of};
+pub use config::{ConfigChanges, restored_config, volume_sizes, volumes_of};
 pub use error::RestoreError;
-pub use planned::{At, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore, What};
+pub use keep::{KeepDisk, aside_place, begun, free_stamp, is_committed, plan_keep, wanted_for_keep};
+pub use planned::{
+    At, Replaced, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore, What,
+};
 pub use points::{Found, GroupPoint, VolumePoint, group_points, points};
-pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, guest_of, plan_rollback};
+pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, guest_of, is_guests_disk, plan_rollback};
 pub use rolled_back::{RolledBack, rolled_back_config};
 pub use volumes::{Copy, Volume, Volumes, volumes};
 
@@ -44,6 +49,9 @@ pub fn wanted_here(
         wanted.push(incoming(&to)?);
         wanted.extend(to.parent());
         wanted.push(place(&to)?);
+        if request.replace.is_some() {
+            wanted.extend(aside_place(&to)?);
+        }
     }
     Ok(wanted)
 }
@@ -150,7 +158,7 @@ pub fn plan_restore(
             continue;
         };
         let to = target(&volume.name, request)?;
-        restores.push(plan_volume((inventory, format), here, volume, point, to, &mut notes)?);
+        restores.push(plan_volume((inventory, format), (here, request), volume, point, to, &mut notes)?);
         let children: Vec<DatasetName> = volumes
             .volumes
             .iter()
@@ -165,8 +173,10 @@ pub fn plan_restore(
     if let Some(twice) = restores.iter().find(|restore| !taken.insert(&restore.to)) {
         return Err(RestoreError::SameName { dataset: twice.to.clone() });
     }
+    let stamp = replace::plan_replaced(here, request, &mut restores)?;
     check_existing(here, &restores, request.is_begun)?;
     Ok(RestorePlan {
+        stamp,
         point: chosen.point.name,
         time: chosen.point.time,
         from: chosen.place,
@@ -188,7 +198,7 @@ fn meant<'a>(volume: &Volume<'a>, named: Option<&DatasetName>) -> Volume<'a> {
 
 fn plan_volume(
     (inventory, format): (&Inventory, &NameFormat),
-    here: &Listing,
+    (here, request): (&Listing, &RestoreRequest),
     volume: &Volume<'_>,
     point: &Found<'_>,
     to: DatasetName,
@@ -197,7 +207,7 @@ fn plan_volume(
     let copy = point.copy.dataset;
     let incoming = incoming(&to)?;
     let wanted = chain::chain(volume, point, format)?;
-    let (streams, stage) = look_here(here, &to, &incoming, &wanted)?;
+    let (streams, stage) = look_here((here, request), &to, &incoming, &wanted)?;
     for target in chain::apart(volume, point) {
         notes.push(RestoreNote::NothingInCommon { volume: volume.name.clone(), target });
     }
@@ -211,7 +221,11 @@ fn plan_volume(
         (DatasetKind::Volume, ProxmoxState::Whole, Some(storage)) => !storage.is_sparse,
         _ => false,
     };
+    let is_whole = inventory.proxmox.state == ProxmoxState::Whole;
+    let is_subvol = VolumeName::parse(to.last()).is_some_and(|volume| volume.role == VolumeRole::Disk);
     Ok(VolumeRestore {
+        volume_bytes: copy.settings.volume_bytes,
+        is_container: is_whole && is_subvol && storage.is_some() && copy.kind == DatasetKind::Filesystem,
         volume: volume.name.clone(),
         copy: copy.name.snapshot(&point.point.name)?,
         point: name,
@@ -222,6 +236,7 @@ fn plan_volume(
         needs_key: copy.encryption == Encryption::On,
         to,
         incoming,
+        replaces: None,
         stage,
         streams,
     })
@@ -229,7 +244,7 @@ fn plan_volume(
 
 /// What is left to do, by what exists here.
 fn look_here(
-    here: &Listing,
+    (here, request): (&Listing, &RestoreRequest),
     to: &DatasetName,
     incoming: &DatasetName,
     wanted: &[RestoreStream],
@@ -237,11 +252,13 @@ fn look_here(
     let guid = wanted.last().map_or(Guid(0), |last| last.guid);
     let mark = |dataset: &Dataset| dataset.user.local(RESTORE_PROPERTY).map(str::to_owned);
     if let Some(there) = here.get(to) {
-        if mark(there) == Some(guid.to_string()) {
+        if mark(there).is_some_and(|mark| mark.split(' ').next() == Some(&guid.to_string())) {
             return Ok((Vec::new(), Stage::Finish));
         }
-        // Unless others of the same guest show that this is a restore under way, it exists and that is all.
-        return Ok((Vec::new(), Stage::Done));
+        if !replace::is_replaced(here, request, incoming) {
+            // Unless others of the same guest show that this is a restore under way, it exists and that is all.
+            return Ok((Vec::new(), Stage::Done));
+        }
     }
     check_parent(here, to)?;
     let place = place(to)?;

@@ -44,6 +44,8 @@ pub struct RestoreRequest {
     pub new_id: Option<GuestId>,
     /// The dataset of the storage that volumes go to; their own where it is not said.
     pub storage: Option<DatasetName>,
+    /// Whether what has the names is put aside, and the stamp that it then gets.
+    pub replace: Option<String>,
 }
 
 /// What a restore will do.
@@ -57,6 +59,8 @@ pub struct RestorePlan {
     pub from: Place,
     /// Each dataset.
     pub volumes: Vec<VolumeRestore>,
+    /// The stamp under which what has the names is put aside.
+    pub stamp: Option<String>,
     /// What a person should know before.
     pub notes: Vec<RestoreNote>,
 }
@@ -82,12 +86,27 @@ pub struct VolumeRestore {
     pub encryption: Encryption,
     /// Whether the storage reserves the whole size of a volume.
     pub is_thick: bool,
+    /// The size of a volume in bytes; 0 for a file system.
+    pub volume_bytes: u64,
+    /// Whether it is the file system of a container of Proxmox VE, which has POSIX ACLs and extended attributes in the inode.
+    pub is_container: bool,
     /// Whether its key has to be loaded before it can be used.
     pub needs_key: bool,
+    /// What has the name, and is put aside.
+    pub replaces: Option<Replaced>,
     /// How far an earlier, interrupted restore came, and what is left to do.
     pub stage: Stage,
     /// The streams that are still to be received, in their order.
     pub streams: Vec<RestoreStream>,
+}
+
+/// A dataset whose place another one takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Replaced {
+    /// What identifies it.
+    pub guid: Guid,
+    /// Where it goes.
+    pub aside: DatasetName,
 }
 
 /// How far a restore has come.

@@ -160,6 +160,15 @@ pub fn guest_of(what: &What) -> Option<GuestId> {
     }
 }
 
+/// Whether a dataset is what is meant, or a disk of the guest that is meant, by the guest's file or by its own name.
+pub fn is_guests_disk(what: &What, dataset: &DatasetName, proxmox: &Proxmox) -> bool {
+    let is_named = || match what {
+        What::Dataset(_) => false,
+        What::Guest(id) => VolumeName::parse(dataset.last()).is_some_and(|volume| volume.guest == *id),
+    };
+    meaning(dataset, what, proxmox).is_some() || is_named()
+}
+
 /// The disks of the guest's file that are not among `found`.
 fn left_alone(what: &What, proxmox: &Proxmox, found: &[&Volume<'_>]) -> Vec<String> {
     let What::Guest(id) = what else { return Vec::new() };

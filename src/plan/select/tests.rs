@@ -113,6 +113,7 @@ fn reason(one: &LeftOut) -> String {
         LeftOutReason::NoDisk { guest, role } => format!("{guest} {role:?}"),
         LeftOutReason::GuestUnreadable { guest } => format!("{guest} unreadable"),
         LeftOutReason::InDoubt { guest } => format!("{guest} in doubt"),
+        LeftOutReason::BeingRestored => "being restored".to_owned(),
         LeftOutReason::Locked { guest, lock } => format!("{guest} locked {lock}"),
         LeftOutReason::NotAskedFor => "not asked for".to_owned(),
     };

@@ -26,7 +26,7 @@ pub(super) enum Running {
 pub(super) fn ask(id: GuestId) -> Running {
     let (mut has_any, mut silent) = (false, Vec::new());
     for program in ["qm", "pct"] {
-        let Some(answer) = answer(program, id) else { continue };
+        let Some(answer) = answer(program, &["status", &id.to_string()]) else { continue };
         has_any = true;
         match answer {
             Ok(text) if text == "status: stopped" => return Running::Stopped,
@@ -41,10 +41,10 @@ pub(super) fn ask(id: GuestId) -> Running {
     if has_any { Running::Unknown(silent.join("; ")) } else { Running::NoPrograms }
 }
 
-/// `None` where the program is not installed.
-fn answer(program: &str, id: GuestId) -> Option<Result<String, String>> {
+/// What a program prints on standard output, whatever its exit code, within 20 s. `None` where it is not installed.
+pub(super) fn answer(program: &str, arguments: &[&str]) -> Option<Result<String, String>> {
     let spawned = Command::new(program)
-        .args(["status", &id.to_string()])
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -56,8 +56,8 @@ fn answer(program: &str, id: GuestId) -> Option<Result<String, String>> {
     };
     Some(if ends_in_time(&mut child) {
         let mut text = String::new();
-        // A line of text, so it is in the pipe already.
-        let read = child.stdout.take().map(|mut out| out.by_ref().take(4096).read_to_string(&mut text));
+        // A few lines of text, so they are in the pipe already.
+        let read = child.stdout.take().map(|mut out| out.by_ref().take(64 << 10).read_to_string(&mut text));
         match read {
             Some(Err(error)) => Err(format!("cannot be read: {error}")),
             Some(Ok(_)) | None => Ok(text.trim().to_owned()),

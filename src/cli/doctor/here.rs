@@ -1,0 +1,169 @@
+//! What is looked at on this host: locks, interrupted restores, points that stop Proxmox VE's rollback, what was set aside, and
+//! pools.
+
+use std::collections::BTreeSet;
+
+use super::super::render::count;
+use super::super::running;
+use super::Trouble;
+use crate::model::{
+    ASIDE_MARK, ASIDE_NAME, Answer, Dataset, Guest, INCOMING_MARK, Inventory, KeptMark, Listing, PointKind,
+    RESTORE_PROPERTY,
+};
+use crate::plan::Severity;
+use crate::policy::Policy;
+
+/// ZFS slows down, and a receive may not fit, long before a pool is full.
+const FULL_PERCENT: u32 = 90;
+
+pub(super) fn look(policy: &Policy, inventory: &Inventory) -> Vec<Trouble> {
+    let nothing = Listing::default();
+    let here = match &inventory.source {
+        Answer::Listed(here) => here,
+        Answer::CouldNotAsk(_) => &nothing,
+    };
+    let mut troubles: Vec<Trouble> = inventory.proxmox.guests.iter().filter_map(lock).collect();
+    troubles.extend(here.datasets().filter_map(interrupted));
+    troubles.extend(here.datasets().filter_map(|dataset| set_aside(dataset, here)));
+    for guest in &inventory.proxmox.guests {
+        troubles.extend(blocked_rollback(guest, inventory, here));
+    }
+    let pools: BTreeSet<&str> = policy.roots.iter().map(|root| root.dataset.pool()).collect();
+    troubles.extend(pools.into_iter().flat_map(pool));
+    troubles
+}
+
+/// A lock that nobody takes off any more keeps a guest from being started and backed up.
+fn lock(guest: &Guest) -> Option<Trouble> {
+    let lock = guest.lock.as_ref()?;
+    let id = guest.id;
+    let is_rollback = lock == "rollback";
+    Some(Trouble {
+        severity: if is_rollback { Severity::Blocked } else { Severity::Warning },
+        kind: "locked",
+        about: format!("guest {id}"),
+        what: format!("is locked ({lock}), and cannot be started or changed"),
+        next: if is_rollback {
+            format!(
+                "if `zhaul rollback {id}` was interrupted, the same command again; if it was Proxmox VE's, `zhaul list {id}`, \
+                 then `qm unlock {id}` or `pct unlock {id}`, and `zhaul rollback {id} --to POINT`"
+            )
+        } else {
+            format!("if no task of it is active any more: `qm unlock {id}` or `pct unlock {id}`")
+        },
+    })
+}
+
+fn interrupted(dataset: &Dataset) -> Option<Trouble> {
+    let mark = dataset.user.local(RESTORE_PROPERTY)?;
+    if [INCOMING_MARK, ASIDE_MARK].contains(&mark) {
+        return None;
+    }
+    let next = match KeptMark::parse(mark) {
+        Some(kept) => format!("`zhaul rollback {} --keep --to {}` goes on with it", kept.of, kept.point),
+        None => "the `zhaul restore` again that was interrupted, which goes on; or the same with --abandon"
+            .to_owned(),
+    };
+    Some(Trouble {
+        severity: Severity::Blocked,
+        kind: "interrupted",
+        about: dataset.name.to_string(),
+        what: "a restore or rollback of it was interrupted; it is not backed up".to_owned(),
+        next,
+    })
+}
+
+fn set_aside(dataset: &Dataset, here: &Listing) -> Option<Trouble> {
+    let place = dataset.name.parent().filter(|place| place.last() == ASIDE_NAME)?;
+    here.get(&place)?.user.local(RESTORE_PROPERTY).filter(|mark| *mark == ASIDE_MARK)?;
+    let (of, stamp) = crate::model::aside_from(&dataset.name)?;
+    Some(Trouble {
+        severity: Severity::Note,
+        kind: "set-aside",
+        about: dataset.name.to_string(),
+        what: format!("is kept since {of} was rolled back or restored, and uses space"),
+        next: format!(
+            "`zhaul restore {of} --put-back {stamp}`; or, when it is needed no more, `zfs destroy -r {}`",
+            dataset.name
+        ),
+    })
+}
+
+/// Proxmox VE rolls back to the newest snapshot of a disk only, and does not look at bookmarks before it stops the guest.
+fn blocked_rollback(guest: &Guest, inventory: &Inventory, here: &Listing) -> Option<Trouble> {
+    let lines = guest.disks.iter().filter(|line| line.is_current);
+    let disks: Vec<&Dataset> = lines
+        .filter_map(|line| here.get(&inventory.proxmox.dataset_of(&line.storage, &line.volume)?))
+        .collect();
+    let (mut newest, mut points) = (None, [0_usize; 2]);
+    for disk in disks {
+        let of_guest = |name| guest.snapshots.contains(name);
+        let Some(last) = disk.history.snapshots().rev().find(|point| of_guest(&point.name)) else { continue };
+        newest = Some(last.name.clone());
+        for point in disk.history.points().filter(|point| point.createtxg > last.createtxg) {
+            let [snapshots, bookmarks] = &mut points;
+            *(if point.kind == PointKind::Snapshot { snapshots } else { bookmarks }) += 1;
+        }
+    }
+    let (newest, [snapshots, bookmarks]) = (newest?, points);
+    if snapshots + bookmarks == 0 {
+        return None;
+    }
+    let id = guest.id;
+    let halfway = if snapshots == 0 {
+        ", after it has stopped and locked the guest"
+    } else {
+        ", before it does anything"
+    };
+    Some(Trouble {
+        severity: if snapshots == 0 { Severity::Warning } else { Severity::Note },
+        kind: "blocked-rollback",
+        about: format!("guest {id}"),
+        what: format!(
+            "{} and {} are newer than Proxmox VE's snapshot {newest}: its own rollback to it fails{halfway}",
+            count(snapshots, "snapshot"),
+            count(bookmarks, "bookmark")
+        ),
+        next: format!("to go back to it: `zhaul rollback {id} --to {newest}`"),
+    })
+}
+
+fn pool(name: &str) -> Vec<Trouble> {
+    let arguments = ["list", "-Hp", "-o", "health,capacity", name];
+    let trouble = |severity, kind, what: String, next: String| Trouble {
+        severity,
+        kind,
+        about: format!("pool {name}"),
+        what,
+        next,
+    };
+    let said = match running::answer("zpool", &arguments) {
+        Some(Ok(said)) => said,
+        Some(Err(why)) => {
+            let what = format!("its health is not known: zpool {why}");
+            return vec![trouble(Severity::Failed, "pool-unknown", what, format!("zpool status {name}"))];
+        }
+        None => return Vec::new(),
+    };
+    let mut troubles = Vec::new();
+    let mut words = said.split_whitespace();
+    let health = words.next().unwrap_or("missing");
+    if health != "ONLINE" {
+        troubles.push(trouble(
+            Severity::Failed,
+            "pool-health",
+            format!("is {health}"),
+            format!("`zpool status -v {name}` names the device"),
+        ));
+    }
+    let percent: u32 = words.next().and_then(|word| word.trim_end_matches('%').parse().ok()).unwrap_or(0);
+    if percent >= FULL_PERCENT {
+        troubles.push(trouble(
+            Severity::Warning,
+            "pool-full",
+            format!("is {percent} % full"),
+            format!("`zfs list -o space -r {name}` shows what uses it; keep fewer snapshots at the source (keep-last)"),
+        ));
+    }
+    troubles
+}

@@ -1,0 +1,134 @@
+//! `zhaul doctor`: everything that stands in the way of backups and restores, each with the command that mends it.
+//!
+//! What a dry run and `status` know is taken from them; what is looked at here beside that concerns this host alone.
+
+mod here;
+
+use std::fmt::Write as _;
+
+use anyhow::Context;
+use clap::Args;
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::args::{LogArgs, PolicyArgs};
+use super::exit_code::{Code, Failure, OrExit};
+use super::output;
+use super::render::{Style, count, escape, finding_next, finding_what};
+use super::session::Session;
+use super::status::{self, Status};
+use super::when::When;
+use crate::plan::Severity;
+use crate::plan::status::{Level, Thresholds};
+
+/// The thresholds of `zhaul status` where nothing else is said.
+const THRESHOLDS: Thresholds = Thresholds {
+    warn_after: SignedDuration::from_hours(26),
+    critical_after: SignedDuration::from_hours(50),
+    archive_grace_days: 3,
+};
+
+/// `zhaul doctor`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct DoctorArgs {
+    /// Which policy.
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Judge ages as of another time
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(super) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// Something that is to be mended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Trouble {
+    severity: Severity,
+    /// A stable word for programs.
+    kind: &'static str,
+    /// The dataset, guest or pool.
+    about: String,
+    what: String,
+    next: String,
+}
+
+/// Carries out `zhaul doctor`.
+pub(super) fn doctor(args: &DoctorArgs) -> Result<Code, Failure> {
+    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
+    let (status, inventory) = status::gather(&session, THRESHOLDS)?;
+    let mut troubles = of_status(&status);
+    troubles.extend(here::look(&session.policy, &inventory));
+    troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.severity));
+    let text = if args.json {
+        let value = serde_json::json!({ "at": session.now, "troubles": troubles });
+        format!("{value}\n")
+    } else {
+        text(&troubles, output::stdout_style())
+    };
+    output::print(&text).context("cannot print the troubles").or_exit(Code::Failed)?;
+    Ok(match troubles.first().map(|trouble| trouble.severity) {
+        Some(Severity::Failed) => Code::Failed,
+        Some(Severity::Blocked) => Code::Blocked,
+        Some(Severity::Warning | Severity::Note) | None => Code::Done,
+    })
+}
+
+/// What the next run would report, and what is late.
+fn of_status(status: &Status) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    let errors = status.source_error.iter().chain(&status.plan_error);
+    troubles.extend(errors.map(|what| Trouble {
+        severity: Severity::Failed,
+        kind: "cannot-plan",
+        about: "this host".to_owned(),
+        what: what.clone(),
+        next: "`zhaul run --dry-run` says more".to_owned(),
+    }));
+    troubles.extend(status.findings.iter().map(|finding| Trouble {
+        severity: finding.severity,
+        kind: "finding",
+        about: match &finding.dataset {
+            Some(dataset) => format!("{dataset} ({})", finding.place),
+            None => finding.place.to_string(),
+        },
+        what: finding_what(finding),
+        next: finding_next(finding).unwrap_or_else(|| "nothing, the next run deals with it".to_owned()),
+    }));
+    troubles.extend(status.complaints.iter().map(|late| Trouble {
+        severity: if late.level == Level::Critical { Severity::Failed } else { Severity::Warning },
+        kind: "late",
+        about: match &late.target {
+            Some(target) => format!("{} ({target})", late.dataset),
+            None => late.dataset.to_string(),
+        },
+        what: late.what.clone(),
+        next: format!("`zhaul run --dataset {}`, and see what it reports", late.dataset),
+    }));
+    troubles
+}
+
+fn text(troubles: &[Trouble], style: Style) -> String {
+    let mut text = String::new();
+    for trouble in troubles {
+        let label = match trouble.severity {
+            Severity::Failed => style.red("failed"),
+            Severity::Blocked => style.red("blocked"),
+            Severity::Warning => style.yellow("warning"),
+            Severity::Note => "note".to_owned(),
+        };
+        let _ = writeln!(text, "{label}: {}: {}", escape(&trouble.about), escape(&trouble.what));
+        let _ = writeln!(text, "  next: {}", escape(&trouble.next));
+    }
+    let is_bad = |trouble: &&Trouble| trouble.severity != Severity::Note;
+    let bad = troubles.iter().filter(is_bad).count();
+    let _ = match bad {
+        0 => writeln!(text, "nothing stands in the way of backups and restores"),
+        bad => writeln!(text, "{} to be mended", count(bad, "trouble")),
+    };
+    text
+}

@@ -1,0 +1,41 @@
+//! What was set aside on this host: its stamp, and the commands that bring it back or remove it for good.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+use super::super::exit_code::{Code, Failure, OrExit};
+use super::super::render::escape;
+use crate::model::{DatasetName, NameFormat};
+use crate::plan::restore::What;
+
+/// When something is set aside, as it stands in names: in UTC.
+pub(in crate::cli) fn stamp(now: Timestamp) -> Result<String, Failure> {
+    let format = NameFormat::new(NameFormat::DEFAULT).or_exit(Code::Failed)?;
+    Ok(format.name(now).or_exit(Code::Failed)?.to_string())
+}
+
+/// Where it is, and what to do with it.
+pub(in crate::cli) fn kept_text<'a>(
+    what: &What,
+    stamp: &str,
+    asides: impl Iterator<Item = &'a DatasetName>,
+) -> String {
+    let what = match what {
+        What::Guest(id) => id.to_string(),
+        What::Dataset(name) => name.to_string(),
+    };
+    let (mut text, mut commands) = (String::new(), Vec::new());
+    for aside in asides {
+        let aside = escape(aside.as_str());
+        let _ = writeln!(text, "set aside: {aside}");
+        commands.push(format!("zfs destroy -r '{aside}'"));
+    }
+    let _ = writeln!(
+        text,
+        "  to put it back: zhaul restore {what} --put-back {stamp}\n  \
+         when it is needed no more, which cannot be undone: {}",
+        commands.join("; ")
+    );
+    text
+}

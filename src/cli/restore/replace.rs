@@ -1,0 +1,61 @@
+//! `zhaul restore --replace`: what a person has to settle first, and what is said of what was set aside.
+
+use std::time::Duration;
+
+use super::super::args::RestoreArgs;
+use super::super::exit_code::Failure;
+use super::super::guest_state;
+use super::super::lock;
+use super::super::session::Session;
+use super::{guest, kept};
+use crate::model::{DatasetName, Inventory, aside_of};
+use crate::plan::restore::{RestorePlan, guest_of};
+
+/// A run may be under way when everything is received; the exchange itself takes seconds.
+const LOCK_WAIT: Duration = Duration::from_secs(3600);
+
+/// Refuses to take the disks of a guest that runs, is locked, a template or managed.
+pub(super) fn check(
+    args: &RestoreArgs,
+    inventory: &Inventory,
+    plan: &RestorePlan,
+    guest: Option<&guest::Restoration>,
+) -> Result<(), Failure> {
+    if plan.stamp.is_none() {
+        return Ok(());
+    }
+    if let Some(id) = guest_of(&args.what) {
+        guest_state::check_guest(id, inventory, guest.is_some_and(guest::Restoration::is_begun))?;
+        guest_state::check_stopped(id, args.stopped, inventory)?;
+    }
+    check_unused(plan)
+}
+
+fn check_unused(plan: &RestorePlan) -> Result<(), Failure> {
+    let replaced = plan.volumes.iter().filter(|volume| volume.replaces.is_some());
+    guest_state::check_unused(replaced.map(|volume| (&volume.to, volume.kind)))
+}
+
+/// Everything is received: looks again, and takes the number of the guest.
+pub(super) fn begin(
+    args: &RestoreArgs,
+    session: &Session,
+    plan: &RestorePlan,
+    guest: Option<&guest::Restoration>,
+) -> Result<lock::Lock, Failure> {
+    let lock = lock::take(&session.policy, session.policy_file.as_deref(), LOCK_WAIT, &session.cancel)?;
+    let (inventory, _) = session.source_inventory()?;
+    check(args, &inventory, plan, guest)?;
+    if let Some(guest) = guest {
+        guest.begin(plan.stamp.as_deref())?;
+    }
+    Ok(lock)
+}
+
+/// What was set aside.
+pub(super) fn text_after(args: &RestoreArgs, plan: &RestorePlan) -> String {
+    let Some(stamp) = &plan.stamp else { return String::new() };
+    let asides = plan.volumes.iter().filter_map(|volume| aside_of(&volume.to, stamp).ok()?);
+    let asides: Vec<DatasetName> = asides.collect();
+    kept::kept_text(&args.what, stamp, asides.iter())
+}
