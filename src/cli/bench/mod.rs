@@ -1,6 +1,5 @@
 //! `zhaul bench`: what is to be measured is found here; `crate::bench` measures it.
 
-mod args;
 mod screen;
 mod table;
 
@@ -10,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 
+use super::args::BenchArgs;
 use super::exit_code::{Code, Failure, OrExit};
 use super::session::source_inventory;
 use super::{logging, output, policy_source, progress, signals};
@@ -20,8 +20,6 @@ use crate::model::{Dataset, Link, Point, SnapshotName};
 use crate::plan::{Request, select};
 use crate::policy::{Policy, Target};
 use crate::stream::Cancel;
-
-pub(super) use args::{BenchArgs, EXAMPLES};
 
 use screen::Screen;
 

@@ -7,17 +7,15 @@ mod here;
 use std::fmt::Write as _;
 
 use anyhow::Context;
-use clap::Args;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::args::{LogArgs, PolicyArgs};
+use super::args::DoctorArgs;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
 use super::render::{Style, count, escape, finding_next, finding_what};
 use super::session::Session;
 use super::status::{self, Status};
-use super::when::When;
 use crate::plan::Severity;
 use crate::plan::status::{Level, Thresholds};
 
@@ -27,23 +25,6 @@ const THRESHOLDS: Thresholds = Thresholds {
     critical_after: SignedDuration::from_hours(50),
     archive_grace_days: 3,
 };
-
-/// `zhaul doctor`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct DoctorArgs {
-    /// Which policy.
-    #[command(flatten)]
-    pub(super) policy: PolicyArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Judge ages as of another time
-    #[arg(long, value_name = "TIME", hide = true)]
-    pub(super) lab_clock: Option<When>,
-    /// What to log.
-    #[command(flatten)]
-    pub(super) log: LogArgs,
-}
 
 /// Something that is to be mended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

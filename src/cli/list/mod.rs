@@ -10,13 +10,6 @@ use super::output;
 use super::session::Session;
 use crate::plan::restore::{Volume, What, everything, volumes};
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
-  zhaul list                             all guests and datasets that can be restored
-  zhaul list 100                         the restore points of guest 100
-  zhaul list rpool/data/vm-100-disk-0    those of one disk
-  zhaul list 100 --json";
-
 /// Carries out `zhaul list`.
 pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
     let session = Session::open(&args.policy, args.log, args.lab_clock)?;

@@ -35,15 +35,6 @@ use crate::stream::pump::PumpSettings;
 use crate::stream::rate::{RateLimit, SystemClock};
 use progress::Progress;
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
-  zhaul list 100                               what there is to go back to
-  zhaul restore 100 --dry-run                  what would be received, and how much
-  zhaul restore 100                            all disks of guest 100, which no longer exist here
-  zhaul restore 100 --at 2026-02-01            as it was at the beginning of that day
-  zhaul restore rpool/data/vm-100-disk-0 --from nfs9 --at 2026-Jan --to rpool/data/vm-900-disk-0
-  zhaul restore 100 --abandon                  give up a restore that was interrupted";
-
 pub(super) use guest::random;
 pub(super) use kept::{kept_text, stamp};
 

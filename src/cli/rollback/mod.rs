@@ -21,14 +21,6 @@ use super::{lock, output};
 use crate::plan::restore::{At, What, everything, plan_rollback, volumes};
 use config::Configuration;
 
-pub(super) const EXAMPLES: &str = "\
-Examples:
-  zhaul rollback 100 --dry-run               what would go, and where else it is
-  zhaul rollback 100                         to the newest point; asks before
-  zhaul rollback 100 --to 2026-02-01-030000 --yes
-  zhaul rollback 100 --keep-config           the disks only
-  zhaul rollback 100 --to 2026-02-01 --keep  what is there now is set aside, with all newer points";
-
 /// Carries out `zhaul rollback`.
 pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
     let session = Session::open(&args.policy, args.log, args.lab_clock)?;

@@ -1,5 +1,9 @@
 //! What a person types, as clap structs; no logic beyond the shape of each word.
 
+mod bench;
+mod examples;
+mod restore;
+
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -7,12 +11,12 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use jiff::SignedDuration;
 
-use super::bench::BenchArgs;
-use super::doctor::DoctorArgs;
 use super::exit_code::EXIT_CODES_HELP;
 use super::when::When;
-use crate::model::{ByteCount, DatasetName, GuestId, NameFormat, PointName, PortRange, SizeError};
-use crate::plan::restore::What;
+use crate::model::{ByteCount, DatasetName, GuestId, NameFormat, PortRange, SizeError};
+
+pub(super) use bench::BenchArgs;
+pub(super) use restore::{AtArg, ListArgs, RestoreArgs, RollbackArgs};
 
 /// Where the policy lies unless `--config` says otherwise.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/zhaul.toml";
@@ -45,17 +49,17 @@ pub(super) enum Command {
     ///
     /// Without a configuration file name what to back up with --dataset; the other flags are those of vm-backup.sh, with
     /// its defaults: the backup is nfs8:tank/backup/HOSTNAME, the archive is nfs9:tank/archive/HOSTNAME.
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(RUN_EXAMPLES))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::RUN))]
     Run(RunArgs),
     /// Show how old the newest snapshot, backup and archive of each dataset are
     ///
     /// With --check the answer is one line for Nagios or Icinga and the exit code 0 (OK), 1 (warning) or 2 (critical).
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(STATUS_EXAMPLES))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::STATUS))]
     Status(StatusArgs),
     /// List the restore points of a guest or dataset, here, on the backup and on the archive
     ///
     /// Without a guest or dataset it lists what can be restored at all, also what no longer exists on this host.
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::list::EXAMPLES))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::LIST))]
     List(ListArgs),
     /// Restore a guest's disks or a dataset from the backup, the archive or this host
     ///
@@ -63,7 +67,7 @@ pub(super) enum Command {
     /// that exists is overwritten; with --replace it is set aside, and can be put back (--put-back). `zhaul help restore` has
     /// the commands for each kind of disaster. Interrupted, the same command goes on where it stopped; --abandon gives it up. The next
     /// run after a restore sends increments only.
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::restore::EXAMPLES))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::RESTORE))]
     Restore(RestoreArgs),
     /// Roll a guest's disks or a dataset back to a restore point on this host
     ///
@@ -71,14 +75,14 @@ pub(super) enum Command {
     /// that zhaul did not make are never destroyed. The guest must be stopped; its configuration and firewall file come back as
     /// the point has them. With --keep nothing goes: what is there now is set aside, and can be put back. Interrupted, the same
     /// command goes on. The next run repairs backup and archive by policy.
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::rollback::EXAMPLES))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::ROLLBACK))]
     Rollback(RollbackArgs),
     /// Measure each stage of a transfer alone, then all together, and say which settings suit
     ///
     /// Reads a snapshot in full and throws it away; compresses the beginning of it in memory; sends it to the target's
     /// agent, which throws it away, over ssh and over connections of its own; and at last does all of that at once.
     /// Without a target both ends are this machine. Nothing is written anywhere, unless --receive says so.
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(super::bench::EXAMPLES))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::BENCH))]
     Bench(BenchArgs),
     /// Receive what zhaul on another machine sends: started by it, through ssh
     ///
@@ -110,44 +114,19 @@ pub(super) enum Command {
         page: HelpPage,
     },
     /// Print the completion script for a shell
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(COMPLETIONS_EXAMPLE))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::COMPLETIONS))]
     Completions {
         /// The shell.
         shell: Shell,
     },
     /// Write the manual pages of all commands into a directory
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(MAN_EXAMPLE))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::MAN))]
     Man {
         /// The directory; it must exist.
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         directory: PathBuf,
     },
 }
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  zhaul run --dry-run                      show what the next run would do, and why
-  zhaul run                                do it, as cron does
-  zhaul run --dataset tank/vm --archive    without a configuration file; archive now
-  zhaul run -n --at 2026-02-01             plan as of the first of February";
-
-const STATUS_EXAMPLES: &str = "\
-Examples:
-  zhaul status
-  zhaul status --check --warn-after 26h --critical-after 50h
-  zhaul status --metrics /var/lib/prometheus/node-exporter/zhaul.prom";
-
-const COMPLETIONS_EXAMPLE: &str = "\
-Example:
-  zhaul completions bash > /etc/bash_completion.d/zhaul";
-
-const MAN_EXAMPLE: &str = "\
-Example:
-  zhaul man /usr/local/share/man/man1";
-
-const CONFIG_EXAMPLE: &str = "\
-Example:
-  zhaul config example > /etc/zhaul.toml";
 
 fn with_exit_codes(examples: &str) -> String {
     format!("{examples}\n\n{EXIT_CODES_HELP}")
@@ -170,7 +149,7 @@ pub(super) enum ConfigCommand {
         log: LogArgs,
     },
     /// Print a commented example
-    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(CONFIG_EXAMPLE))]
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::CONFIG))]
     Example,
 }
 
@@ -294,12 +273,9 @@ pub(super) struct StatusArgs {
     pub(super) log: LogArgs,
 }
 
-/// `zhaul list`.
+/// `zhaul doctor`.
 #[derive(Debug, Clone, Args)]
-pub(super) struct ListArgs {
-    /// A guest's number, or a dataset as it is or was called here
-    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
-    pub(super) what: Option<What>,
+pub(super) struct DoctorArgs {
     /// Which policy.
     #[command(flatten)]
     pub(super) policy: PolicyArgs,
@@ -312,111 +288,6 @@ pub(super) struct ListArgs {
     /// What to log.
     #[command(flatten)]
     pub(super) log: LogArgs,
-}
-
-/// `zhaul restore`.
-#[derive(Debug, Clone, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
-pub(super) struct RestoreArgs {
-    /// A guest's number, or a dataset as it is or was called here; or a copy as it is called on the target
-    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
-    pub(super) what: What,
-    /// Restore from this backup or archive, or from `here` [default: the nearest that has the point]
-    #[arg(long, value_name = "TARGET")]
-    pub(super) from: Option<String>,
-    /// Restore the newest point that is not newer than this time, or the point of this name [default: the newest]
-    #[arg(long, value_name = "TIME|POINT", value_parser = parse_at)]
-    pub(super) at: Option<AtArg>,
-    /// Restore to this dataset instead of the one it was
-    #[arg(long, value_name = "DATASET", value_parser = DatasetName::new)]
-    pub(super) to: Option<DatasetName>,
-    /// Give the restored guest this number instead of its own, and with it new MAC addresses and UUIDs
-    #[arg(long = "as", value_name = "VMID", value_parser = parse_guest, conflicts_with = "to")]
-    pub(super) new_id: Option<GuestId>,
-    /// Put all disks on this storage of Proxmox VE instead of their own
-    #[arg(long, value_name = "STORAGE", conflicts_with = "to")]
-    pub(super) storage: Option<String>,
-    /// Give the guest new MAC addresses and UUIDs, also where it keeps its number
-    #[arg(long)]
-    pub(super) unique: bool,
-    /// Restore in the place of a guest or dataset that exists: it is set aside, and can be put back
-    #[arg(long, conflicts_with_all = ["new_id", "abandon"])]
-    pub(super) replace: bool,
-    /// Disconnect the guest's network cards
-    #[arg(long)]
-    pub(super) link_down: bool,
-    /// Show what would be received, with sizes, and change nothing
-    #[arg(short = 'n', long, visible_alias = "dryrun", conflicts_with = "abandon")]
-    pub(super) dry_run: bool,
-    /// Limit the transfer to SIZE per second, for example 20MiB [default: unlimited; the policy's rate does not apply]
-    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
-    pub(super) rate: Option<NonZeroU64>,
-    /// Give up an interrupted restore: destroy what it has received
-    #[arg(long, conflicts_with_all = ["from", "at"])]
-    pub(super) abandon: bool,
-    /// Put back what was set aside with this stamp; what is there now is set aside in turn
-    #[arg(long, value_name = "STAMP", conflicts_with_all = ["from", "at", "to", "new_id", "storage", "abandon"])]
-    pub(super) put_back: Option<String>,
-    /// State that nothing uses the disks, where neither qm nor pct can say that the guest is stopped
-    #[arg(long)]
-    pub(super) stopped: bool,
-    /// Which policy.
-    #[command(flatten)]
-    pub(super) policy: PolicyArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Plan as of another time; for tests.
-    #[arg(long, value_name = "TIME", hide = true)]
-    pub(super) lab_clock: Option<When>,
-    /// What to log.
-    #[command(flatten)]
-    pub(super) log: LogArgs,
-}
-
-/// `zhaul rollback`.
-#[derive(Debug, Clone, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
-pub(super) struct RollbackArgs {
-    /// A guest's number, or a dataset
-    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
-    pub(super) what: What,
-    /// Roll back to the newest point that is not newer than this time, or to the point of this name [default: the newest]
-    #[arg(long, value_name = "TIME|POINT", value_parser = parse_at)]
-    pub(super) to: Option<AtArg>,
-    /// Keep what is there now: it is set aside with all newer points, and a clone of the point takes its place
-    #[arg(long)]
-    pub(super) keep: bool,
-    /// Leave the guest's configuration and firewall file as they are
-    #[arg(long)]
-    pub(super) keep_config: bool,
-    /// State that nothing uses the disks, where neither qm nor pct can say that the guest is stopped
-    #[arg(long)]
-    pub(super) stopped: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    pub(super) yes: bool,
-    /// Show what would go, and change nothing
-    #[arg(short = 'n', long, visible_alias = "dryrun")]
-    pub(super) dry_run: bool,
-    /// Which policy.
-    #[command(flatten)]
-    pub(super) policy: PolicyArgs,
-    /// Judge ages as of another time
-    #[arg(long, value_name = "TIME", hide = true)]
-    pub(super) lab_clock: Option<When>,
-    /// What to log.
-    #[command(flatten)]
-    pub(super) log: LogArgs,
-}
-
-/// A restore point as a person types it.
-#[derive(Debug, Clone)]
-pub(super) enum AtArg {
-    /// A time.
-    Time(When),
-    /// A point's name.
-    Point(PointName),
 }
 
 /// `zhaul agent`.
@@ -455,23 +326,6 @@ fn parse_rate(text: &str) -> Result<NonZeroU64, String> {
         text.strip_suffix("/s").unwrap_or(text).parse().map_err(|e: SizeError| e.to_string())?;
     let is_enough = |bytes: &NonZeroU64| bytes.get() >= 16 << 10;
     NonZeroU64::new(bytes.0).filter(is_enough).ok_or_else(|| "write at least 16KiB, with the unit".to_owned())
-}
-
-/// A plain number is a guest's.
-fn parse_what(text: &str) -> Result<What, String> {
-    if text.bytes().all(|c| c.is_ascii_digit()) {
-        return parse_guest(text).map(What::Guest);
-    }
-    DatasetName::new(text).map(What::Dataset).map_err(|error| error.to_string())
-}
-
-/// What can be read as a time is one: no snapshot of zhaul's is called so.
-fn parse_at(text: &str) -> Result<AtArg, String> {
-    if let Ok(when) = text.parse() {
-        return Ok(AtArg::Time(when));
-    }
-    let point = text.trim_start_matches('@');
-    PointName::new(point).map(AtArg::Point).map_err(|error| error.to_string())
 }
 
 fn parse_wait(text: &str) -> Result<SignedDuration, String> {

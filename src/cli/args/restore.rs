@@ -1,0 +1,152 @@
+//! `zhaul list`, `restore` and `rollback` as a person types them.
+
+use std::num::NonZeroU64;
+
+use clap::Args;
+
+use super::super::when::When;
+use super::{LogArgs, PolicyArgs, parse_guest, parse_rate};
+use crate::model::{DatasetName, GuestId, PointName};
+use crate::plan::restore::What;
+
+/// `zhaul list`.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct ListArgs {
+    /// A guest's number, or a dataset as it is or was called here
+    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
+    pub(in crate::cli) what: Option<What>,
+    /// Which policy.
+    #[command(flatten)]
+    pub(in crate::cli) policy: PolicyArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+    /// Judge ages as of another time
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(in crate::cli) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(in crate::cli) log: LogArgs,
+}
+
+/// `zhaul restore`.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
+pub(in crate::cli) struct RestoreArgs {
+    /// A guest's number, or a dataset as it is or was called here; or a copy as it is called on the target
+    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
+    pub(in crate::cli) what: What,
+    /// Restore from this backup or archive, or from `here` [default: the nearest that has the point]
+    #[arg(long, value_name = "TARGET")]
+    pub(in crate::cli) from: Option<String>,
+    /// Restore the newest point that is not newer than this time, or the point of this name [default: the newest]
+    #[arg(long, value_name = "TIME|POINT", value_parser = parse_at)]
+    pub(in crate::cli) at: Option<AtArg>,
+    /// Restore to this dataset instead of the one it was
+    #[arg(long, value_name = "DATASET", value_parser = DatasetName::new)]
+    pub(in crate::cli) to: Option<DatasetName>,
+    /// Give the restored guest this number instead of its own, and with it new MAC addresses and UUIDs
+    #[arg(long = "as", value_name = "VMID", value_parser = parse_guest, conflicts_with = "to")]
+    pub(in crate::cli) new_id: Option<GuestId>,
+    /// Put all disks on this storage of Proxmox VE instead of their own
+    #[arg(long, value_name = "STORAGE", conflicts_with = "to")]
+    pub(in crate::cli) storage: Option<String>,
+    /// Give the guest new MAC addresses and UUIDs, also where it keeps its number
+    #[arg(long)]
+    pub(in crate::cli) unique: bool,
+    /// Restore in the place of a guest or dataset that exists: it is set aside, and can be put back
+    #[arg(long, conflicts_with_all = ["new_id", "abandon"])]
+    pub(in crate::cli) replace: bool,
+    /// Disconnect the guest's network cards
+    #[arg(long)]
+    pub(in crate::cli) link_down: bool,
+    /// Show what would be received, with sizes, and change nothing
+    #[arg(short = 'n', long, visible_alias = "dryrun", conflicts_with = "abandon")]
+    pub(in crate::cli) dry_run: bool,
+    /// Limit the transfer to SIZE per second, for example 20MiB [default: unlimited; the policy's rate does not apply]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    pub(in crate::cli) rate: Option<NonZeroU64>,
+    /// Give up an interrupted restore: destroy what it has received
+    #[arg(long, conflicts_with_all = ["from", "at"])]
+    pub(in crate::cli) abandon: bool,
+    /// Put back what was set aside with this stamp; what is there now is set aside in turn
+    #[arg(long, value_name = "STAMP", conflicts_with_all = ["from", "at", "to", "new_id", "storage", "abandon"])]
+    pub(in crate::cli) put_back: Option<String>,
+    /// State that nothing uses the disks, where neither qm nor pct can say that the guest is stopped
+    #[arg(long)]
+    pub(in crate::cli) stopped: bool,
+    /// Which policy.
+    #[command(flatten)]
+    pub(in crate::cli) policy: PolicyArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(in crate::cli) json: bool,
+    /// Plan as of another time; for tests.
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(in crate::cli) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(in crate::cli) log: LogArgs,
+}
+
+/// `zhaul rollback`.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
+pub(in crate::cli) struct RollbackArgs {
+    /// A guest's number, or a dataset
+    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
+    pub(in crate::cli) what: What,
+    /// Roll back to the newest point that is not newer than this time, or to the point of this name [default: the newest]
+    #[arg(long, value_name = "TIME|POINT", value_parser = parse_at)]
+    pub(in crate::cli) to: Option<AtArg>,
+    /// Keep what is there now: it is set aside with all newer points, and a clone of the point takes its place
+    #[arg(long)]
+    pub(in crate::cli) keep: bool,
+    /// Leave the guest's configuration and firewall file as they are
+    #[arg(long)]
+    pub(in crate::cli) keep_config: bool,
+    /// State that nothing uses the disks, where neither qm nor pct can say that the guest is stopped
+    #[arg(long)]
+    pub(in crate::cli) stopped: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(in crate::cli) yes: bool,
+    /// Show what would go, and change nothing
+    #[arg(short = 'n', long, visible_alias = "dryrun")]
+    pub(in crate::cli) dry_run: bool,
+    /// Which policy.
+    #[command(flatten)]
+    pub(in crate::cli) policy: PolicyArgs,
+    /// Judge ages as of another time
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(in crate::cli) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(in crate::cli) log: LogArgs,
+}
+
+/// A restore point as a person types it.
+#[derive(Debug, Clone)]
+pub(in crate::cli) enum AtArg {
+    /// A time.
+    Time(When),
+    /// A point's name.
+    Point(PointName),
+}
+
+/// A plain number is a guest's.
+fn parse_what(text: &str) -> Result<What, String> {
+    if text.bytes().all(|c| c.is_ascii_digit()) {
+        return parse_guest(text).map(What::Guest);
+    }
+    DatasetName::new(text).map(What::Dataset).map_err(|error| error.to_string())
+}
+
+/// What can be read as a time is one: no snapshot of zhaul's is called so.
+fn parse_at(text: &str) -> Result<AtArg, String> {
+    if let Ok(when) = text.parse() {
+        return Ok(AtArg::Time(when));
+    }
+    let point = text.trim_start_matches('@');
+    PointName::new(point).map(AtArg::Point).map_err(|error| error.to_string())
+}
