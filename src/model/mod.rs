@@ -56,7 +56,7 @@ pub use name_format::{FormatError, NameFormat};
 pub use point::{Details, Guid, Point, PointKind, Txg};
 pub use ports::{PortRange, PortRangeError};
 pub use properties::{
-    ASIDE_MARK, ASIDE_NAME, BACKUP_PROPERTY, INCOMING_MARK, INCOMING_NAME, RESTORE_PROPERTY,
+    ASIDE_MARK, ASIDE_NAME, BACKUP_PROPERTY, INCOMING_MARK, INCOMING_NAME, PUT_BACK_MARK, RESTORE_PROPERTY,
     SET_ASIDE_PROPERTY, Settings, USER_PROPERTIES, UserProperties, UserProperty, WRITER_PROPERTY,
 };
 pub use proxmox::{Proxmox, ProxmoxState, Storage};

@@ -24,6 +24,8 @@ pub const INCOMING_MARK: &str = "incoming";
 pub const ASIDE_NAME: &str = "zhaul-aside";
 /// The value of [`RESTORE_PROPERTY`] on that dataset.
 pub const ASIDE_MARK: &str = "aside";
+/// What the value of [`RESTORE_PROPERTY`] begins with on a dataset that is being put back; its stamp follows.
+pub const PUT_BACK_MARK: &str = "put-back ";
 
 /// The user properties that a listing asks for: each one more is a line here.
 pub const USER_PROPERTIES: [&str; 5] =

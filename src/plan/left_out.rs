@@ -68,6 +68,11 @@ pub enum LeftOutReason {
     },
     /// A restore or a rollback that has not ended has marked it (`zhaul:restore`).
     BeingRestored,
+    /// The same of another volume of the guest: the guest is half of something.
+    GuestBeingRestored {
+        /// The guest.
+        guest: GuestId,
+    },
     /// The guest's file is locked by an operation that makes or changes its disks: what they hold now is half of something.
     Locked {
         /// The guest.

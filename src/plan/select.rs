@@ -62,6 +62,7 @@ pub fn select<'a>(
     let owners = Owners::new(inventory);
     let mut selection =
         Selection { selected: Vec::new(), left_out: Vec::new(), of_unknown_guests: Vec::new() };
+    let restored = restored_guests(policy, source, &owners);
     for root in &policy.roots {
         let has_children = source.has_children(&root.dataset);
         let within: Vec<_> =
@@ -75,6 +76,7 @@ pub fn select<'a>(
             } else {
                 left_out_by_policy(policy, source, dataset)
                     .or_else(|| left_out_by_owner(&policy.name_format, dataset, volume.as_ref()?, &served))
+                    .or_else(|| left_out_with_guest(volume.as_ref()?, &restored))
             };
             let owner = volume.map_or(Owner::Nobody, |volume| volume.owner);
             let guest_id = owner.guest_id();
@@ -135,6 +137,34 @@ fn served_guests(
 ) -> BTreeSet<GuestId> {
     let served = datasets.iter().zip(volumes).filter(|(dataset, _)| is_served(format, dataset));
     served.filter_map(|(_, volume)| volume.as_ref()?.owner.guest_id()).collect()
+}
+
+/// The guests of which some volume, in its place below any root, is not ready for use.
+fn restored_guests(policy: &Policy, source: &Listing, owners: &Owners<'_>) -> BTreeSet<GuestId> {
+    let is_marked =
+        |dataset: &&Dataset| dataset.user.local(RESTORE_PROPERTY).is_some() && !dataset.is_being_restored();
+    let marked = source.datasets().filter(is_marked).flat_map(|dataset| {
+        let roots = policy.roots.iter().filter(|root| dataset.name.is_within(&root.dataset));
+        roots.map(|root| (&dataset.name, &root.dataset))
+    });
+    marked.filter_map(|(name, root)| guest_of(&owners.volume(name, root)?)).collect()
+}
+
+fn guest_of(volume: &Volume<'_>) -> Option<GuestId> {
+    match volume.owner {
+        Owner::UnknownGuest(id) => Some(id),
+        Owner::Nobody
+        | Owner::Guest(_)
+        | Owner::Unreadable(_)
+        | Owner::OnOtherNode(..)
+        | Owner::InDoubt(..) => volume.owner.guest_id(),
+    }
+}
+
+/// As long as one disk of a guest is not ready for use, a point of the others would be half a guest.
+fn left_out_with_guest(volume: &Volume<'_>, restored: &BTreeSet<GuestId>) -> Option<LeftOutReason> {
+    let guest = guest_of(volume).filter(|guest| restored.contains(guest))?;
+    Some(LeftOutReason::GuestBeingRestored { guest })
 }
 
 fn left_out_by_policy(policy: &Policy, source: &Listing, dataset: &Dataset) -> Option<LeftOutReason> {

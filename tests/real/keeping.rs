@@ -7,7 +7,7 @@ use crate::look::{self, assert_same_newest, content, snapshots};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::command;
-use crate::restoring_attacks::{READS, killed_at, stride};
+use crate::restoring_attacks::{READS, is_looked_at, kill_points, killed_at, stride};
 use crate::rolling_back::{DISKS, contents};
 use crate::rolling_back_guests::{guest_in, qm, with_path};
 use crate::world::{DAY_3, World};
@@ -119,6 +119,14 @@ fn the_old_state_takes_the_place_and_what_was_there_is_kept_and_can_be_put_back(
     zfs(&["release", "test", &format!("{}@{POINT_2}", aside(&world, DISKS[2], STAMP))]);
 }
 
+/// As long as one disk of a guest is not ready for use, a run takes none of them.
+fn run_takes_nothing(world: &mut World, nth: usize) {
+    let state = world.state();
+    let run = world.run_with(DAY_4, &["--no-snapshot"]);
+    let after = world.state();
+    assert!(run.code == Some(0) && state == after, "{nth}: {run:?}\n{state}\n{after}");
+}
+
 #[test]
 fn killed_at_any_step_of_keeping_and_of_putting_back_the_same_command_goes_on() {
     let (mut world, pve, late) = changed(World::new("keep-killed"));
@@ -126,27 +134,22 @@ fn killed_at_any_step_of_keeping_and_of_putting_back_the_same_command_goes_on() 
     let (before, now) = (contents(&world, POINT_1), heads(&world));
     let guids = DISKS.map(|name| property("guid", &world.guest(name)));
     qm(&world, "status: stopped");
-    let (mut kills, mut nth) = (0, 1);
+    let mut kills = 0;
     let (mut is_kept_through, mut is_back_through) = (false, false);
-    while !(is_kept_through && is_back_through) {
+    for nth in kill_points(60) {
         is_kept_through |= killed_at(&world, nth, READS, command(&world, DAY_3, &KEEP));
         if !is_kept_through {
             kills += 1;
-            if nth % 4 == 0 {
+            if is_looked_at(kills) {
                 let state = world.state();
-                let run = world.run_with(DAY_4, &["--no-snapshot"]);
-                assert!(
-                    run.code == Some(0) && state == world.state(),
-                    "{nth}: {run:?}\n{state}\n{}",
-                    world.state()
-                );
+                run_takes_nothing(&mut world, nth);
                 zhaul(&world, &["rollback", "100", "--to", POINT_1, "-n"]);
                 assert_eq!(state, world.state());
             }
             zhaul(&world, &KEEP).expect_code(0);
         }
         // Reading all disks takes longer than all the rest.
-        let is_read = nth % 5 == 0 || (is_kept_through && is_back_through);
+        let is_read = kills % 5 == 1 || (is_kept_through && is_back_through);
         assert!(!is_read || heads(&world) == before, "{nth}");
         assert!(DISKS.iter().all(|name| snapshots(&world.guest(name)) == [POINT_1]), "{nth}");
         assert_eq!(fs::read_to_string(pve.join(CONF)).unwrap(), CONFIG, "{nth}");
@@ -155,6 +158,9 @@ fn killed_at_any_step_of_keeping_and_of_putting_back_the_same_command_goes_on() 
         is_back_through |= killed_at(&world, nth, READS, command(&world, DAY_3, &put_back));
         if !is_back_through {
             kills += 1;
+            if is_looked_at(kills) {
+                run_takes_nothing(&mut world, nth);
+            }
             zhaul(&world, &put_back).expect_code(0);
         }
         assert!(!is_read || heads(&world) == now, "{nth}");
@@ -165,10 +171,21 @@ fn killed_at_any_step_of_keeping_and_of_putting_back_the_same_command_goes_on() 
             zfs(&["destroy", "-r", &aside(&world, name, &format!("{STAMP}-back"))]);
         }
         fs::remove_file(pve.join(format!("{CONF}.zhaul-{STAMP}-back"))).unwrap();
-        nth += stride();
-        assert!(nth < 60);
+        if is_kept_through && is_back_through {
+            break;
+        }
     }
+    assert!(is_kept_through && is_back_through);
     assert!(kills * stride() >= 20, "only {kills} steps were killed");
+    // All that is left after the last call of `zfs` is the lock: it goes, and nothing is exchanged again.
+    zhaul(&world, &KEEP).expect_code(0);
+    let file = fs::read_to_string(pve.join(CONF)).unwrap();
+    fs::write(pve.join(CONF), format!("#zhaul rollback, disks exchanged\n{file}lock: rollback\n")).unwrap();
+    let state = world.state();
+    run_takes_nothing(&mut world, 0);
+    zhaul(&world, &KEEP).expect_code(0);
+    assert_eq!(state, world.state());
+    assert_eq!(fs::read_to_string(pve.join(CONF)).unwrap(), CONFIG);
     let run = world.run(DAY_4);
     assert!(run.sends("backup").iter().all(|send| send.base().is_some()), "{run:?}");
 }

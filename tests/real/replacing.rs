@@ -8,7 +8,7 @@ use crate::look::{self, assert_same_newest};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::command;
-use crate::restoring_attacks::{READS, killed_at, stride};
+use crate::restoring_attacks::{READS, is_looked_at, kill_points, killed_at, stride};
 use crate::rolling_back::{DISKS, contents};
 use crate::rolling_back_guests::{guest_in, qm, with_path};
 use crate::world::{DAY_3, World};
@@ -102,11 +102,11 @@ fn killed_at_any_step_the_same_command_replaces_the_rest_and_nothing_is_lost() {
     let guids = DISKS.map(|name| property("guid", &world.guest(name)));
     qm(&world, "status: stopped");
     let mut kills = 0;
-    for nth in (1..80).step_by(stride()) {
+    for nth in kill_points(80) {
         let is_through = killed_at(&world, nth, READS, command(&world, DAY_3, &REPLACE));
         if !is_through {
             kills += 1;
-            if nth % 5 == 0 {
+            if is_looked_at(kills) {
                 let state = world.state();
                 let run = world.run_with(DAY_4, &["--no-snapshot"]);
                 assert!(run.code == Some(0) && state == world.state(), "{nth}: {run:?}");
@@ -114,7 +114,7 @@ fn killed_at_any_step_the_same_command_replaces_the_rest_and_nothing_is_lost() {
             zhaul(&world, "status: stopped", &REPLACE).expect_code(0);
         }
         // Reading all disks takes longer than all the rest.
-        let is_read = nth % 5 == 0 || is_through;
+        let is_read = kills % 5 == 1 || is_through;
         assert!(!is_read || heads(&world) == before, "{nth}");
         assert_eq!(fs::read_to_string(pve.join(CONF)).unwrap(), CONFIG, "{nth}");
         assert!(!look::exists(&format!("{}/zhaul-incoming", world.source())), "{nth}");

@@ -20,12 +20,12 @@ pub(crate) fn guest(name: &str) -> World {
     world
 }
 
-/// Makes the disks of a guest and two points of them.
+/// Makes the disks of a guest and two points of them; what the world has of an archive holds the first.
 pub(crate) fn make_two_points(world: &mut World) {
     world.filesystem(DISKS[0], 1);
     world.volume(DISKS[1], 1);
     world.volume(DISKS[2], 1);
-    world.run(DAY_1);
+    world.run_with(DAY_1, &["--archive"]).expect_code(0);
     world.write(DISKS[0], "second", 1);
     look::write_device(&world.guest(DISKS[1]), 0, 1, "second");
     world.run(DAY_2);

@@ -7,8 +7,8 @@ use super::super::render::count;
 use super::super::running;
 use super::Trouble;
 use crate::model::{
-    ASIDE_MARK, ASIDE_NAME, Answer, Dataset, Guest, INCOMING_MARK, Inventory, KeptMark, Listing, PointKind,
-    RESTORE_PROPERTY,
+    ASIDE_MARK, ASIDE_NAME, Answer, Dataset, DatasetName, Guest, INCOMING_MARK, Inventory, KeptMark, Listing,
+    PUT_BACK_MARK, PointKind, RESTORE_PROPERTY, VolumeName,
 };
 use crate::plan::Severity;
 use crate::policy::Policy;
@@ -59,10 +59,24 @@ fn interrupted(dataset: &Dataset) -> Option<Trouble> {
     if [INCOMING_MARK, ASIDE_MARK].contains(&mark) {
         return None;
     }
-    let next = match KeptMark::parse(mark) {
-        Some(kept) => format!("`zhaul rollback {} --keep --to {}` goes on with it", kept.of, kept.point),
-        None => "the `zhaul restore` again that was interrupted, which goes on; or the same with --abandon"
-            .to_owned(),
+    let next = match (KeptMark::parse(mark), mark.strip_prefix(PUT_BACK_MARK)) {
+        (Some(kept), _) => {
+            format!(
+                "`zhaul rollback {} --keep --to {}` goes on with it, or the same of {} alone if that was the command",
+                guest_or_name(&kept.of),
+                kept.point,
+                kept.of
+            )
+        }
+        (None, Some(stamp)) => {
+            let of =
+                crate::model::aside_from(&dataset.name).map_or_else(|| dataset.name.clone(), |(of, _)| of);
+            format!("`zhaul restore {} --put-back {stamp}` goes on with it", guest_or_name(&of))
+        }
+        (None, None) => {
+            "the `zhaul restore` again that was interrupted, which goes on; or the same with --abandon"
+                .to_owned()
+        }
     };
     Some(Trouble {
         severity: Severity::Blocked,
@@ -71,6 +85,11 @@ fn interrupted(dataset: &Dataset) -> Option<Trouble> {
         what: "a restore or rollback of it was interrupted; it is not backed up".to_owned(),
         next,
     })
+}
+
+/// What to type for all that was begun together: a volume of a guest is exchanged with the others.
+fn guest_or_name(dataset: &DatasetName) -> String {
+    VolumeName::parse(dataset.last()).map_or_else(|| dataset.to_string(), |volume| volume.guest.to_string())
 }
 
 fn set_aside(dataset: &Dataset, here: &Listing) -> Option<Trouble> {
@@ -83,7 +102,8 @@ fn set_aside(dataset: &Dataset, here: &Listing) -> Option<Trouble> {
         about: dataset.name.to_string(),
         what: format!("is kept since {of} was rolled back or restored, and uses space"),
         next: format!(
-            "`zhaul restore {of} --put-back {stamp}`; or, when it is needed no more, `zfs destroy -r {}`",
+            "`zhaul restore {} --put-back {stamp}`; or, when it is needed no more, `zfs destroy -r {}`",
+            guest_or_name(&of),
             dataset.name
         ),
     })

@@ -35,6 +35,11 @@ pub(in crate::cli) fn left_out_text(reason: &LeftOutReason) -> String {
         LeftOutReason::BeingRestored => {
             "a restore or a rollback of it was interrupted (zhaul:restore)".to_owned()
         }
+        LeftOutReason::GuestBeingRestored { guest } => {
+            format!(
+                "a restore or a rollback of guest {guest} was interrupted (zhaul:restore on another volume)"
+            )
+        }
         LeftOutReason::Locked { guest, lock } => {
             format!("guest {guest} is locked ({lock}): its disks may be half of something")
         }
@@ -70,12 +75,13 @@ pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReaso
         LeftOutReason::GuestUnreadable { .. } | LeftOutReason::InDoubt { .. } => {
             return "see what is reported of Proxmox VE's configuration".to_owned();
         }
-        LeftOutReason::BeingRestored => {
+        LeftOutReason::BeingRestored | LeftOutReason::GuestBeingRestored { .. } => {
             return "give the command again that was interrupted, which goes on".to_owned();
         }
         LeftOutReason::Locked { guest, .. } => {
             return format!(
-                "wait for the task that locked it; if none is active any more, `qm unlock {guest}` or `pct unlock {guest}`"
+                "if `zhaul restore` or `zhaul rollback` of it was interrupted, the same command again; else wait for the task \
+                 that locked it; if none is active any more, `qm unlock {guest}` or `pct unlock {guest}`"
             );
         }
         LeftOutReason::NotAskedFor => return String::new(),

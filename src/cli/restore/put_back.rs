@@ -16,8 +16,8 @@ use super::super::{lock, output};
 use super::kept_text;
 use crate::host::{GuestFiles, Restoring};
 use crate::model::{
-    ASIDE_MARK, ASIDE_NAME, Dataset, DatasetKind, DatasetName, GuestId, Guid, Listing, RESTORE_PROPERTY,
-    aside_from, aside_of, opposite,
+    ASIDE_MARK, ASIDE_NAME, Dataset, DatasetKind, DatasetName, GuestId, Guid, Listing, PUT_BACK_MARK,
+    RESTORE_PROPERTY, aside_from, aside_of, opposite,
 };
 use crate::plan::restore::{What, guest_of, is_guests_disk};
 
@@ -107,6 +107,11 @@ fn exchange(
     {
         files.begin_rollback(current.kind, *id).context(cannot).or_exit(Code::Blocked)?;
     }
+    // No run takes a guest of which one disk is marked.
+    for (aside, guid) in disks.iter().filter_map(|disk| disk.aside.as_ref()) {
+        here.mark(aside, *guid, &format!("{PUT_BACK_MARK}{stamp}")).or_exit(Code::Failed)?;
+    }
+    let mut back = Vec::new();
     for disk in disks {
         if let Some((aside, guid)) = &disk.aside {
             if let Some(present) = disk.present {
@@ -124,6 +129,10 @@ fn exchange(
         {
             tracing::warn!("{} is back, but not mounted: {problem}", disk.to);
         }
+        back.push((&disk.to, there.guid));
+    }
+    for (dataset, guid) in back {
+        here.unmark(dataset, guid).or_exit(Code::Failed)?;
     }
     let Some((files, id)) = files else { return Ok(()) };
     let is_put_back = files.put_back(*id, stamp, &opposite(stamp)).context(cannot).or_exit(Code::Failed)?;

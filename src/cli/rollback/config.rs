@@ -1,5 +1,7 @@
 //! The configuration of a guest that is rolled back: locked meanwhile, and written from the point.
 
+use std::io;
+
 use anyhow::Context;
 
 use super::super::args::RollbackArgs;
@@ -48,7 +50,8 @@ impl Configuration {
         let stored = stored(session, points)?.filter(|stored| stored.kind == current.kind);
         let had = stored.as_ref().map(|stored| datasets(stored, &inventory.proxmox));
         let change = match stored {
-            _ if args.keep_config => FileChange::Kept,
+            // It was written before its lock is taken off.
+            _ if args.keep_config || current.is_exchanged => FileChange::Kept,
             None => FileChange::NotStored,
             Some(stored) => {
                 let exists = |storage: &str, volume: &str| exists(inventory, &current, storage, volume);
@@ -64,6 +67,11 @@ impl Configuration {
     /// Whether a rollback of this guest was begun and not ended.
     pub(super) fn is_begun(&self) -> bool {
         self.current.is_begun
+    }
+
+    /// Whether an interrupted `--keep` has only the lock left to be taken off.
+    pub(super) fn is_exchanged(&self) -> bool {
+        self.current.is_exchanged
     }
 
     pub(super) fn is_container(&self) -> bool {
@@ -133,19 +141,29 @@ impl Configuration {
 
     /// Takes the lock off; the file is as it was.
     pub(super) fn give_up(&self) -> Result<(), Failure> {
-        self.write(&self.current.text, None)
+        self.written(self.files.finish_rollback(self.current.kind, self.id, &self.current.text, None))
+    }
+
+    /// Writes the file as it is to be, and leaves it locked: what is left is to be done before anybody starts the guest.
+    pub(super) fn hold(&self) -> Result<(), Failure> {
+        let (text, firewall) = self.text();
+        self.written(self.files.hold_rollback(self.current.kind, self.id, text, firewall))
     }
 
     /// Writes the file as it is to be, without the lock.
     pub(super) fn finish(&self) -> Result<(), Failure> {
+        let (text, firewall) = self.text();
+        self.written(self.files.finish_rollback(self.current.kind, self.id, text, firewall))
+    }
+
+    fn text(&self) -> (&str, Option<&str>) {
         match &self.change {
-            FileChange::Kept | FileChange::NotStored => self.write(&self.current.text, None),
-            FileChange::Written { rolled, firewall } => self.write(&rolled.text, firewall.as_deref()),
+            FileChange::Kept | FileChange::NotStored => (&self.current.text, None),
+            FileChange::Written { rolled, firewall } => (&rolled.text, firewall.as_deref()),
         }
     }
 
-    fn write(&self, text: &str, firewall: Option<&str>) -> Result<(), Failure> {
-        let written = self.files.finish_rollback(self.current.kind, self.id, text, firewall);
+    fn written(&self, written: io::Result<()>) -> Result<(), Failure> {
         written
             .with_context(|| {
                 format!(

@@ -1,5 +1,6 @@
 //! `zhaul rollback --keep`: a clone of the point takes the place of each disk; what was there is kept, and can be put back.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context, anyhow};
@@ -85,6 +86,26 @@ pub(super) fn go_on(
     exchange(args, &here, disks, configuration.as_ref())
 }
 
+/// Takes the lock off that an interrupted command has left last of all. `None` where there is none.
+pub(super) fn end(
+    args: &RollbackArgs,
+    session: &Session,
+    inventory: &Inventory,
+) -> Result<Option<Code>, Failure> {
+    let config = Configuration::find(args, session, inventory, &[])?;
+    let Some(config) = config.filter(Configuration::is_exchanged) else { return Ok(None) };
+    check::check_guest(args, inventory, Some(&config))?;
+    let mut text =
+        "an interrupted rollback of the guest has exchanged all disks; only its lock is left\n".to_owned();
+    if !args.dry_run {
+        config.finish()?;
+        text.push_str("the lock is off; nothing else was done\n");
+        text.push_str(&config.text_after());
+    }
+    output::print(&text).or_exit(Code::Failed)?;
+    Ok(Some(Code::Done))
+}
+
 /// Where the point may lie: in the disk, in the clone, or in what was put aside.
 fn points(disks: &[KeepDisk]) -> Result<Vec<SnapshotName>, Failure> {
     let places = disks.iter().flat_map(|disk| {
@@ -122,11 +143,12 @@ fn exchange(
     let exchanged = exchange_disks(here, disks).map_err(|failure| half_done(&failure, config));
     output::complain(&exchanged?);
     if let Some(config) = config {
-        config.finish()?;
+        config.hold()?;
     }
-    let places = finish(here, disks)?;
-    for place in places {
-        here.remove_place(&place).or_exit(Code::Failed)?;
+    // The marks go last of all that is done with `zfs`, and the lock after them: a run takes the guest when it is complete.
+    finish(here, disks)?;
+    if let Some(config) = config {
+        config.finish()?;
     }
     output::print(&text_after(args, disks, &stamp, config))
         .context("cannot print the report")
@@ -159,16 +181,16 @@ fn exchange_disks(here: &Restoring, disks: &[KeepDisk]) -> Result<String, Failur
     Ok(warnings)
 }
 
-fn finish(here: &Restoring, disks: &[KeepDisk]) -> Result<Vec<DatasetName>, Failure> {
-    let mut places: Vec<DatasetName> = Vec::new();
+fn finish(here: &Restoring, disks: &[KeepDisk]) -> Result<(), Failure> {
+    let places: BTreeSet<DatasetName> = disks.iter().filter_map(|disk| disk.incoming.parent()).collect();
+    for place in places {
+        here.remove_place(&place).or_exit(Code::Failed)?;
+    }
     for disk in disks {
         let Some((_, guid)) = &disk.made else { continue };
         here.unmark(&disk.mark.of, *guid).or_exit(Code::Failed)?;
-        places.extend(disk.incoming.parent());
     }
-    places.sort();
-    places.dedup();
-    Ok(places)
+    Ok(())
 }
 
 fn half_done(failure: &Failure, config: Option<&Configuration>) -> Failure {

@@ -44,6 +44,9 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
     if !begun.is_empty() {
         return keep::go_on(args, &session, &inventory, &begun);
     }
+    if let Some(code) = keep::end(args, &session, &inventory)? {
+        return Ok(code);
+    }
     let planned = plan_rollback(&session.policy, &inventory.proxmox, &known, &args.what, to.as_ref());
     let plan = planned.map_err(|error| point_failure(&error, &args.what))?;
     if args.keep {

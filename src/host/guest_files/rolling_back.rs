@@ -8,6 +8,8 @@ use crate::model::{GuestId, GuestKind};
 
 /// The first line of a file whose guest is being rolled back.
 const MARK: &str = "#zhaul rollback, not complete";
+/// The first line once the disks are exchanged and the rest is written: only the lock is left to be taken off.
+const EXCHANGED: &str = "#zhaul rollback, disks exchanged";
 const LOCK: &str = "lock: rollback";
 
 /// A guest's file on this node.
@@ -19,6 +21,8 @@ pub struct CurrentFile {
     pub text: String,
     /// Whether a rollback was begun and not ended.
     pub is_begun: bool,
+    /// Whether the disks are exchanged, so that only the lock is left to be taken off.
+    pub is_exchanged: bool,
     /// The word of its `lock:`, if that is not the rollback's own.
     pub lock: Option<String>,
 }
@@ -50,6 +54,17 @@ impl GuestFiles {
             replace(&before(&path), &file.text)?;
             replace(&path, &format!("{MARK}\n{}", with_lock(&file.text)))
         })
+    }
+
+    /// Writes the file as it is to be, still locked: the disks are exchanged. See [`finish_rollback`](Self::finish_rollback).
+    pub fn hold_rollback(
+        &self,
+        kind: GuestKind,
+        id: GuestId,
+        text: &str,
+        firewall: Option<&str>,
+    ) -> io::Result<()> {
+        self.finish_rollback(kind, id, &format!("{EXCHANGED}\n{}", with_lock(text)), firewall)
     }
 
     /// Writes the file as it is to be, and takes the lock off. `firewall` replaces the guest's firewall file, which stays
@@ -98,7 +113,9 @@ fn before(path: &Path) -> std::path::PathBuf {
 }
 
 fn parse(kind: GuestKind, text: &str) -> CurrentFile {
-    let marked = text.strip_prefix(MARK).and_then(|rest| rest.strip_prefix('\n'));
+    let is_exchanged = text.starts_with(EXCHANGED);
+    let mark = if is_exchanged { EXCHANGED } else { MARK };
+    let marked = text.strip_prefix(mark).and_then(|rest| rest.strip_prefix('\n'));
     let mut kept = String::new();
     let (mut lock, mut is_main) = (None, true);
     for line in marked.unwrap_or(text).split_inclusive('\n') {
@@ -112,7 +129,8 @@ fn parse(kind: GuestKind, text: &str) -> CurrentFile {
         }
         kept.push_str(line);
     }
-    CurrentFile { kind, text: kept, is_begun: marked.is_some(), lock }
+    let is_begun = marked.is_some();
+    CurrentFile { kind, text: kept, is_begun, is_exchanged: is_begun && is_exchanged, lock }
 }
 
 /// The lock belongs to what holds now, before the sections of snapshots.
@@ -157,7 +175,12 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), begun);
             let current = files.current(id).unwrap().unwrap();
             assert!(current.is_begun && current.lock.is_none());
-            assert_eq!(current.text, text);
+            assert_eq!((current.text.as_str(), current.is_exchanged), (text, false));
+            files.hold_rollback(kind, id, "memory: 2\n", None).unwrap();
+            let current = files.current(id).unwrap().unwrap();
+            assert!(current.is_begun && current.is_exchanged && current.lock.is_none());
+            assert_eq!(current.text, "memory: 2\n");
+            assert!(fs::read_to_string(&path).unwrap().contains("lock: rollback\n"));
             files.finish_rollback(kind, id, "memory: 2\n", Some("[OPTIONS]\n")).unwrap();
             assert_eq!(fs::read_to_string(&path).unwrap(), "memory: 2\n");
             files.finish_rollback(kind, id, "memory: 3\n", None).unwrap_err();

@@ -18,6 +18,7 @@ struct Node {
     files: Vec<(String, String)>,
     roots: Vec<&'static str>,
     opted_out: Vec<&'static str>,
+    marked: Vec<&'static str>,
     exclude: Vec<&'static str>,
     guests: Vec<u32>,
 }
@@ -33,6 +34,7 @@ impl Node {
             files: Vec::new(),
             roots: vec!["rpool/data", "tank"],
             opted_out: Vec::new(),
+            marked: Vec::new(),
             exclude: Vec::new(),
             guests: Vec::new(),
         }
@@ -61,7 +63,14 @@ impl Node {
     fn outcome(&self) -> Vec<String> {
         let roots: BTreeSet<&str> = self.roots.iter().copied().collect();
         let all = roots.iter().map(|root| ((*root).to_owned(), String::new())).chain(self.datasets.clone());
-        let listing = Listing::new(all.map(|(name, points)| dataset(&name, &points, &self.opted_out)));
+        let mark = |mut dataset: Dataset| {
+            if self.marked.contains(&dataset.name.as_str()) {
+                let property = UserProperty { value: "1".to_owned(), is_local: true };
+                dataset.user.insert(RESTORE_PROPERTY, property);
+            }
+            dataset
+        };
+        let listing = Listing::new(all.map(|(name, points)| mark(dataset(&name, &points, &self.opted_out))));
         let flags = Flags {
             dataset: self.roots.iter().map(|root| DatasetName::new(root).unwrap()).collect(),
             hostname: "pve0".to_owned(),
@@ -114,6 +123,7 @@ fn reason(one: &LeftOut) -> String {
         LeftOutReason::GuestUnreadable { guest } => format!("{guest} unreadable"),
         LeftOutReason::InDoubt { guest } => format!("{guest} in doubt"),
         LeftOutReason::BeingRestored => "being restored".to_owned(),
+        LeftOutReason::GuestBeingRestored { guest } => format!("{guest} being restored"),
         LeftOutReason::Locked { guest, lock } => format!("{guest} locked {lock}"),
         LeftOutReason::NotAskedFor => "not asked for".to_owned(),
     };
@@ -132,6 +142,30 @@ fn dataset(name: &str, points: &str, opted_out: &[&str]) -> Dataset {
 }
 
 const BOOT: &str = "scsi0: local-zfs:vm-101-disk-0\n";
+
+#[test]
+fn as_long_as_one_disk_of_a_guest_is_not_ready_for_use_none_is_served() {
+    let mut node = Node::new(&[
+        "rpool/data/vm-101-disk-0",
+        "rpool/data/vm-102-disk-0",
+        "rpool/data/zhaul-incoming/vm-102-disk-0",
+    ])
+    .with_storages()
+    .file("qemu-server/101.conf", BOOT)
+    .file("qemu-server/102.conf", "scsi0: local-zfs:vm-102-disk-0\n");
+    node.opted_out = vec!["rpool/data/zhaul-incoming/vm-102-disk-0"];
+    node.marked = vec!["rpool/data/zhaul-incoming/vm-102-disk-0", "rpool/data/vm-101-disk-0"];
+    node.datasets.push(("tank/vms/vm-101-disk-1".to_owned(), String::new()));
+    assert_eq!(
+        node.outcome(),
+        [
+            "- rpool/data/vm-101-disk-0 being restored",
+            "+ rpool/data/vm-102-disk-0 102",
+            "- rpool/data/zhaul-incoming/vm-102-disk-0 off on rpool/data/zhaul-incoming/vm-102-disk-0",
+            "- tank/vms/vm-101-disk-1 101 being restored",
+        ]
+    );
+}
 
 #[test]
 fn a_disk_of_one_name_on_another_storage_leaves_nothing_out() {
