@@ -43,6 +43,7 @@ fn unmarked(history: &History) -> BTreeMap<Guid, LineageMark> {
 
 fn dataset(at: &str, points: &str) -> Dataset {
     let history = history_with(points, own).unwrap();
+    let kind = if at.contains("/vm-") { DatasetKind::Volume } else { DatasetKind::Filesystem };
     Dataset {
         referenced_bytes: 1,
         is_readonly: true,
@@ -50,8 +51,8 @@ fn dataset(at: &str, points: &str) -> Dataset {
         line_history: Some(LineHistory::default()),
         history,
         settings: Settings { volmode: "none".to_owned(), ..Settings::default() },
-        user: marked(WRITER_PROPERTY, "1 pve0:rpool/data/vm-1"),
-        ..Dataset::new(name(at), Guid(1), DatasetKind::Volume)
+        user: marked(WRITER_PROPERTY, &format!("1 pve0:rpool/data/{}", name(at).last())),
+        ..Dataset::new(name(at), Guid(1), kind)
     }
 }
 
@@ -666,7 +667,7 @@ fn plan_without(policy: &Policy, source: &[(&str, Unlisted)], target: &[(&str, U
         source: listing(&known, source),
         targets: BTreeMap::from([(TargetName("nfs".to_owned()), listing(&copies, target))]),
         proxmox: Proxmox::default(),
-        host: String::new(),
+        host: "pve0".to_owned(),
         append_only: std::collections::BTreeSet::new(),
     };
     let now = "2026-01-20T00:00:00Z".parse().unwrap();

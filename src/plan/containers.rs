@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::builder::{Builder, Order};
-use super::{Place, Reason, StepId};
-use crate::model::{Change, CopyEncryption, Dataset, DatasetName, Encryption, Listing};
+use super::{FindingKind, Place, Reason, StepId};
+use crate::model::{Change, CopyEncryption, Dataset, DatasetKind, DatasetName, Encryption, Listing};
 use crate::policy::Target;
 
 /// The datasets on the way to the copies on one target, and which step makes each that is missing.
@@ -32,24 +32,28 @@ impl<'a> Containers<'a> {
         self.made.insert(name.clone(), step);
     }
 
-    /// The steps that make the parent of `name`, none if it is there. Fails with a parent that is itself a copy, but is
-    /// not received in this plan.
+    /// The steps that make the parent of `name`, none if it is there. Fails where nothing can be received below it.
     pub(super) fn parent_of(
         &mut self,
         builder: &mut Builder,
         name: &DatasetName,
-    ) -> Result<Vec<StepId>, DatasetName> {
+    ) -> Result<Vec<StepId>, Box<FindingKind>> {
         let Some(parent) = name.parent() else {
             return Ok(Vec::new());
         };
         if let Some(step) = self.made.get(&parent) {
             return Ok(vec![*step]);
         }
-        if self.listing.get(&parent).is_some() {
-            return Ok(Vec::new());
+        if let Some(there) = self.listing.get(&parent) {
+            let is_volume = there.kind == DatasetKind::Volume;
+            return if is_volume {
+                Err(Box::new(FindingKind::ParentIsVolume { parent }))
+            } else {
+                Ok(Vec::new())
+            };
         }
         if self.copies.contains_key(&parent) {
-            return Err(parent);
+            return Err(Box::new(FindingKind::ParentMissing { parent }));
         }
         // Above the target's root nothing was listed; the step itself makes what is missing there.
         let needs =

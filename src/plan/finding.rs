@@ -144,6 +144,13 @@ pub enum FindingKind {
         /// The dataset.
         copy: DatasetName,
     },
+    /// Snapshots that are named as copies' are stay, since the dataset has no mark of a writer.
+    NotMarked {
+        /// The dataset.
+        copy: DatasetName,
+        /// How many.
+        snapshots: usize,
+    },
     /// A snapshot that the rules do not keep stays: ZFS would refuse to destroy it.
     StaysInUse {
         /// The snapshot.
@@ -255,6 +262,11 @@ pub enum FindingKind {
     /// The parent of a copy is missing and not received in this run either.
     ParentMissing {
         /// The parent.
+        parent: DatasetName,
+    },
+    /// The dataset above a copy is a volume, below which there is nothing.
+    ParentIsVolume {
+        /// The volume.
         parent: DatasetName,
     },
     /// Holds and clones of a copy's newest snapshots could not be read.

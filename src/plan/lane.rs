@@ -319,9 +319,7 @@ impl<'a> Lane<'a> {
         if creates_dataset {
             match containers.parent_of(builder, &self.name) {
                 Ok(steps) => needs.extend(steps),
-                Err(parent) => {
-                    return self.block(builder, FindingKind::ParentMissing { parent });
-                }
+                Err(why) => return self.block(builder, *why),
             }
         }
         let base = match self.head {

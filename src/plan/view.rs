@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::{CopyName, Names, names};
 use super::{Caution, FindingKind, Known, Reason, Severity, Source};
-use crate::model::{Change, Dataset, DatasetName, Guid, History, Listing, Point, SetAsideMark};
+use crate::model::{Change, Dataset, DatasetKind, DatasetName, Guid, History, Listing, Point, SetAsideMark};
 use crate::plan::Doomed;
 use crate::policy::{Target, TargetKind};
 
@@ -144,7 +144,8 @@ impl<'a> View<'a> {
             let from = copies.get(&dataset.guid).filter(|(_, label)| *label != one.label);
             let Some((from, _)) = from.cloned() else { continue };
             let is_new = self.listing.get(&name).is_none() && self.listing.why_unlisted(&name).is_none();
-            if is_new && self.listing.get(&from).is_some() && one.selected.caution == Caution::None {
+            let can_follow = is_new && self.has_place(target, &name) && self.listing.get(&from).is_some();
+            if can_follow && one.selected.caution == Caution::None {
                 self.follow(&dataset.name, &from, &name, may_rename);
                 followed = true;
             }
@@ -172,6 +173,15 @@ impl<'a> View<'a> {
         }
         copies.retain(|key, _| !twice.contains(key));
         copies
+    }
+
+    /// Whether a copy can be renamed to `name` now: below no volume, and below no copy that has yet to be received.
+    fn has_place(&self, target: &Target, name: &DatasetName) -> bool {
+        let Some(parent) = name.parent().filter(|parent| *parent != target.root) else { return true };
+        match self.listing.get(&parent) {
+            Some(there) => there.kind == DatasetKind::Filesystem,
+            None => !self.called.taken().contains(&parent),
+        }
     }
 
     fn follow(&mut self, dataset: &DatasetName, from: &DatasetName, to: &DatasetName, may_rename: bool) {

@@ -196,3 +196,25 @@ fn a_copy_that_may_be_of_what_could_not_be_listed_stays_as_it_is() {
     assert_same_newest(&new, &world.backup("data/vm-100-disk-0"));
     assert_nothing_is_lost(&before, &world);
 }
+
+/// Nothing can be renamed or received below a volume, so this is not tried every night.
+#[test]
+fn a_copy_of_a_child_does_not_follow_its_parents_rename_below_a_volume() {
+    let mut world = World::new("naming-volume");
+    let files = world.filesystem("files", 1);
+    zfs(&["create", &format!("{files}/below")]);
+    world.run(DAY_1);
+    let in_the_way = world.backup("moved");
+    zfs(&["create", "-V", "1M", &in_the_way]);
+    let moved = world.guest("moved");
+    zfs(&["rename", &files, &moved]);
+    let run = world.run_as_planned(DAY_2, &[], 3);
+    assert!(run.finds("blocked", "is a volume, and nothing can be received below a volume"), "{run:?}");
+    assert!(look::exists(&world.backup("files/below")), "it waits where it is");
+    zfs(&["rename", &in_the_way, &world.backup("away")]);
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_eq!(run.steps("rename-dataset").len(), 1, "with what is below it: {run:?}");
+    for name in ["moved", "moved/below"] {
+        assert_same_newest(&world.guest(name), &world.backup(name));
+    }
+}

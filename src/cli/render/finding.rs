@@ -71,6 +71,10 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
         FindingKind::NotPruned { copy } => {
             format!("{copy} is not pruned: the holds and clones of its snapshots could not be read")
         }
+        FindingKind::NotMarked { copy, snapshots } => format!(
+            "{copy} is not pruned: it has {snapshots} snapshots that are named as zhaul's are, but no zhaul:writer says whose copy \
+             it is"
+        ),
         FindingKind::StaysInUse { snapshot, by } => {
             format!("@{snapshot} is kept by no rule, but {} keeps it", keeper(*by))
         }
@@ -131,6 +135,9 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
         ),
         FindingKind::ParentMissing { parent } => {
             format!("nothing is sent: the parent {parent} does not exist and is not received in this run")
+        }
+        FindingKind::ParentIsVolume { parent } => {
+            format!("nothing is sent: {parent} is a volume, and nothing can be received below a volume")
         }
         FindingKind::DetailsUnknown { copy } => {
             format!(
@@ -203,6 +210,9 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::NotPruned { .. } | FindingKind::DetailsUnknown { .. } => {
             "see the log for the cause; the next run reads them again".to_owned()
         }
+        FindingKind::NotMarked { .. } => {
+            "the next run of its source marks it, if it is a copy that goes on; otherwise it is yours to keep or to destroy".to_owned()
+        }
         FindingKind::StaysInUse { by: KeptBy::Hold, .. } => {
             "zfs holds names the tags; the first run after their release destroys it".to_owned()
         }
@@ -251,6 +261,9 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
             format!("if no other program will resume it, on {place}: zfs receive -A {copy}")
         }
         FindingKind::ParentMissing { parent } => format!("see what is reported of {parent}"),
+        FindingKind::ParentIsVolume { parent } => {
+            format!("on {place}, rename {parent} (zfs rename); it stays until you destroy it")
+        }
         FindingKind::PlainCopy { copy } => {
             format!("on {place}, rename {copy} (zfs rename); the next run sends everything raw")
         }
