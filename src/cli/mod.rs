@@ -6,6 +6,7 @@
 mod agent;
 mod args;
 mod bench;
+mod carrying_out;
 mod config;
 mod doctor;
 mod exit_code;
@@ -18,6 +19,7 @@ mod output;
 mod pages;
 mod policy_source;
 mod progress;
+mod prune;
 mod render;
 mod restore;
 mod rollback;
@@ -71,6 +73,7 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::List(args) => list::list(&args),
         Command::Restore(args) => restore::restore(&args),
         Command::Rollback(args) => rollback::rollback(&args),
+        Command::Prune(args) => prune::prune(&args),
         Command::Config { command } => config::config(&command),
     }
 }

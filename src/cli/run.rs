@@ -1,28 +1,16 @@
 //! `zhaul run`: inventory, plan, and, unless it is a dry run, execution and report.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use anyhow::Context;
+use std::time::Duration;
 
 use super::args::RunArgs;
+use super::carrying_out::{self, Configs, Wish};
 use super::exit_code::{Code, Failure, OrExit};
 use super::lock;
-use super::output;
-use super::progress::Progress;
-use super::render::{
-    Estimates, breaches_text, changes_text, failures_text, plan_json, plan_text, report_json, report_text,
-};
+use super::render::Estimates;
 use super::session::Session;
 use crate::discover;
-use crate::execute::{self, Report, Settings};
-use crate::model::{DatasetName, Inventory};
-use crate::plan::check::check;
-use crate::plan::{Plan, PlanError, Request, Severity, estimate, plan, wanted_sizes};
-use crate::policy::Policy;
-use crate::stream::pump::PumpSettings;
-use crate::stream::rate::{RateLimit, SystemClock};
+use crate::model::Inventory;
+use crate::plan::{Plan, PlanError, Request, estimate, plan, wanted_sizes};
 
 /// Carries out `zhaul run`.
 pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
@@ -41,26 +29,10 @@ fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     let request = request(args, session);
     let plan =
         session.complete(&mut inventory, |known| plan(&session.policy, known, &request).map_err(explain))?;
-    refuse_unsound(&session.policy, &inventory, &plan)?;
     let estimates = estimates(args, session, &plan, &mut inventory);
-    if args.dry_run {
-        return show_plan(args, &plan, &estimates);
-    }
-    let started = Instant::now();
-    let progress = Progress::new(session.screen.clone(), &plan, &estimates);
-    let settings = settings(&session.policy, session.is_watched, configs(session, &inventory));
-    let report = execute::run(plan, session.hosts(), &settings, &progress, &session.cancel);
-    progress.finish();
-    show_report(args, &report, started.elapsed())
-}
-
-/// Refuses a plan that would break a promise: whole, since nobody knows what else is wrong with it.
-fn refuse_unsound(policy: &Policy, inventory: &Inventory, plan: &Plan) -> Result<(), Failure> {
-    let breaches = check(policy, inventory, plan);
-    if breaches.is_empty() {
-        return Ok(());
-    }
-    Err(anyhow::anyhow!(breaches_text(plan, &breaches))).or_exit(Code::Failed)
+    let configs = if args.dry_run { Configs::new() } else { configs(session, &inventory) };
+    let wish = Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs };
+    carrying_out::carry_out(session, &inventory, plan, wish)
 }
 
 /// Sizes of transfers, where somebody looks at them: they take a closer look at the source's snapshots.
@@ -71,9 +43,6 @@ fn estimates(args: &RunArgs, session: &Session, plan: &Plan, inventory: &mut Inv
     session.learn(inventory, &wanted_sizes(plan, inventory));
     estimate(plan, inventory)
 }
-
-/// The properties that the snapshots of each guest's volumes get.
-type Configs = BTreeMap<DatasetName, BTreeMap<String, String>>;
 
 /// Read as late as possible: it is to be the configuration of the snapshot's moment.
 fn configs(session: &Session, inventory: &Inventory) -> Configs {
@@ -94,26 +63,6 @@ fn configs(session: &Session, inventory: &Inventory) -> Configs {
         }
     }
     configs
-}
-
-/// How the plan is carried out. Sizes cost a walk over the source's blocks, so only a person who watches gets them.
-fn settings(policy: &Policy, is_watched: bool, configs: Configs) -> Settings {
-    let transfer = &policy.transfer;
-    // One limit for all transfers of a run.
-    let rate = (!transfer.rate.is_unlimited()).then(|| {
-        let clock = SystemClock::new(policy.time_zone.clone());
-        Arc::new(RateLimit::new(transfer.rate.clone(), clock))
-    });
-    Settings {
-        jobs: transfer.jobs,
-        pump: PumpSettings {
-            buffer_bytes: transfer.buffer.0,
-            rate,
-            stall_limit: Duration::try_from(transfer.stall_limit).ok(),
-        },
-        expects_sizes: is_watched,
-        configs,
-    }
 }
 
 fn request(args: &RunArgs, session: &Session) -> Request {
@@ -143,52 +92,4 @@ fn explain(error: PlanError) -> Failure {
         PlanError::Source(_) => Code::Failed,
     };
     Failure { code, error: error.into() }
-}
-
-fn show_plan(args: &RunArgs, plan: &Plan, estimates: &Estimates) -> Result<Code, Failure> {
-    let text = if args.json {
-        format!(
-            "{}\n",
-            plan_json(plan, estimates).context("cannot write the plan as JSON").or_exit(Code::Failed)?
-        )
-    } else {
-        plan_text(plan, estimates, output::stdout_style())
-    };
-    output::print(&text).context("cannot print the plan").or_exit(Code::Failed)?;
-    Ok(Code::of_findings(&plan.findings))
-}
-
-fn show_report(args: &RunArgs, report: &Report, took: Duration) -> Result<Code, Failure> {
-    let is_watched = output::stdout_is_terminal() && !args.log.quiet;
-    let style = output::stderr_style();
-    if !args.log.quiet {
-        output::complain(&changes_text(report, args.log.level() > 0, style));
-    }
-    output::complain(&failures_text(report, told_from(is_watched, args.log.quiet), style));
-    let text = if args.json {
-        format!(
-            "{}\n",
-            report_json(report, took).context("cannot write the report as JSON").or_exit(Code::Failed)?
-        )
-    } else if is_watched {
-        report_text(report, took)
-    } else {
-        String::new()
-    };
-    let printed = output::print(&text).context("cannot print the report");
-    // What the run did counts, not whether anybody could read of it.
-    let code = Code::of_report(report);
-    if matches!(code, Code::Done) {
-        return printed.or_exit(Code::Failed).map(|()| Code::Done);
-    }
-    Ok(code)
-}
-
-/// Under cron a note would be a mail every night.
-fn told_from(is_watched: bool, is_quiet: bool) -> Severity {
-    match (is_watched, is_quiet) {
-        (true, _) => Severity::Note,
-        (false, false) => Severity::Warning,
-        (false, true) => Severity::Blocked,
-    }
 }

@@ -41,11 +41,25 @@ pub(super) struct Session {
 impl Session {
     /// Starts the log, reads the policy, and makes the hosts ready; nothing is asked of any yet.
     pub(super) fn open(policy: &PolicyArgs, log: LogArgs, clock: Option<When>) -> Result<Self, Failure> {
-        let is_watched = output::stderr_is_terminal() && !log.quiet;
-        let screen = progress::screen(is_watched);
-        logging::start(log.level(), log.quiet, screen.clone());
+        let screen = start_log(log);
         let policy_file = policy_source::file(policy);
         let policy = policy_source::load(policy)?;
+        Self::of(policy, policy_file, log, screen, clock)
+    }
+
+    /// The same for a policy that no file or flags of a policy describe.
+    pub(super) fn with_policy(policy: Policy, log: LogArgs, clock: Option<When>) -> Result<Self, Failure> {
+        Self::of(policy, None, log, start_log(log), clock)
+    }
+
+    fn of(
+        policy: Policy,
+        policy_file: Option<PathBuf>,
+        log: LogArgs,
+        screen: MultiProgress,
+        clock: Option<When>,
+    ) -> Result<Self, Failure> {
+        let is_watched = is_watched(log);
         let now = match clock {
             Some(when) => when.in_zone(&policy.time_zone).or_exit(Code::Usage)?,
             None => Timestamp::now(),
@@ -101,6 +115,17 @@ impl Session {
     pub(super) fn hosts(&self) -> Hosts<'_> {
         Hosts { source: &*self.source, targets: &self.targets }
     }
+}
+
+/// Whether a person sees the progress.
+fn is_watched(log: LogArgs) -> bool {
+    output::stderr_is_terminal() && !log.quiet
+}
+
+fn start_log(log: LogArgs) -> MultiProgress {
+    let screen = progress::screen(is_watched(log));
+    logging::start(log.level(), log.quiet, screen.clone());
+    screen
 }
 
 /// Asks only this machine what it has.

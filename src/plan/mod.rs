@@ -38,6 +38,7 @@ mod orphans;
 mod outbound;
 mod owner;
 mod partial;
+mod prune;
 mod reason;
 mod renames;
 pub mod restore;
@@ -83,6 +84,7 @@ pub use estimate::{estimate, wanted_sizes};
 pub use finding::{Finding, FindingKind, KeptBy, Obstacle, Severity};
 pub use left_out::{LeftOut, LeftOutReason};
 pub use names::{CopyName, Names, names};
+pub use prune::prune;
 pub use reason::{PartialFault, Reason};
 pub use select::{Caution, Selected, Selection, select};
 pub use step::{

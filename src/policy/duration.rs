@@ -8,7 +8,7 @@ const UNITS: [(&str, i64); 5] = [("s", 1), ("min", 60), ("h", 3600), ("d", 86_40
 const SECONDS_MAX: i64 = 36_525 * 86_400;
 
 /// Reads a whole number above 0 and a unit, `10min`; the error is what is wrong with it.
-pub(super) fn parse(text: &str) -> Result<SignedDuration, String> {
+pub fn parse(text: &str) -> Result<SignedDuration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim();

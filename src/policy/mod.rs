@@ -13,12 +13,14 @@ mod flags;
 mod keep;
 mod pattern;
 mod period;
+mod pruning;
 mod structure;
 mod suggest;
 mod target;
 
 pub use address::Address;
 pub use checked::{Policy, SourceRoot, TransferSettings};
+pub use duration::parse as parse_duration;
 pub use error::PolicyError;
 pub use flags::Flags;
 pub use keep::{Keep, KeepRules};

@@ -36,6 +36,7 @@ mod partial;
 mod parting;
 mod policy;
 mod pool;
+mod pruning;
 mod random;
 mod readme_back;
 mod replacing;

@@ -55,3 +55,8 @@ Examples:
   zhaul bench nfs8                         the way to a target, with what a run would send
   zhaul bench nfs8 --receive --seconds 30  and its pool; what it writes there is destroyed again
   zhaul bench nfs8 --snapshot rpool/data/vm-100-disk-0@2026-01-10-010000 --json";
+
+pub(super) const PRUNE: &str = "\
+Examples, on the backup's host:
+  zhaul prune -n tank/backup/pve0 --keep-last 30          show what would go, and why
+  zhaul prune tank/backup/pve0 --keep-daily 14 --keep-weekly 8 --keep-superseded 90d";

@@ -2,6 +2,7 @@
 
 mod bench;
 mod examples;
+mod prune;
 mod restore;
 
 use std::num::NonZeroU64;
@@ -16,6 +17,7 @@ use super::when::When;
 use crate::model::{ByteCount, DatasetName, GuestId, NameFormat, PortRange, SizeError};
 
 pub(super) use bench::BenchArgs;
+pub(super) use prune::PruneArgs;
 pub(super) use restore::{AtArg, ListArgs, RestoreArgs, RollbackArgs};
 
 /// Where the policy lies unless `--config` says otherwise.
@@ -77,6 +79,13 @@ pub(super) enum Command {
     /// command goes on. The next run repairs backup and archive by policy.
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::ROLLBACK))]
     Rollback(RollbackArgs),
+    /// Apply keep rules to the copies below a dataset of this host: for backups that no source may prune
+    ///
+    /// An append-only agent destroys nothing for those who send, so the backup's own host applies the rules, from its own cron.
+    /// Only copies with a mark of zhaul (zhaul:writer) are pruned, and of these only snapshots that zhaul named, never the
+    /// newest; holds and clones are respected. The months of an archive all stay.
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::PRUNE))]
+    Prune(PruneArgs),
     /// Measure each stage of a transfer alone, then all together, and say which settings suit
     ///
     /// Reads a snapshot in full and throws it away; compresses the beginning of it in memory; sends it to the target's
