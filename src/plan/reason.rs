@@ -78,6 +78,11 @@ pub enum Reason {
     ChildrenMoveBack,
     /// Nobody has marked the copy, and the source has its newest snapshots.
     Unclaimed,
+    /// The source has another name than the copy's mark says.
+    SourceRenamed {
+        /// Its name then.
+        from: String,
+    },
     /// The copy was another source's, but this source has its newest snapshot.
     TakesOver {
         /// The other source: `host:dataset`.

@@ -1,14 +1,14 @@
 //! A target as it will be after what comes before everything else: lineages of which an interrupted run left the setting
-//! aside half done, and copies of datasets that were renamed at the source.
+//! aside half done, and copies of datasets that were renamed at the source (`renames`).
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::names::{CopyName, Names, names};
-use super::{Caution, FindingKind, Known, Reason, Severity, Source};
-use crate::model::{Change, Dataset, DatasetKind, DatasetName, Guid, History, Listing, Point, SetAsideMark};
+use super::names::Names;
+use super::{FindingKind, Known, Reason, Severity, Source};
+use crate::model::{Change, Dataset, DatasetName, Guid, History, Listing, Point, SetAsideMark};
 use crate::plan::Doomed;
-use crate::policy::{Target, TargetKind};
+use crate::policy::Target;
 
 /// A change that comes first.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct First {
     pub(super) reason: Reason,
     /// Whatever is at or below this name needs the change.
     pub(super) below: DatasetName,
+    /// Whether the change before it must have been made.
+    pub(super) needs_previous: bool,
 }
 
 /// One target's listing, with those changes made.
@@ -76,6 +78,7 @@ impl<'a> View<'a> {
                 change: Change::SetAside(mark.wish(&label)),
                 reason: Reason::FinishesSetAside,
                 below: mark.of.clone(),
+                needs_previous: false,
             });
             self.apply(&mark);
         }
@@ -107,7 +110,7 @@ impl<'a> View<'a> {
     }
 
     /// Renames what is below `from`, and `from` itself if `with_it`, in the listing.
-    fn rename_below(&mut self, from: &DatasetName, to: &DatasetName, with_it: bool) {
+    pub(super) fn rename_below(&mut self, from: &DatasetName, to: &DatasetName, with_it: bool) {
         let mut moved: Vec<Dataset> = self.listing.below(from).cloned().collect();
         moved.extend(self.listing.get(from).filter(|_| with_it).cloned());
         for dataset in moved {
@@ -122,83 +125,5 @@ impl<'a> View<'a> {
             self.listing.to_mut().remove(&dataset.name);
             self.listing.to_mut().insert(Dataset { name, ..dataset });
         }
-    }
-
-    /// Copies of datasets that have another name at the source now.
-    fn follow_renames(&mut self, target: &Target, known: Known<'_>, sources: &[Source<'_>]) {
-        let Known { policy, inventory, listing: source, .. } = known;
-        let selected = sources.iter().map(|one| &one.selected.dataset.name).collect();
-        self.called = names(policy, inventory, source, &selected, target, &self.listing);
-        let copies = self.abandoned(target);
-        if copies.is_empty() {
-            return;
-        }
-        let may_rename =
-            matches!(target.kind, TargetKind::Backup(_)) && !inventory.append_only.contains(&target.name);
-        let mut followed = false;
-        for one in sources {
-            let dataset = one.selected.dataset;
-            let Some(CopyName::Called { name, .. }) = self.called.get(&dataset.name) else { continue };
-            let name = name.clone();
-            // One of the same label was renamed on the target, by somebody who had a reason.
-            let from = copies.get(&dataset.guid).filter(|(_, label)| *label != one.label);
-            let Some((from, _)) = from.cloned() else { continue };
-            let is_new = self.listing.get(&name).is_none() && self.listing.why_unlisted(&name).is_none();
-            let can_follow = is_new && self.has_place(target, &name) && self.listing.get(&from).is_some();
-            if can_follow && one.selected.caution == Caution::None {
-                self.follow(&dataset.name, &from, &name, may_rename);
-                followed = true;
-            }
-        }
-        if followed {
-            self.called = names(policy, inventory, source, &selected, target, &self.listing);
-        }
-    }
-
-    /// The copies that no dataset of the source has by its name, with the label of their writer, by its GUID. What two of
-    /// them have in common is neither's.
-    fn abandoned(&self, target: &Target) -> BTreeMap<Guid, (DatasetName, String)> {
-        let wanted = self.called.taken();
-        let orphans = self.called.orphans().filter(|(_, source)| source.is_none()).map(|(copy, _)| copy);
-        let has_none_below = |name: &&DatasetName| {
-            **name != target.root && !wanted.iter().any(|wanted| wanted.is_within(name))
-        };
-        let (mut copies, mut twice) = (BTreeMap::new(), BTreeSet::new());
-        for name in orphans.filter(has_none_below) {
-            if let Some(writer) = self.listing.get(name).and_then(Dataset::writer)
-                && copies.insert(writer.guid, (name.clone(), writer.label)).is_some()
-            {
-                twice.insert(writer.guid);
-            }
-        }
-        copies.retain(|key, _| !twice.contains(key));
-        copies
-    }
-
-    /// Whether a copy can be renamed to `name` now: below no volume, and below no copy that has yet to be received.
-    fn has_place(&self, target: &Target, name: &DatasetName) -> bool {
-        let Some(parent) = name.parent().filter(|parent| *parent != target.root) else { return true };
-        match self.listing.get(&parent) {
-            Some(there) => there.kind == DatasetKind::Filesystem,
-            None => !self.called.taken().contains(&parent),
-        }
-    }
-
-    fn follow(&mut self, dataset: &DatasetName, from: &DatasetName, to: &DatasetName, may_rename: bool) {
-        let kind =
-            FindingKind::RenamedAtSource { copy: to.clone(), from: from.clone(), is_followed: may_rename };
-        let severity = if may_rename { Severity::Warning } else { Severity::Note };
-        self.findings.push((Some(dataset.clone()), severity, kind));
-        let guid = self.listing.get(from).map(|copy| copy.guid);
-        let (true, Some(guid), Some(parent)) = (may_rename, guid, to.parent()) else { return };
-        let mut first = |change, reason| {
-            self.first.push(First { dataset: Some(dataset.clone()), change, reason, below: to.clone() });
-        };
-        if self.listing.get(&parent).is_none() {
-            first(Change::CreateContainer { dataset: parent, is_plain: false }, Reason::Container);
-        }
-        let reason = Reason::RenamedAtSource { from: from.clone() };
-        first(Change::RenameDataset { from: from.clone(), guid, to: to.clone() }, reason);
-        self.rename_below(from, to, true);
     }
 }

@@ -25,7 +25,13 @@ pub(super) fn settle(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>
         builder.find(severity, Some(&lane.dataset().name), lane.place.clone(), kind(true));
     }
     match there.writer() {
-        Some(writer) if writer.guid == lane.writer.guid => report_unsafe(builder, lane, there),
+        Some(writer) if writer.guid == lane.writer.guid => {
+            report_unsafe(builder, lane, there);
+            // A copy whose mark has the present name and that lies elsewhere was renamed on the target, by a person.
+            if writer.label != lane.writer.label {
+                claim(builder, lane, there, Reason::SourceRenamed { from: writer.label });
+            }
+        }
         Some(writer) => {
             let newest = there.history.newest_snapshot();
             let is_here = newest

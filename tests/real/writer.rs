@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::look::{self, assert_same_newest, guids, snapshots};
+use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::world::{DAY_1, DAY_2, DAY_3, DISK, GUEST, World};
 
@@ -219,4 +220,75 @@ fn a_copy_follows_also_a_dataset_that_was_named_like_a_set_aside_lineage() {
         zfs(&["set", &format!("zhaul:set-aside={mark}"), &copy]);
     }
     assert!(!look::exists(&files));
+}
+
+/// A world with three guests, backed up once, and what each is called.
+fn three(name: &str) -> (World, [String; 3]) {
+    let mut world = World::with_archive(name);
+    let names = ["subvol-101-disk-0", "subvol-102-disk-0", "vm-103-disk-0"].map(str::to_owned);
+    world.filesystem(&names[0], 6);
+    world.filesystem(&names[1], 6);
+    world.volume(&names[2], 6);
+    world.run_with(DAY_1, &["--archive"]).expect_code(0);
+    (world, names)
+}
+
+/// The guests of these names take each other's, the last one the first's.
+fn rotate(world: &World, names: &[&String]) {
+    let aside = world.guest("rotated");
+    zfs(&["rename", &world.guest(names[0]), &aside]);
+    for pair in names.windows(2) {
+        zfs(&["rename", &world.guest(pair[1]), &world.guest(pair[0])]);
+    }
+    zfs(&["rename", &aside, &world.guest(names[names.len() - 1])]);
+}
+
+fn assert_increments_only(world: &World, run: &Run, names: &[String]) {
+    assert!(run.moved("backup") < 1 << 20, "{run:?}");
+    for name in names {
+        assert_same_newest(&world.guest(name), &world.backup(name));
+    }
+    assert!(look::datasets(&world.backup_root()).iter().all(|copy| !copy.contains(".renaming")), "{run:?}");
+}
+
+#[test]
+fn copies_follow_datasets_that_have_changed_their_names() {
+    let (mut world, names) = three("writer-swapped");
+    let [one, two, three] = &names;
+    rotate(&world, &[one, two]);
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_eq!(run.steps("rename-dataset").len(), 3, "{run:?}");
+    assert_increments_only(&world, &run, &names);
+    rotate(&world, &[one, two, three]);
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_eq!(run.steps("rename-dataset").len(), 4, "{run:?}");
+    assert_increments_only(&world, &run, &names);
+}
+
+#[test]
+fn a_copy_that_was_left_between_two_names_is_found_again() {
+    let (mut world, names) = three("writer-swap-killed");
+    rotate(&world, &[&names[0], &names[1]]);
+    // As a run leaves them that was killed after its first rename, and after its second one.
+    let copy = world.backup(&names[0]);
+    zfs(&["rename", &copy, &format!("{copy}.renaming")]);
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_increments_only(&world, &run, &names);
+    rotate(&world, &[&names[0], &names[1]]);
+    zfs(&["rename", &copy, &format!("{copy}.renaming")]);
+    zfs(&["rename", &world.backup(&names[1]), &copy]);
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_increments_only(&world, &run, &names);
+}
+
+#[test]
+fn a_copy_follows_also_where_a_new_dataset_has_the_old_name() {
+    let (mut world, mut names) = three("writer-reused");
+    zfs(&["rename", &world.guest(&names[0]), &world.guest("subvol-201-disk-0")]);
+    names[0] = "subvol-201-disk-0".to_owned();
+    let new = world.filesystem("subvol-101-disk-0", 0);
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_increments_only(&world, &run, &names);
+    assert_same_newest(&new, &world.backup("subvol-101-disk-0"));
+    assert!(run.steps("set-aside").is_empty(), "{run:?}");
 }

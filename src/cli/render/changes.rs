@@ -38,6 +38,7 @@ fn is_routine(reason: &Reason) -> bool {
             | Reason::NotSending
             | Reason::NotRenamed
             | Reason::Unclaimed
+            | Reason::SourceRenamed { .. }
     )
 }
 

@@ -40,6 +40,7 @@ pub(in crate::cli) fn reason_text(reason: &Reason) -> String {
         Reason::FinishesSetAside => "an interrupted run left the setting aside half done".to_owned(),
         Reason::ChildrenMoveBack => "what lies below it moves back, now that it exists again".to_owned(),
         Reason::Unclaimed => "it has no writer yet, and this source has its snapshots".to_owned(),
+        Reason::SourceRenamed { from } => format!("its source was called {from} when it was marked"),
         Reason::TakesOver { from } => format!("it was the copy of {from}"),
         Reason::RenamedAtSource { from } => {
             format!("the dataset was renamed at the source; {from} is its copy")
