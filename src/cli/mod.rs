@@ -29,6 +29,8 @@ mod session;
 mod signals;
 mod slots;
 mod status;
+mod trouble;
+mod verify;
 mod when;
 
 use std::ffi::OsString;
@@ -70,6 +72,7 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::Agent(args) => agent::agent(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Status(args) => status::status(&args),
+        Command::Verify(args) => verify::verify(&args),
         Command::List(args) => list::list(&args),
         Command::Restore(args) => restore::restore(&args),
         Command::Rollback(args) => rollback::rollback(&args),

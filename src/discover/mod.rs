@@ -6,6 +6,7 @@
 //! Listings leave out what ZFS tells only slowly; [`complete`] asks for it where a plan turns out to depend on it.
 
 mod details;
+mod pools;
 mod proxmox;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ use crate::stream::Cancel;
 use crate::zfs::LoadError;
 
 pub use details::{complete, learn};
+pub use pools::{PoolAnswer, pool_states};
 pub use proxmox::{guest_configs, proxmox};
 
 /// The hosts that a policy names.

@@ -51,8 +51,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::LINEAGE_PROPERTY;
 use crate::model::{
     BookmarkName, ByteCount, Change, Compression, CopyEncryption, DatasetKind, DatasetName, Details,
-    Encryption, Guid, LineHistory, Listing, PointKind, PointName, ResumePoint, SetAsideMark, SnapshotName,
-    UserProperty, Writer,
+    Encryption, Guid, HostState, LineHistory, Listing, PointKind, PointName, ResumePoint, SetAsideMark,
+    SnapshotName, UserProperty, Writer,
 };
 use crate::stream;
 use crate::stream::meter::{Meters, Places};
@@ -325,6 +325,9 @@ pub trait TargetHost: Sync {
     fn is_append_only(&self) -> Result<bool, HostError> {
         Ok(false)
     }
+
+    /// What the machine says of itself and of the pool of `root`.
+    fn state(&self, root: &DatasetName) -> Result<HostState, HostError>;
 
     /// Carries out one change, after a look at what the names in it are by now.
     fn change(&self, change: &Change) -> Result<Changed, HostError>;

@@ -8,7 +8,7 @@ use super::agent::{Agent, Framing};
 use super::session::{Limits, Speaks};
 use super::sessions::{Machine, Sessions};
 use super::{Changed, HostError, Incoming, ReceiveSpec, Shell, TargetHost};
-use crate::model::{Change, DatasetName, Details, Guid, Listing, SnapshotName};
+use crate::model::{Change, DatasetName, Details, Guid, HostState, Listing, SnapshotName};
 use crate::stream::Cancel;
 
 /// A target whose sessions speak to an agent or to a shell, whichever is there.
@@ -74,6 +74,10 @@ impl TargetHost for Remote {
 
     fn is_append_only(&self) -> Result<bool, HostError> {
         self.chosen("ask", "its agent")?.is_append_only()
+    }
+
+    fn state(&self, root: &DatasetName) -> Result<HostState, HostError> {
+        self.chosen("see the pool of", root)?.state(root)
     }
 
     fn change(&self, change: &Change) -> Result<Changed, HostError> {

@@ -199,6 +199,16 @@ impl Session {
         self.answer(self.limits.answer, take)
     }
 
+    /// Hands each line of `zpool status` of `pool`, in UTC, to `take`.
+    pub(super) fn pool_status(
+        &mut self,
+        pool: &str,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        self.request("pool", &[pool])?;
+        self.answer(self.limits.answer, take)
+    }
+
     /// Starts `zfs receive`: the stream is to be written to [`Session::stream`].
     pub(super) fn start_receive(&mut self, arguments: &[&str]) -> Result<(), Problem> {
         self.request("receive", arguments)

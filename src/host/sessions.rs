@@ -109,6 +109,18 @@ impl Sessions {
         Ok(answer)
     }
 
+    /// Hands each line of `zpool status` of `pool` to `take`; only a worker can tell it.
+    pub(super) fn pool_status(
+        &self,
+        pool: &str,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        let mut session = self.take()?;
+        let answer = session.pool_status(pool, take)?;
+        self.give_back(session);
+        Ok(answer)
+    }
+
     fn open(&self) -> Result<Session, Problem> {
         if self.agent == AgentUse::Off || self.is_agent_broken.load(Ordering::Relaxed) {
             return self.log_in(false);

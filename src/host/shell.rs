@@ -8,7 +8,7 @@ use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
 use super::{Changed, HostError, Incoming, ReceiveSpec, TargetHost};
-use crate::model::{Change, DatasetName, Details, Guid, Listing, SnapshotName, Unlisted};
+use crate::model::{Change, DatasetName, Details, Guid, HostState, Listing, SnapshotName, Unlisted};
 use crate::stream::Cancel;
 
 /// A target behind a worker shell.
@@ -59,6 +59,12 @@ impl TargetHost for Shell {
 
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         Ok(Box::new(ShellIncoming::start(&self.program, spec)?))
+    }
+
+    fn state(&self, root: &DatasetName) -> Result<HostState, HostError> {
+        self.program
+            .state(root.pool())
+            .map_err(|problem| self.program.error("see the pool of", root, problem))
     }
 
     fn change(&self, change: &Change) -> Result<Changed, HostError> {

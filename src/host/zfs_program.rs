@@ -13,7 +13,8 @@ use super::sessions::Sessions;
 use super::zfs_words;
 use super::{HostError, Problem, Refusal};
 use crate::model::{
-    DatasetName, Details, Guid, LineHistory, PointKind, PointName, SnapshotName, UserProperty,
+    DatasetName, Details, Guid, HostState, LineHistory, PointKind, PointName, PoolState, SnapshotName,
+    UserProperty,
 };
 
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
@@ -102,6 +103,24 @@ impl ZfsProgram {
         let line = self.sessions.now()?;
         let seconds = line.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
         seconds.ok_or_else(|| Problem::Protocol(format!("its date is {line:?}")))
+    }
+
+    /// The machine, and the pool of that name.
+    pub(super) fn state(&self, pool: &str) -> Result<HostState, Problem> {
+        let clock = self.now()?;
+        let zfs_versions = self.lines(&["version"])?;
+        let mut text = String::new();
+        let answer = self.sessions.pool_status(pool, &mut |line| {
+            text.push_str(&String::from_utf8_lossy(line));
+            text.push('\n');
+            Ok(())
+        })?;
+        if answer.status != 0 {
+            return Err(zfs_words::problem(answer));
+        }
+        let pool = PoolState::parse(&text);
+        let pool = pool.ok_or_else(|| Problem::Protocol(format!("zpool status answered {text:?}")))?;
+        Ok(HostState { clock, zfs_versions, pool })
     }
 
     /// Runs `zfs list -Hp` for what may partly not exist; rows of columns.

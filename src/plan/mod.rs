@@ -54,6 +54,7 @@ mod step;
 mod superseded;
 mod trust;
 mod unlisted;
+pub mod verify;
 mod view;
 mod wants;
 mod writer;

@@ -144,7 +144,7 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
 }
 
 /// What each target that was listed calls the copies.
-fn names_by_target<'a>(
+pub(super) fn names_by_target<'a>(
     policy: &'a Policy,
     inventory: &Inventory,
     source: &Listing,
@@ -160,6 +160,32 @@ fn names_by_target<'a>(
     policy.targets.iter().filter_map(of_target).collect()
 }
 
+/// The copy of a dataset, if there is one; `Err` says why that is not known.
+pub(super) fn copy_of<'a>(
+    inventory: &'a Inventory,
+    target: &Target,
+    names: Option<&Names>,
+    selected: &Selected<'_>,
+) -> Result<Option<&'a Dataset>, String> {
+    let listing = match inventory.targets.get(&target.name) {
+        Some(Answer::Listed(listing)) => listing,
+        Some(Answer::CouldNotAsk(why)) => return Err(why.clone()),
+        None => return Err("it was not asked".to_owned()),
+    };
+    let name = match names.and_then(|names| names.get(&selected.dataset.name)) {
+        Some(CopyName::Called { name, .. }) => name,
+        Some(CopyName::Invalid(error)) => return Err(error.to_string()),
+        Some(CopyName::Contested { name, other, .. }) => {
+            return Err(format!("{name} could be its copy or that of {other}"));
+        }
+        None => return Err("it has no name there; this is a bug".to_owned()),
+    };
+    if listing.why_unlisted(name).is_some() {
+        return Err("the copy could not be listed".to_owned());
+    }
+    Ok(listing.get(name))
+}
+
 fn copy_state(
     policy: &Policy,
     inventory: &Inventory,
@@ -167,25 +193,10 @@ fn copy_state(
     names: Option<&Names>,
     selected: &Selected<'_>,
 ) -> CopyState {
-    let could_not_ask = |why: &str| CopyState::CouldNotAsk { why: why.to_owned() };
-    let listing = match inventory.targets.get(&target.name) {
-        Some(Answer::Listed(listing)) => listing,
-        Some(Answer::CouldNotAsk(why)) => return could_not_ask(why),
-        None => return could_not_ask("it was not asked"),
-    };
-    let name = match names.and_then(|names| names.get(&selected.dataset.name)) {
-        Some(CopyName::Called { name, .. }) => name,
-        Some(CopyName::Invalid(error)) => return could_not_ask(&error.to_string()),
-        Some(CopyName::Contested { name, other, .. }) => {
-            return could_not_ask(&format!("{name} could be its copy or that of {other}"));
-        }
-        None => return could_not_ask("it has no name there; this is a bug"),
-    };
-    if listing.why_unlisted(name).is_some() {
-        return could_not_ask("the copy could not be listed");
-    }
-    let Some(there) = listing.get(name) else {
-        return CopyState::Nothing { is_partial: false };
+    let there = match copy_of(inventory, target, names, selected) {
+        Ok(Some(there)) => there,
+        Ok(None) => return CopyState::Nothing { is_partial: false },
+        Err(why) => return CopyState::CouldNotAsk { why },
     };
     let is_partial = there.resume_token.is_some();
     if there.history.newest_snapshot().is_none() {

@@ -57,6 +57,7 @@ mod telling;
 mod time;
 mod unreceivable;
 mod untrue;
+mod verifying;
 mod volumes;
 mod world;
 mod writer;

@@ -107,6 +107,12 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Compare every copy with its source by GUID, and ask the pools of both ends for errors and their last scrub
+    ///
+    /// Reads no block and changes nothing: what a pool holds is read by `zpool scrub`, and this says when that was. A copy that
+    /// could not be compared, has parted from its source, or lies on a pool with errors ends with 1.
+    #[command(after_help = EXIT_CODES_HELP)]
+    Verify(VerifyArgs),
     /// Look for everything that stands in the way of backups and restores, and say what mends it
     ///
     /// Judges what `status` and a dry run know, and looks at this host: locks and interrupted restores, points that stop Proxmox
@@ -274,6 +280,26 @@ pub(super) struct StatusArgs {
     /// Write Prometheus metrics into this file, in one go, for the textfile collector
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) metrics: Option<PathBuf>,
+    /// Judge ages as of another time
+    #[arg(long, value_name = "TIME", hide = true)]
+    pub(super) lab_clock: Option<When>,
+    /// What to log.
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+}
+
+/// `zhaul verify`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct VerifyArgs {
+    /// Which policy.
+    #[command(flatten)]
+    pub(super) policy: PolicyArgs,
+    /// A pool whose last scrub is older than this is a warning; Debian scrubs each month
+    #[arg(long, value_name = "AGE", default_value = "960h", value_parser = parse_age)]
+    pub(super) scrub_after: SignedDuration,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(super) lab_clock: Option<When>,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::super::render::count;
 use super::super::running;
-use super::Trouble;
+use super::super::trouble::Trouble;
 use crate::model::{
     ASIDE_MARK, ASIDE_NAME, Answer, Dataset, DatasetName, Guest, INCOMING_MARK, Inventory, KeptMark, Listing,
     PUT_BACK_MARK, PointKind, RESTORE_PROPERTY, VolumeName,

@@ -4,18 +4,16 @@
 
 mod here;
 
-use std::fmt::Write as _;
-
 use anyhow::Context;
 use jiff::SignedDuration;
-use serde::Serialize;
 
 use super::args::DoctorArgs;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
-use super::render::{Style, count, escape, finding_next, finding_what};
+use super::render::{finding_next, finding_what};
 use super::session::Session;
 use super::status::{self, Status};
+use super::trouble::{self, Trouble};
 use crate::plan::Severity;
 use crate::plan::status::{Level, Thresholds};
 
@@ -26,37 +24,22 @@ const THRESHOLDS: Thresholds = Thresholds {
     archive_grace_days: 3,
 };
 
-/// Something that is to be mended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Trouble {
-    severity: Severity,
-    /// A stable word for programs.
-    kind: &'static str,
-    /// The dataset, guest or pool.
-    about: String,
-    what: String,
-    next: String,
-}
-
 /// Carries out `zhaul doctor`.
 pub(super) fn doctor(args: &DoctorArgs) -> Result<Code, Failure> {
     let session = Session::open(&args.policy, args.log, args.lab_clock)?;
     let (status, inventory) = status::gather(&session, THRESHOLDS)?;
     let mut troubles = of_status(&status);
     troubles.extend(here::look(&session.policy, &inventory));
-    troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.severity));
+    trouble::sort(&mut troubles);
     let text = if args.json {
         let value = serde_json::json!({ "at": session.now, "troubles": troubles });
         format!("{value}\n")
     } else {
-        text(&troubles, output::stdout_style())
+        let nothing = "nothing stands in the way of backups and restores";
+        trouble::text(&troubles, nothing, output::stdout_style())
     };
     output::print(&text).context("cannot print the troubles").or_exit(Code::Failed)?;
-    Ok(match troubles.first().map(|trouble| trouble.severity) {
-        Some(Severity::Failed) => Code::Failed,
-        Some(Severity::Blocked) => Code::Blocked,
-        Some(Severity::Warning | Severity::Note) | None => Code::Done,
-    })
+    Ok(trouble::code(&troubles))
 }
 
 /// What the next run would report, and what is late.
@@ -91,25 +74,4 @@ fn of_status(status: &Status) -> Vec<Trouble> {
         next: format!("`zhaul run --dataset {}`, and see what it reports", late.dataset),
     }));
     troubles
-}
-
-fn text(troubles: &[Trouble], style: Style) -> String {
-    let mut text = String::new();
-    for trouble in troubles {
-        let label = match trouble.severity {
-            Severity::Failed => style.red("failed"),
-            Severity::Blocked => style.red("blocked"),
-            Severity::Warning => style.yellow("warning"),
-            Severity::Note => "note".to_owned(),
-        };
-        let _ = writeln!(text, "{label}: {}: {}", escape(&trouble.about), escape(&trouble.what));
-        let _ = writeln!(text, "  next: {}", escape(&trouble.next));
-    }
-    let is_bad = |trouble: &&Trouble| trouble.severity != Severity::Note;
-    let bad = troubles.iter().filter(is_bad).count();
-    let _ = match bad {
-        0 => writeln!(text, "nothing stands in the way of backups and restores"),
-        bad => writeln!(text, "{} to be mended", count(bad, "trouble")),
-    };
-    text
 }

@@ -38,7 +38,8 @@ impl Cage {
             Request::Details { snapshots } => {
                 snapshots.iter().try_for_each(|(snapshot, _)| self.inside(snapshot.dataset()))
             }
-            Request::List { root } => self.inside(root),
+            // The pool's name and health are no secret of what lies below a root.
+            Request::List { root } | Request::State { root } => self.inside(root),
             Request::Receive(receive) => {
                 self.inside(receive.spec.snapshot.dataset())?;
                 match receive.spec.origin {
@@ -88,6 +89,7 @@ impl Cage {
             Request::Receive(receive) if self.append_only => check_month(&receive.spec.snapshot, host),
             Request::Hello { .. }
             | Request::List { .. }
+            | Request::State { .. }
             | Request::Details { .. }
             | Request::OpenLanes { .. }
             | Request::Receive(_)

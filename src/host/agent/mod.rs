@@ -32,7 +32,8 @@ use super::listing::is_token;
 use super::sessions::Sessions;
 use super::{Changed, HostError, Incoming, Problem, ReceiveSpec, TargetHost};
 use crate::model::{
-    ByteCount, Change, Dataset, DatasetName, Details, Guid, History, Link, Listing, Point, SnapshotName,
+    ByteCount, Change, Dataset, DatasetName, Details, Guid, History, HostState, Link, Listing, Point,
+    SnapshotName,
 };
 
 pub use cage::Cage;
@@ -223,6 +224,20 @@ impl TargetHost for Agent {
         let is_append_only = session.is_append_only;
         self.sessions.give_back(session);
         Ok(is_append_only)
+    }
+
+    fn state(&self, root: &DatasetName) -> Result<HostState, HostError> {
+        let mut told = None;
+        let asked = self.ask(&Request::State { root: root.clone() }, &mut |reply| match reply {
+            Reply::State { state } => {
+                told = Some(state);
+                Ok(())
+            }
+            other => Err(Problem::Protocol(format!("the agent answered {other:?}"))),
+        });
+        let told =
+            asked.and_then(|()| told.ok_or_else(|| Problem::Protocol("the agent told nothing".to_owned())));
+        told.map_err(|problem| self.error("see the pool of", root, problem))
     }
 
     fn change(&self, change: &Change) -> Result<Changed, HostError> {

@@ -191,6 +191,12 @@ impl Server<'_> {
                 }
                 Err(error) => Err(error),
             },
+            Request::State { root } => match host.state(root) {
+                Ok(state) => {
+                    return Ended::Clean(self.tell(&Reply::State { state }).map_err(|error| lost(&error)));
+                }
+                Err(error) => Err(error),
+            },
             Request::Change(change) => match host.change(change) {
                 Ok(changed) => return Ended::Clean(self.report(changed).map_err(|error| lost(&error))),
                 Err(error) => Err(error),

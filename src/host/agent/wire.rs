@@ -12,13 +12,13 @@ use crate::channel::lanes::{Greeting, Offer};
 use crate::channel::message::{self, MessageError};
 use crate::host::{Problem, ReceiveSpec, Refusal, UnsafeCopy};
 use crate::model::{
-    Change, Dataset, DatasetName, Details, Guid, History, Listing, Point, PortRange, SetAsideMark,
+    Change, Dataset, DatasetName, Details, Guid, History, HostState, Listing, Point, PortRange, SetAsideMark,
     SnapshotName, Unlisted,
 };
 use crate::stream::{Bottleneck, Source};
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 7;
+pub(in crate::host) const PROTOCOL: u32 = 8;
 
 /// What the agent is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub(in crate::host) enum Request {
     List { root: DatasetName },
     /// What the listing left out of these snapshots.
     Details { snapshots: Vec<(SnapshotName, Guid)> },
+    /// What the machine says of itself and of the pool of `root`.
+    State { root: DatasetName },
     /// Connections of their own for the frames of this session's receives: answered with an offer, and with Done when all
     /// are there.
     OpenLanes { greeting: Greeting, lanes: usize, ports: PortRange },
@@ -80,6 +82,8 @@ pub(in crate::host) enum Reply {
     Unlisted { name: String, why: Unlisted },
     /// Of the snapshots asked for, in their order.
     Details { details: Vec<Option<Details>> },
+    /// Of the machine.
+    State { state: HostState },
     /// Where the lanes are to be opened to.
     Lanes { offer: Offer },
     /// Frames may come.
@@ -134,6 +138,12 @@ pub(super) fn read_reply(
         }
         Reply::Hello { protocol, version, roots, append_only } => {
             Reply::Hello { protocol, version: clean(&version), roots, append_only }
+        }
+        Reply::State { mut state } => {
+            state.zfs_versions = state.zfs_versions.iter().map(|line| clean(line)).collect();
+            state.pool.pool = clean(&state.pool.pool);
+            state.pool.health = clean(&state.pool.health);
+            Reply::State { state }
         }
         // Names, numbers and words of fixed lists; what a property holds is made safe where it is shown.
         Reply::Dataset { .. }

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::FakeHost;
 use super::datasets::no_pool;
 use super::faults::{self, Passage};
@@ -10,7 +12,9 @@ use super::machine::bytes_of;
 use super::receive::TRUNCATED;
 use super::wire::{self, Arrived, BLOCK_BYTES};
 use crate::host::{Changed, HostError, Incoming, Inlet, Problem, ReceiveSpec, TargetHost};
-use crate::model::{Change, DatasetName, Details, Guid, Listing, PointName, SnapshotName};
+use crate::model::{
+    Change, DatasetName, Details, Guid, HostState, Listing, PointName, PoolState, Scrub, SnapshotName,
+};
 use crate::stream;
 use crate::stream::meter::Meters;
 
@@ -46,6 +50,17 @@ impl TargetHost for FakeHost {
 
     fn is_append_only(&self) -> Result<bool, HostError> {
         Ok(self.weather().is_append_only)
+    }
+
+    fn state(&self, root: &DatasetName) -> Result<HostState, HostError> {
+        let pool = PoolState {
+            pool: root.pool().to_owned(),
+            health: "ONLINE".to_owned(),
+            scrub: Scrub::Never,
+            data_errors: Some(0),
+            devices_with_errors: 0,
+        };
+        Ok(HostState { clock: Timestamp::now(), zfs_versions: vec!["zfs-fake".to_owned()], pool })
     }
 
     fn change(&self, change: &Change) -> Result<Changed, HostError> {

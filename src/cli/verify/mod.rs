@@ -1,0 +1,43 @@
+//! `zhaul verify`: whether every copy is what its source says, by GUID, and whether the pools of both ends are sound. Changes
+//! nothing, and reads no block: that is what a scrub does.
+
+mod copies;
+mod pools;
+
+use std::fmt::Write as _;
+
+use anyhow::{Context, anyhow};
+
+use super::args::VerifyArgs;
+use super::exit_code::{Code, Failure, OrExit};
+use super::session::Session;
+use super::{output, trouble};
+use crate::discover;
+use crate::plan::verify::check_copies;
+
+/// Carries out `zhaul verify`.
+pub(super) fn verify(args: &VerifyArgs) -> Result<Code, Failure> {
+    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
+    let inventory = session.inventory()?;
+    let states = discover::pool_states(&session.policy, &session.targets, &session.cancel);
+    let checks = check_copies(&session.policy, &inventory, session.now);
+    let checks =
+        checks.map_err(|why| anyhow!("this machine could not be listed: {why}")).or_exit(Code::Failed)?;
+    let mut troubles = copies::troubles(&checks);
+    troubles.extend(pools::troubles(&states, session.now, args.scrub_after));
+    trouble::sort(&mut troubles);
+    let text = if args.json {
+        let value = serde_json::json!({
+            "at": session.now, "copies": checks, "pools": pools::json(&states), "troubles": troubles,
+        });
+        format!("{value}\n")
+    } else {
+        let mut text = copies::text(&checks);
+        text.push_str(&pools::text(&states));
+        let nothing = "every copy goes on from its source, and no pool reports errors";
+        let _ = write!(text, "{}", trouble::text(&troubles, nothing, output::stdout_style()));
+        text
+    };
+    output::print(&text).context("cannot print what was found").or_exit(Code::Failed)?;
+    Ok(trouble::code(&troubles))
+}

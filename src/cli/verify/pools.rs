@@ -1,0 +1,127 @@
+//! What is said of the pools of both ends.
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::super::render::{count, escape};
+use super::super::trouble::Trouble;
+use crate::discover::PoolAnswer;
+use crate::model::{PoolState, Scrub};
+use crate::plan::{Place, Severity};
+
+/// A line for each pool.
+pub(super) fn text(answers: &[PoolAnswer]) -> String {
+    let mut text = String::new();
+    for answer in answers {
+        let what = match &answer.state {
+            Err(_) => "not known".to_owned(),
+            Ok(state) => format!("{}, {}", state.pool.health, scrub_text(&state.pool.scrub)),
+        };
+        let _ = writeln!(text, "pool {}: {}", escape(&about(answer)), escape(&what));
+    }
+    text
+}
+
+fn scrub_text(scrub: &Scrub) -> String {
+    match scrub {
+        Scrub::Never => "never scrubbed".to_owned(),
+        Scrub::UnderWay => "a scrub is under way".to_owned(),
+        Scrub::Ended { at, .. } => format!("last scrubbed {}", at.strftime("%Y-%m-%d")),
+        Scrub::NotTold => "when it was last scrubbed is not told".to_owned(),
+    }
+}
+
+/// For programs.
+pub(super) fn json(answers: &[PoolAnswer]) -> Value {
+    let one = |answer: &PoolAnswer| match &answer.state {
+        Ok(state) => json!({ "place": answer.place, "pool": answer.pool, "state": state.pool }),
+        Err(why) => json!({ "place": answer.place, "pool": answer.pool, "why": why }),
+    };
+    answers.iter().map(one).collect()
+}
+
+/// What is not as it should be.
+pub(super) fn troubles(answers: &[PoolAnswer], now: Timestamp, scrub_after: SignedDuration) -> Vec<Trouble> {
+    let mut troubles = Vec::new();
+    for answer in answers {
+        let pool = &answer.pool;
+        let mut add = |severity, kind, what: String, command: &str| {
+            let on = match &answer.place {
+                Place::Source => String::new(),
+                Place::Target(name) => format!(" on {}", name.0),
+            };
+            let next = format!("`{command} {pool}`{on}");
+            troubles.push(Trouble { severity, kind, about: format!("pool {}", about(answer)), what, next });
+        };
+        match &answer.state {
+            Err(why) => {
+                add(Severity::Failed, "pool-unknown", format!("could not be asked: {why}"), "zpool status");
+            }
+            Ok(state) => {
+                of_errors(&state.pool, &mut add);
+                of_scrub(&state.pool.scrub, now, scrub_after, &mut add);
+            }
+        }
+    }
+    troubles
+}
+
+fn of_errors(pool: &PoolState, add: &mut dyn FnMut(Severity, &'static str, String, &str)) {
+    if pool.health != "ONLINE" {
+        add(Severity::Failed, "pool-health", format!("is {}", pool.health), "zpool status -v");
+    }
+    match pool.data_errors {
+        Some(0) => {}
+        Some(errors) => add(
+            Severity::Failed,
+            "pool-data-errors",
+            format!("has lost data: {errors} errors; -v names the files, volumes and snapshots"),
+            "zpool status -v",
+        ),
+        None => add(
+            Severity::Warning,
+            "pool-data-errors",
+            "does not tell whether it has lost data".to_owned(),
+            "zpool status -v",
+        ),
+    }
+    if pool.devices_with_errors > 0 {
+        let devices = usize::try_from(pool.devices_with_errors).unwrap_or(usize::MAX);
+        let what = format!("counts errors on {}", count(devices, "device"));
+        add(Severity::Warning, "pool-device-errors", what, "zpool status -v");
+    }
+}
+
+fn of_scrub(
+    scrub: &Scrub,
+    now: Timestamp,
+    scrub_after: SignedDuration,
+    add: &mut dyn FnMut(Severity, &'static str, String, &str),
+) {
+    let what = match scrub {
+        Scrub::UnderWay => return,
+        Scrub::Never => "was never scrubbed: nothing tells whether old blocks can still be read".to_owned(),
+        Scrub::NotTold => "does not tell when it was last scrubbed".to_owned(),
+        Scrub::Ended { at, errors } => {
+            if *errors > 0 {
+                let what = format!("its last scrub could not repair {errors} errors");
+                add(Severity::Failed, "scrub-errors", what, "zpool status -v");
+            }
+            let age = now.duration_since(*at);
+            if age <= scrub_after {
+                return;
+            }
+            format!("was last scrubbed {} days ago", age.as_hours() / 24)
+        }
+    };
+    add(Severity::Warning, "scrub-old", what, "zpool scrub");
+}
+
+fn about(answer: &PoolAnswer) -> String {
+    match &answer.place {
+        Place::Source => answer.pool.clone(),
+        Place::Target(name) => format!("{} ({})", answer.pool, name.0),
+    }
+}
