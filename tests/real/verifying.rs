@@ -1,5 +1,7 @@
 //! `zhaul verify`: copies are compared with their sources by GUID, and the pools of both ends are asked.
 
+use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::process::Command;
 
 use serde_json::Value;
@@ -124,4 +126,34 @@ fn pools_tell_their_errors_and_their_last_scrub_also_to_a_key_that_is_confined_t
     .expect_code(0);
     assert!(late.stdout.contains("warning: pool tank8 (backup): was last scrubbed"), "{late:?}");
     assert!(late.stdout.contains("next: `zpool scrub tank8` on backup"), "{late:?}");
+}
+
+#[test]
+fn a_pool_that_has_lost_data_is_named_by_verify_and_by_doctor() {
+    let mut world = World::new("verify-bad");
+    let image = world.directory().join("bad.img");
+    let zpool =
+        |words: &[&str]| assert!(Command::new("zpool").args(words).status().unwrap().success(), "{words:?}");
+    fs::File::create(&image).unwrap().set_len(128 << 20).unwrap();
+    zpool(&["create", "-O", "compression=off", "-O", "canmount=off", "verifybad", image.to_str().unwrap()]);
+    zfs(&["create", "verifybad/copies"]);
+    world.policy.backup_at = Some(("nfs8".to_owned(), "verifybad/copies".to_owned()));
+    world.filesystem(GUEST, 32);
+    world.run(DAY_1);
+    assert_eq!(troubles(&world, 0), Vec::<String>::new());
+    zpool(&["export", "verifybad"]);
+    let file = fs::File::options().write(true).open(&image).unwrap();
+    for mib in 6..120 {
+        file.write_all_at(&[0; 4096], mib << 20).unwrap();
+    }
+    zpool(&["import", "-d", world.directory().to_str().unwrap(), "verifybad"]);
+    zpool(&["scrub", "-w", "verifybad"]);
+    let found = troubles(&world, 1);
+    for kind in ["failed pool-data-errors", "failed scrub-errors", "warning pool-device-errors"] {
+        assert!(found.contains(&format!("{kind} pool verifybad (backup)")), "{found:?}");
+    }
+    let run = Run::of(command(&world, DAY_2, &["doctor"])).expect_code(1);
+    assert!(run.stdout.contains("failed: pool verifybad (backup): has lost data: "), "{run:?}");
+    assert!(run.stdout.contains("next: `zpool status -v verifybad` on backup"), "{run:?}");
+    zpool(&["destroy", "verifybad"]);
 }

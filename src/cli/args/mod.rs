@@ -116,7 +116,8 @@ pub(super) enum Command {
     /// Look for everything that stands in the way of backups and restores, and say what mends it
     ///
     /// Judges what `status` and a dry run know, and looks at this host: locks and interrupted restores, points that stop Proxmox
-    /// VE's own rollback, what was set aside, and the health and space of its pools. Changes nothing.
+    /// VE's own rollback, what was set aside, the space of its pools; and at all machines: clocks, versions of OpenZFS, errors of
+    /// pools. Changes nothing.
     #[command(after_help = EXIT_CODES_HELP)]
     Doctor(DoctorArgs),
     /// Print how to get data back, after each kind of disaster

@@ -1,5 +1,5 @@
 //! What is looked at on this host: locks, interrupted restores, points that stop Proxmox VE's rollback, what was set aside, and
-//! pools.
+//! full pools.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ pub(super) fn look(policy: &Policy, inventory: &Inventory) -> Vec<Trouble> {
         troubles.extend(blocked_rollback(guest, inventory, here));
     }
     let pools: BTreeSet<&str> = policy.roots.iter().map(|root| root.dataset.pool()).collect();
-    troubles.extend(pools.into_iter().flat_map(pool));
+    troubles.extend(pools.into_iter().filter_map(full_pool));
     troubles
 }
 
@@ -148,42 +148,17 @@ fn blocked_rollback(guest: &Guest, inventory: &Inventory, here: &Listing) -> Opt
     })
 }
 
-fn pool(name: &str) -> Vec<Trouble> {
-    let arguments = ["list", "-Hp", "-o", "health,capacity", name];
-    let trouble = |severity, kind, what: String, next: String| Trouble {
-        severity,
-        kind,
+/// What of it is used; a program that is missing or does not answer is no trouble of its own.
+fn full_pool(name: &str) -> Option<Trouble> {
+    let said = running::answer("zpool", &["list", "-Hp", "-o", "capacity", name])?.ok()?;
+    let percent: u32 = said.trim().trim_end_matches('%').parse().ok()?;
+    (percent >= FULL_PERCENT).then(|| Trouble {
+        severity: Severity::Warning,
+        kind: "pool-full",
         about: format!("pool {name}"),
-        what,
-        next,
-    };
-    let said = match running::answer("zpool", &arguments) {
-        Some(Ok(said)) => said,
-        Some(Err(why)) => {
-            let what = format!("its health is not known: zpool {why}");
-            return vec![trouble(Severity::Failed, "pool-unknown", what, format!("zpool status {name}"))];
-        }
-        None => return Vec::new(),
-    };
-    let mut troubles = Vec::new();
-    let mut words = said.split_whitespace();
-    let health = words.next().unwrap_or("missing");
-    if health != "ONLINE" {
-        troubles.push(trouble(
-            Severity::Failed,
-            "pool-health",
-            format!("is {health}"),
-            format!("`zpool status -v {name}` names the device"),
-        ));
-    }
-    let percent: u32 = words.next().and_then(|word| word.trim_end_matches('%').parse().ok()).unwrap_or(0);
-    if percent >= FULL_PERCENT {
-        troubles.push(trouble(
-            Severity::Warning,
-            "pool-full",
-            format!("is {percent} % full"),
-            format!("`zfs list -o space -r {name}` shows what uses it; keep fewer snapshots at the source (keep-last)"),
-        ));
-    }
-    troubles
+        what: format!("is {percent} % full"),
+        next: format!(
+            "`zfs list -o space -r {name}` shows what uses it; keep fewer snapshots at the source (keep-last)"
+        ),
+    })
 }

@@ -1,8 +1,9 @@
 //! `zhaul doctor`: everything that stands in the way of backups and restores, each with the command that mends it.
 //!
-//! What a dry run and `status` know is taken from them; what is looked at here beside that concerns this host alone.
+//! What a dry run and `status` know is taken from them; `here` looks at this host, `machines` at the clocks, versions and pools of all.
 
 mod here;
+mod machines;
 
 use anyhow::Context;
 use jiff::SignedDuration;
@@ -14,6 +15,7 @@ use super::render::{finding_next, finding_what};
 use super::session::Session;
 use super::status::{self, Status};
 use super::trouble::{self, Trouble};
+use crate::discover;
 use crate::plan::Severity;
 use crate::plan::status::{Level, Thresholds};
 
@@ -30,6 +32,11 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<Code, Failure> {
     let (status, inventory) = status::gather(&session, THRESHOLDS)?;
     let mut troubles = of_status(&status);
     troubles.extend(here::look(&session.policy, &inventory));
+    troubles.extend(machines::look(&discover::pool_states(
+        &session.policy,
+        &session.targets,
+        &session.cancel,
+    )));
     trouble::sort(&mut troubles);
     let text = if args.json {
         let value = serde_json::json!({ "at": session.now, "troubles": troubles });

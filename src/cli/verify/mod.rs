@@ -4,6 +4,8 @@
 mod copies;
 mod pools;
 
+pub(super) use pools::error_troubles;
+
 use std::fmt::Write as _;
 
 use anyhow::{Context, anyhow};

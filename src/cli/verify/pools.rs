@@ -42,6 +42,14 @@ pub(super) fn json(answers: &[PoolAnswer]) -> Value {
     answers.iter().map(one).collect()
 }
 
+/// Errors of the pools of those that answered.
+pub(in crate::cli) fn error_troubles(answers: &[PoolAnswer]) -> Vec<Trouble> {
+    let known: Vec<PoolAnswer> = answers.iter().filter(|answer| answer.state.is_ok()).cloned().collect();
+    let mut troubles = troubles(&known, Timestamp::MIN, SignedDuration::MAX);
+    troubles.retain(|trouble| trouble.kind != "scrub-old");
+    troubles
+}
+
 /// What is not as it should be.
 pub(super) fn troubles(answers: &[PoolAnswer], now: Timestamp, scrub_after: SignedDuration) -> Vec<Trouble> {
     let mut troubles = Vec::new();
