@@ -151,6 +151,13 @@ pub enum FindingKind {
         /// How many.
         snapshots: usize,
     },
+    /// A copy is not pruned, since it has a month and so is an archive's.
+    IsArchived {
+        /// The copy.
+        copy: DatasetName,
+        /// The month's snapshot.
+        month: PointName,
+    },
     /// A snapshot that the rules do not keep stays: ZFS would refuse to destroy it.
     StaysInUse {
         /// The snapshot.

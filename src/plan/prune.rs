@@ -2,7 +2,7 @@
 //!
 //! An append-only agent destroys nothing for its callers, so the rules have to be applied there. A copy is what carries the
 //! mark of a writer; of that only own snapshots go, never the newest, which is what the next increment starts from, and never
-//! one that a broken-off receive builds on. The months of an archive are not named as own snapshots are: they all stay.
+//! one that a broken-off receive builds on. Of an archive's copy, which has months, nothing goes.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::builder::{Builder, Order};
 use super::judge::{Candidate, judge};
 use super::superseded::Expiry;
-use super::{FindingKind, Place, Planned, Reason, Severity};
+use super::{FindingKind, Place, Planned, Reason, Severity, months};
 use crate::model::{Answer, Change, Dataset, Inventory, Listing, Point, ResumeToken, SET_ASIDE_PROPERTY};
 use crate::policy::{BackupRules, Policy, Target, TargetKind};
 
@@ -42,6 +42,10 @@ fn prune_copy(builder: &mut Builder, policy: &Policy, target: &Target, rules: &B
     }
     if copy.writer().is_none() {
         let kind = FindingKind::NotMarked { copy: copy.name.clone(), snapshots: own.len() };
+        return builder.find(Severity::Warning, Some(&copy.name), place, kind);
+    }
+    if let Some(month) = copy.history.snapshots().find(|point| months::is_archives(&point.name)) {
+        let kind = FindingKind::IsArchived { copy: copy.name.clone(), month: month.name.clone() };
         return builder.find(Severity::Warning, Some(&copy.name), place, kind);
     }
     let mut judged = judge(&rules.keep, policy, builder.at(), own);

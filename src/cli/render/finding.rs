@@ -75,6 +75,9 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
             "{copy} is not pruned: it has {snapshots} snapshots that are named as zhaul's are, but no zhaul:writer says whose copy \
              it is"
         ),
+        FindingKind::IsArchived { copy, month } => {
+            format!("{copy} is not pruned: it has @{month}, which is named as the months of an archive are")
+        }
         FindingKind::StaysInUse { snapshot, by } => {
             format!("@{snapshot} is kept by no rule, but {} keeps it", keeper(*by))
         }
@@ -212,6 +215,9 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
         }
         FindingKind::NotMarked { .. } => {
             "the next run of its source marks it, if it is a copy that goes on; otherwise it is yours to keep or to destroy".to_owned()
+        }
+        FindingKind::IsArchived { .. } => {
+            "prune backups only; if the copy is a backup's, give that snapshot another name (zfs rename)".to_owned()
         }
         FindingKind::StaysInUse { by: KeptBy::Hold, .. } => {
             "zfs holds names the tags; the first run after their release destroys it".to_owned()
