@@ -142,7 +142,7 @@ fn backup_text(rules: &BackupRules, what: &str) -> String {
     let mut text = format!("  each run sends {what}\n  {}\n", keep_text(&rules.keep));
     text.push_str(match rules.on_divergence {
         BackupDivergence::Keep => {
-            "  what it has after the newest snapshot in common is set aside, and it goes on\n"
+            "  what it has after the newest snapshot in common is set aside, and the copy continues\n"
         }
         BackupDivergence::Remove => "  own snapshots there that a rollback left behind are removed\n",
         BackupDivergence::Stop => "  where it has newer snapshots than the source, a person decides\n",
@@ -167,7 +167,7 @@ fn archive_text(rules: &ArchiveRules) -> String {
     let when = if rules.catch_up { "or at the first run after it" } else { "and only then" };
     let divergence = match rules.on_divergence {
         ArchiveDivergence::Keep => {
-            "where it has diverged from the source, what is newer is set aside and kept, and it goes on"
+            "where it has diverged from the source, what is newer is set aside and kept, and the copy continues"
         }
         ArchiveDivergence::Stop => "where it has diverged from the source, a person decides",
     };

@@ -12,7 +12,7 @@ pub(super) fn for_problem(problem: &Problem) -> String {
             );
         }
         Problem::Unreachable(_) => {
-            "check that the host is up and that ssh logs in without a password; the next run goes on"
+            "check that the host is up and that ssh logs in without a password; the next run continues"
         }
         Problem::Busy(_) => {
             "another receive may be running there, or the dataset is mounted; the next run tries again"
@@ -20,7 +20,7 @@ pub(super) fn for_problem(problem: &Problem) -> String {
         Problem::Held => "zfs holds names the tags that keep it",
         Problem::Cloned => "zfs list -o name,clones names the clone that keeps it",
         Problem::NoSpace(_) => {
-            "make room there; nothing is pruned beyond the policy, and the next run goes on where this one stopped"
+            "make room there; nothing is pruned beyond the policy, and the next run resumes where this one stopped"
         }
         Problem::Denied(_) => "log in as root there, or grant the permission with zfs allow",
         Problem::Locked => {
@@ -30,7 +30,7 @@ pub(super) fn for_problem(problem: &Problem) -> String {
             "see what was written there; to give it up: zfs rollback to the newest snapshot of the target"
         }
         Problem::NotFound | Problem::Exists | Problem::Changed(_) => {
-            "something else is at work on it; the next run plans anew"
+            "another program changed it meanwhile; the next run plans again"
         }
         Problem::NeverReceivable(text) if text.contains("to match previous receive") => {
             "rename the copy there (zfs rename): the next run sends everything; the old one stays until you destroy it"
@@ -39,7 +39,7 @@ pub(super) fn for_problem(problem: &Problem) -> String {
             "upgrade OpenZFS there, or enable the pool's features (zpool status names them; zpool upgrade enables them, and older OpenZFS \
              cannot import the pool afterwards)"
         }
-        Problem::Cancelled | Problem::Stalled(_) => "the next run goes on where this one stopped",
+        Problem::Cancelled | Problem::Stalled(_) => "the next run resumes where this one stopped",
         Problem::Protocol(_) | Problem::Other(_) => "see the message; the next run tries again",
     };
     advice.to_owned()

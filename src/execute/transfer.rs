@@ -87,7 +87,7 @@ pub(super) fn confirm_line(work: &Work<'_>, planned: &Transfer) -> Result<(), Ho
     if member.and_then(|member| member.previous_txg).is_none_or(|txg| txg < base.createtxg) {
         let histories = work.hosts.source.line_histories(std::slice::from_ref(planned.snapshot.dataset()))?;
         if histories.iter().any(|history| history.left(base.createtxg)) {
-            let why = "the dataset was rolled back or received into; the next run plans anew";
+            let why = "the dataset was rolled back or received into; the next run plans again";
             return Err(failed(planned, Problem::Changed(why.to_owned())));
         }
     }

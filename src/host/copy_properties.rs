@@ -105,7 +105,7 @@ impl ZfsProgram {
             match value.as_slice() {
                 [value] => settings.push(format!("{name}={value}")),
                 _ => {
-                    tracing::warn!("{lineage}: the copy that goes on does not get {name}: it has many lines");
+                    tracing::warn!("{lineage}: {name} is not copied to the new copy: it has several lines");
                 }
             }
         }

@@ -109,7 +109,8 @@ impl ZfsProgram {
             self.make_way(copy, aside)?;
             self.run(&["promote", copy.as_str()])?;
         }
-        let not_its_own = |_| Problem::Changed(format!("{copy} exists, and does not go on from {origin}"));
+        let not_its_own =
+            |_| Problem::Changed(format!("{copy} exists, and is not a continuation of {origin}"));
         self.check_point(copy, &base.name, base.guid).map_err(not_its_own)?;
         self.move_limits(aside, copy);
         self.copy_delegations(aside, copy);

@@ -136,7 +136,7 @@ fn snapshots_of_storage_replication_go_as_in_proxmox_ve_and_others_of_that_name_
     assert_eq!(state, world.state());
     fs::write(pve.join("replication.cfg"), "local: 100-0\n\ttarget pve1\n\tschedule */15\n").unwrap();
     let done = rollback(&world, "status: stopped", &[]).expect_code(0);
-    assert!(done.stdout.contains("pvesr sends the replica anew"), "{done:?}");
+    assert!(done.stdout.contains("pvesr sends the whole replica again"), "{done:?}");
     assert_eq!(snapshots(&last), [POINT_1]);
 }
 

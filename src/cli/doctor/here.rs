@@ -62,7 +62,7 @@ fn interrupted(dataset: &Dataset) -> Option<Trouble> {
     let next = match (KeptMark::parse(mark), mark.strip_prefix(PUT_BACK_MARK)) {
         (Some(kept), _) => {
             format!(
-                "`zhaul rollback {} --keep --to {}` goes on with it, or the same of {} alone if that was the command",
+                "`zhaul rollback {} --keep --to {}` continues it, or the same of {} alone if that was the command",
                 guest_or_name(&kept.of),
                 kept.point,
                 kept.of
@@ -71,11 +71,10 @@ fn interrupted(dataset: &Dataset) -> Option<Trouble> {
         (None, Some(stamp)) => {
             let of =
                 crate::model::aside_from(&dataset.name).map_or_else(|| dataset.name.clone(), |(of, _)| of);
-            format!("`zhaul restore {} --put-back {stamp}` goes on with it", guest_or_name(&of))
+            format!("`zhaul restore {} --put-back {stamp}` continues it", guest_or_name(&of))
         }
         (None, None) => {
-            "the `zhaul restore` again that was interrupted, which goes on; or the same with --abandon"
-                .to_owned()
+            "the interrupted `zhaul restore` again, which continues; or the same with --abandon".to_owned()
         }
     };
     Some(Trouble {

@@ -95,7 +95,7 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
              copy of another one; nothing is sent to it, and it stays as it is"
         ),
         FindingKind::TakenOver { copy, from } => {
-            format!("{copy} was the copy of {from}; this source has its newest snapshot and goes on with it")
+            format!("{copy} was the copy of {from}; this source has its newest snapshot and continues it")
         }
         FindingKind::PromotedAway { copy, origin, goes_on } => format!(
             "{copy} is a clone of {origin}, which has its older snapshots: a clone of the copy was promoted{}",
@@ -108,7 +108,9 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
             format!("the dataset was renamed at the source: its copy {from} is renamed to {copy}")
         }
         FindingKind::RenamedAtSource { copy, from, is_followed: false } => {
-            format!("the dataset was renamed at the source: {from} keeps what it has, and {copy} begins anew")
+            format!(
+                "the dataset was renamed at the source: {from} keeps what it has, and {copy} starts with a full stream"
+            )
         }
         FindingKind::NoBase { copy } => {
             format!("{copy} has snapshots, but the source knows none of them; the copy stays as it is")
@@ -197,8 +199,8 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
             format!("see what is reported of {other}; the next run that can list it decides")
         }
         FindingKind::CopyContested { copy, other, .. } => format!(
-            "leave {other} or this dataset out (zfs set zhaul:backup=off), or on {place} rename {copy} (zfs rename): both then \
-             begin anew"
+            "leave {other} or this dataset out (zfs set zhaul:backup=off), or on {place} rename {copy} (zfs rename): each then starts with a full \
+             stream"
         ),
         FindingKind::CopyName { .. } => {
             "give the target a shorter `dataset`, or the source a shorter name".to_owned()

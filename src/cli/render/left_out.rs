@@ -76,7 +76,7 @@ pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReaso
             return "see what is reported of Proxmox VE's configuration".to_owned();
         }
         LeftOutReason::BeingRestored | LeftOutReason::GuestBeingRestored { .. } => {
-            return "give the command again that was interrupted, which goes on".to_owned();
+            return "run the interrupted command again, which continues it".to_owned();
         }
         LeftOutReason::Locked { guest, .. } => {
             return format!(

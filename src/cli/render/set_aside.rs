@@ -17,7 +17,7 @@ pub(super) fn what(finding: &AsideFinding) -> String {
             }
             let on = base
                 .as_ref()
-                .map_or_else(|| "begins anew".to_owned(), |base| format!("goes on from @{base}"));
+                .map_or_else(|| "starts over".to_owned(), |base| format!("continues from @{base}"));
             let stays = match keep_hours {
                 Some(hours) => format!("for {} days", hours / 24),
                 None => "for ever".to_owned(),
@@ -45,7 +45,7 @@ pub(super) fn what(finding: &AsideFinding) -> String {
             format!("{copy} is only just being set aside; nothing is sent in this run")
         }
         AsideFinding::RootMisfit { copy, because } => format!(
-            "{copy} cannot go on ({}), and is the target's own dataset, which is never renamed; the copy stays as it is",
+            "{copy} cannot be continued ({}), and is the target's own dataset, which is never renamed; the copy stays as it is",
             reason_text(because)
         ),
         AsideFinding::NameIsSetAside { copy } => {

@@ -71,7 +71,7 @@ pub(super) fn put_back(
     exchanged.map_err(|failure| Failure {
         code: failure.code,
         error: anyhow!(
-            "{:#}\n  some disks may be exchanged already: the same command goes on",
+            "{:#}\n  some disks may be exchanged already; run the same command again to finish",
             failure.error
         ),
     })?;

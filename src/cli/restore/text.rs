@@ -55,7 +55,7 @@ fn volume_line(volume: &VolumeRestore, size: Option<ByteCount>) -> String {
         Stage::Receive
             if volume.streams.first().is_some_and(|first| first.token.is_some() || first.base.is_some()) =>
         {
-            ", goes on where it was interrupted"
+            ", continues where it was interrupted"
         }
         Stage::Receive => "",
         Stage::Rename => ", received already",

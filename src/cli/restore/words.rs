@@ -170,9 +170,9 @@ pub(super) fn decode_line(plan: &RestorePlan) -> String {
 pub(super) fn advice(problem: &Problem) -> &'static str {
     match problem {
         Problem::Unreachable(_) => {
-            "check that the host is up and that ssh logs in without a password; then give the same command again, which goes on"
+            "check that the host is up and that ssh logs in without a password; then run the same command again, which continues"
         }
-        Problem::NoSpace(_) => "make room; the same command goes on with what was received",
+        Problem::NoSpace(_) => "make room, then run the same command again: it keeps what was received",
         Problem::Denied(_) => "use an ssh key that may read the copies; then give the same command again",
         Problem::Locked => {
             "load the key of the dataset above (zfs load-key); then give the same command again"
@@ -180,7 +180,9 @@ pub(super) fn advice(problem: &Problem) -> &'static str {
         Problem::Busy(_) => {
             "an earlier restore may still be ending; wait a moment and give the same command again"
         }
-        Problem::Exists => "rename what has the name; the same command goes on with what was received",
+        Problem::Exists => {
+            "rename what has the name, then run the same command again: it keeps what was received"
+        }
         Problem::NotFound
         | Problem::Held
         | Problem::Cloned
@@ -192,7 +194,7 @@ pub(super) fn advice(problem: &Problem) -> &'static str {
         | Problem::Unsafe(_)
         | Problem::NeverReceivable(_)
         | Problem::Other(_) => {
-            "give the same command again, which goes on with what was received; --abandon gives it up"
+            "run the same command again, which keeps what was received; --abandon gives it up"
         }
     }
 }

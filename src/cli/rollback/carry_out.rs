@@ -62,7 +62,7 @@ fn roll_back(plan: &RollbackPlan, session: &Session, here: &Restoring) -> Result
             let problem = escape(&problem.to_string());
             let _ = writeln!(
                 warnings,
-                "warning: {dataset} is rolled back, but could not be mounted anew: {problem}\n  \
+                "warning: {dataset} is rolled back, but could not be mounted again: {problem}\n  \
                  next: zfs unmount {dataset}; zfs mount {dataset}"
             );
         }
@@ -74,7 +74,7 @@ fn roll_back(plan: &RollbackPlan, session: &Session, here: &Restoring) -> Result
 fn half_done(failure: &Failure, config: Option<&Configuration>) -> Failure {
     let lock = config.map_or("", |_| "; the guest stays locked (lock: rollback) until it has ended");
     let error = anyhow!(
-        "{:#}\n  some disks may be rolled back already: the same command goes on{lock}",
+        "{:#}\n  some disks may be rolled back already; run the same command again to finish{lock}",
         failure.error
     );
     Failure { code: failure.code, error }

@@ -76,7 +76,7 @@ pub(super) fn go_on(
 ) -> Result<Code, Failure> {
     let here = Restoring::new(&session.cancel);
     let configuration = Configuration::find(args, session, inventory, &points(disks)?)?;
-    let text = format!("an interrupted rollback of {} goes on\n", count(disks.len(), "dataset"));
+    let text = format!("continuing an interrupted rollback of {}\n", count(disks.len(), "dataset"));
     output::print(&text).or_exit(Code::Failed)?;
     check::check_guest(args, inventory, configuration.as_ref())?;
     check_unused(disks.iter().map(|disk| (&disk.mark.of, disk.mark.kind)))?;
@@ -195,8 +195,10 @@ fn finish(here: &Restoring, disks: &[KeepDisk]) -> Result<(), Failure> {
 
 fn half_done(failure: &Failure, config: Option<&Configuration>) -> Failure {
     let lock = config.map_or("", |_| "; the guest stays locked (lock: rollback) until it has ended");
-    let error =
-        anyhow!("{:#}\n  some disks may be exchanged already: the same command goes on{lock}", failure.error);
+    let error = anyhow!(
+        "{:#}\n  some disks may be exchanged already; run the same command again to finish{lock}",
+        failure.error
+    );
     Failure { code: failure.code, error }
 }
 

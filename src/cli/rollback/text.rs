@@ -18,7 +18,7 @@ pub(super) fn plan_text(plan: &RollbackPlan, config: Option<&Configuration>, sty
     if plan.ends_replication() {
         let _ = writeln!(
             text,
-            "  {} snapshots of storage replication go, as in Proxmox VE's own rollback: pvesr sends the replica anew",
+            "  {} snapshots of storage replication go, as in Proxmox VE's own rollback: pvesr sends the whole replica again",
             style.yellow("note:")
         );
     }

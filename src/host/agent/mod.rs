@@ -130,7 +130,7 @@ impl Agent {
                 Reply::Points { points } => {
                     row_count += points.len().max(1);
                     let (_, known) = datasets.last_mut().ok_or_else(|| {
-                        Problem::Protocol("the agent told points before their dataset".to_owned())
+                        Problem::Protocol("the agent listed snapshots before their dataset".to_owned())
                     })?;
                     known.extend(points);
                 }
@@ -167,7 +167,7 @@ impl Agent {
                 other => Err(senseless(&other)),
             })?;
             if all.len() != wanted {
-                let text = format!("the agent told of {} snapshots instead of {wanted}", all.len());
+                let text = format!("the agent answered for {} snapshots instead of {wanted}", all.len());
                 return Err(Problem::Protocol(text));
             }
         }

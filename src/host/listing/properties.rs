@@ -182,7 +182,7 @@ impl DatasetsReader {
             let Record { name, properties, .. } = mem::take(current);
             match datasets.insert(name, properties) {
                 None => Ok(()),
-                Some(_) => Err("this dataset was told of before".to_owned()),
+                Some(_) => Err("this dataset was listed twice".to_owned()),
             }
         })
     }

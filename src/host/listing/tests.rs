@@ -219,7 +219,7 @@ fn datasets_that_lie_are_refused_with_their_line_number() {
     mixed.remove(18);
     assert_refused(try_read(&[mixed], &[]), "line 19 of zfs get", "mountpoint of \"tank\" was to come");
     let twice = [told("tank", &[]), told("tank", &[])];
-    assert_refused(try_read(&twice, &[]), "line 60 of zfs get", "told of before");
+    assert_refused(try_read(&twice, &[]), "line 60 of zfs get", "listed twice");
     let mut endless = told("tank", &[]);
     endless.truncate(19);
     endless.extend(vec![vec![b'x'; 30 << 10]; 3]);
