@@ -120,6 +120,8 @@ fn nights(
     program.push(zhaul);
     let mut command: Vec<OsString> = vec!["env".into(), program];
     command.push(format!("ZHAUL_RANDOM_RUNS={NIGHTS}").into());
+    // A copy of what never changes is right, whatever it was made from.
+    command.push("ZHAUL_RANDOM_GUESTS_WRITE=1".into());
     // What the caller has set counts.
     let set = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZHAUL_RANDOM_"));
     command.extend(set.map(|(name, value)| [name, value].join(std::ffi::OsStr::new("="))));
