@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use super::lane::Lane;
 use super::{AsideFinding, FindingKind, Reason, Severity, months};
-use crate::model::{ARCHIVE_ASIDE, Change, Dataset, Point, PointKind};
+use crate::model::{ARCHIVE_ASIDE, Change, Dataset, Guid, Point, PointKind};
 use crate::policy::Policy;
 
 /// Makes sure that the copy is this source's; claims one that nobody has marked. Ends the lane where it is another's.
@@ -27,8 +27,9 @@ pub(super) fn settle(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>
     match there.writer() {
         Some(writer) if writer.guid == lane.writer.guid => {
             report_unsafe(builder, lane, there);
-            // A copy whose mark has the present name and that lies elsewhere was renamed on the target, by a person.
-            if writer.label != lane.writer.label {
+            // A copy whose mark has the present name and that lies elsewhere was renamed on the target, by a person. The GUID of
+            // one that is made in this run is not known yet.
+            if writer.label != lane.writer.label && there.guid != Guid(0) {
                 claim(builder, lane, there, Reason::SourceRenamed { from: writer.label });
             }
         }
