@@ -44,10 +44,8 @@ impl View<'_> {
         sources: &[Source<'_>],
         may_rename: bool,
     ) -> BTreeMap<DatasetName, Move> {
-        let mut copies = self.without_source(target);
-        if may_rename {
-            self.add_misplaced(sources, &mut copies);
-        }
+        let misplaced = if may_rename { self.misplaced(sources) } else { Vec::new() };
+        let copies = by_writer(self.without_source(target).into_iter().chain(misplaced));
         let mut moves = BTreeMap::new();
         for one in sources.iter().filter(|one| one.selected.caution == Caution::None) {
             let dataset = one.selected.dataset;
@@ -74,47 +72,30 @@ impl View<'_> {
         self.listing.get(name).is_none() && self.listing.why_unlisted(name).is_none()
     }
 
-    /// The copies that no dataset of the source has by its name, with the label of their writer, by its GUID. What two of
-    /// them have in common is neither's.
-    fn without_source(&self, target: &Target) -> BTreeMap<Guid, (DatasetName, String)> {
+    /// The copies that no dataset of the source has by its name.
+    fn without_source(&self, target: &Target) -> Vec<&Dataset> {
         let wanted = self.called.taken();
         let orphans = self.called.orphans().filter(|(_, source)| source.is_none()).map(|(copy, _)| copy);
         let has_none_below = |name: &&DatasetName| {
             **name != target.root && !wanted.iter().any(|wanted| wanted.is_within(name))
         };
-        let (mut copies, mut twice) = (BTreeMap::new(), BTreeSet::new());
-        for name in orphans.filter(has_none_below) {
-            if let Some(writer) = self.listing.get(name).and_then(Dataset::writer)
-                && copies.insert(writer.guid, (name.clone(), writer.label)).is_some()
-            {
-                twice.insert(writer.guid);
-            }
-        }
-        copies.retain(|key, _| !twice.contains(key));
-        copies
+        orphans.filter(has_none_below).filter_map(|name| self.listing.get(name)).collect()
     }
 
-    /// Adds the copies that one selected source has written, and that lie under the name of another one which has nothing in
-    /// common with them. Of those that have datasets below them, which may be anybody's, none.
-    fn add_misplaced(&self, sources: &[Source<'_>], copies: &mut BTreeMap<Guid, (DatasetName, String)>) {
+    /// The copies that one selected source has written, and that lie under the name of another one which has nothing in common
+    /// with them. Of those that have datasets below them, which may be anybody's, none.
+    fn misplaced(&self, sources: &[Source<'_>]) -> Vec<&Dataset> {
         let guids: BTreeSet<Guid> = sources.iter().map(|one| one.selected.dataset.guid).collect();
-        for one in sources {
+        let under_its_name = |one: &Source<'_>| {
             let dataset = one.selected.dataset;
-            let Some(CopyName::Called { name, .. }) = self.called.get(&dataset.name) else { continue };
-            let Some(copy) = self.listing.get(name).filter(|copy| !self.listing.has_children(&copy.name))
-            else {
-                continue;
-            };
-            let Some(Writer { guid, label }) = copy.writer() else { continue };
+            let Some(CopyName::Called { name, .. }) = self.called.get(&dataset.name) else { return None };
+            let copy = self.listing.get(name).filter(|copy| !self.listing.has_children(&copy.name))?;
+            let writer = copy.writer()?.guid;
             let shares = |point: &Point| dataset.history.points().any(|here| here.guid == point.guid);
-            let is_another = guid != dataset.guid && guids.contains(&guid);
-            if is_another
-                && !copy.history.snapshots().any(shares)
-                && copies.insert(guid, (copy.name.clone(), label)).is_some()
-            {
-                copies.remove(&guid);
-            }
-        }
+            let is_anothers = writer != dataset.guid && guids.contains(&writer);
+            (is_anothers && !copy.history.snapshots().any(shares)).then_some(copy)
+        };
+        sources.iter().filter_map(under_its_name).collect()
     }
 
     /// Whether a copy can be renamed to `name` now: below no volume, and below no copy that has yet to be received.
@@ -204,4 +185,16 @@ impl View<'_> {
         });
         self.rename_below(from, to, true);
     }
+}
+
+/// Copies with the label of their writer, by its GUID. What two of them have in common is neither's.
+fn by_writer<'a>(copies: impl Iterator<Item = &'a Dataset>) -> BTreeMap<Guid, (DatasetName, String)> {
+    let (mut by_writer, mut twice) = (BTreeMap::new(), BTreeSet::new());
+    for (copy, Writer { guid, label }) in copies.filter_map(|copy| Some((copy, copy.writer()?))) {
+        if by_writer.insert(guid, (copy.name.clone(), label)).is_some() {
+            twice.insert(guid);
+        }
+    }
+    by_writer.retain(|guid, _| !twice.contains(guid));
+    by_writer
 }
