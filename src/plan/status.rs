@@ -118,13 +118,7 @@ pub struct Complaint {
 
 /// The status of every dataset that the policy selects; `Err` says why the source could not be asked.
 pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<Vec<DatasetStatus>, String> {
-    let source = match &inventory.source {
-        Answer::Listed(listing) => listing,
-        Answer::CouldNotAsk(why) => return Err(why.clone()),
-    };
-    let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
-    let selected = select(policy, inventory, source, &request).selected;
-    let names = names_by_target(policy, inventory, source, &selected);
+    let (selected, names) = selected_and_named(policy, inventory, now)?;
     let one = |selected: &Selected<'_>| {
         let dataset = selected.dataset;
         let format = &policy.name_format;
@@ -143,8 +137,24 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
     Ok(selected.iter().map(one).collect())
 }
 
-/// What each target that was listed calls the copies.
-pub(super) fn names_by_target<'a>(
+/// What the policy selects, all guests, and what each target that was listed calls its copies; `Err` says why the source could not
+/// be asked.
+pub(super) fn selected_and_named<'a>(
+    policy: &'a Policy,
+    inventory: &'a Inventory,
+    now: Timestamp,
+) -> Result<(Vec<Selected<'a>>, BTreeMap<&'a TargetName, Names>), String> {
+    let source = match &inventory.source {
+        Answer::Listed(listing) => listing,
+        Answer::CouldNotAsk(why) => return Err(why.clone()),
+    };
+    let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
+    let selected = select(policy, inventory, source, &request).selected;
+    let names = names_by_target(policy, inventory, source, &selected);
+    Ok((selected, names))
+}
+
+fn names_by_target<'a>(
     policy: &'a Policy,
     inventory: &Inventory,
     source: &Listing,

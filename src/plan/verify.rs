@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Selected;
 use super::line::{GuidIndex, Line};
-use super::status::{copy_of, names_by_target};
+use super::status::{copy_of, selected_and_named};
 use super::trust::Trust;
-use super::{Request, Selected, select};
 use crate::model::{
-    Answer, ByteCount, Dataset, DatasetName, Guid, History, Inventory, NameFormat, PointName, ResumeToken,
-    TargetName,
+    ByteCount, Dataset, DatasetName, Guid, History, Inventory, NameFormat, PointName, ResumeToken, TargetName,
 };
 use crate::policy::Policy;
 
@@ -101,13 +100,7 @@ pub fn check_copies(
     inventory: &Inventory,
     now: Timestamp,
 ) -> Result<Vec<CopyCheck>, String> {
-    let source = match &inventory.source {
-        Answer::Listed(listing) => listing,
-        Answer::CouldNotAsk(why) => return Err(why.clone()),
-    };
-    let request = Request { now, take_snapshot: false, force_archive: false, guests: Vec::new() };
-    let selected = select(policy, inventory, source, &request).selected;
-    let names = names_by_target(policy, inventory, source, &selected);
+    let (selected, names) = selected_and_named(policy, inventory, now)?;
     let of = |one: &Selected<'_>| {
         let checks = policy.targets.iter().map(|target| {
             let found = copy_of(inventory, target, names.get(&target.name), one);
