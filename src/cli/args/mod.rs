@@ -67,7 +67,7 @@ pub(super) enum Command {
     ///
     /// Everything is received beside its place (below `zhaul-incoming`) and renamed into place when it is complete. Nothing
     /// that exists is overwritten; with --replace it is set aside, and can be put back (--put-back). `zhaul help restore` has
-    /// the commands for each kind of disaster. Interrupted, the same command goes on where it stopped; --abandon gives it up. The next
+    /// the commands for each kind of disaster. Interrupted, the same command continues where it stopped; --abandon gives it up. The next
     /// run after a restore sends increments only.
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::RESTORE))]
     Restore(RestoreArgs),
@@ -76,7 +76,7 @@ pub(super) enum Command {
     /// Shows which newer points go and where else they are, and asks. All disks are checked before anything is done. Points
     /// that zhaul did not make are never destroyed. The guest must be stopped; its configuration and firewall file come back as
     /// the point has them. With --keep nothing goes: what is there now is set aside, and can be put back. Interrupted, the same
-    /// command goes on. The next run repairs backup and archive by policy.
+    /// command continues. The next run repairs backup and archive by policy.
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::ROLLBACK))]
     Rollback(RollbackArgs),
     /// Apply keep rules to the copies below a dataset of this host: for backups that no source may prune
@@ -110,7 +110,7 @@ pub(super) enum Command {
     /// Compare every copy with its source by GUID, and ask the pools of both ends for errors and their last scrub
     ///
     /// Reads no block and changes nothing: what a pool holds is read by `zpool scrub`, and this says when that was. A copy that
-    /// could not be compared, has parted from its source, or lies on a pool with errors ends with 1.
+    /// could not be compared, has diverged from its source, or lies on a pool with errors ends with 1.
     #[command(after_help = EXIT_CODES_HELP)]
     Verify(VerifyArgs),
     /// Look for everything that stands in the way of backups and restores, and say what mends it

@@ -216,7 +216,7 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
             "see the log for the cause; the next run reads them again".to_owned()
         }
         FindingKind::NotMarked { .. } => {
-            "the next run of its source marks it, if it is a copy that goes on; otherwise it is yours to keep or to destroy".to_owned()
+            "the next run of its source marks it, if it is the copy of a source that still sends; otherwise it is yours to keep or to destroy".to_owned()
         }
         FindingKind::IsArchived { .. } => {
             "prune backups only; if the copy is a backup's, give that snapshot another name (zfs rename)".to_owned()

@@ -34,7 +34,7 @@ pub(super) fn abandon(args: &RestoreArgs, session: &Session, here: &Restoring) -
     if let Some(stamp) = received.iter().find_map(|dataset| begun_stamp(dataset, &listing)) {
         let error = anyhow!(
             "some disks were set aside already ({stamp}), and what is to take their places is complete: nothing was done\n  \
-             next: the same command without --abandon goes on; afterwards `--put-back {stamp}` undoes it"
+             next: the same command without --abandon continues; afterwards `--put-back {stamp}` undoes it"
         );
         return Err(error).or_exit(Code::Blocked);
     }

@@ -34,7 +34,7 @@ pub(super) fn refuse_other(disks: &[KeepDisk], args: &RollbackArgs) -> Result<()
     let Some(disk) = disks.first().filter(|_| !args.keep) else { return Ok(()) };
     let error = anyhow!(
         "`zhaul rollback --keep` to @{0} was interrupted: nothing was done\n  \
-         next: `zhaul rollback {1} --to {0} --keep` goes on",
+         next: `zhaul rollback {1} --to {0} --keep` continues",
         disk.mark.point,
         super::typed(&args.what)
     );

@@ -104,7 +104,7 @@ fn of_partial(check: &CopyCheck, partial: &Partial) -> Trouble {
         Partial::GoesOn { snapshot, received_bytes } => (
             Severity::Note,
             "partial",
-            format!("the receive of {snapshot} broke off after {received_bytes}, and can go on"),
+            format!("the receive of {snapshot} was interrupted after {received_bytes}, and can be resumed"),
         ),
         Partial::Unreadable { why } => {
             (Severity::Warning, "partial-unreadable", format!("a receive broke off, and its token: {why}"))

@@ -36,7 +36,7 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Code, Failure> {
     } else {
         let mut text = copies::text(&checks);
         text.push_str(&pools::text(&states));
-        let nothing = "every copy goes on from its source, and no pool reports errors";
+        let nothing = "every copy can continue from its source, and no pool reports errors";
         let _ = write!(text, "{}", trouble::text(&troubles, nothing, output::stdout_style()));
         text
     };

@@ -29,7 +29,7 @@ fn scrub_text(scrub: &Scrub) -> String {
         Scrub::Never => "never scrubbed".to_owned(),
         Scrub::UnderWay => "a scrub is under way".to_owned(),
         Scrub::Ended { at, .. } => format!("last scrubbed {}", at.strftime("%Y-%m-%d")),
-        Scrub::NotTold => "when it was last scrubbed is not told".to_owned(),
+        Scrub::NotTold => "when it was last scrubbed is not known".to_owned(),
     }
 }
 
