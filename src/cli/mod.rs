@@ -6,6 +6,7 @@
 mod agent;
 mod args;
 mod bench;
+mod calls;
 mod carrying_out;
 mod config;
 mod doctor;
@@ -69,6 +70,7 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::manual(&directory),
         Command::Run(args) => run::run(&args),
+        Command::ZfsCalls => calls::calls(),
         Command::Agent(args) => agent::agent(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Status(args) => status::status(&args),

@@ -90,20 +90,25 @@ fn line() -> ProgressBar {
 }
 
 impl Observer for Progress {
-    fn started(&self, step: &Step, expected: Option<ByteCount>) {
+    fn started(&self, step: &Step) {
         tracing::info!("{} ({}): {}", dataset_label(step), step.place, step_line(step));
         if !matches!(step.action, Action::Send(_)) {
             return;
         }
         let mut state = self.state();
-        if let Some(expected) = expected {
-            state.outstanding.insert(step.id, expected);
-        }
         let expected = state.outstanding.get(&step.id).copied();
         let dataset =
             step.dataset.as_ref().map_or_else(|| dataset_label(step), |name| name.last().to_owned());
         let label = format!("{dataset} -> {}", step.place);
         state.running.insert(step.id, Running { label, expected, shown: None });
+    }
+
+    fn sized(&self, step: &Step, expected: ByteCount) {
+        let mut state = self.state();
+        if let Some(running) = state.running.get_mut(&step.id) {
+            running.expected = Some(expected);
+            state.outstanding.insert(step.id, expected);
+        }
     }
 
     fn moved(&self, step: &Step, sample: &Sample) {
@@ -320,8 +325,8 @@ mod tests {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(paper.clone()), 255);
         let plan = plan();
         let progress = Progress::new(MultiProgress::with_draw_target(target), &plan, &estimates());
-        progress.started(&plan.steps[0], None);
-        progress.started(&plan.steps[2], None);
+        progress.started(&plan.steps[0]);
+        progress.started(&plan.steps[2]);
         assert_eq!(*paper.0.lock().unwrap(), "", "nothing has moved yet");
         progress.moved(&plan.steps[2], &sample(3 << 28));
         let drawn = paper.0.lock().unwrap().clone();

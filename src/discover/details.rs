@@ -6,7 +6,8 @@ use std::thread;
 use super::Targets;
 use crate::host::{HostError, SourceHost};
 use crate::model::{
-    Answer, DatasetName, Details, Guid, Inventory, LineHistory, LineageMark, SnapshotName, UserProperty,
+    Answer, DatasetName, Details, Guid, Inventory, LineHistory, LineageMark, SnapshotName, Unlisted,
+    UserProperty,
 };
 use crate::plan::{Place, Plan, Planned, Wants};
 
@@ -34,32 +35,65 @@ pub fn complete<E>(
     Ok(planned.plan)
 }
 
-/// Adds to `inventory` what `wants` names, from all hosts at once. A snapshot that is gone is taken out; a host that cannot
-/// be asked any more is noted as such.
+/// Adds to `inventory` what `wants` names, from all hosts and all pools of the source at once. A snapshot that is gone is
+/// taken out; a host that cannot be asked any more is noted as such, and so are the datasets of a source pool.
 pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targets, wants: &Wants) {
     thread::scope(|scope| {
         let lineage = scope.spawn(|| lineage(source, wants));
         let histories = scope.spawn(|| line_histories(source, wants));
         let mut asked = Vec::new();
         for (place, snapshots) in wants.places() {
-            let ask = move || match (snapshots, place) {
-                (Err(error), _) => Err(error.to_string()),
-                (Ok(snapshots), Place::Source) => pair(snapshots, |some| source.details(some)),
-                (Ok(snapshots), Place::Target(name)) => match targets.get(name) {
-                    Some(target) => pair(snapshots, |some| target.details(some)),
-                    None => Err("no such host is set up; this is a bug".to_owned()),
-                },
+            let parts = match (snapshots, place) {
+                (Err(error), _) => vec![(None, Err(error.to_string()))],
+                (Ok(snapshots), Place::Source) => {
+                    by_pool(snapshots).into_iter().map(|(pool, some)| (Some(pool), Ok(some))).collect()
+                }
+                (Ok(snapshots), Place::Target(_)) => vec![(None, Ok(snapshots))],
             };
-            asked.push((place, scope.spawn(ask)));
+            for (pool, snapshots) in parts {
+                let ask = move || match (snapshots?, place) {
+                    (snapshots, Place::Source) => pair(snapshots, |some| source.details(some)),
+                    (snapshots, Place::Target(name)) => match targets.get(name) {
+                        Some(target) => pair(snapshots, |some| target.details(some)),
+                        None => Err("no such host is set up; this is a bug".to_owned()),
+                    },
+                };
+                asked.push((place, pool, scope.spawn(ask)));
+            }
         }
-        for (place, thread) in asked {
+        for (place, pool, thread) in asked {
             let told = thread.join();
-            note(inventory, place, told.unwrap_or_else(|_| Err(DIED.to_owned())));
+            note(inventory, place, pool.as_deref(), told.unwrap_or_else(|_| Err(DIED.to_owned())));
         }
         note_histories(inventory, histories.join().unwrap_or_else(|_| Err(DIED.to_owned())));
         let told = lineage.join();
-        note_lineage(inventory, told.unwrap_or_else(|_| Err(DIED.to_owned())));
+        for (pool, told) in told.unwrap_or_default() {
+            note_lineage(inventory, &pool, told);
+        }
     });
+}
+
+/// These snapshots of the source by their pools: one that hangs keeps nobody from an answer about the others.
+fn by_pool(snapshots: Vec<(SnapshotName, Guid)>) -> BTreeMap<String, Vec<(SnapshotName, Guid)>> {
+    let mut by_pool: BTreeMap<String, Vec<_>> = BTreeMap::new();
+    for (name, guid) in snapshots {
+        by_pool.entry(name.dataset().pool().to_owned()).or_default().push((name, guid));
+    }
+    by_pool
+}
+
+/// Notes that a pool of the source could not be asked; where it is the only one, the source could not.
+fn leave_out(source: &mut Answer, pool: &str, why: String) {
+    let Answer::Listed(listing) = source else { return };
+    let names = listing.datasets().map(|dataset| dataset.name.clone());
+    let (lost, kept): (Vec<DatasetName>, Vec<_>) = names.partition(|name| name.pool() == pool);
+    if kept.is_empty() {
+        *source = Answer::CouldNotAsk(why);
+        return;
+    }
+    for name in lost {
+        listing.mark_unlisted(name.as_str(), Unlisted::Failed(why.clone()));
+    }
 }
 
 /// What was told of each snapshot, or why nothing was.
@@ -76,7 +110,7 @@ fn pair(
     Ok(snapshots.into_iter().zip(details).map(|((name, guid), details)| (name, guid, details)).collect())
 }
 
-fn note(inventory: &mut Inventory, place: &Place, told: Told) {
+fn note(inventory: &mut Inventory, place: &Place, pool: Option<&str>, told: Told) {
     let answer = match place {
         Place::Source => Some(&mut inventory.source),
         Place::Target(name) => inventory.targets.get_mut(name),
@@ -93,7 +127,10 @@ fn note(inventory: &mut Inventory, place: &Place, told: Told) {
                 }
             }
         }
-        (Some(answer), Err(why)) => *answer = Answer::CouldNotAsk(why),
+        (Some(answer), Err(why)) => match pool {
+            Some(pool) => leave_out(answer, pool, why),
+            None => *answer = Answer::CouldNotAsk(why),
+        },
         // Nothing was listed there, so nothing was wanted.
         (Some(Answer::CouldNotAsk(_)) | None, _) => {}
     }
@@ -102,11 +139,18 @@ fn note(inventory: &mut Inventory, place: &Place, told: Told) {
 /// What each snapshot of the source says of its lineage.
 type ToldLineage = Result<Vec<(SnapshotName, Guid, Option<UserProperty>)>, String>;
 
-fn lineage(source: &dyn SourceHost, wants: &Wants) -> ToldLineage {
-    let snapshots = wants.lineage().map_err(|error| error.to_string())?;
-    if snapshots.is_empty() {
-        return Ok(Vec::new());
+fn lineage(source: &dyn SourceHost, wants: &Wants) -> Vec<(String, ToldLineage)> {
+    match wants.lineage() {
+        Ok(snapshots) => {
+            let told = by_pool(snapshots).into_iter();
+            told.map(|(pool, some)| (pool, lineage_of(source, some))).collect()
+        }
+        // A name that is none is of no pool.
+        Err(error) => vec![(String::new(), Err(error.to_string()))],
     }
+}
+
+fn lineage_of(source: &dyn SourceHost, snapshots: Vec<(SnapshotName, Guid)>) -> ToldLineage {
     let told = source.lineage(&snapshots).map_err(|error| error.chain())?;
     if told.len() != snapshots.len() {
         return Err("it told of more or fewer snapshots than it was asked for; this is a bug".to_owned());
@@ -140,7 +184,7 @@ fn note_histories(inventory: &mut Inventory, told: ToldHistories) {
     }
 }
 
-fn note_lineage(inventory: &mut Inventory, told: ToldLineage) {
+fn note_lineage(inventory: &mut Inventory, pool: &str, told: ToldLineage) {
     match (&mut inventory.source, told) {
         (Answer::Listed(listing), Ok(told)) => {
             for (name, guid, property) in told {
@@ -150,7 +194,8 @@ fn note_lineage(inventory: &mut Inventory, told: ToldLineage) {
                 }
             }
         }
-        (source @ Answer::Listed(_), Err(why)) => *source = Answer::CouldNotAsk(why),
+        (source @ Answer::Listed(_), Err(why)) if pool.is_empty() => *source = Answer::CouldNotAsk(why),
+        (source, Err(why)) => leave_out(source, pool, why),
         (Answer::CouldNotAsk(_), _) => {}
     }
 }

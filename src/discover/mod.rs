@@ -32,7 +32,8 @@ pub type Targets = BTreeMap<TargetName, Box<dyn TargetHost>>;
 pub fn hosts(policy: &Policy, stop: &Cancel) -> Result<(Local, Targets), LoadError> {
     let targets = policy.targets.iter().map(|target| (target.name.clone(), host(policy, target, stop)));
     let targets = targets.collect();
-    Ok((Local::new(stop)?, targets))
+    let limit = Duration::try_from(policy.transfer.stall_limit).unwrap_or(Duration::MAX);
+    Ok((Local::new(limit, stop)?, targets))
 }
 
 fn host(policy: &Policy, target: &Target, stop: &Cancel) -> Box<dyn TargetHost> {

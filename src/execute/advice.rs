@@ -11,6 +11,12 @@ pub(super) fn for_problem(problem: &Problem) -> String {
                 "as root there: zfs set {property}={wanted} {dataset}; for copies to come: zfs allow -u USER {property} on the target's dataset"
             );
         }
+        Problem::PoolHangs(hanging) => {
+            let pool = &hanging.pool;
+            return format!(
+                "zpool status {pool} there shows which devices do not answer; when they do again, zpool clear {pool}; the next run goes on"
+            );
+        }
         Problem::Unreachable(_) => {
             "check that the host is up and that ssh logs in without a password; the next run continues"
         }

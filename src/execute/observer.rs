@@ -7,8 +7,11 @@ use crate::stream::Sample;
 
 /// Is told what happens, when it happens.
 pub trait Observer: Sync {
-    /// A step begins; for a transfer with the number of bytes it is expected to move, where that is known.
-    fn started(&self, step: &Step, expected: Option<ByteCount>);
+    /// A step begins.
+    fn started(&self, step: &Step);
+
+    /// How many bytes a transfer that has begun will move turns out.
+    fn sized(&self, step: &Step, expected: ByteCount);
 
     /// A transfer goes on; a few times a second.
     fn moved(&self, step: &Step, sample: &Sample);
@@ -22,7 +25,8 @@ pub trait Observer: Sync {
 pub struct Silent;
 
 impl Observer for Silent {
-    fn started(&self, _step: &Step, _expected: Option<ByteCount>) {}
+    fn started(&self, _step: &Step) {}
+    fn sized(&self, _step: &Step, _expected: ByteCount) {}
     fn moved(&self, _step: &Step, _sample: &Sample) {}
     fn ended(&self, _step: &Step, _outcome: &Outcome) {}
 }

@@ -126,11 +126,12 @@ pub fn estimate(
     volume: &VolumeRestore,
     stream: &RestoreStream,
     (source, targets): (&dyn SourceHost, &BTreeMap<TargetName, Sending>),
+    cancel: &Cancel,
 ) -> Result<ByteCount, HostError> {
     let spec = send_spec(volume, stream)?;
     match sender(plan, targets, &spec)? {
         Some(sending) => sending.estimate(&spec, stream.token.as_deref()),
-        None => source.estimate(&spec),
+        None => source.estimate(&spec, cancel),
     }
 }
 

@@ -30,7 +30,7 @@ impl Work<'_> {
     fn at_source(&self, step: &Step) -> Result<Told, HostError> {
         let source = self.hosts.source;
         if !matches!(step.action, Action::Send(_)) {
-            self.observer.started(step, None);
+            self.observer.started(step);
         }
         match &step.action {
             Action::Snapshot { snapshots, is_one_moment, lineage } => {
@@ -128,7 +128,7 @@ impl Work<'_> {
 
     fn at_target(&self, step: &Step, target: &dyn TargetHost) -> Result<Told, HostError> {
         if !matches!(step.action, Action::Send(_)) {
-            self.observer.started(step, None);
+            self.observer.started(step);
         }
         match &step.action {
             Action::Send(planned) => match transfer::resolve(&self.state, planned) {
@@ -186,6 +186,7 @@ fn told(step: &Step, refusals: Vec<Refusal>) -> Result<Told, HostError> {
             | Problem::Locked
             | Problem::Modified
             | Problem::Cancelled
+            | Problem::PoolHangs(_)
             | Problem::Stalled(_)
             | Problem::Protocol(_)
             | Problem::Unsafe(_)

@@ -57,6 +57,7 @@ fn pump(
     cancel: Cancel,
 ) -> Pumped {
     let meters = Meters::new(incoming.places(), incoming.packers());
+    meters.set_probes(outgoing.probe(), incoming.probe());
     // What is to be sent is looked at before anything is: nothing of a wrong stream reaches the target.
     let reader = outgoing.stream(&cancel)?;
     let inlet = incoming.inlet(&cancel, &meters)?;
@@ -134,6 +135,7 @@ fn settle(
         PumpError::Stalled { limit, .. } => {
             end(stream, incoming, outgoing, Problem::Stalled(limit.as_secs()))
         }
+        PumpError::PoolHangs(hanging) => end(stream, incoming, outgoing, Problem::PoolHangs(hanging)),
         PumpError::Setup(cause) => end(stream, incoming, outgoing, Problem::Other(cause.to_string())),
         PumpError::Crashed(stage) => {
             end(stream, incoming, outgoing, Problem::Other(format!("internal error in stage {stage}")))

@@ -6,6 +6,7 @@ use super::work::{Told, Work};
 use crate::host::{HostError, Problem, ReceiveSpec, SendBase, SendSpec, SourceHost, TargetHost};
 use crate::model::{ByteCount, Change, PointKind};
 use crate::plan::{Fallback, Step, Transfer};
+use crate::stream::Cancel;
 
 pub(super) fn run(
     work: &Work<'_>,
@@ -15,8 +16,7 @@ pub(super) fn run(
 ) -> Result<Told, HostError> {
     let source = work.hosts.source;
     let send = send_spec(transfer);
-    let expected = work.settings.expects_sizes.then(|| source.estimate(&send).ok()).flatten();
-    work.observer.started(step, expected);
+    work.observer.started(step);
     let cancel = work.cancel.child().map_err(|error| failed(transfer, Problem::Other(error.to_string())))?;
     let incoming = target.receive(&receive_spec(transfer))?;
     let outgoing = match source.send(&send) {
@@ -33,15 +33,31 @@ pub(super) fn run(
         show: &|sample| work.observer.moved(step, sample),
         run_cancel: work.cancel,
     };
-    let report = stream.run(outgoing, incoming, cancel).map_err(|error| with_size(source, &send, error))?;
+    let estimating =
+        work.cancel.child().map_err(|error| failed(transfer, Problem::Other(error.to_string())))?;
+    let report = std::thread::scope(|scope| {
+        if work.settings.expects_sizes {
+            let estimate = || {
+                if let Ok(expected) = source.estimate(&send, &estimating) {
+                    work.observer.sized(step, expected);
+                }
+            };
+            // Beside the transfer: from a bookmark it reads as much as the transfer does. Nobody depends on it.
+            drop(std::thread::Builder::new().name("estimate".to_owned()).spawn_scoped(scope, estimate));
+        }
+        let report = stream.run(outgoing, incoming, cancel);
+        estimating.request();
+        report
+    });
+    let report = report.map_err(|error| with_size(source, &send, error, work.cancel))?;
     let remarks = store_config(source, transfer, target).into_iter().collect();
     Ok(Told { moved_bytes: ByteCount(report.input_bytes), remarks, ..Told::default() })
 }
 
 /// Adds how large the stream is to what failed because the target has too little room.
-fn with_size(source: &dyn SourceHost, send: &SendSpec, error: HostError) -> HostError {
+fn with_size(source: &dyn SourceHost, send: &SendSpec, error: HostError, cancel: &Cancel) -> HostError {
     let Problem::NoSpace(text) = &error.problem else { return error };
-    let Ok(size) = source.estimate(send) else { return error };
+    let Ok(size) = source.estimate(send, cancel) else { return error };
     let problem = Problem::NoSpace(format!("{text}; the stream has about {size}"));
     HostError { problem, ..error }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DatasetName, SafeProperty};
+use crate::model::{DatasetName, HangingPool, SafeProperty};
 use crate::stream;
 
 /// An operation on a host that failed: what was tried on what and where; the [`Problem`] is the cause.
@@ -82,6 +82,9 @@ pub enum Problem {
     /// Interrupted by a person or a signal.
     #[error("it was interrupted")]
     Cancelled,
+    /// A pool from which nothing more is expected: whatever is asked of it waits, or is refused.
+    #[error("{0}")]
+    PoolHangs(Box<HangingPool>),
     /// No byte moved for too long.
     #[error("no data moved for {0} seconds")]
     Stalled(u64),

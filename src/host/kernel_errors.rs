@@ -1,6 +1,7 @@
 //! What the kernel's ZFS says, as problems of this host.
 
 use super::{HostError, Problem};
+use crate::model::{Hang, HangingPool};
 use crate::zfs::{self, Cause};
 
 /// What this host is called in errors.
@@ -8,13 +9,20 @@ pub(super) const HOST: &str = "source";
 
 /// An operation on this host that the kernel refused.
 pub(super) fn of_zfs(operation: &'static str, error: &zfs::Error) -> HostError {
-    HostError::new(HOST, operation, error.object(), of_cause(error.cause()))
+    let problem = if matches!(error.cause(), Cause::PoolSuspended) {
+        Problem::PoolHangs(HangingPool::of(error.object(), Hang::Suspended))
+    } else {
+        of_cause(error.cause())
+    };
+    HostError::new(HOST, operation, error.object(), problem)
 }
 
 /// Why it did.
 pub(super) fn of_cause(cause: &Cause) -> Problem {
     let text = cause.to_string();
-    if matches!(cause, Cause::Busy | Cause::BeingReceived) {
+    if let Cause::PoolHangs(hanging) = cause {
+        Problem::PoolHangs(hanging.clone())
+    } else if matches!(cause, Cause::Busy | Cause::BeingReceived) {
         Problem::Busy(text)
     } else if matches!(cause, Cause::Exists) {
         Problem::Exists

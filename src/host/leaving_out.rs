@@ -48,6 +48,8 @@ fn is_of_the_pool(cause: &Cause) -> bool {
         cause,
         Cause::PermissionDenied
             | Cause::PoolSuspended
+            | Cause::PoolHangs(_)
+            | Cause::Cancelled
             | Cause::ReadOnly
             | Cause::FeatureUnsupported
             | Cause::Interrupted

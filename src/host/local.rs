@@ -1,31 +1,31 @@
-//! The source: this machine, through `libzfs_core` in process.
+//! The source: this machine, through `libzfs_core` in call processes.
 //!
 //! Only listing and the look at GUIDs before something is destroyed go through the `zfs` program, whose output is the
 //! stable interface (`libzfs_core` has none for it); one worker shell serves all of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{self, PipeReader};
-use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::calls::Calls;
 use super::kernel_errors::{HOST, of_cause, of_zfs};
 use super::leaving_out::leaving_out;
 use super::listing::is_of_machine;
+use super::local_send::{LocalOutgoing, request};
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::{NAMES_MAX, ZfsProgram};
 use super::{
-    Bookmarked, Held, HostError, NotMade, Outgoing, Problem, Refusal, SendBase, SendSpec, SnapshotGroup,
-    SourceHost,
+    Bookmarked, Held, HostError, NotMade, Outgoing, Problem, Refusal, SendSpec, SnapshotGroup, SourceHost,
 };
 use crate::model::{
-    BookmarkName, ByteCount, CopyEncryption, DatasetName, Details, Encryption, Guid, LINEAGE_PROPERTY,
-    LineHistory, Listing, PointKind, PointName, SendFlags, SnapshotName, Unlisted, UserProperty,
+    BookmarkName, ByteCount, DatasetName, Details, Guid, LINEAGE_PROPERTY, LineHistory, Listing, PointKind,
+    PointName, SnapshotName, Unlisted, UserProperty,
 };
-use crate::stream::{self, Cancel, FdSource};
-use crate::zfs::{self, Cause, Library, LoadError, SendRequest, SendTask, StreamBegin};
+use crate::stream::Cancel;
+use crate::zfs::{Cause, Library, LoadError};
 
 /// What is listed.
 const TYPES: &str = "filesystem,volume,snapshot,bookmark";
@@ -33,16 +33,26 @@ const TYPES: &str = "filesystem,volume,snapshot,bookmark";
 /// This machine as the source.
 #[derive(Debug)]
 pub struct Local {
-    library: &'static Library,
+    calls: Calls,
     program: ZfsProgram,
+    limit: Duration,
 }
 
 impl Local {
-    /// Loads the ZFS libraries; says what is missing where that fails. `stop` ends every wait.
-    pub fn new(stop: &Cancel) -> Result<Self, LoadError> {
-        let sessions = Sessions::new(Machine::Local, Limits::default(), stop);
+    /// Loads the ZFS libraries; says what is missing where that fails. A call that has not returned after `limit` (30 s at
+    /// least) is given up; `stop` ends every wait.
+    pub fn new(limit: Duration, stop: &Cancel) -> Result<Self, LoadError> {
+        // This very file, also where a newer one has taken its name.
+        Self::through(PathBuf::from("/proc/self/exe"), limit, stop)
+    }
+
+    /// The same with `zhaul`, the path of one, in call processes.
+    pub fn through(zhaul: PathBuf, limit: Duration, stop: &Cancel) -> Result<Self, LoadError> {
+        Library::load()?;
+        let limits = Limits::within(limit);
+        let sessions = Sessions::new(Machine::Local, limits, stop);
         let program = ZfsProgram::new(HOST.to_owned(), Arc::new(sessions));
-        Ok(Self { library: Library::load()?, program })
+        Ok(Self { calls: Calls::new(zhaul, limits.answer, stop), program, limit: limits.answer })
     }
 
     /// Lists the roots of each pool at once, so that none waits for another. An error is one of all of them.
@@ -79,10 +89,10 @@ impl Local {
     fn take(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
         let lineage = group.lineage.iter().map(|value| (LINEAGE_PROPERTY.to_owned(), value.clone()));
         let properties: BTreeMap<String, String> = lineage.chain(group.config.clone()).collect();
-        let take = |snapshots: &[SnapshotName]| match self.library.snapshot(snapshots, &properties) {
+        let take = |snapshots: &[SnapshotName]| match self.calls.snapshot(snapshots, &properties) {
             Err(error) if *error.cause() == Cause::PermissionDenied => {
                 tracing::warn!("user properties may not be set (zfs allow userprop): {error}");
-                self.library.snapshot(snapshots, &BTreeMap::new())
+                self.calls.snapshot(snapshots, &BTreeMap::new())
             }
             result => result,
         };
@@ -116,7 +126,7 @@ impl Local {
     fn is_bookmark_of(&self, bookmark: &BookmarkName, of: &SnapshotName) -> bool {
         let found = self.program.identities(of.dataset(), PointKind::Snapshot, &[of.name()]);
         let snapshot = found.ok().and_then(|found| found.get(of.name()).map(|found| found.guid));
-        snapshot.is_some() && self.library.bookmark_guid(bookmark).ok() == snapshot
+        snapshot.is_some() && self.calls.bookmark_guid(bookmark).ok() == snapshot
     }
 }
 
@@ -174,9 +184,9 @@ impl SourceHost for Local {
         for (pool, mut of_pool) in by_pool {
             // The kernel takes those holds that it can, but not always the others' word.
             while !of_pool.is_empty() {
-                match self.library.hold(&of_pool) {
+                match self.calls.hold(&of_pool) {
                     Ok(holds) => {
-                        held.guard.push(holds);
+                        held.guard.extend(holds);
                         names.extend(of_pool);
                         break;
                     }
@@ -228,7 +238,7 @@ impl SourceHost for Local {
 
     fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<Bookmarked, HostError> {
         let pairs: Vec<_> = bookmarks.iter().map(|(of, name)| (name.clone(), of.clone())).collect();
-        let call = |pairs: &[(BookmarkName, SnapshotName)]| self.library.bookmark(pairs);
+        let call = |pairs: &[(BookmarkName, SnapshotName)]| self.calls.bookmark(pairs);
         let not_made = leaving_out(pairs, &|(bookmark, _)| bookmark.to_string(), &call);
         let not_made = not_made.map_err(|error| of_zfs("bookmark", &error))?;
         let mut made = Bookmarked::default();
@@ -242,7 +252,7 @@ impl SourceHost for Local {
             let mut all = made.not_made.iter();
             all.any(|one| one.dataset == *bookmark.dataset() && one.name == *bookmark.name())
         };
-        let guid = |bookmark: &BookmarkName| self.library.bookmark_guid(bookmark).ok();
+        let guid = |bookmark: &BookmarkName| self.calls.bookmark_guid(bookmark).ok();
         made.guids =
             bookmarks.iter().map(|(_, name)| if is_left_out(name) { None } else { guid(name) }).collect();
         Ok(made)
@@ -258,7 +268,7 @@ impl SourceHost for Local {
             self.program.confirm(dataset, PointKind::Snapshot, snapshots).map_err(failed)?;
         let full: Result<Vec<_>, _> = names.into_iter().map(|name| dataset.snapshot(&name)).collect();
         let full = full.map_err(|error| failed(Problem::Other(error.to_string())))?;
-        let destroy = |snapshots: &[SnapshotName]| self.library.destroy_snapshots(snapshots);
+        let destroy = |snapshots: &[SnapshotName]| self.calls.destroy_snapshots(snapshots);
         let left = leaving_out(full, &ToString::to_string, &destroy);
         let left = left.map_err(|error| of_zfs("destroy", &error))?;
         refusals
@@ -277,105 +287,20 @@ impl SourceHost for Local {
         let full: Result<Vec<_>, _> =
             names.into_iter().map(|name| BookmarkName::new(dataset.clone(), name)).collect();
         let full = full.map_err(|e| failed(Problem::Other(e.to_string())))?;
-        self.library.destroy_bookmarks(&full).map_err(|error| of_zfs("destroy", &error))?;
+        self.calls.destroy_bookmarks(&full).map_err(|error| of_zfs("destroy", &error))?;
         Ok(refusals)
     }
 
-    fn estimate(&self, spec: &SendSpec) -> Result<ByteCount, HostError> {
+    fn estimate(&self, spec: &SendSpec, cancel: &Cancel) -> Result<ByteCount, HostError> {
         let bytes = request(spec).and_then(|request| {
-            self.library.estimate_send(&request).map_err(|error| of_zfs("estimate the size of", &error))
+            self.calls.estimate_send(&request, cancel).map_err(|error| of_zfs("estimate the size of", &error))
         })?;
         Ok(ByteCount(bytes))
     }
 
     fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError> {
         // No holds: the kernel itself keeps the snapshot and a base snapshot while it sends.
-        let stream = self.library.send(&request(spec)?, None).map_err(|error| of_zfs("send", &error))?;
-        let (reader, task) = stream.split();
-        Ok(Box::new(LocalOutgoing { reader, task, spec: spec.clone() }))
+        let (reader, task) = self.calls.send(&request(spec)?).map_err(|error| of_zfs("send", &error))?;
+        Ok(Box::new(LocalOutgoing { reader, task, spec: spec.clone(), limit: self.limit }))
     }
-}
-
-/// A send under way. Dropped in this order: the pipe closes first, which ends the call in the kernel.
-struct LocalOutgoing {
-    reader: PipeReader,
-    task: SendTask,
-    spec: SendSpec,
-}
-
-/// The pipe out of the kernel. Its end alone tells nothing, so what the call returned is asked for.
-struct LocalSource<'a> {
-    pipe: FdSource<&'a PipeReader>,
-    task: &'a mut SendTask,
-}
-
-impl stream::Source for LocalSource<'_> {
-    fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
-        self.pipe.read_within(buffer, limit)
-    }
-
-    fn confirm_end(&mut self) -> io::Result<()> {
-        self.task.join().map_err(|error| io::Error::other(of_cause(error.cause())))
-    }
-
-    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.pipe.bare_fd()
-    }
-}
-
-impl Outgoing for LocalOutgoing {
-    fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
-        let Self { reader, task, spec } = self;
-        let refuse = |problem| HostError::new(HOST, "send", &spec.snapshot, problem);
-        let failed = |error: io::Error| {
-            refuse(if cancel.is_requested() { Problem::Cancelled } else { Problem::Other(error.to_string()) })
-        };
-        let pipe = FdSource::new(&*reader, cancel).map_err(failed)?;
-        let mut record = [0; StreamBegin::BYTES];
-        let count = pipe.peek(&mut record).map_err(failed)?;
-        let Some(begin) = StreamBegin::parse(record.get(..count).unwrap_or_default()) else {
-            // It gave up before the first record was whole, and says why; else what came is no stream.
-            let problem = match task.join() {
-                Err(error) if count < record.len() => return Err(of_zfs("send", &error)),
-                _ => Problem::Protocol("the stream does not begin as one".to_owned()),
-            };
-            return Err(refuse(problem));
-        };
-        spec.check_ends(begin.to, begin.from).map_err(refuse)?;
-        Ok(Box::new(LocalSource { pipe, task }))
-    }
-
-    fn finish(self: Box<Self>) -> Result<(), HostError> {
-        let Self { reader, task, .. } = *self;
-        drop(reader);
-        task.finish().map_err(|error| of_zfs("send", &error))
-    }
-}
-
-/// Large, embedded and compressed blocks as they are, raw where encrypted; a resumed stream keeps its flags.
-fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
-    let is_raw = spec.encryption == Encryption::On;
-    let embed = spec.copy_encryption != CopyEncryption::ByTarget;
-    let flags = match &spec.resume {
-        Some(resume) => resume.flags,
-        None => SendFlags { large_block: true, embed, compress: true, raw: is_raw },
-    };
-    let refuse = |problem| HostError::new(HOST, "send", &spec.snapshot, problem);
-    if flags.raw != is_raw {
-        let text =
-            "the broken-off stream is not raw where the dataset is encrypted, or the reverse".to_owned();
-        return Err(refuse(Problem::Changed(text)));
-    }
-    let dataset = spec.snapshot.dataset();
-    let long = |error: crate::model::NameError| refuse(Problem::Other(error.to_string()));
-    let base = match &spec.base {
-        None => None,
-        Some(SendBase { kind: PointKind::Snapshot, name, .. }) => {
-            Some(zfs::SendBase::Snapshot(dataset.snapshot(name).map_err(long)?))
-        }
-        Some(SendBase { kind: PointKind::Bookmark, name, .. }) => {
-            Some(zfs::SendBase::Bookmark(dataset.bookmark(name).map_err(long)?))
-        }
-    };
-    Ok(SendRequest { snapshot: spec.snapshot.clone(), base, flags, resume: spec.resume.clone() })
 }

@@ -9,6 +9,7 @@
 //! with [`Problem::Changed`] where name and GUID no longer belong together.
 
 pub mod agent;
+pub mod calls;
 mod changes;
 mod copy_properties;
 mod delegations;
@@ -23,7 +24,9 @@ mod leaving_out;
 mod lines;
 mod listing;
 mod local;
+mod local_send;
 mod pool_history;
+mod pool_state;
 mod receive;
 mod remote;
 mod restoring;
@@ -33,6 +36,7 @@ mod session;
 mod session_errors;
 #[cfg(test)]
 mod session_tests;
+mod session_words;
 mod sessions;
 mod set_aside;
 mod shell;
@@ -56,7 +60,7 @@ use crate::model::{
 };
 use crate::stream;
 use crate::stream::meter::{Meters, Places};
-use crate::zfs::Holds;
+use crate::stream::probe::Probe;
 
 pub use error::{HostError, Problem, UnsafeCopy};
 pub use guest_files::{CurrentFile, GuestFile, GuestFiles};
@@ -157,7 +161,7 @@ pub struct Held {
     /// Those that are held, each by its GUID.
     pub snapshots: BTreeSet<(SnapshotName, Guid)>,
     /// Ends the holds when it is dropped.
-    pub guard: Vec<Holds>,
+    pub guard: Vec<calls::Holding>,
 }
 
 /// A dataset that gets no snapshot or bookmark while the others of a call do.
@@ -204,6 +208,11 @@ pub trait Outgoing: Send {
     /// were asked for by GUID.
     fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::Source + '_>, HostError>;
 
+    /// How the pool that the stream comes from is looked at.
+    fn probe(&self) -> Option<Probe> {
+        None
+    }
+
     /// To be called after the stream's end: whether all of it was sent.
     fn finish(self: Box<Self>) -> Result<(), HostError>;
 }
@@ -239,6 +248,11 @@ pub trait Incoming: Send {
     /// Where the stream goes in. Asked for once. An agent tells `meters` from then on that it lives and what it waits
     /// for, and requests `cancel` when it gives up: [`abort`](Self::abort) then says why.
     fn inlet(&mut self, cancel: &stream::Cancel, meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError>;
+
+    /// How the pool that the stream goes to is looked at; an agent looks at its own.
+    fn probe(&self) -> Option<Probe> {
+        None
+    }
 
     /// What lies before and behind the pump that writes into it; so waiting for it is given the right name.
     fn places(&self) -> Places {
@@ -302,8 +316,8 @@ pub trait SourceHost: Sync {
         bookmarks: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, HostError>;
 
-    /// How many bytes the stream will have (`lzc_send_space`).
-    fn estimate(&self, spec: &SendSpec) -> Result<ByteCount, HostError>;
+    /// How many bytes the stream will have (`lzc_send_space`). Can take as long as sending; ends when `cancel` is requested.
+    fn estimate(&self, spec: &SendSpec, cancel: &stream::Cancel) -> Result<ByteCount, HostError>;
 
     /// Starts to send.
     fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError>;

@@ -9,6 +9,7 @@ use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
 use crate::model::{CopyEncryption, DatasetKind, Guid, SnapshotName, WRITER_PROPERTY};
 use crate::stream::Cancel;
 use crate::stream::meter::{Meters, Places};
+use crate::stream::probe::Probe;
 
 const OPERATION: &str = "receive into";
 
@@ -97,6 +98,10 @@ impl Incoming for ShellIncoming<'_> {
         }
     }
 
+    fn probe(&self) -> Option<Probe> {
+        Some(self.program.probe(self.snapshot.dataset().pool()))
+    }
+
     fn places(&self) -> Places {
         if self.program.is_remote() { Places::SENDING } else { Places::LOCAL }
     }
@@ -108,7 +113,8 @@ impl Incoming for ShellIncoming<'_> {
             let problem = Problem::Protocol("the stream ended before its end record".to_owned());
             return Err(self.program.error(OPERATION, &self.snapshot, problem));
         }
-        let problem = match self.session.end_receive() {
+        let mut doubt = self.program.doubt(self.snapshot.dataset().pool());
+        let problem = match self.session.end_receive(&mut doubt) {
             Ok(answer) if answer.status == 0 => {
                 self.program.give_back(self.session);
                 let checked = self.outcome.check(self.program, &self.snapshot);

@@ -13,6 +13,7 @@ use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Outgoing, Problem, SendSpec, zfs_words};
 use crate::model::{ByteCount, CopyEncryption, Encryption, SnapshotName};
+use crate::stream::probe::Probe;
 use crate::stream::{self, Cancel, Source as _};
 use crate::zfs::StreamBegin;
 
@@ -168,6 +169,10 @@ impl Outgoing for ShellOutgoing<'_> {
         };
         spec.check_ends(begin.to, begin.from).map_err(refuse)?;
         Ok(Box::new(ShellSource { session, output, first }))
+    }
+
+    fn probe(&self) -> Option<Probe> {
+        Some(self.program.probe(self.spec.snapshot.dataset().pool()))
     }
 
     fn finish(self: Box<Self>) -> Result<(), HostError> {

@@ -4,23 +4,28 @@
 //! is told apart from everything else, and each wait has a limit and hears the run's cancel. A session that did anything
 //! unexpected is not used again: dropping it ends the child and what the child started.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, io, thread};
+use std::{io, thread};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::Problem;
-use super::agent::wire::PROTOCOL;
 use super::lines::{Line, Lines};
+use super::pool_state;
 use super::session_errors::{Record, read_errors};
-use super::worker::{AGENT_HELLO, HELLO};
+use super::session_words::speaks;
+pub(super) use super::session_words::{printable, random_key, trailer};
 use crate::channel::lanes::Lane;
+use crate::model::PoolState;
 use crate::stream::endpoint::widen;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
 use crate::zfs::PIPE_BYTES;
+
+/// A healthy pool may be this slow.
+const ANSWER_MIN: Duration = Duration::from_secs(30);
 
 /// How long to wait before the other end is given up.
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +38,14 @@ pub(super) struct Limits {
     pub(super) farewell: Duration,
 }
 
+impl Limits {
+    /// An answer may take as long as `limit` says, but no less than 30 s and no more than usual.
+    pub(super) fn within(limit: Duration) -> Self {
+        let usual = Self::default();
+        Self { answer: limit.clamp(ANSWER_MIN, usual.answer), ..usual }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -42,6 +55,12 @@ impl Default for Limits {
         }
     }
 }
+
+/// Asked while nothing comes, with the time since the last line: why nothing will.
+pub(super) type Doubt<'a> = &'a mut dyn FnMut(Duration) -> Option<Problem>;
+
+/// How often that is asked.
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// How one `zfs` ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,13 +190,42 @@ impl Session {
     }
 
     /// Runs `zfs` with `arguments` and hands each line of its output to `take`.
+    #[cfg(test)]
     pub(super) fn run(
         &mut self,
         arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<Answer, Problem> {
         self.request("run", arguments)?;
-        self.answer(self.limits.answer, take)
+        self.answer(self.limits.answer, take, &mut |_| None)
+    }
+
+    /// Runs `zfs` with `arguments` and hands each line of its output to `take`. While nothing comes, `doubt` says whether
+    /// anything still will.
+    pub(super) fn run_doubting(
+        &mut self,
+        arguments: &[&str],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+        doubt: Doubt<'_>,
+    ) -> Result<Answer, Problem> {
+        self.request("run", arguments)?;
+        self.answer(Duration::MAX, take, doubt)
+    }
+
+    /// The state of `pool`.
+    pub(super) fn pool_state(&mut self, pool: &str) -> Result<PoolState, Problem> {
+        self.request("health", &[pool])?;
+        let mut lines = Vec::new();
+        self.answer(
+            self.limits.answer,
+            &mut |line| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+                Ok(())
+            },
+            &mut |_| None,
+        )?;
+        let line = |at| lines.get(at).map_or("", String::as_str);
+        Ok(pool_state::parse(line(0), line(1)))
     }
 
     /// Runs `date +%s`.
@@ -186,7 +234,7 @@ impl Session {
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<Answer, Problem> {
         self.request("date", &[])?;
-        self.answer(self.limits.answer, take)
+        self.answer(self.limits.answer, take, &mut |_| None)
     }
 
     /// Hands each line of the history of `pool` to `take`.
@@ -196,7 +244,7 @@ impl Session {
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<Answer, Problem> {
         self.request("history", &[pool])?;
-        self.answer(self.limits.answer, take)
+        self.answer(self.limits.answer, take, &mut |_| None)
     }
 
     /// Hands each line of `zpool status` of `pool`, in UTC, to `take`.
@@ -220,15 +268,15 @@ impl Session {
         FdTarget::new(input, stop)
     }
 
-    /// Waits for the end of a receive whose last byte is in.
-    pub(super) fn end_receive(&mut self) -> Result<Answer, Problem> {
-        self.answer(self.limits.answer, &mut |_| Ok(()))
+    /// Waits for the end of a receive whose last byte is in, unless `doubt` says that it will not come.
+    pub(super) fn end_receive(&mut self, doubt: Doubt<'_>) -> Result<Answer, Problem> {
+        self.answer(Duration::MAX, &mut |_| Ok(()), doubt)
     }
 
     /// Cuts the stream of a receive off, so that `zfs receive` keeps what it has, and waits a little for its words.
     pub(super) fn cut_receive(&mut self) -> Result<Answer, Problem> {
         self.input = None;
-        self.answer(self.limits.farewell, &mut |_| Ok(()))
+        self.answer(self.limits.farewell, &mut |_| Ok(()), &mut |_| None)
     }
 
     /// Starts `zfs send`: the stream comes out of [`Session::sent`], and its end is the end of the session.
@@ -277,23 +325,35 @@ impl Session {
         &mut self,
         limit: Duration,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+        doubt: Doubt<'_>,
     ) -> Result<Answer, Problem> {
+        let mut heard = Instant::now();
         let status = loop {
             let Some(output) = &mut self.output else {
                 return Err(self.lost());
             };
-            match output.next(limit) {
+            match output.next(LOOK.min(limit)) {
                 Ok(Line::Text([])) => {}
-                Ok(Line::Text(line)) => match trailer(line, &self.key) {
-                    Some(status) => break status,
-                    None => take(line)?,
-                },
+                Ok(Line::Text(line)) => {
+                    if let Some(status) = trailer(line, &self.key) {
+                        break status;
+                    }
+                    heard = Instant::now();
+                    take(line)?;
+                }
                 Ok(Line::End) => return Err(self.lost()),
-                Ok(Line::Late) => return Err(Problem::Stalled(limit.as_secs())),
+                Ok(Line::Late) if heard.elapsed() >= limit => {
+                    return Err(Problem::Stalled(limit.as_secs()));
+                }
+                Ok(Line::Late) => {
+                    if let Some(problem) = doubt(heard.elapsed()) {
+                        return Err(problem);
+                    }
+                }
                 Err(error) => return Err(self.broken(&error)),
             }
         };
-        let record = self.next_record(limit)?;
+        let record = self.next_record(limit.min(self.limits.answer))?;
         Ok(Answer { status, errors: record.text })
     }
 
@@ -365,51 +425,6 @@ impl Drop for Session {
     }
 }
 
-/// Who greets.
-fn speaks(line: &[u8], key: &str) -> Result<Speaks, Problem> {
-    if line == format!("{HELLO} {key}").as_bytes() {
-        return Ok(Speaks::Worker);
-    }
-    let words = str::from_utf8(line).ok().and_then(|line| line.strip_prefix(AGENT_HELLO));
-    match words.and_then(|words| words.trim().strip_suffix(key)).map(str::trim) {
-        Some(protocol) if protocol == PROTOCOL.to_string() => Ok(Speaks::Agent),
-        Some(protocol) => Err(Problem::Protocol(format!(
-            "the zhaul there speaks version {protocol} of the agent's protocol, this one version {PROTOCOL}: \
-             install the same zhaul on both"
-        ))),
-        None => {
-            let text = printable(line);
-            Err(Problem::Protocol(format!(
-                "unexpected output from remote: {text:?}; the login shell's start files must print nothing"
-            )))
-        }
-    }
-}
-
-/// The exit status in a trailer line.
-pub(super) fn trailer(line: &[u8], key: &str) -> Option<i32> {
-    let status = line.strip_prefix(key.as_bytes())?.strip_prefix(b" ")?;
-    str::from_utf8(status).ok()?.parse().ok()
-}
-
-/// Text from the other end, on one line and with nothing that a terminal would obey.
-pub(super) fn printable(text: &[u8]) -> String {
-    let mut printable = String::new();
-    for line in String::from_utf8_lossy(text).lines().map(str::trim).filter(|line| !line.is_empty()) {
-        if !printable.is_empty() {
-            printable.push_str("; ");
-        }
-        for c in line.chars() {
-            if c.is_control() || crate::model::is_format_character(c) {
-                printable.extend(c.escape_default());
-            } else {
-                printable.push(c);
-            }
-        }
-    }
-    printable
-}
-
 fn spawn_errors_reader(errors: ChildStderr, key: String) -> Result<Receiver<Record>, Problem> {
     // More than one record at a time comes only from a worker that does not keep to the protocol; then it waits.
     let (records, receiver) = bounded(2);
@@ -418,21 +433,6 @@ fn spawn_errors_reader(errors: ChildStderr, key: String) -> Result<Receiver<Reco
         .spawn(move || read_errors(errors, &key, &records))
         .map_err(|e| Problem::Other(format!("cannot start a thread: {e}")))?;
     Ok(receiver)
-}
-
-/// Thirty-two hexadecimal digits that nobody can guess.
-pub(super) fn random_key() -> Result<String, Problem> {
-    use std::fmt::Write as _;
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(|e| Problem::Other(format!("cannot read /dev/urandom: {e}")))?;
-    let mut key = String::new();
-    for byte in bytes {
-        // Writing to a string cannot fail.
-        let _ = write!(key, "{byte:02x}");
-    }
-    Ok(key)
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {

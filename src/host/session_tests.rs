@@ -101,7 +101,7 @@ fn several_receives_use_one_session() {
     for stream in [b"ABCDEFGH", b"12345678"] {
         session.start_receive(&["receive", "x"]).unwrap();
         session.stream(&fake.stop).unwrap().write_all(stream).unwrap();
-        assert_eq!(session.end_receive().unwrap().status, 0);
+        assert_eq!(session.end_receive(&mut |_| None).unwrap().status, 0);
     }
     assert_eq!(fake.file("received").unwrap(), "ABCDEFGH.\n12345678.\n");
     assert!(session.is_usable());
@@ -141,7 +141,7 @@ fn a_receive_that_reads_too_little_ends_the_session() {
     session.start_receive(&["receive", "x"]).unwrap();
     let wrote = session.stream(&fake.stop).unwrap().write_some(stream.as_bytes());
     assert!(wrote.is_ok());
-    assert_eq!(session.end_receive().unwrap().status, 0);
+    assert_eq!(session.end_receive(&mut |_| None).unwrap().status, 0);
     let error = run(&mut session, &["list"]).unwrap_err();
     assert!(matches!(&error, Problem::Protocol(text) if text.contains("exit status 7")), "{error}");
     assert_eq!(fake.file("pwned"), None);

@@ -1,16 +1,20 @@
 //! The worker sessions to one machine: opened when needed, kept for the next use.
 
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Problem;
-use super::session::{Answer, Limits, Session, Speaks};
+use super::pool_state::{self, pool_of};
+use super::session::{Answer, LOOK, Limits, Session, Speaks};
 use super::worker;
 use crate::channel::Ssh;
-use crate::model::AgentUse;
+use crate::model::{AgentUse, Hang, HangingPool, PoolState};
 use crate::stream::Cancel;
+use crate::stream::probe::PoolWatch;
 
 /// Where a worker runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +28,13 @@ pub enum Machine {
 /// A busy sshd drops connections that have not logged in yet (`MaxStartups`): how long to wait before the next try.
 const RETRIES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
 
+/// A look at a pool is given up soon: it is made while something else is waited for.
+const PROBE_LIMITS: Limits = Limits {
+    hello: Duration::from_secs(10),
+    answer: Duration::from_secs(10),
+    farewell: Duration::from_secs(1),
+};
+
 /// The sessions to one machine.
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -32,14 +43,19 @@ pub(super) struct Sessions {
     /// An agent there could not be used: it is not tried again.
     is_agent_broken: AtomicBool,
     idle: Mutex<Vec<Session>>,
+    /// For looks at pools while other sessions wait.
+    prober: Mutex<Option<Session>>,
+    /// Pools that did not answer: they are not asked again.
+    hanging: Mutex<BTreeSet<String>>,
     limits: Limits,
     stop: Cancel,
 }
 
 impl Sessions {
     pub(super) fn new(machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        let (is_agent_broken, idle) = Default::default();
-        Self { machine, agent: AgentUse::Off, is_agent_broken, idle, limits, stop: stop.clone() }
+        let (is_agent_broken, idle, prober, hanging) = Default::default();
+        let stop = stop.clone();
+        Self { machine, agent: AgentUse::Off, is_agent_broken, idle, prober, hanging, limits, stop }
     }
 
     /// With an agent at the other end, where there is one and it is wanted.
@@ -79,10 +95,40 @@ impl Sessions {
         arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<Answer, Problem> {
+        let pools = pools_of(arguments);
+        let known = self.hanging.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.iter().find(|pool| known.contains(*pool)) {
+            let hang = Hang::NoReturn(self.limits.answer.as_secs());
+            return Err(Problem::PoolHangs(HangingPool::of(pool, hang)));
+        }
+        drop(known);
         let mut session = self.take()?;
-        let answer = session.run(arguments, take)?;
-        self.give_back(session);
-        Ok(answer)
+        let answer = session.run_doubting(arguments, take, &mut doubt(self, pools));
+        match &answer {
+            Ok(_) => self.give_back(session),
+            Err(Problem::PoolHangs(of)) if matches!(of.hang, Hang::NoReturn(_)) => {
+                self.hanging.lock().unwrap_or_else(PoisonError::into_inner).insert(of.pool.clone());
+            }
+            Err(_) => {}
+        }
+        answer
+    }
+
+    /// The state of a pool there, asked beside all else, within seconds.
+    pub(super) fn pool_state(&self, pool: &str) -> PoolState {
+        if !self.is_remote() {
+            return pool_state::of(pool);
+        }
+        let Ok(mut kept) = self.prober.try_lock() else { return PoolState::Unknown };
+        let usable = kept.take().and_then(|mut session| session.is_usable().then_some(session));
+        let open = || Session::open(self.command(false), true, PROBE_LIMITS, &self.stop);
+        let Ok(mut session) = usable.map_or_else(open, Ok) else { return PoolState::Unknown };
+        if session.speaks() != Speaks::Worker {
+            return PoolState::Unknown;
+        }
+        let Ok(state) = session.pool_state(pool) else { return PoolState::Unknown };
+        *kept = Some(session);
+        state
     }
 
     /// What `date` says of the time there: seconds since 1970.
@@ -164,6 +210,38 @@ impl Sessions {
             Machine::Local => worker::local_command(),
             Machine::Ssh(ssh) => ssh.command(worker::remote_command(wants_agent)),
         }
+    }
+}
+
+/// The pools of the datasets, snapshots and bookmarks that a `zfs` is given.
+fn pools_of(arguments: &[&str]) -> BTreeSet<String> {
+    let is_name =
+        |word: &&&str| !word.starts_with('-') && !word.contains('=') && word.contains(['/', '@', '#']);
+    let named = arguments.iter().filter(is_name).chain(arguments.last());
+    named.map(|name| pool_of(name).to_owned()).collect()
+}
+
+/// Why an answer that has to do with `pools` will not come: their states are looked at on another session. Where that cannot
+/// be found out, the limit of the sessions holds.
+pub(super) fn doubt(
+    sessions: impl Borrow<Sessions>,
+    pools: BTreeSet<String>,
+) -> impl FnMut(Duration) -> Option<Problem> {
+    let limit = sessions.borrow().limits.answer;
+    let mut watches = BTreeMap::new();
+    move |silent| {
+        if silent < LOOK * 2 {
+            watches.clear();
+        }
+        let mut is_known = false;
+        for pool in &pools {
+            let watch = watches.entry(pool.clone()).or_insert_with(|| PoolWatch::new(Some(limit)));
+            if let Some(hang) = watch.note(sessions.borrow().pool_state(pool)) {
+                return Some(Problem::PoolHangs(HangingPool::of(pool, hang)));
+            }
+            is_known |= watch.is_known();
+        }
+        (silent >= limit && !is_known).then_some(Problem::Stalled(limit.as_secs()))
     }
 }
 

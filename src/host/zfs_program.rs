@@ -1,21 +1,23 @@
 //! The `zfs` program on one machine: the calls that both the source and the targets make through it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::details::{self, DetailsReader};
 use super::pool_history::HistoryReader;
 use super::session::{Answer, Session};
-use super::sessions::Sessions;
+use super::sessions::{Sessions, doubt};
 use super::zfs_words;
 use super::{HostError, Problem, Refusal};
 use crate::model::{
     DatasetName, Details, Guid, HostState, LineHistory, PointKind, PointName, PoolState, SnapshotName,
     UserProperty,
 };
+use crate::stream::probe::Probe;
 
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
 pub(super) const NAMES_MAX: usize = 200;
@@ -337,6 +339,17 @@ impl ZfsProgram {
             None => "the snapshot is not there".to_owned(),
         };
         Err(Problem::Protocol(format!("zfs receive ended without an error, but {found}")))
+    }
+
+    /// How a pool of this machine is looked at.
+    pub(super) fn probe(&self, pool: &str) -> Probe {
+        let (sessions, asked) = (Arc::clone(&self.sessions), pool.to_owned());
+        Probe::new(pool, move || sessions.pool_state(&asked))
+    }
+
+    /// Why an answer that has to do with `pool` will not come.
+    pub(super) fn doubt(&self, pool: &str) -> impl FnMut(Duration) -> Option<Problem> {
+        doubt(Arc::clone(&self.sessions), BTreeSet::from([pool.to_owned()]))
     }
 
     /// A session for a receive.

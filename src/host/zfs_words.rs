@@ -4,6 +4,7 @@
 //! phrases count, the first that matches; what is not known is passed on as it was said.
 
 use super::{Answer, Problem};
+use crate::model::{Hang, HangingPool};
 
 /// The kind of problem that a phrase stands for.
 #[derive(Clone, Copy)]
@@ -19,10 +20,12 @@ enum Kind {
     Locked,
     Busy,
     NeverReceivable,
+    Suspended,
 }
 
 /// More specific phrases first: a held snapshot is also said to be busy.
-const PHRASES: [(&str, Kind); 33] = [
+const PHRASES: [(&str, Kind); 34] = [
+    ("pool I/O is currently suspended", Kind::Suspended),
     ("it's being held", Kind::Held),
     ("snapshot has dependent clones", Kind::Cloned),
     ("snapshot is cloned", Kind::Cloned),
@@ -82,6 +85,10 @@ pub(super) fn problem(answer: Answer) -> Problem {
         Some(Kind::Denied) => Problem::Denied(text),
         Some(Kind::Locked) => Problem::Locked,
         Some(Kind::Busy) => Problem::Busy(text),
+        Some(Kind::Suspended) => match text.split('\'').nth(1) {
+            Some(name) => Problem::PoolHangs(HangingPool::of(name, Hang::Suspended)),
+            None => Problem::Other(text),
+        },
         Some(Kind::NeverReceivable) => Problem::NeverReceivable(text),
         None => Problem::Other(text),
     }
@@ -120,6 +127,8 @@ mod tests {
         assert!(matches!(said(nothing), Problem::NotFound));
         let origin = "cannot receive: specified origin fs (tank/a@b) does not exist";
         assert!(matches!(said(origin), Problem::NotFound));
+        let suspended = "cannot open 'tank/a@1': pool I/O is currently suspended";
+        assert_eq!(said(suspended).to_string(), "pool tank hangs: it is suspended after I/O errors");
         assert!(matches!(said("cannot create 'tank/a': permission denied"), Problem::Denied(_)));
         assert!(matches!(
             said("cannot receive new filesystem stream: inherited key must be loaded"),

@@ -1,9 +1,9 @@
 //! What shapes a stream: the flags of a send, and the point at which a broken-off one goes on.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a broken-off stream goes on (`lzc_send_resume`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumePoint {
     /// The object number to go on with.
     pub object: u64,
@@ -16,7 +16,7 @@ pub struct ResumePoint {
 }
 
 /// The flags of `lzc_send` that shape a stream (`-L`, `-e`, `-c`, `-w`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "four independent flags of the kernel interface")]
 pub struct SendFlags {
     /// Blocks larger than 128 KiB as they are.

@@ -4,13 +4,14 @@
 //! whom it waits for: the stage that all others wait for is the bottleneck.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::clock::{Doing, StageClock, StageTimes, nanos_since};
+use super::probe::Probe;
 use super::ring::Gauge;
 
 /// The stage that all others wait for.
@@ -83,8 +84,11 @@ pub struct Meters {
     buffer_bytes: AtomicU64,
     input_bytes: AtomicU64,
     output_bytes: AtomicU64,
+    /// When the last byte of the stream moved.
+    moved_nanos: AtomicU64,
     life_nanos: AtomicU64,
     peer: AtomicUsize,
+    probes: OnceLock<[Option<Probe>; 2]>,
 }
 
 impl Meters {
@@ -101,24 +105,33 @@ impl Meters {
             buffer_bytes: AtomicU64::new(0),
             input_bytes: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
+            moved_nanos: AtomicU64::new(0),
             life_nanos: AtomicU64::new(0),
             peer: AtomicUsize::new(usize::MAX),
+            probes: OnceLock::new(),
         })
     }
 
     /// `bytes` came in.
     pub fn count_input(&self, bytes: usize) {
         self.input_bytes.fetch_add(super::as_u64(bytes), Ordering::Relaxed);
-        self.note_life();
+        self.note_moved();
     }
 
     /// `bytes` went out.
     pub fn count_output(&self, bytes: usize) {
         self.output_bytes.fetch_add(super::as_u64(bytes), Ordering::Relaxed);
-        self.note_life();
+        self.note_moved();
     }
 
-    /// The transfer is alive although no byte moved: a heartbeat came from the other end.
+    /// Starts both clocks: something moved, or nothing was to move until now.
+    pub(super) fn note_moved(&self) {
+        let now = nanos_since(self.started);
+        self.moved_nanos.store(now, Ordering::Relaxed);
+        self.life_nanos.store(now, Ordering::Relaxed);
+    }
+
+    /// The other end is alive although no byte moved: a heartbeat or a word of it came. That is no progress.
     pub fn note_life(&self) {
         self.life_nanos.store(nanos_since(self.started), Ordering::Relaxed);
     }
@@ -128,6 +141,33 @@ impl Meters {
         let index = BOTTLENECKS.iter().position(|known| *known == bottleneck);
         self.peer.store(index.unwrap_or(usize::MAX), Ordering::Relaxed);
         self.note_life();
+    }
+
+    /// Time since the last byte of the stream.
+    pub fn standstill(&self) -> Duration {
+        let still_nanos = nanos_since(self.started).saturating_sub(self.moved_nanos.load(Ordering::Relaxed));
+        Duration::from_nanos(still_nanos)
+    }
+
+    /// How the pools behind the source and the target can be looked at. Set once, before the transfer runs.
+    pub fn set_probes(&self, source: Option<Probe>, target: Option<Probe>) {
+        // A second time would be of the same transfer.
+        drop(self.probes.set([source, target]));
+    }
+
+    pub(super) fn probe(&self, of_target: bool) -> Option<Probe> {
+        self.probes.get()?.get(usize::from(of_target))?.clone()
+    }
+
+    /// What the other end said last that it waits for.
+    pub(super) fn peer(&self) -> Option<Bottleneck> {
+        BOTTLENECKS.get(self.peer.load(Ordering::Relaxed)).copied()
+    }
+
+    /// Whether this end waits for its output, rather than its input. One lane stands for all: it may have nothing to do while
+    /// another waits, but then the reader does not wait for input either.
+    pub(super) fn waits_for_output(&self) -> bool {
+        self.writer.doing() == Doing::WaitOutput || self.reader.doing() != Doing::WaitInput
     }
 
     /// Time since the last byte or heartbeat.
@@ -148,7 +188,7 @@ impl Meters {
 
     /// The place that this end waits for right now, if it waits for one.
     pub fn waiting_for(&self) -> Bottleneck {
-        if self.writer.doing() == Doing::WaitOutput { self.places.output } else { self.places.input }
+        if self.waits_for_output() { self.places.output } else { self.places.input }
     }
 
     pub(super) fn buffer_bytes(&self) -> u64 {

@@ -33,6 +33,8 @@ pub mod frame;
 pub mod framed;
 pub mod meter;
 mod outflow;
+mod patience;
+pub mod probe;
 pub mod pump;
 pub mod rate;
 pub mod ring;

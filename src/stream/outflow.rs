@@ -40,4 +40,18 @@ impl Outflow<'_> {
         }
         Ok(())
     }
+
+    /// Writes a few bytes that are none of the stream's: they are not counted, and not limited.
+    pub(super) fn write_sign(
+        &self,
+        target: &mut (impl Target + ?Sized),
+        mut bytes: &[u8],
+    ) -> Result<(), PumpError> {
+        self.clock.enter(Doing::WaitOutput);
+        while !bytes.is_empty() {
+            let written_bytes = target.write_some(bytes).map_err(PumpError::target)?;
+            bytes = bytes.get(written_bytes..).unwrap_or_default();
+        }
+        Ok(())
+    }
 }

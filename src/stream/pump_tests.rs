@@ -12,11 +12,12 @@ use super::cancel::Cancel;
 use super::direct::is_spliceable;
 use super::endpoint::{FdSource, FdTarget, Plain, Source, Target, pipe};
 use super::meter::{Bottleneck, Meters, Places};
+use super::probe::Probe;
 use super::pump::{Pump, PumpSettings};
 use super::rate::{RateLimit, SystemClock};
 use super::sample::{SampleReceiver, samples};
 use super::supervise::{PumpError, PumpReport};
-use crate::model::RateSchedule;
+use crate::model::{PoolState, RateSchedule};
 
 const MIB: usize = 1 << 20;
 
@@ -303,9 +304,9 @@ fn a_stall_names_the_side_that_was_waited_for() {
 }
 
 #[test]
-fn a_heartbeat_keeps_a_silent_transfer_alive() {
+fn life_is_no_progress() {
     for way in Way::ALL {
-        let (silent, feed_end) = pipe(MIB).unwrap();
+        let (silent, _feed_end) = pipe(MIB).unwrap();
         let (_drain_end, target) = pipe(MIB).unwrap();
         let mut pump = pump(4 << 20);
         pump.settings.stall_limit = Some(Duration::from_millis(300));
@@ -315,9 +316,40 @@ fn a_heartbeat_keeps_a_silent_transfer_alive() {
             thread::sleep(Duration::from_millis(50));
             meters.note_life();
         }
-        drop(feed_end);
-        runner.join().unwrap().unwrap();
+        let stalled = runner.join().unwrap();
+        assert!(matches!(stalled, Err(PumpError::Stalled { .. })), "{stalled:?}");
     }
+}
+
+/// Moves into a target that takes nothing, whose pool has this state at each look.
+fn blocked(limit: Duration, state: impl Fn() -> PoolState + Send + Sync + 'static) -> (PumpError, Duration) {
+    let (source, feed_end) = pipe(MIB).unwrap();
+    let (_drain_end, target) = pipe(4096).unwrap();
+    let feeder = feed(feed_end, 64 * MIB);
+    let mut pump = pump(4 << 20);
+    pump.settings.stall_limit = Some(limit);
+    pump.meters.set_probes(None, Some(Probe::new("tank", state)));
+    let started = Instant::now();
+    let error = Way::Ring.run(&pump, source, target).unwrap_err();
+    drop(feeder.join());
+    (error, started.elapsed())
+}
+
+#[test]
+fn a_target_is_waited_for_as_long_as_its_pool_is_at_work() {
+    let limit = Duration::from_millis(1200);
+    let started = Instant::now();
+    let (error, took) = blocked(limit, move || {
+        let tenths = u64::try_from(started.elapsed().as_millis() / 100).unwrap();
+        PoolState::Alive(tenths.min(30))
+    });
+    assert!(matches!(error, PumpError::PoolHangs(_) | PumpError::Stalled { .. }), "{error:?}");
+    assert!(took >= Duration::from_secs(3), "its groups went on for 3 s, {took:?}");
+    let (error, took) = blocked(Duration::from_secs(60), || PoolState::Suspended);
+    assert_eq!(error.to_string(), "pool tank hangs: it is suspended after I/O errors");
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    let (error, _) = blocked(limit, || PoolState::Unknown);
+    assert!(matches!(error, PumpError::Stalled { .. }), "{error:?}");
 }
 
 #[test]

@@ -17,7 +17,9 @@ use super::cancel::{Cancel, Cancelled};
 use super::clock::Doing;
 use super::frame::FrameError;
 use super::meter::{Bottleneck, Meters};
+use super::patience::{GivenUp, Patience};
 use super::sample::{SampleSender, Sampler};
+use crate::model::HangingPool;
 
 /// How often meters are read.
 const TICK: Duration = Duration::from_millis(100);
@@ -50,6 +52,9 @@ pub enum PumpError {
         /// The limit that was reached.
         limit: Duration,
     },
+    /// The pool behind one end: nothing more is expected of it.
+    #[error("{0}")]
+    PoolHangs(Box<HangingPool>),
     /// A thread could not be started, or a descriptor not be prepared.
     #[error("cannot set up the transfer")]
     Setup(#[source] io::Error),
@@ -155,7 +160,8 @@ impl<'a> Stages<'a> {
     ) {
         let mut sampler = Sampler::default();
         let mut ticks = 0_u32;
-        self.meters.note_life();
+        let mut patience = Patience::new(self.meters, stall_limit);
+        self.meters.note_moved();
         while over.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             ticks = ticks.wrapping_add(1);
             if ticks.is_multiple_of(TICKS_PER_SAMPLE) {
@@ -163,11 +169,15 @@ impl<'a> Stages<'a> {
             }
             // The limiter may hold a byte back for longer than any stall limit: that is not a stall.
             let is_throttled = self.meters.writer.doing() == Doing::WaitRate;
-            if let Some(limit) = stall_limit
-                && !is_throttled
-                && self.meters.silence() > limit
+            if is_throttled {
+                self.meters.note_moved();
+            } else if !self.stop.is_requested()
+                && let Err(given_up) = patience.check()
             {
-                self.fail(PumpError::Stalled { waited_for: self.meters.waiting_for(), limit });
+                self.fail(match given_up {
+                    GivenUp::PoolHangs(hanging) => PumpError::PoolHangs(hanging),
+                    GivenUp::Stalled { waited_for, limit } => PumpError::Stalled { waited_for, limit },
+                });
             }
         }
         offer(screen, &mut sampler, self.meters);

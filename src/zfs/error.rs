@@ -3,8 +3,12 @@
 use std::fmt;
 use std::io;
 
+use serde::{Deserialize, Serialize};
+
+use crate::model::HangingPool;
+
 /// What was tried. Prints as a verb that fits after "cannot".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
     /// `lzc_snapshot`
     Snapshot,
@@ -43,7 +47,7 @@ impl fmt::Display for Operation {
 }
 
 /// A call that failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("cannot {operation} {object}")]
 pub struct Error {
     operation: Operation,
@@ -55,7 +59,7 @@ pub struct Error {
 }
 
 /// One object of a call on many, and what the kernel said of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The object's full name.
     pub name: String,
@@ -65,7 +69,7 @@ pub struct Entry {
 
 impl Error {
     /// A call on one object, or one that failed as a whole.
-    pub(super) fn new(operation: Operation, object: impl fmt::Display, cause: Cause) -> Self {
+    pub(crate) fn new(operation: Operation, object: impl fmt::Display, cause: Cause) -> Self {
         Self { operation, object: object.to_string(), cause, entries: Vec::new(), unlisted_count: 0 }
     }
 
@@ -121,7 +125,7 @@ impl Error {
 }
 
 /// Why a call failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Cause {
     /// EBUSY
     #[error("it is in use: it has a user hold (zfs holds), or is being sent, received or rolled back")]
@@ -183,6 +187,9 @@ pub enum Cause {
     /// Any other errno.
     #[error("{}", io::Error::from_raw_os_error(*.0))]
     Other(i32),
+    /// The call does not return, or the pool refuses it, and so will every other.
+    #[error("{0}")]
+    PoolHangs(Box<HangingPool>),
     /// The thread inside the kernel did not return within the time given; it is left behind.
     #[error("the kernel did not return within {seconds} s; the pool may be suspended (zpool status)")]
     Stuck {

@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
 use zfs_core_sys as sys;
 
 use crate::model::{BookmarkName, ResumePoint, SendFlags, SnapshotName};
@@ -46,7 +47,7 @@ const RETURN_SECS: u64 = 2;
 const RELEASE_SECS: u64 = 30;
 
 /// What an incremental stream starts from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SendBase {
     /// An earlier snapshot of the same dataset, or its clone's origin.
     Snapshot(SnapshotName),
@@ -68,7 +69,7 @@ fn kernel_flags(flags: SendFlags) -> sys::lzc_send_flags::Type {
 }
 
 /// One stream: what to send and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendRequest {
     /// The snapshot to send.
     pub snapshot: SnapshotName,
@@ -160,6 +161,20 @@ impl Library {
         Ok(SendStream { reader, task })
     }
 
+    /// Writes the whole stream into `writer`, a pipe, on this thread, which must have its signals blocked. Where the pipe's
+    /// reading end is closed, the error says [`Cause::Cancelled`].
+    pub fn send_into(&self, request: &SendRequest, writer: &PipeWriter) -> Result<(), Error> {
+        let fail = |cause| Error::new(Operation::Send, &request.snapshot, cause);
+        let names = Names::new(request).map_err(|e| fail(Cause::from_io(Operation::Send, &e)))?;
+        let start = request.resume.as_ref().map_or((0, 0), |at| (at.object, at.offset));
+        match send_blocking(&names, writer, request.kernel_flags(), start) {
+            0 => Ok(()),
+            // The kernel says EINTR for a broken pipe as well as for a signal.
+            libc::EINTR if is_reader_gone(writer) => Err(fail(Cause::Cancelled)),
+            errno => Err(fail(Cause::from_errno(Operation::Send, errno))),
+        }
+    }
+
     /// How many bytes the stream will have, about (`lzc_send_space`). From a bookmark this reads the dataset's block
     /// tree and can take as long as sending. With compressed blocks and a resume point it may be far off
     /// (openzfs #15956).
@@ -217,7 +232,7 @@ fn keep_only(writer: RawFd) -> Option<PipeWriter> {
 }
 
 /// Any signal delivered to a thread inside the call would end the stream. SIGSTOP cannot be blocked, and ends it too.
-fn block_signals() {
+pub(crate) fn block_signals() {
     let mut all = MaybeUninit::uninit();
     // SAFETY: the place is valid; sigfillset initialises it and cannot fail.
     unsafe { libc::sigfillset(all.as_mut_ptr()) };

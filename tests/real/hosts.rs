@@ -45,7 +45,12 @@ impl Pair {
         let stop = Cancel::new().unwrap();
         let ssh = Ssh { host: "nfs8".to_owned(), user: None, port: None, config: None };
         let pair = Self {
-            source: Local::new(&stop).unwrap(),
+            source: Local::through(
+                env!("CARGO_BIN_EXE_zhaul").into(),
+                std::time::Duration::from_secs(600),
+                &stop,
+            )
+            .unwrap(),
             target: Shell::new("nfs8", Machine::Ssh(ssh), &stop),
             scratch: Scratch::new(name),
             root,
@@ -174,7 +179,7 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
     pair.source.bookmark(&marks).unwrap();
     pair.source.bookmark(&marks).expect("the same bookmark again is fine");
     let full = send(&volume, "a", None);
-    assert!(pair.source.estimate(&full).unwrap().0 > 2 << 20);
+    assert!(pair.source.estimate(&full, &pair.stop).unwrap().0 > 2 << 20);
     pair.transfer(&full, &pair.receive("vm 1@a", true, DatasetKind::Volume), None).unwrap();
     let copy = pair.root.child("vm 1").unwrap();
     assert_eq!(property("readonly", copy.as_str()), "on");

@@ -113,7 +113,8 @@ fn stop(world: &World, clock: &str, signal: Signal) {
     let mut run = world.start(clock, &["--no-snapshot"]);
     look::wait_for_used(&world.backup(GUEST), 3 * MIB);
     let pid = i32::try_from(run.id()).unwrap();
-    let children = descendants(pid);
+    let words = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let children: Vec<_> = descendants(pid).into_iter().map(|pid| (pid, words(&pid))).collect();
     assert!(!children.is_empty(), "ssh is one");
     let asked = Instant::now();
     look::signal(pid, signal);
@@ -121,8 +122,10 @@ fn stop(world: &World, clock: &str, signal: Signal) {
     assert!(asked.elapsed() < FEW_SECONDS, "it took {:?}", asked.elapsed());
     let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
     assert!(told.contains("interrupted") && told.contains("the next run continues from here"), "{told}");
-    for child in children {
-        soon(&format!("process {child}"), || !std::path::Path::new(&format!("/proc/{child}")).exists());
+    for (child, words) in children {
+        soon(&format!("process {child} ({words})"), || {
+            !std::path::Path::new(&format!("/proc/{child}")).exists()
+        });
     }
     soon("zfs receive", || world.receivers().is_empty());
 }
@@ -147,17 +150,48 @@ fn a_run_that_is_stopped_in_mid_transfer_leaves_no_process_and_nothing_busy() {
     assert_same_newest(&files, &copy);
 }
 
+/// The processes of a run that call ZFS for it.
+fn callers(run: u32) -> Vec<i32> {
+    let is_child = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+        parent == Some(run)
+    };
+    look::processes(|words| words.iter().any(|word| word == "zfs-calls"))
+        .into_iter()
+        .filter(is_child)
+        .collect()
+}
+
+/// A run that sends, slowly, and has moved 3 MiB.
+fn sending(name: &str) -> (World, String, process::Child) {
+    let mut world = World::new(name);
+    let files = world.filesystem(GUEST, 24);
+    "rate = \"6MiB\"".clone_into(&mut world.policy.transfer);
+    let run = world.start("2026-01-10T03:00:00Z", &[]);
+    look::wait_for_used(&world.backup(GUEST), 3 * MIB);
+    (world, files, run)
+}
+
 #[test]
 fn a_run_that_was_suspended_and_goes_on_loses_nothing() {
-    let mut world = World::new("suspended");
-    let files = world.filesystem(GUEST, 24);
-    world.policy.transfer = "rate = \"6MiB\"".to_owned();
-    let mut run = world.start("2026-01-10T03:00:00Z", &[]);
-    look::wait_for_used(&world.backup(GUEST), 3 * MIB);
+    let (world, files, mut run) = sending("suspended");
     let pid = i32::try_from(run.id()).unwrap();
     look::signal(pid, Signal::STOP);
     thread::sleep(Duration::from_secs(1));
     look::signal(pid, Signal::CONT);
+    assert_eq!(run.wait().unwrap().code(), Some(0), "the call in the kernel is another process's");
+    assert_same_newest(&files, &world.backup(GUEST));
+}
+
+#[test]
+fn a_call_that_was_stopped_is_told_and_its_stream_resumed() {
+    let (mut world, files, mut run) = sending("stopped-call");
+    for pid in callers(run.id()) {
+        look::signal(pid, Signal::STOP);
+        thread::sleep(Duration::from_millis(500));
+        look::signal(pid, Signal::CONT);
+    }
     // A stop ends the call in the kernel that sends (openzfs #16132): it cannot be blocked, but it must be told.
     assert_eq!(run.wait().unwrap().code(), Some(1));
     let told = fs::read_to_string(world.directory().join("stderr")).unwrap();

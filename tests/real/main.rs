@@ -14,12 +14,14 @@ mod cage;
 mod converging;
 mod doctoring;
 mod encryption;
+mod failing;
 mod flags;
 #[path = "../fuzz/random.rs"]
 #[expect(dead_code, reason = "bytes are for the fuzzer")]
 mod generator;
 mod guest_configs;
 mod guids;
+mod hangs;
 mod hosts;
 mod keeping;
 mod killed;

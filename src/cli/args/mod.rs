@@ -95,11 +95,12 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// Receive what zhaul on another machine sends: started by it, through ssh
     ///
-    /// As a forced command in `authorized_keys`, the agent restricts what an SSH key can do: datasets outside of `--root`
-    /// are invisible:
+    /// As a forced command in `authorized_keys`, the agent hides from an SSH key all datasets outside of `--root`:
     /// `command="zhaul agent --root tank/backup/pve0 --append-only",restrict ssh-ed25519 ...`
     #[command(after_help = EXIT_CODES_HELP)]
     Agent(AgentArgs),
+    #[command(hide = true, about = "Make calls into ZFS for another zhaul", after_help = EXIT_CODES_HELP)]
+    ZfsCalls,
     /// Check or write a configuration file
     #[command(after_help = EXIT_CODES_HELP, arg_required_else_help = true, disable_help_subcommand = true)]
     Config {

@@ -23,6 +23,9 @@ use crate::stream::Cancel;
 
 use screen::Screen;
 
+/// After how long a call into ZFS is given up.
+const CALL_LIMIT: Duration = Duration::from_secs(10 * 60);
+
 /// Carries out `zhaul bench`.
 pub(super) fn bench(args: &BenchArgs) -> Result<Code, Failure> {
     let is_watched = output::stderr_is_terminal() && !args.log.quiet;
@@ -93,7 +96,7 @@ fn source(args: &BenchArgs, policy: Option<&Policy>, stop: &Cancel) -> Result<Fo
         }
         Ok((None, Some(format!("a made stream was sent: {why}"))))
     };
-    let local = match Local::new(stop) {
+    let local = match Local::new(CALL_LIMIT, stop) {
         Ok(local) => local,
         Err(error) => return made(crate::stream::chain(&error)),
     };

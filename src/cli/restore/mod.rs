@@ -206,7 +206,9 @@ fn sizes(plan: &RestorePlan, session: &Session, targets: &BTreeMap<TargetName, S
             .streams
             .iter()
             .map(|stream| {
-                crate::execute::restore::estimate(plan, volume, stream, hosts).ok().map(|size| size.0)
+                crate::execute::restore::estimate(plan, volume, stream, hosts, &session.cancel)
+                    .ok()
+                    .map(|size| size.0)
             })
             .sum();
         Some((at, ByteCount(bytes?)))

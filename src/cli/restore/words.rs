@@ -169,6 +169,9 @@ pub(super) fn decode_line(plan: &RestorePlan) -> String {
 /// The next action after a failure: what was received is kept.
 pub(super) fn advice(problem: &Problem) -> &'static str {
     match problem {
+        Problem::PoolHangs(_) => {
+            "zpool status shows which devices do not answer; resume the pool (zpool clear), then give the same command again"
+        }
         Problem::Unreachable(_) => {
             "check that the host is up and that ssh logs in without a password; then run the same command again, which continues"
         }

@@ -113,6 +113,7 @@ fn pump(
     samples: SampleSender,
 ) -> Result<Result<PumpReport, PumpError>, Problem> {
     let meters = Meters::new(Places::RECEIVING, workers());
+    meters.set_probes(None, incoming.probe());
     let inlet = incoming.inlet(cancel, &meters).map_err(|error| error.problem)?;
     let Inlet::Plain(target) = inlet else {
         return Err(Problem::Other("this machine's own host wants frames; this is a bug".to_owned()));
@@ -166,6 +167,7 @@ fn of_pump(error: &PumpError) -> Problem {
     match error {
         PumpError::Cancelled => Problem::Cancelled,
         PumpError::Stalled { limit, .. } => Problem::Stalled(limit.as_secs()),
+        PumpError::PoolHangs(hanging) => Problem::PoolHangs(hanging.clone()),
         PumpError::Frame(damage) => Problem::Protocol(damage.to_string()),
         PumpError::Peer(text) => Problem::Other(text.clone()),
         PumpError::Source(_) | PumpError::Target(_) | PumpError::Setup(_) | PumpError::Crashed(_) => {

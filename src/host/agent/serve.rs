@@ -174,7 +174,7 @@ impl Server<'_> {
                 return Ended::Clean(self.open_lanes(greeting, *lanes, *ports));
             }
             Request::Hello { protocol, version } => return Ended::Clean(self.introduce(*protocol, version)),
-            Request::List { root } => match host.list(root) {
+            Request::List { root } => match self.while_caller_is_there(|| host.list(root)) {
                 Ok(listing) => {
                     let mut all = listing.datasets().flat_map(pieces).chain(unlisted(&listing));
                     return Ended::Clean(
@@ -183,7 +183,7 @@ impl Server<'_> {
                 }
                 Err(error) => Err(error),
             },
-            Request::Details { snapshots } => match host.details(snapshots) {
+            Request::Details { snapshots } => match self.while_caller_is_there(|| host.details(snapshots)) {
                 Ok(details) => {
                     return Ended::Clean(
                         self.tell(&Reply::Details { details }).map_err(|error| lost(&error)),
@@ -191,13 +191,13 @@ impl Server<'_> {
                 }
                 Err(error) => Err(error),
             },
-            Request::State { root } => match host.state(root) {
+            Request::State { root } => match self.while_caller_is_there(|| host.state(root)) {
                 Ok(state) => {
                     return Ended::Clean(self.tell(&Reply::State { state }).map_err(|error| lost(&error)));
                 }
                 Err(error) => Err(error),
             },
-            Request::Change(change) => match host.change(change) {
+            Request::Change(change) => match self.while_caller_is_there(|| host.change(change)) {
                 Ok(changed) => return Ended::Clean(self.report(changed).map_err(|error| lost(&error))),
                 Err(error) => Err(error),
             },

@@ -12,13 +12,13 @@ use crate::channel::lanes::{Greeting, Offer};
 use crate::channel::message::{self, MessageError};
 use crate::host::{Problem, ReceiveSpec, Refusal, UnsafeCopy};
 use crate::model::{
-    Change, Dataset, DatasetName, Details, Guid, History, HostState, Listing, Point, PortRange, SetAsideMark,
-    SnapshotName, Unlisted,
+    Change, Dataset, DatasetName, Details, Guid, HangingPool, History, HostState, Listing, Point, PortRange,
+    SetAsideMark, SnapshotName, Unlisted,
 };
 use crate::stream::{Bottleneck, Source};
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 8;
+pub(in crate::host) const PROTOCOL: u32 = 9;
 
 /// What the agent is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -173,6 +173,9 @@ fn harmless(problem: Problem) -> Problem {
             value: clean(&copy.value),
             wanted: clean(&copy.wanted),
         })),
+        Problem::PoolHangs(of) => {
+            Problem::PoolHangs(Box::new(HangingPool { pool: clean(&of.pool), hang: of.hang }))
+        }
         Problem::NotFound
         | Problem::Exists
         | Problem::Held

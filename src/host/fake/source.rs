@@ -11,6 +11,7 @@ use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Guid, LineHistory, Listing, PointName, SnapshotName,
     Unlisted, UserProperty,
 };
+use crate::stream::Cancel;
 
 impl SourceHost for FakeHost {
     fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError> {
@@ -88,7 +89,7 @@ impl SourceHost for FakeHost {
         })
     }
 
-    fn estimate(&self, spec: &SendSpec) -> Result<ByteCount, HostError> {
+    fn estimate(&self, spec: &SendSpec, _: &Cancel) -> Result<ByteCount, HostError> {
         self.look("estimate", "estimate", &spec.snapshot, |machine| machine.estimate(spec).map(ByteCount))
     }
 

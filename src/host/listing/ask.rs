@@ -77,7 +77,9 @@ impl ZfsProgram {
     pub(in crate::host) fn list_each(&self, roots: &[DatasetName], types: &str) -> Result<Listing, Problem> {
         match self.list(roots, types) {
             Ok(listing) => return Ok(listing),
-            Err(problem) if roots.len() < 2 || is_of_machine(&problem) => return Err(problem),
+            Err(problem) if roots.len() < 2 || is_of_machine(&problem) || is_of_pool(&problem) => {
+                return Err(problem);
+            }
             Err(problem) => tracing::debug!("asking for each root alone: {problem}"),
         }
         let mut all = Listing::default();
@@ -97,6 +99,11 @@ impl ZfsProgram {
             _ => Ok(all),
         }
     }
+}
+
+/// Whether the other datasets of the pool fare no better.
+fn is_of_pool(problem: &Problem) -> bool {
+    matches!(problem, Problem::PoolHangs(_))
 }
 
 /// Whether a failure is one of the whole machine, so that nothing else there would do better.

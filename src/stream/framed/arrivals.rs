@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::stream::endpoint::Source;
-use crate::stream::frame::{FrameError, HEADER_BYTES, Header};
+use crate::stream::frame::{FrameError, HEADER_BYTES, Header, Kind};
 use crate::stream::meter::Meters;
 use crate::stream::supervise::PumpError;
 
@@ -30,8 +30,11 @@ impl<'a> Arrivals<'a> {
     /// The next header; what it announces is still to be read.
     pub(super) fn header(&mut self) -> Result<Header, PumpError> {
         let mut bytes = [0; HEADER_BYTES];
-        self.read_all(&mut bytes)?;
+        self.read(&mut bytes)?;
         let header = Header::decode(&bytes)?;
+        if header.kind != Kind::Heartbeat {
+            self.meters.count_input(HEADER_BYTES);
+        }
         if header.stream != self.stream {
             return Err(FrameError::WrongStream { expected: self.stream, found: header.stream }.into());
         }
@@ -49,13 +52,24 @@ impl<'a> Arrivals<'a> {
         }
     }
 
-    /// Fills all of `room`.
-    pub(super) fn read_all(&mut self, mut room: &mut [u8]) -> Result<(), PumpError> {
+    /// Fills all of `room` with bytes of the stream.
+    pub(super) fn read_all(&mut self, room: &mut [u8]) -> Result<(), PumpError> {
+        let meters = self.meters;
+        self.fill(room, &mut |bytes| meters.count_input(bytes))
+    }
+
+    /// Fills all of `room` with what is none of the stream's: a sign of life.
+    fn read(&mut self, room: &mut [u8]) -> Result<(), PumpError> {
+        let meters = self.meters;
+        self.fill(room, &mut |_| meters.note_life())
+    }
+
+    fn fill(&mut self, mut room: &mut [u8], note: &mut dyn FnMut(usize)) -> Result<(), PumpError> {
         while !room.is_empty() {
             match self.source.read_within(room, None) {
                 Ok(Some(0)) => return Err(FrameError::Cut.into()),
                 Ok(Some(bytes)) => {
-                    self.meters.count_input(bytes);
+                    note(bytes);
                     room = &mut room[bytes..];
                 }
                 Ok(None) => {}

@@ -487,6 +487,20 @@ fn heartbeats_keep_a_silent_stream_alive_at_the_receiver() {
 }
 
 #[test]
+fn heartbeats_of_its_own_do_not_keep_a_silent_source_alive() {
+    let (near, far) = pairs(2);
+    let (feed, _kept) = UnixStream::pair().unwrap();
+    let (mut sender, receiver) = (sender(Compression::Off), receiver());
+    sender.settings.stall_limit = Some(Duration::from_millis(1800));
+    let source = FdSource::new(feed, &sender.stop).unwrap();
+    let sending = send(sender, source, near);
+    let receiving = receive(receiver, far, Plain(Checked::default()));
+    let sent = sending.join().unwrap();
+    assert!(matches!(sent, Err(PumpError::Stalled { .. })), "{sent:?}");
+    assert!(receiving.join().unwrap().is_err());
+}
+
+#[test]
 fn without_heartbeats_a_silent_stream_has_stalled() {
     let (_near, far) = pairs(1);
     let mut receiver = receiver();

@@ -235,7 +235,7 @@ impl Sending<'_> {
                         continue;
                     }
                     let beat = Header::plain(Kind::Heartbeat, sender.stream, 0, b"");
-                    outflow.write(&mut *target, &beat.encode())?;
+                    outflow.write_sign(&mut *target, &beat.encode())?;
                     target.flush_all().map_err(PumpError::target)?;
                 }
                 Next::Last(header, payload) => {

@@ -47,7 +47,9 @@ impl Stage {
     /// Real pools: the source in process, the target through a worker shell.
     pub(crate) fn real(roots: [DatasetName; 2]) -> Self {
         let stop = Cancel::new().unwrap();
-        let source = Local::new(&stop).unwrap();
+        let source =
+            Local::through(env!("CARGO_BIN_EXE_zhaul").into(), std::time::Duration::from_secs(600), &stop)
+                .unwrap();
         let target = Shell::new("target", Machine::Local, &stop);
         let content_at = |bytes: &[u8]| {
             let payload = bytes.get(4..8).map_or([0; 4], |word| word.try_into().unwrap());
@@ -173,7 +175,7 @@ impl Stage {
             Deed::Snapshot(names) => self.take(names),
             Deed::Bookmark(snapshot, bookmark) => self.bookmark(snapshot, bookmark),
             Deed::Estimate(transfer) => {
-                Outcome::of(self.source.estimate(&self.send_spec(transfer, None)).map(|_| ()))
+                Outcome::of(self.source.estimate(&self.send_spec(transfer, None), &self.stop).map(|_| ()))
             }
             Deed::Send(transfer) => self.transfer(transfer, None, None),
             Deed::Cut(transfer, cut) => self.transfer(transfer, Some(cut), None),

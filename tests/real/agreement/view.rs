@@ -26,6 +26,7 @@ pub(crate) fn kind(problem: &Problem) -> &'static str {
         Problem::Protocol(_) => "Protocol",
         Problem::Unsafe(_) => "unsafe",
         Problem::NeverReceivable(_) => "NeverReceivable",
+        Problem::PoolHangs(_) => "PoolHangs",
         Problem::Other(_) => "Other",
     }
 }

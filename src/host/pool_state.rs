@@ -1,0 +1,41 @@
+//! Whether a pool of this machine is suspended, without asking the kernel anything that could block.
+
+use std::fs;
+use std::path::Path;
+
+use crate::model::PoolState;
+use crate::stream::probe::Probe;
+
+/// Where OpenZFS tells the state of each pool; reading it takes no lock of the pool.
+const STATES: &str = "/proc/spl/kstat/zfs";
+
+/// The state of `pool`.
+pub(super) fn of(pool: &str) -> PoolState {
+    let read = |file: &str| fs::read_to_string(Path::new(STATES).join(pool).join(file)).unwrap_or_default();
+    parse(&read("state"), read("txgs").lines().last().unwrap_or_default())
+}
+
+/// From the word for its health and the last line of the list of its transaction groups.
+pub(super) fn parse(health: &str, group: &str) -> PoolState {
+    if health.trim() == "SUSPENDED" {
+        return PoolState::Suspended;
+    }
+    let txg = group.split_whitespace().next().and_then(|number| number.parse().ok());
+    txg.map_or(PoolState::Unknown, PoolState::Alive)
+}
+
+/// Whether `pool` is suspended after I/O errors. Where that cannot be known, it is taken not to be.
+pub(super) fn is_suspended(pool: &str) -> bool {
+    of(pool) == PoolState::Suspended
+}
+
+/// How the pool of a dataset of this machine is looked at.
+pub(super) fn probe(name: &str) -> Probe {
+    let pool = pool_of(name).to_owned();
+    Probe::new(pool.clone(), move || of(&pool))
+}
+
+/// The pool of a dataset, snapshot or bookmark.
+pub(super) fn pool_of(name: &str) -> &str {
+    name.split(['/', '@', '#']).next().unwrap_or(name)
+}
