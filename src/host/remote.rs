@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::agent::{Agent, Framing};
-use super::session::{Limits, Speaks};
+use super::session::Limits;
+use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
 use super::{Changed, HostError, Incoming, ReceiveSpec, Shell, TargetHost};
 use crate::model::{Change, DatasetName, Details, Guid, HostState, Listing, SnapshotName};

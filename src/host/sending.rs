@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::listing::is_token;
-use super::session::{Limits, Output, Session, Speaks};
+use super::session::{Limits, Output, Session};
+use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Outgoing, Problem, SendSpec, zfs_words};

@@ -16,8 +16,7 @@ use super::Problem;
 use super::lines::{Line, Lines};
 use super::pool_state;
 use super::session_errors::{Record, read_errors};
-use super::session_words::speaks;
-pub(super) use super::session_words::{printable, random_key, trailer};
+use super::session_words::{Speaks, random_key, speaks, trailer};
 use crate::channel::lanes::Lane;
 use crate::model::PoolState;
 use crate::stream::endpoint::widen;
@@ -69,15 +68,6 @@ pub(super) struct Answer {
     pub(super) status: i32,
     /// What it wrote to standard error, made printable; the first 16 KiB.
     pub(super) errors: String,
-}
-
-/// What is at the other end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaks {
-    /// A shell that runs `zfs`.
-    Worker,
-    /// zhaul's agent.
-    Agent,
 }
 
 /// What comes from the other end.

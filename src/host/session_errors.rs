@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Read};
 
 use crossbeam_channel::Sender;
 
-use super::session::{printable, trailer};
+use super::session_words::trailer;
+use crate::model::printable;
 
 /// How much of one answer's text is kept; the rest is read and dropped.
 const TEXT_BYTES_MAX: usize = 16 << 10;

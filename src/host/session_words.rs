@@ -1,12 +1,21 @@
-//! The words that a session begins with and ends its answers with, and text of the other end made harmless.
+//! The words that a session begins with and ends its answers with.
 
 use std::fs;
 use std::io::Read as _;
 
 use super::Problem;
 use super::agent::wire::PROTOCOL;
-use super::session::Speaks;
 use super::worker::{AGENT_HELLO, HELLO};
+use crate::model::printable;
+
+/// What is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// A shell that runs `zfs`.
+    Worker,
+    /// zhaul's agent.
+    Agent,
+}
 
 /// Who greets.
 pub(super) fn speaks(line: &[u8], key: &str) -> Result<Speaks, Problem> {
@@ -33,24 +42,6 @@ pub(super) fn speaks(line: &[u8], key: &str) -> Result<Speaks, Problem> {
 pub(super) fn trailer(line: &[u8], key: &str) -> Option<i32> {
     let status = line.strip_prefix(key.as_bytes())?.strip_prefix(b" ")?;
     str::from_utf8(status).ok()?.parse().ok()
-}
-
-/// Text from the other end, on one line and with nothing that a terminal would obey.
-pub(super) fn printable(text: &[u8]) -> String {
-    let mut printable = String::new();
-    for line in String::from_utf8_lossy(text).lines().map(str::trim).filter(|line| !line.is_empty()) {
-        if !printable.is_empty() {
-            printable.push_str("; ");
-        }
-        for c in line.chars() {
-            if c.is_control() || crate::model::is_format_character(c) {
-                printable.extend(c.escape_default());
-            } else {
-                printable.push(c);
-            }
-        }
-    }
-    printable
 }
 
 /// Thirty-two hexadecimal digits that nobody can guess.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::Problem;
 use super::pool_state::{self, pool_of};
-use super::session::{Answer, LOOK, Limits, Session, Speaks};
+use super::session::{Answer, LOOK, Limits, Session};
+use super::session_words::Speaks;
 use super::worker;
 use crate::channel::Ssh;
 use crate::model::{AgentUse, Hang, HangingPool, PoolState};

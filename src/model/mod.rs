@@ -70,5 +70,5 @@ pub use safe_copy::{SafeProperty, safe_properties};
 pub use send::{ResumePoint, SendFlags};
 pub use set_aside::{SET_ASIDE_PAUSE, SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};
 pub use size::{ByteCount, SizeError};
-pub use text::is_format_character;
+pub use text::{is_format_character, printable};
 pub use volume::{VolumeName, VolumeRole};

@@ -1,4 +1,4 @@
-//! Characters that are not what they look like.
+//! Text that others wrote: characters that are not what they look like, and what a terminal would obey.
 
 /// Whether it is invisible or changes how its neighbours are shown (Unicode's category Cf, and the two line separators):
 /// a name with one can look like another name.
@@ -8,6 +8,24 @@ pub fn is_format_character(c: char) -> bool {
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
         | '\u{110bd}' | '\u{110cd}' | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Text from the other end, on one line and with nothing that a terminal would obey.
+pub fn printable(text: &[u8]) -> String {
+    let mut printable = String::new();
+    for line in String::from_utf8_lossy(text).lines().map(str::trim).filter(|line| !line.is_empty()) {
+        if !printable.is_empty() {
+            printable.push_str("; ");
+        }
+        for c in line.chars() {
+            if c.is_control() || is_format_character(c) {
+                printable.extend(c.escape_default());
+            } else {
+                printable.push(c);
+            }
+        }
+    }
+    printable
 }
 
 #[cfg(test)]

@@ -2,13 +2,12 @@
 
 #![expect(unsafe_code, reason = "calls libzfs_core")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::AsRawFd as _;
 use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use zfs_core_sys as sys;
 
@@ -26,33 +25,20 @@ use super::nvlist::{NvList, c_string};
 /// it calls exec, and what comes next would find the snapshots still held.
 #[derive(Debug)]
 pub struct Holds {
-    device: Option<File>,
+    device: File,
     /// Each snapshot with its tag, as `lzc_release` takes them; nothing where nothing is held.
     held: Option<NvList>,
     loaded: Loaded,
 }
 
-/// The descriptors of all holds: a thread that gets a table of descriptors of its own must not keep them open.
-static DESCRIPTORS: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
-
-fn descriptors() -> MutexGuard<'static, BTreeSet<RawFd>> {
-    DESCRIPTORS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs `work`, during which no hold is taken or released, with the descriptors of all holds.
-pub(super) fn with_descriptors<T>(work: impl FnOnce(&BTreeSet<RawFd>) -> T) -> T {
-    work(&descriptors())
-}
-
 impl Holds {
     fn new(device: File, held: Option<NvList>, loaded: Loaded) -> Self {
-        descriptors().insert(device.as_raw_fd());
-        Self { device: Some(device), held, loaded }
+        Self { device, held, loaded }
     }
 
     /// The open file that the kernel ties the holds to.
-    pub fn file(&self) -> Option<&File> {
-        self.device.as_ref()
+    pub fn file(&self) -> &File {
+        &self.device
     }
 
     /// Releases the holds. A failure leaves them to the closing of the file: a user who may hold but not release
@@ -74,10 +60,6 @@ impl Holds {
 impl Drop for Holds {
     fn drop(&mut self) {
         self.release();
-        let Some(device) = self.device.take() else { return };
-        let mut descriptors = descriptors();
-        descriptors.remove(&device.as_raw_fd());
-        drop(device);
     }
 }
 

@@ -21,4 +21,4 @@ pub use error::{Cause, Entry, Error, Operation};
 pub use hold::Holds;
 pub use library::{Library, LoadError, LoaderMessage};
 pub(crate) use send::{PIPE_BYTES, block_signals};
-pub use send::{SendBase, SendRequest, SendStream, SendTask};
+pub use send::{SendBase, SendRequest};

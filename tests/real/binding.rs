@@ -6,10 +6,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use zhaul::model::{DatasetName, ResumePoint, ResumeToken, SendFlags, SnapshotName};
-use zhaul::zfs::{Cause, Library, SendBase, SendRequest, SendStream};
+use zhaul::zfs::{Cause, Error, Library, SendBase, SendRequest};
 
 use crate::pool::{Scratch, bookmark, property, snapshot, zfs};
 
@@ -56,12 +57,19 @@ fn receive(target: &DatasetName) -> Child {
         .unwrap()
 }
 
+/// Sends, on a thread, into a pipe; what the call returned comes when its end or nothing more of it is read.
+fn send(request: &SendRequest) -> (io::PipeReader, JoinHandle<Result<(), Error>>) {
+    let (reader, writer) = io::pipe().unwrap();
+    let request = request.clone();
+    (reader, thread::spawn(move || library().send_into(&request, &writer)))
+}
+
 /// Sends into `zfs receive` and returns how many bytes the stream had.
 fn transfer(request: &SendRequest, target: &DatasetName) -> u64 {
-    let mut stream = library().send(request, None).unwrap();
+    let (mut stream, call) = send(request);
     let mut child = receive(target);
     let bytes = io::copy(&mut stream, &mut child.stdin.take().unwrap()).unwrap();
-    stream.finish().unwrap();
+    call.join().unwrap().unwrap();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "zfs receive: {stderr}");
@@ -172,9 +180,9 @@ fn a_base_that_is_no_ancestor_is_said_to_be_none() {
     take(&two, "2");
     let request = |base| SendRequest { base: Some(SendBase::Snapshot(base)), ..full(&two, "2") };
     let outcome = |request: &SendRequest| {
-        let mut stream = library().send(request, None).unwrap();
+        let (mut stream, call) = send(request);
         io::copy(&mut stream, &mut io::sink()).unwrap();
-        stream.finish().unwrap_err()
+        call.join().unwrap().unwrap_err()
     };
     let error = outcome(&request(snapshot(&one, "1")));
     assert_eq!(*error.cause(), Cause::NotAncestor, "{error:?}");
@@ -189,23 +197,8 @@ fn wait_until_free(held: &SnapshotName) {
     let start = Instant::now();
     while !library().holds(held).unwrap().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(10), "{held} is still held");
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
-}
-
-#[test]
-fn a_stream_keeps_its_holds_until_it_ends() {
-    let scratch = Scratch::new("held-stream");
-    let dataset = scratch.dataset();
-    fill(dataset, "a", 4, 8);
-    take(dataset, "1");
-    let held = snapshot(dataset, "1");
-    let holds = library().hold(std::slice::from_ref(&held)).unwrap();
-    let mut stream = library().send(&full(dataset, "1"), Some(holds)).unwrap();
-    assert_eq!(library().holds(&held).unwrap().len(), 1);
-    io::copy(&mut stream, &mut io::sink()).unwrap();
-    stream.finish().unwrap();
-    assert_eq!(library().holds(&held).unwrap(), BTreeMap::new());
 }
 
 /// Not a test of its own: what `a_killed_process_leaves_no_hold` kills.
@@ -215,7 +208,7 @@ fn hold_until_killed() {
     let held = env::var_os("ZHAUL_TEST_HOLD").expect("started by a_killed_process_leaves_no_hold");
     let held = SnapshotName::parse(held.to_str().unwrap()).unwrap();
     let _holds = library().hold(&[held]).unwrap();
-    std::thread::sleep(Duration::from_mins(1));
+    thread::sleep(Duration::from_mins(1));
 }
 
 #[test]
@@ -232,7 +225,7 @@ fn a_killed_process_leaves_no_hold() {
     let start = Instant::now();
     while library().holds(&held).unwrap().is_empty() {
         assert!(start.elapsed() < Duration::from_secs(30), "the child took no hold");
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     child.kill().unwrap();
     child.wait().unwrap();
@@ -254,7 +247,7 @@ fn a_hold_ends_with_its_value() {
     assert!(tags.keys().all(|tag| tag.starts_with("zhaul-")) && tags.len() == 1, "{tags:?}");
 
     // As in a child that is being started: between fork and exec it has a copy of every descriptor.
-    let copy = holds.file().unwrap().try_clone().unwrap();
+    let copy = holds.file().try_clone().unwrap();
     drop(holds);
     assert_eq!(library().holds(&held[0]).unwrap(), BTreeMap::new());
     library().destroy_snapshots(&held).unwrap();
@@ -289,86 +282,6 @@ fn a_failing_batch_names_exactly_the_held_and_the_cloned() {
 }
 
 #[test]
-fn a_blocked_send_is_cancelled_at_once() {
-    let scratch = Scratch::new("cancel");
-    let dataset = scratch.dataset();
-    fill(dataset, "a", 32, 4);
-    take(dataset, "1");
-    let stream = library().send(&full(dataset, "1"), None).unwrap();
-    // Nobody reads: the pipe fills and the kernel waits.
-    std::thread::sleep(Duration::from_millis(300));
-    let start = Instant::now();
-    let error = stream.finish().unwrap_err();
-    let took = start.elapsed();
-    assert_eq!(*error.cause(), Cause::Cancelled, "{error:?}");
-    assert!(took < Duration::from_secs(1), "{took:?}");
-    library().destroy_snapshots(&[snapshot(dataset, "1")]).unwrap();
-}
-
-/// Many streams at once, each dropped somewhere in the middle: nothing hangs and nothing stays busy.
-#[test]
-fn dropped_streams_leave_nothing_behind() {
-    let scratch = Scratch::new("dropped");
-    let dataset = scratch.dataset();
-    fill(dataset, "a", 8, 5);
-    take(dataset, "1");
-    let mut streams: Vec<SendStream> =
-        (0..8).map(|_| library().send(&full(dataset, "1"), None).unwrap()).collect();
-    for (stream, length) in streams.iter_mut().zip([1, 100, 4096, 70_000, 1 << 20, 3 << 20, 0, 9]) {
-        stream.read_exact(&mut vec![0; length]).unwrap();
-    }
-    drop(streams);
-    library().destroy_snapshots(&[snapshot(dataset, "1")]).unwrap();
-}
-
-#[test]
-fn signals_do_not_disturb_a_stream() {
-    const SIGNALS: [i32; 4] = [
-        signal_hook::consts::SIGWINCH,
-        signal_hook::consts::SIGCHLD,
-        signal_hook::consts::SIGALRM,
-        signal_hook::consts::SIGUSR1,
-    ];
-    let scratch = Scratch::new("signals");
-    let dataset = scratch.dataset();
-    fill(dataset, "a", 256, 6);
-    take(dataset, "1");
-    let counter = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    for signal in SIGNALS {
-        let number = usize::try_from(signal).unwrap();
-        signal_hook::flag::register_usize(signal, counter.clone(), number).unwrap();
-    }
-    let pid = std::process::id().to_string();
-    // Sent from outside, to the process: the kernel picks any thread that lets them in.
-    let mut storm = Command::new("sh")
-        .args([
-            "-c",
-            "while kill -WINCH $0 && kill -CHLD $0 && kill -ALRM $0 && kill -USR1 $0; do sleep 0.001; done",
-        ])
-        .arg(&pid)
-        .spawn()
-        .unwrap();
-    let mut stream = library().send(&full(dataset, "1"), None).unwrap();
-    let mut bytes = 0;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => bytes += length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => panic!("{error}"),
-        }
-    }
-    let outcome = stream.finish();
-    storm.kill().unwrap();
-    storm.wait().unwrap();
-    outcome.unwrap();
-    assert!(bytes > 256 << 20, "{bytes}");
-    let last = counter.load(std::sync::atomic::Ordering::SeqCst);
-    assert_ne!(last, 0, "no signal arrived, so nothing was tested");
-}
-
-#[test]
 fn a_stream_that_broke_off_is_resumed() {
     let scratch = Scratch::new("resume");
     let (source, target) = (scratch.create("source"), scratch.child("target"));
@@ -377,12 +290,12 @@ fn a_stream_that_broke_off_is_resumed() {
     fill(&source, "a", 48, 7);
     take(&source, "1");
 
-    let mut stream = library().send(&full(&source, "1"), None).unwrap();
+    let (stream, call) = send(&full(&source, "1"));
     let mut child = receive(&target);
     let mut input = child.stdin.take().unwrap();
-    io::copy(&mut (&mut stream).take(30 << 20), &mut input).unwrap();
+    io::copy(&mut stream.take(30 << 20), &mut input).unwrap();
     drop(input);
-    assert_eq!(*stream.finish().unwrap_err().cause(), Cause::Cancelled);
+    assert_eq!(*call.join().unwrap().unwrap_err().cause(), Cause::Cancelled);
     assert!(!child.wait_with_output().unwrap().status.success());
 
     let text = property("receive_resume_token", target.as_str());

@@ -150,19 +150,6 @@ fn a_run_that_is_stopped_in_mid_transfer_leaves_no_process_and_nothing_busy() {
     assert_same_newest(&files, &copy);
 }
 
-/// The processes of a run that call ZFS for it.
-fn callers(run: u32) -> Vec<i32> {
-    let is_child = |pid: &i32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
-        parent == Some(run)
-    };
-    look::processes(|words| words.iter().any(|word| word == "zfs-calls"))
-        .into_iter()
-        .filter(is_child)
-        .collect()
-}
-
 /// A run that sends, slowly, and has moved 3 MiB.
 fn sending(name: &str) -> (World, String, process::Child) {
     let mut world = World::new(name);
@@ -187,7 +174,7 @@ fn a_run_that_was_suspended_and_goes_on_loses_nothing() {
 #[test]
 fn a_call_that_was_stopped_is_told_and_its_stream_resumed() {
     let (mut world, files, mut run) = sending("stopped-call");
-    for pid in callers(run.id()) {
+    for pid in look::callers(run.id()) {
         look::signal(pid, Signal::STOP);
         thread::sleep(Duration::from_millis(500));
         look::signal(pid, Signal::CONT);

@@ -257,6 +257,17 @@ pub(crate) fn processes(wanted: impl Fn(&[String]) -> bool) -> Vec<i32> {
     found
 }
 
+/// The processes that call ZFS for process `of`.
+pub(crate) fn callers(of: u32) -> Vec<i32> {
+    let is_child = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let parent = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+        parent == Some(of)
+    };
+    let all = processes(|words| words.iter().any(|word| word == "zfs-calls"));
+    all.into_iter().filter(is_child).collect()
+}
+
 /// Sends a signal to a process of the test's own.
 pub(crate) fn signal(pid: i32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(pid).unwrap();

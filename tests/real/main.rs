@@ -11,6 +11,7 @@ mod binding;
 mod bottleneck;
 mod breaking;
 mod cage;
+mod calls;
 mod converging;
 mod doctoring;
 mod encryption;

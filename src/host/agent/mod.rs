@@ -199,7 +199,7 @@ impl Agent {
 /// A reply that is none to what was asked.
 fn senseless(reply: &Reply) -> Problem {
     let text = format!("{reply:?}");
-    let start: String = super::session::printable(text.as_bytes()).chars().take(120).collect();
+    let start: String = crate::model::printable(text.as_bytes()).chars().take(120).collect();
     Problem::Protocol(format!("the agent answered {start}, which is no answer to the question"))
 }
 

@@ -198,7 +198,7 @@ fn harmless_unlisted(name: &str, why: Unlisted) -> (String, Unlisted) {
 }
 
 fn clean(text: &str) -> String {
-    crate::host::session::printable(text.as_bytes())
+    crate::model::printable(text.as_bytes())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use super::LOOK;
 use super::arrivals::Arrivals;
 use super::spares::Spares;
 use super::window::{Found, Window};
+use crate::model::printable;
 use crate::stream::cancel::Cancel;
 use crate::stream::clock::{Doing, StageClock};
 use crate::stream::codec::{Unpacker, check};
@@ -233,10 +234,4 @@ fn hand_on(queue: &Queue<Packed>, mut packed: Packed, stop: &Cancel) -> Result<(
             }
         };
     }
-}
-
-/// The other end's words, with nothing in them that a terminal would obey.
-fn printable(text: &[u8]) -> String {
-    let text = String::from_utf8_lossy(text);
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
