@@ -8,7 +8,7 @@ use rustix::event::PollFlags;
 
 use super::calls::SendCall;
 use super::kernel_errors::{HOST, of_cause, of_zfs};
-use super::pool_state;
+use super::liveness;
 use super::{HostError, Outgoing, Problem, SendBase, SendSpec};
 use crate::model::{CopyEncryption, Encryption, PointKind, SendFlags};
 use crate::stream::probe::Probe;
@@ -95,7 +95,7 @@ impl Outgoing for LocalOutgoing<'_> {
     }
 
     fn probe(&self) -> Option<Probe> {
-        Some(pool_state::probe(self.spec.snapshot.dataset().pool()))
+        Some(liveness::probe(self.spec.snapshot.dataset().pool()))
     }
 
     fn finish(self: Box<Self>) -> Result<(), HostError> {

@@ -14,11 +14,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::Problem;
 use super::lines::{Line, Lines};
-use super::pool_state;
+use super::liveness;
 use super::session_errors::{Record, read_errors};
 use super::session_words::{Speaks, random_key, speaks, trailer};
 use crate::channel::lanes::Lane;
-use crate::model::PoolState;
+use crate::model::Liveness;
 use crate::stream::endpoint::widen;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
 use crate::zfs::PIPE_BYTES;
@@ -203,7 +203,7 @@ impl Session {
     }
 
     /// The state of `pool`.
-    pub(super) fn pool_state(&mut self, pool: &str) -> Result<PoolState, Problem> {
+    pub(super) fn liveness(&mut self, pool: &str) -> Result<Liveness, Problem> {
         self.request("health", &[pool])?;
         let mut lines = Vec::new();
         self.answer(
@@ -215,7 +215,7 @@ impl Session {
             &mut |_| None,
         )?;
         let line = |at| lines.get(at).map_or("", String::as_str);
-        Ok(pool_state::parse(line(0), line(1)))
+        Ok(liveness::parse(line(0), line(1)))
     }
 
     /// Runs `date +%s`.
@@ -227,24 +227,26 @@ impl Session {
         self.answer(self.limits.answer, take, &mut |_| None)
     }
 
-    /// Hands each line of the history of `pool` to `take`.
+    /// Hands each line of the history of `pool` to `take`. While nothing comes, `doubt` says whether anything still will.
     pub(super) fn pool_history(
         &mut self,
         pool: &str,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+        doubt: Doubt<'_>,
     ) -> Result<Answer, Problem> {
         self.request("history", &[pool])?;
-        self.answer(self.limits.answer, take, &mut |_| None)
+        self.answer(Duration::MAX, take, doubt)
     }
 
-    /// Hands each line of `zpool status` of `pool`, in UTC, to `take`.
+    /// The same of `zpool status`, in UTC.
     pub(super) fn pool_status(
         &mut self,
         pool: &str,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+        doubt: Doubt<'_>,
     ) -> Result<Answer, Problem> {
         self.request("pool", &[pool])?;
-        self.answer(self.limits.answer, take)
+        self.answer(Duration::MAX, take, doubt)
     }
 
     /// Starts `zfs receive`: the stream is to be written to [`Session::stream`].

@@ -8,12 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Problem;
-use super::pool_state::{self, pool_of};
+use super::liveness::{self, pool_of};
 use super::session::{Answer, LOOK, Limits, Session};
 use super::session_words::Speaks;
 use super::worker;
 use crate::channel::Ssh;
-use crate::model::{AgentUse, Hang, HangingPool, PoolState};
+use crate::model::{AgentUse, Hang, HangingPool, Liveness};
 use crate::stream::Cancel;
 use crate::stream::probe::PoolWatch;
 
@@ -116,18 +116,18 @@ impl Sessions {
     }
 
     /// The state of a pool there, asked beside all else, within seconds.
-    pub(super) fn pool_state(&self, pool: &str) -> PoolState {
+    pub(super) fn liveness(&self, pool: &str) -> Liveness {
         if !self.is_remote() {
-            return pool_state::of(pool);
+            return liveness::of(pool);
         }
-        let Ok(mut kept) = self.prober.try_lock() else { return PoolState::Unknown };
+        let Ok(mut kept) = self.prober.try_lock() else { return Liveness::Unknown };
         let usable = kept.take().and_then(|mut session| session.is_usable().then_some(session));
         let open = || Session::open(self.command(false), true, PROBE_LIMITS, &self.stop);
-        let Ok(mut session) = usable.map_or_else(open, Ok) else { return PoolState::Unknown };
+        let Ok(mut session) = usable.map_or_else(open, Ok) else { return Liveness::Unknown };
         if session.speaks() != Speaks::Worker {
-            return PoolState::Unknown;
+            return Liveness::Unknown;
         }
-        let Ok(state) = session.pool_state(pool) else { return PoolState::Unknown };
+        let Ok(state) = session.liveness(pool) else { return Liveness::Unknown };
         *kept = Some(session);
         state
     }
@@ -151,7 +151,8 @@ impl Sessions {
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<Answer, Problem> {
         let mut session = self.take()?;
-        let answer = session.pool_history(pool, take)?;
+        let pools = BTreeSet::from([pool.to_owned()]);
+        let answer = session.pool_history(pool, take, &mut doubt(self, pools))?;
         self.give_back(session);
         Ok(answer)
     }
@@ -163,7 +164,8 @@ impl Sessions {
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<Answer, Problem> {
         let mut session = self.take()?;
-        let answer = session.pool_status(pool, take)?;
+        let pools = BTreeSet::from([pool.to_owned()]);
+        let answer = session.pool_status(pool, take, &mut doubt(self, pools))?;
         self.give_back(session);
         Ok(answer)
     }
@@ -237,7 +239,7 @@ pub(super) fn doubt(
         let mut is_known = false;
         for pool in &pools {
             let watch = watches.entry(pool.clone()).or_insert_with(|| PoolWatch::new(Some(limit)));
-            if let Some(hang) = watch.note(sessions.borrow().pool_state(pool)) {
+            if let Some(hang) = watch.note(sessions.borrow().liveness(pool)) {
                 return Some(Problem::PoolHangs(HangingPool::of(pool, hang)));
             }
             is_known |= watch.is_known();

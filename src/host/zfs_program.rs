@@ -344,7 +344,7 @@ impl ZfsProgram {
     /// How a pool of this machine is looked at.
     pub(super) fn probe(&self, pool: &str) -> Probe {
         let (sessions, asked) = (Arc::clone(&self.sessions), pool.to_owned());
-        Probe::new(pool, move || sessions.pool_state(&asked))
+        Probe::new(pool, move || sessions.liveness(&asked))
     }
 
     /// Why an answer that has to do with `pool` will not come.

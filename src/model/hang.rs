@@ -29,7 +29,7 @@ impl fmt::Display for HangingPool {
 
 /// What a pool is doing, as far as can be told without waiting for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PoolState {
+pub enum Liveness {
     /// It is suspended after I/O errors.
     Suspended,
     /// This is its newest transaction group: a pool that is alive begins one every few seconds.

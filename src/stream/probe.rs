@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::model::{Hang, PoolState};
+use crate::model::{Hang, Liveness};
 
 /// However busy a pool is: after so many limits without a byte it is given up.
 const LIMITS_MAX: u32 = 6;
@@ -14,12 +14,12 @@ const LIMITS_MAX: u32 = 6;
 #[derive(Clone)]
 pub struct Probe {
     pool: String,
-    ask: Arc<dyn Fn() -> PoolState + Send + Sync>,
+    ask: Arc<dyn Fn() -> Liveness + Send + Sync>,
 }
 
 impl Probe {
     /// `ask` tells the state of `pool`.
-    pub fn new(pool: impl Into<String>, ask: impl Fn() -> PoolState + Send + Sync + 'static) -> Self {
+    pub fn new(pool: impl Into<String>, ask: impl Fn() -> Liveness + Send + Sync + 'static) -> Self {
         Self { pool: pool.into(), ask: Arc::new(ask) }
     }
 
@@ -29,7 +29,7 @@ impl Probe {
     }
 
     /// Its state now.
-    pub fn state(&self) -> PoolState {
+    pub fn state(&self) -> Liveness {
         (self.ask)()
     }
 }
@@ -57,10 +57,10 @@ impl PoolWatch {
     }
 
     /// Notes a state; why the pool hangs, if it does.
-    pub fn note(&mut self, state: PoolState) -> Option<Hang> {
+    pub fn note(&mut self, state: Liveness) -> Option<Hang> {
         match state {
-            PoolState::Suspended => return Some(Hang::Suspended),
-            PoolState::Alive(txg) => match self.newest {
+            Liveness::Suspended => return Some(Hang::Suspended),
+            Liveness::Alive(txg) => match self.newest {
                 Some((newest, _)) if newest == txg => {}
                 Some(_) => {
                     self.has_advanced = true;
@@ -68,7 +68,7 @@ impl PoolWatch {
                 }
                 None => self.newest = Some((txg, Instant::now())),
             },
-            PoolState::Unknown => {}
+            Liveness::Unknown => {}
         }
         let limit = self.limit?;
         let (_, since) = self.newest?;
@@ -95,16 +95,16 @@ mod tests {
     #[test]
     fn a_suspended_pool_is_told_at_once_and_a_standing_one_at_the_limit() {
         let mut watch = PoolWatch::new(Some(Duration::from_millis(80)));
-        assert_eq!(watch.note(PoolState::Suspended), Some(Hang::Suspended));
-        assert_eq!(watch.note(PoolState::Alive(7)), None);
+        assert_eq!(watch.note(Liveness::Suspended), Some(Hang::Suspended));
+        assert_eq!(watch.note(Liveness::Alive(7)), None);
         assert!(!watch.is_alive(), "one look says nothing of progress");
         std::thread::sleep(Duration::from_millis(50));
-        assert_eq!(watch.note(PoolState::Alive(8)), None);
+        assert_eq!(watch.note(Liveness::Alive(8)), None);
         assert!(watch.is_alive());
         std::thread::sleep(Duration::from_millis(50));
-        assert_eq!(watch.note(PoolState::Alive(8)), None, "its groups went on 50 ms ago");
+        assert_eq!(watch.note(Liveness::Alive(8)), None, "its groups went on 50 ms ago");
         std::thread::sleep(Duration::from_millis(50));
-        assert_eq!(watch.note(PoolState::Alive(8)), Some(Hang::NoReturn(0)));
+        assert_eq!(watch.note(Liveness::Alive(8)), Some(Hang::NoReturn(0)));
         assert!(!watch.is_alive());
     }
 
@@ -116,11 +116,11 @@ mod tests {
         let given_up = std::iter::from_fn(|| {
             txg += 1;
             std::thread::sleep(Duration::from_millis(3));
-            Some(busy.note(PoolState::Alive(txg)))
+            Some(busy.note(Liveness::Alive(txg)))
         });
         assert!(given_up.take(100).any(|hang| hang.is_some()));
         std::thread::sleep(limit);
-        assert_eq!(unknown.note(PoolState::Unknown), None);
+        assert_eq!(unknown.note(Liveness::Unknown), None);
         assert!(!unknown.is_alive());
     }
 }

@@ -17,7 +17,7 @@ use super::pump::{Pump, PumpSettings};
 use super::rate::{RateLimit, SystemClock};
 use super::sample::{SampleReceiver, samples};
 use super::supervise::{PumpError, PumpReport};
-use crate::model::{PoolState, RateSchedule};
+use crate::model::{Liveness, RateSchedule};
 
 const MIB: usize = 1 << 20;
 
@@ -322,7 +322,7 @@ fn life_is_no_progress() {
 }
 
 /// Moves into a target that takes nothing, whose pool has this state at each look.
-fn blocked(limit: Duration, state: impl Fn() -> PoolState + Send + Sync + 'static) -> (PumpError, Duration) {
+fn blocked(limit: Duration, state: impl Fn() -> Liveness + Send + Sync + 'static) -> (PumpError, Duration) {
     let (source, feed_end) = pipe(MIB).unwrap();
     let (_drain_end, target) = pipe(4096).unwrap();
     let feeder = feed(feed_end, 64 * MIB);
@@ -341,14 +341,14 @@ fn a_target_is_waited_for_as_long_as_its_pool_is_at_work() {
     let started = Instant::now();
     let (error, took) = blocked(limit, move || {
         let tenths = u64::try_from(started.elapsed().as_millis() / 100).unwrap();
-        PoolState::Alive(tenths.min(30))
+        Liveness::Alive(tenths.min(30))
     });
     assert!(matches!(error, PumpError::PoolHangs(_) | PumpError::Stalled { .. }), "{error:?}");
     assert!(took >= Duration::from_secs(3), "its groups went on for 3 s, {took:?}");
-    let (error, took) = blocked(Duration::from_secs(60), || PoolState::Suspended);
+    let (error, took) = blocked(Duration::from_secs(60), || Liveness::Suspended);
     assert_eq!(error.to_string(), "pool tank hangs: it is suspended after I/O errors");
     assert!(took < Duration::from_secs(30), "{took:?}");
-    let (error, _) = blocked(limit, || PoolState::Unknown);
+    let (error, _) = blocked(limit, || Liveness::Unknown);
     assert!(matches!(error, PumpError::Stalled { .. }), "{error:?}");
 }
 

@@ -9,9 +9,7 @@ use std::path::Path;
 use crate::{code, files};
 
 /// Circles that are known and not yet opened. One that is gone has to go from here, too.
-const KNOWN: [&[&str]; 1] = [
-    &["host/agent/receiving", "host/agent/serve"],
-];
+const KNOWN: [&[&str]; 1] = [&["host/agent/receiving", "host/agent/serve"]];
 
 type Imports = BTreeMap<String, BTreeSet<String>>;
 

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::pool_state::{self, is_suspended, pool_of};
+use super::liveness::{self, is_suspended, pool_of};
 use crate::model::{BookmarkName, Guid, Hang, HangingPool, SnapshotName};
 use crate::stream::Cancel;
 use crate::stream::probe::PoolWatch;
@@ -229,7 +229,7 @@ impl Calls {
                 Err(error) => return Err(unexpected(operation, object, &error)),
             }
             if started.elapsed() >= GRACE
-                && let Some(hang) = watch.note(pool_state::of(pool_of(object)))
+                && let Some(hang) = watch.note(liveness::of(pool_of(object)))
             {
                 return Err(hangs(operation, object, hang));
             }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::process::Process;
 use super::wire::{self, Call, Reply};
 use super::{Calls, GRACE, LOOK, hangs, unexpected};
-use crate::host::pool_state::{is_suspended, pool_of};
+use crate::host::liveness::{is_suspended, pool_of};
 use crate::model::Hang;
 use crate::zfs::{Cause, Error, Operation, PIPE_BYTES, SendRequest};
 

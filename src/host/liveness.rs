@@ -3,30 +3,30 @@
 use std::fs;
 use std::path::Path;
 
-use crate::model::PoolState;
+use crate::model::Liveness;
 use crate::stream::probe::Probe;
 
 /// Where OpenZFS tells the state of each pool; reading it takes no lock of the pool.
 const STATES: &str = "/proc/spl/kstat/zfs";
 
 /// The state of `pool`.
-pub(super) fn of(pool: &str) -> PoolState {
+pub(super) fn of(pool: &str) -> Liveness {
     let read = |file: &str| fs::read_to_string(Path::new(STATES).join(pool).join(file)).unwrap_or_default();
     parse(&read("state"), read("txgs").lines().last().unwrap_or_default())
 }
 
 /// From the word for its health and the last line of the list of its transaction groups.
-pub(super) fn parse(health: &str, group: &str) -> PoolState {
+pub(super) fn parse(health: &str, group: &str) -> Liveness {
     if health.trim() == "SUSPENDED" {
-        return PoolState::Suspended;
+        return Liveness::Suspended;
     }
     let txg = group.split_whitespace().next().and_then(|number| number.parse().ok());
-    txg.map_or(PoolState::Unknown, PoolState::Alive)
+    txg.map_or(Liveness::Unknown, Liveness::Alive)
 }
 
 /// Whether `pool` is suspended after I/O errors. Where that cannot be known, it is taken not to be.
 pub(super) fn is_suspended(pool: &str) -> bool {
-    of(pool) == PoolState::Suspended
+    of(pool) == Liveness::Suspended
 }
 
 /// How the pool of a dataset of this machine is looked at.
