@@ -1,7 +1,7 @@
 //! Calls into the kernel's ZFS, each made by a process that can be left behind.
 //!
 //! A call on a pool whose disks do not answer never returns, and no signal ends it: a thread of this process would keep it
-//! alive, with the lock, until the machine is booted anew. So this process never makes one itself. Call processes are zhaul
+//! alive, with the lock, until the machine is rebooted. So this process never makes one itself. Call processes are zhaul
 //! again ([`SUBCOMMAND`]), have no descriptor of this one but a socket, and are used for one call after another. A call is
 //! given up as soon as its pool is seen to be suspended, or at the limit; then the pool is not called again in this run.
 
@@ -33,7 +33,7 @@ use wire::{Call, Reply};
 /// How often a call that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A call may take this long before anybody asks whether its pool is suspended.
+/// A call may take this long before the state of its pool is looked at.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long a call that changes something may go on after the run was stopped.

@@ -32,7 +32,8 @@ impl Process {
     pub(super) fn start(program: &Path) -> io::Result<Self> {
         let (socket, other) = UnixStream::pair()?;
         let mut command = Command::new(program);
-        command.arg(SUBCOMMAND).current_dir("/").process_group(0);
+        // By name, for ps(1): the path may be /proc/self/exe.
+        command.arg0("zhaul").arg(SUBCOMMAND).current_dir("/").process_group(0);
         command.stdin(Stdio::from(OwnedFd::from(other))).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(Self { child: command.spawn()?, socket })
     }
