@@ -4,6 +4,7 @@
 //! stream; `state` holds what steps learn that later ones need. A step whose precondition no longer holds fails, and takes with it only the steps that need it.
 
 mod advice;
+mod busy;
 mod observer;
 mod report;
 pub mod restore;

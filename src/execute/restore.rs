@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use super::Settings;
 use super::stream::Stream;
+use super::{Settings, busy};
 use crate::host::{
     HostError, Outgoing, Problem, ReceiveSpec, Restoring, SendBase, SendSpec, Sending, SourceHost,
 };
@@ -104,7 +104,7 @@ pub fn place(
             Ok(()) if !is_all_there => {
                 Err(marked.take().map_or(RestoreFailure::Waits, RestoreFailure::Failed))
             }
-            Ok(()) => work.put_in_place(volume).map_err(RestoreFailure::Failed),
+            Ok(()) => busy::patiently(cancel, || work.put_in_place(volume)).map_err(RestoreFailure::Failed),
         };
         VolumeOutcome { moved_bytes: ByteCount(moved_bytes), result }
     };
@@ -175,7 +175,7 @@ impl Work<'_> {
             return (moved, Err(error));
         }
         for stream in &volume.streams {
-            match self.receive(volume, stream) {
+            match busy::patiently(self.cancel, || self.receive(volume, stream)) {
                 Ok(bytes) => moved += bytes,
                 Err(error) => return (moved, Err(error)),
             }

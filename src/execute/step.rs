@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::state::Taken;
 use super::work::{Told, Work};
-use super::{MemberFailure, Outcome, advice, resuming, transfer};
+use super::{MemberFailure, Outcome, advice, busy, resuming, transfer};
 use crate::host::{Changed, HostError, NotMade, Problem, Refusal, SnapshotGroup, TargetHost};
 use crate::model::{Change, DatasetName, Guid, PointName, SnapshotName};
 use crate::plan::{Action, Doomed, NewBookmark, Place, Step};
@@ -134,7 +134,8 @@ impl Work<'_> {
             Action::Send(planned) => match transfer::resolve(&self.state, planned) {
                 Ok((transfer, remark)) => {
                     transfer::confirm_line(self, planned)?;
-                    let mut told = resuming::run(self, step, &transfer, target)?;
+                    let mut told =
+                        busy::patiently(self.cancel, || resuming::run(self, step, &transfer, target))?;
                     told.remarks.extend(remark);
                     Ok(told)
                 }
@@ -142,7 +143,8 @@ impl Work<'_> {
             },
             Action::Change(change) => {
                 let change = change.clone().map(|doomed| (doomed.name, doomed.guid));
-                let Changed { refusals, set_aside } = target.change(&change)?;
+                let Changed { refusals, set_aside } =
+                    busy::patiently(self.cancel, || target.change(&change))?;
                 let mut told = told(step, refusals)?;
                 told.remarks.extend(set_aside.map(|mark| format!("set aside as {}", mark.name)));
                 Ok(told)

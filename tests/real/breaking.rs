@@ -1,6 +1,6 @@
 //! Runs that are killed, cut, refused or alone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use rustix::process::Signal;
@@ -25,6 +25,49 @@ fn a_stream_that_was_cut_goes_on_where_it_stopped() {
     let moved = run.moved("backup");
     assert!(moved < 34 * MIB - received, "{received} had arrived, {moved} moved");
     assert_same_newest(&files, &world.backup(GUEST));
+}
+
+/// So is a volume of the target while the kernel looks at it after it was received, cloned or promoted.
+#[test]
+fn a_copy_that_is_busy_for_a_moment_is_served_in_the_same_run() {
+    let mut world = World::new("busy");
+    let disk = world.volume("vm-100-disk-0", 4);
+    world.run(DAY_1);
+    look::write_device(&disk, 0, 2, "second");
+    zfs(&["snapshot", &format!("{disk}@by-hand")]);
+    let (base, newer) = ("@2026-01-10-030000", format!("{disk}@by-hand"));
+    let copy = world.backup("vm-100-disk-0");
+    let mut receive = look::begin_to_receive(base, &newer, &copy, &[]);
+    let mut run = world.start("2026-01-11T03:00:00Z", &["-v"]);
+    let said = || fs::read_to_string(world.directory().join("stderr")).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !said().contains("dataset is busy; trying again") {
+        assert!(Instant::now() < deadline && run.try_wait().unwrap().is_none(), "{}", said());
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(receive.stdin.take());
+    receive.wait().unwrap();
+    assert_eq!(code(&mut run), Some(0), "{}", said());
+    assert_same_newest(&disk, &copy);
+}
+
+#[test]
+fn a_copy_that_stays_busy_fails_alone() {
+    let mut world = World::new("stays-busy");
+    let (disk, other) = (world.volume("vm-100-disk-0", 4), world.filesystem("subvol-103-disk-0", 1));
+    world.run(DAY_1);
+    look::write_device(&disk, 0, 2, "second");
+    zfs(&["snapshot", &format!("{disk}@by-hand")]);
+    let copy = world.backup("vm-100-disk-0");
+    let newer = format!("{disk}@by-hand");
+    let mut receive = look::begin_to_receive("@2026-01-10-030000", &newer, &copy, &[]);
+    let run = world.run_with("2026-01-11T03:00:00Z", &[]).expect_code(1);
+    assert!(run.stderr.contains("dataset is busy") && run.stderr.contains(&copy), "{run:?}");
+    assert_same_newest(&other, &world.backup("subvol-103-disk-0"));
+    drop(receive.stdin.take());
+    receive.wait().unwrap();
+    world.run("2026-01-12T03:00:00Z");
+    assert_same_newest(&disk, &copy);
 }
 
 #[test]

@@ -1,9 +1,6 @@
 //! A source that has left its line: no bookmark from before is an incremental source, and no copy differs from its GUID.
 
-use std::io::Write as _;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use crate::look::{self, all_points, assert_same_newest, bookmarks, content, guids, snapshots};
 use crate::outcome::Run;
@@ -79,22 +76,6 @@ fn a_bookmark_that_a_forced_receive_has_left_behind_is_no_base() {
     assert_same_newest(&disk, &world.backup(DISK));
 }
 
-/// Begins to receive the last third of `replica`'s history into `disk`, and waits in the middle of the stream.
-fn begin_to_receive(replica: &str, disk: &str, options: &[&str]) -> Child {
-    let send = Command::new("zfs").args(["send", "-i", "@r1", &format!("{replica}@r2")]).output().unwrap();
-    let mut receive = Command::new("zfs");
-    receive.arg("receive").args(options).arg(disk).stdin(Stdio::piped()).stderr(Stdio::null());
-    let mut receive = receive.spawn().unwrap();
-    let half = &send.stdout[..send.stdout.len() / 2];
-    receive.stdin.as_mut().unwrap().write_all(half).unwrap();
-    let start = Instant::now();
-    while !Command::new("zfs").args(["list", &format!("{disk}/%recv")]).output().unwrap().status.success() {
-        assert!(start.elapsed() < Duration::from_secs(20), "{disk}: no receive began");
-        thread::sleep(Duration::from_millis(20));
-    }
-    receive
-}
-
 /// ZFS would take the snapshot, and the receive would destroy it and leave its bookmark.
 #[test]
 fn a_dataset_that_is_being_received_into_gets_no_snapshot_until_that_has_ended() {
@@ -106,7 +87,7 @@ fn a_dataset_that_is_being_received_into_gets_no_snapshot_until_that_has_ended()
     zfs(&["rollback", &format!("{disk}@r1"), "-r"]);
     for (day, options) in [(DAY_2, &[][..]), (DAY_3, &["-s"])] {
         let before = (snapshots(&disk), bookmarks(&disk));
-        let mut receive = begin_to_receive(&replica, &disk, options);
+        let mut receive = look::begin_to_receive("@r1", &format!("{replica}@r2"), &disk, options);
         let run = world.run_with(day, &[]).expect_code(1);
         assert_eq!((snapshots(&disk), bookmarks(&disk)), before, "{run:?}");
         assert!(run.stderr.contains("a zfs receive into it is under way"), "{}", run.stderr);

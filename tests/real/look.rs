@@ -5,7 +5,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{process, thread};
@@ -101,6 +101,22 @@ pub(crate) fn send_in_part(base: Option<&str>, snapshot: &str, to: &str) {
     let sent = sent.unwrap();
     assert!(!sent.status.success(), "the stream was cut: {sent:?}");
     assert!(property("receive_resume_token", to).len() > 10, "{sent:?}");
+}
+
+/// Begins to receive an increment as another program does, and waits in the middle of the stream until its input is closed.
+pub(crate) fn begin_to_receive(base: &str, snapshot: &str, into: &str, options: &[&str]) -> Child {
+    let send = Command::new("zfs").args(["send", "-i", base, snapshot]).output().unwrap();
+    let mut receive = Command::new("zfs");
+    receive.arg("receive").args(options).arg(into).stdin(Stdio::piped()).stderr(Stdio::null());
+    let mut receive = receive.spawn().unwrap();
+    let half = &send.stdout[..send.stdout.len() / 2];
+    receive.stdin.as_mut().unwrap().write_all(half).unwrap();
+    let start = Instant::now();
+    while !Command::new("zfs").args(["list", &format!("{into}/%recv")]).output().unwrap().status.success() {
+        assert!(start.elapsed() < Duration::from_secs(20), "{into}: no receive began");
+        thread::sleep(Duration::from_millis(20));
+    }
+    receive
 }
 
 fn noise(mib: u64, mut write: impl FnMut(&[u8])) {
