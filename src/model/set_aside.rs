@@ -163,10 +163,20 @@ impl fmt::Display for Writer {
 }
 
 impl Dataset {
-    /// The mark of a lineage that was set aside, if this dataset is one.
+    /// The mark of a lineage that was set aside, if this dataset is one. Where a dataset above it was renamed since, with all
+    /// that lies below, the mark is given as it would be there.
     pub fn set_aside(&self) -> Option<SetAsideMark> {
         let mark = SetAsideMark::parse(self.user.local(SET_ASIDE_PROPERTY)?)?;
-        (mark.guid == self.guid && mark.name == self.name).then_some(mark)
+        if mark.guid != self.guid {
+            return None;
+        }
+        if mark.name == self.name {
+            return Some(mark);
+        }
+        let is_moved =
+            mark.done && mark.name.last() == self.name.last() && mark.name.parent() == mark.of.parent();
+        let of = self.name.parent().filter(|_| is_moved)?.child(mark.of.last()).ok()?;
+        Some(SetAsideMark { of, name: self.name.clone(), ..mark })
     }
 
     /// Who writes it, if it is a marked copy.
@@ -207,6 +217,13 @@ mod tests {
         assert_eq!(dataset(name, 8, &text, true).set_aside(), None, "copied from another dataset");
         assert_eq!(dataset("tank/other", 7, &text, true).set_aside(), None, "renamed by hand");
         assert_eq!(dataset("tank/a b", 7, &text, true).set_aside(), None, "not renamed yet");
+        let done = SetAsideMark { done: true, ..mark() };
+        let there = dataset("tank/above/a b.diverged-1", 7, &done.to_string(), true).set_aside();
+        let (of, named) = ("tank/above/a b", "tank/above/a b.diverged-1");
+        let moved = there.map(|mark| (mark.of.to_string(), mark.name.to_string()));
+        assert_eq!(moved, Some((of.to_owned(), named.to_owned())), "what lies above it was renamed");
+        let begun = dataset("tank/above/a b.diverged-1", 7, &text, true).set_aside();
+        assert_eq!(begun, None, "not finished under another name");
         for odd in ["", "1", "{}", &text.replace("\"version\":1", "\"version\":2"), &text[..40]] {
             assert_eq!(dataset(name, 7, odd, true).set_aside(), None, "{odd}");
         }

@@ -222,6 +222,13 @@ pub enum FindingKind {
         /// Whether the copy is renamed along; otherwise the old one stays where it is.
         is_followed: bool,
     },
+    /// A copy was renamed on the target, so that a new one begins.
+    RenamedOnTarget {
+        /// The new copy.
+        copy: DatasetName,
+        /// The one that was renamed.
+        old: DatasetName,
+    },
     /// A copy has nothing in common with its source, and the policy says stop.
     NoBase {
         /// The copy.

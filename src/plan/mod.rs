@@ -320,10 +320,10 @@ fn plan_first(builder: &mut Builder, target: &Target, view: &View<'_>) -> Vec<(D
     let place = Place::Target(target.name.clone());
     builder.are_in(&place, &view.actual);
     let mut settled: Vec<(DatasetName, StepId)> = Vec::new();
-    for First { dataset, change, reason, below, needs_previous } in &view.first {
+    for First { dataset, change, reason, below, needs } in &view.first {
         let before = settled.iter().filter(|(name, _)| below.is_within(name)).map(|(_, step)| *step);
-        let previous = settled.last().filter(|_| *needs_previous).map(|(_, step)| *step);
-        let order = Order::needs(before.chain(previous).collect::<BTreeSet<_>>());
+        let made = needs.iter().filter_map(|at| settled.get(*at)).map(|(_, step)| *step);
+        let order = Order::needs(before.chain(made).collect::<BTreeSet<_>>());
         let step = builder.step(dataset.as_ref(), place.clone(), change.clone(), reason.clone(), order);
         settled.push((below.clone(), step));
     }

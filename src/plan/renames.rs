@@ -19,22 +19,34 @@ struct Move {
     to: DatasetName,
 }
 
+/// What has the name of a copy on its way to a name that is still taken.
+const ON_THE_WAY: &str = ".renaming";
+
 impl View<'_> {
     /// Names the copies, and plans which of them are renamed first.
     pub(super) fn follow_renames(&mut self, target: &Target, known: Known<'_>, sources: &[Source<'_>]) {
         let Known { policy, inventory, listing: source, .. } = known;
         let selected = sources.iter().map(|one| &one.selected.dataset.name).collect();
-        self.called = names(policy, inventory, source, &selected, target, &self.listing);
+        let called = |view: &Self| names(policy, inventory, source, &selected, target, &view.listing);
+        self.called = called(self);
         let may_rename =
             matches!(target.kind, TargetKind::Backup(_)) && !inventory.append_only.contains(&target.name);
-        let mut moves = self.moves(target, sources, may_rename);
-        if moves.is_empty() {
-            return;
+        if !may_rename {
+            for (from, copy) in self.moves(target, sources, false) {
+                self.tell(&from, &copy, false);
+            }
+            return self.tell_renamed_here(target, sources);
         }
-        while let Some(from) = self.next(&moves) {
-            self.follow_chain(&from, &mut moves, may_rename);
+        // One after the other: what lies below a copy goes with it, and may then have to go on to somewhere else.
+        let mut made = BTreeSet::new();
+        loop {
+            let moves = self.moves(target, sources, true);
+            let Some((from, copy, name)) = self.next(moves, &made) else { break };
+            made.insert((copy.dataset.clone(), name.clone()));
+            self.follow(&from, &copy, &name);
+            self.called = called(self);
         }
-        self.called = names(policy, inventory, source, &selected, target, &self.listing);
+        self.tell_renamed_here(target, sources);
     }
 
     /// Renames by the name that the copy has. Each goes to a name that is free, or that another one of them leaves.
@@ -45,18 +57,22 @@ impl View<'_> {
         may_rename: bool,
     ) -> BTreeMap<DatasetName, Move> {
         let misplaced = if may_rename { self.misplaced(sources) } else { Vec::new() };
-        let copies = by_writer(self.without_source(target).into_iter().chain(misplaced));
+        let in_the_way: BTreeSet<&DatasetName> = misplaced.iter().map(|copy| &copy.name).collect();
+        let copies = by_writer(self.without_source(target).into_iter().chain(misplaced.iter().copied()));
         let mut moves = BTreeMap::new();
         for one in sources.iter().filter(|one| one.selected.caution == Caution::None) {
             let dataset = one.selected.dataset;
             let Some(CopyName::Called { name, .. }) = self.called.get(&dataset.name) else { continue };
-            // One of the same label was renamed on the target, by somebody who had a reason.
-            let from =
-                copies.get(&dataset.guid).and_then(|(from, label)| (*label != one.label).then_some(from));
-            let Some(from) = from.filter(|from| *from != name && self.has_place(target, name)) else {
-                continue;
-            };
-            moves.insert(from.clone(), Move { dataset: dataset.name.clone(), to: name.clone() });
+            let Some((from, label)) = copies.get(&dataset.guid) else { continue };
+            // One of the same label was renamed on the target, by somebody who had a reason; but not one that is in another
+            // one's way, or that a run has left on its way.
+            let is_somebodys =
+                *label == one.label && !in_the_way.contains(from) && !from.last().ends_with(ON_THE_WAY);
+            // Nothing can be renamed to below itself.
+            let is_below = name.is_within(from) && self.is_free(name);
+            if !is_somebodys && !is_below && from != name && self.has_place(target, name) {
+                moves.insert(from.clone(), Move { dataset: dataset.name.clone(), to: name.clone() });
+            }
         }
         loop {
             let count = moves.len();
@@ -83,19 +99,30 @@ impl View<'_> {
     }
 
     /// The copies that one selected source has written, and that lie under the name of another one which has nothing in common
-    /// with them. Of those that have datasets below them, which may be anybody's, none.
+    /// with them.
     fn misplaced(&self, sources: &[Source<'_>]) -> Vec<&Dataset> {
-        let guids: BTreeSet<Guid> = sources.iter().map(|one| one.selected.dataset.guid).collect();
+        let by_guid = sources.iter().map(|one| (one.selected.dataset.guid, one)).collect();
         let under_its_name = |one: &Source<'_>| {
             let dataset = one.selected.dataset;
             let Some(CopyName::Called { name, .. }) = self.called.get(&dataset.name) else { return None };
-            let copy = self.listing.get(name).filter(|copy| !self.listing.has_children(&copy.name))?;
+            let copy = self.listing.get(name)?;
             let writer = copy.writer()?.guid;
             let shares = |point: &Point| dataset.history.points().any(|here| here.guid == point.guid);
-            let is_anothers = writer != dataset.guid && guids.contains(&writer);
-            (is_anothers && !copy.history.snapshots().any(shares)).then_some(copy)
+            let is_anothers = writer != dataset.guid && !copy.history.snapshots().any(shares);
+            (is_anothers && self.may_go(copy, writer, &by_guid)).then_some(copy)
         };
         sources.iter().filter_map(under_its_name).collect()
+    }
+
+    /// Whether a copy is a selected source's, and so is all that lies below it and goes with it: of datasets that are below that
+    /// source, too, or that were renamed, so that they are followed from there. What may be anybody's stays where it is.
+    fn may_go(&self, copy: &Dataset, writer: Guid, by_guid: &BTreeMap<Guid, &Source<'_>>) -> bool {
+        let Some(moved) = by_guid.get(&writer).map(|one| &one.selected.dataset.name) else { return false };
+        self.listing.below(&copy.name).all(|below| {
+            let Some(Writer { guid, label }) = below.writer() else { return false };
+            let source = by_guid.get(&guid);
+            source.is_some_and(|one| one.selected.dataset.name.is_within(moved) || label != one.label)
+        })
     }
 
     /// Whether a copy can be renamed to `name` now: below no volume, and below no copy that has yet to be received.
@@ -107,57 +134,93 @@ impl View<'_> {
         }
     }
 
-    /// The rename that comes next: one to a name that is free, or any one where each waits for another.
-    fn next(&self, moves: &BTreeMap<DatasetName, Move>) -> Option<DatasetName> {
-        let free = moves.iter().find(|(_, to)| self.is_free(&to.to));
-        free.or_else(|| moves.iter().next()).map(|(from, _)| from.clone())
+    /// The rename that comes next, and to which name: to one that is free, or, where each waits for another, out of the way.
+    /// Those of what lies above come first: what is below goes along, and may be where it belongs then.
+    fn next(
+        &self,
+        moves: BTreeMap<DatasetName, Move>,
+        made: &BTreeSet<(DatasetName, DatasetName)>,
+    ) -> Option<(DatasetName, Move, DatasetName)> {
+        let above: Vec<DatasetName> = moves.keys().cloned().collect();
+        let is_first = |from: &DatasetName, copy: &Move| {
+            !above.iter().any(|above| from.below(above).is_some() || copy.to.below(above).is_some())
+        };
+        let (first, rest): (Vec<_>, Vec<_>) =
+            moves.into_iter().partition(|(from, copy)| is_first(from, copy));
+        self.next_of(first, made).or_else(|| self.next_of(rest, made))
     }
 
-    /// Makes the rename of `from`, and then those to the names that become free by it. Where `from` goes to a name that is taken,
-    /// and so is part of a circle, it goes by way of a name of its own.
-    fn follow_chain(
-        &mut self,
-        from: &DatasetName,
-        moves: &mut BTreeMap<DatasetName, Move>,
-        may_rename: bool,
-    ) {
-        let Some(first) = moves.remove(from) else { return };
-        let mut waits = None;
-        if self.is_free(&first.to) {
-            self.follow(from, &first, may_rename, false);
-        } else {
-            let aside = DatasetName::new(&format!("{from}.renaming")).ok().filter(|name| self.is_free(name));
-            let Some(aside) = aside else { return moves.clear() };
-            self.rename(from, &aside, &first.dataset, from, false);
-            waits = Some((aside, first));
+    fn next_of(
+        &self,
+        moves: Vec<(DatasetName, Move)>,
+        made: &BTreeSet<(DatasetName, DatasetName)>,
+    ) -> Option<(DatasetName, Move, DatasetName)> {
+        let is_new = |copy: &Move, name: &DatasetName| !made.contains(&(copy.dataset.clone(), name.clone()));
+        let free = |(_, copy): &&(DatasetName, Move)| self.is_free(&copy.to) && is_new(copy, &copy.to);
+        if let Some((from, copy)) = moves.iter().find(free) {
+            return Some((from.clone(), copy.clone(), copy.to.clone()));
         }
-        let mut freed = from.clone();
-        loop {
-            let next = moves.iter().find(|(_, next)| next.to == freed);
-            let Some((from, next)) = next.map(|(from, next)| (from.clone(), next.clone())) else { break };
-            moves.remove(&from);
-            self.follow(&from, &next, may_rename, true);
-            freed = from;
-        }
-        if let Some((aside, first)) = waits {
-            self.tell(from, &first, may_rename);
-            self.rename(&aside, &first.to, &first.dataset, &first.to, true);
-        }
+        let waiting = moves.into_iter().filter(|(from, _)| !from.last().ends_with(ON_THE_WAY));
+        let mut out_of_the_way = waiting.filter_map(|(from, copy)| {
+            let name = self.on_the_way(&from).filter(|name| is_new(&copy, name))?;
+            Some((from, copy, name))
+        });
+        out_of_the_way.next()
     }
 
-    fn follow(&mut self, from: &DatasetName, copy: &Move, may_rename: bool, needs_previous: bool) {
-        self.tell(from, copy, may_rename);
-        let (true, Some(parent)) = (may_rename, copy.to.parent()) else { return };
-        if self.listing.get(&parent).is_none() {
+    /// A name for a copy that waits for its own one. Somebody may have taken the first.
+    fn on_the_way(&self, from: &DatasetName) -> Option<DatasetName> {
+        let guid = self.listing.get(from)?.guid;
+        let names = [from.last().to_owned(), format!("{}.{guid}", from.last()), guid.to_string()];
+        let parent = from.parent()?;
+        let names = names.iter().filter_map(|name| parent.child(&format!("{name}{ON_THE_WAY}")).ok());
+        names.into_iter().find(|name| self.is_free(name))
+    }
+
+    /// Renames a copy to `name`, which is where it belongs, or a name on the way there.
+    fn follow(&mut self, from: &DatasetName, copy: &Move, name: &DatasetName) {
+        let is_there = *name == copy.to;
+        if is_there {
+            self.tell(&self.listed_as(from), copy, true);
+        }
+        let parent = name.parent().filter(|parent| self.listing.get(parent).is_none());
+        if let Some(parent) = parent {
             self.first.push(First {
                 dataset: Some(copy.dataset.clone()),
                 change: Change::CreateContainer { dataset: parent, is_plain: false },
                 reason: Reason::Container,
                 below: copy.to.clone(),
-                needs_previous: false,
+                needs: BTreeSet::new(),
             });
         }
-        self.rename(from, &copy.to, &copy.dataset, &copy.to, needs_previous);
+        let Some(guid) = self.listing.get(from).map(|copy| copy.guid) else { return };
+        self.first.push(First {
+            dataset: Some(copy.dataset.clone()),
+            change: Change::RenameDataset { from: from.clone(), guid, to: name.clone() },
+            reason: Reason::RenamedAtSource { from: from.clone() },
+            // Its old name is somebody else's, who needs that it goes.
+            below: if is_there { name.clone() } else { from.clone() },
+            needs: self.needed_for(from, name),
+        });
+        self.rename_below(from, name, true);
+    }
+
+    /// Which of the renames so far have to do with these names, with what lies above them, or below.
+    fn needed_for(&self, from: &DatasetName, to: &DatasetName) -> BTreeSet<usize> {
+        let are_related = |one: &DatasetName, two: &DatasetName| one.is_within(two) || two.is_within(one);
+        let all = self.first.iter().enumerate().filter_map(|(at, first)| Some((at, renamed(first)?)));
+        let related = all.filter(|(_, (left, reached))| {
+            [left, reached].iter().any(|name| are_related(name, from) || are_related(name, to))
+        });
+        related.map(|(at, _)| at).collect()
+    }
+
+    /// What a copy was called before any of the renames.
+    fn listed_as(&self, name: &DatasetName) -> DatasetName {
+        self.first.iter().rev().filter_map(renamed).fold(name.clone(), |name, (from, to)| {
+            let before = name.below(to).map(|rest| from.child(rest));
+            if name == *to { from.clone() } else { before.and_then(Result::ok).unwrap_or(name) }
+        })
     }
 
     fn tell(&mut self, from: &DatasetName, copy: &Move, is_followed: bool) {
@@ -166,25 +229,26 @@ impl View<'_> {
         self.findings.push((Some(copy.dataset.clone()), severity, kind));
     }
 
-    /// Renames a copy, for `dataset`; what is at or below `below` needs that.
-    fn rename(
-        &mut self,
-        from: &DatasetName,
-        to: &DatasetName,
-        dataset: &DatasetName,
-        below: &DatasetName,
-        needs_previous: bool,
-    ) {
-        let Some(guid) = self.listing.get(from).map(|copy| copy.guid) else { return };
-        self.first.push(First {
-            dataset: Some(dataset.clone()),
-            change: Change::RenameDataset { from: from.clone(), guid, to: to.clone() },
-            reason: Reason::RenamedAtSource { from: from.clone() },
-            below: below.clone(),
-            needs_previous,
-        });
-        self.rename_below(from, to, true);
+    /// Names copies that somebody has renamed on the target, where a new one begins in their place.
+    fn tell_renamed_here(&mut self, target: &Target, sources: &[Source<'_>]) {
+        let copies = by_writer(self.without_source(target).into_iter());
+        let is_backup = matches!(target.kind, TargetKind::Backup(_));
+        let severity = if is_backup { Severity::Warning } else { Severity::Note };
+        for one in sources {
+            let dataset = one.selected.dataset;
+            let Some(CopyName::Called { name, .. }) = self.called.get(&dataset.name) else { continue };
+            let old = copies.get(&dataset.guid).filter(|(_, label)| *label == one.label);
+            if let Some((old, _)) = old.filter(|_| self.is_free(name)) {
+                let kind = FindingKind::RenamedOnTarget { copy: name.clone(), old: old.clone() };
+                self.findings.push((Some(dataset.name.clone()), severity, kind));
+            }
+        }
     }
+}
+
+/// The old name and the new one, if the change is a rename.
+fn renamed(first: &First) -> Option<(&DatasetName, &DatasetName)> {
+    if let Change::RenameDataset { from, to, .. } = &first.change { Some((from, to)) } else { None }
 }
 
 /// Copies with the label of their writer, by its GUID. What two of them have in common is neither's.

@@ -2,7 +2,7 @@
 //! aside half done, and copies of datasets that were renamed at the source (`renames`).
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::Names;
 use super::{FindingKind, Known, Reason, Severity, Source};
@@ -19,8 +19,8 @@ pub(super) struct First {
     pub(super) reason: Reason,
     /// Whatever is at or below this name needs the change.
     pub(super) below: DatasetName,
-    /// Whether the change before it must have been made.
-    pub(super) needs_previous: bool,
+    /// Which changes before it, by their place in the list, must have been made.
+    pub(super) needs: BTreeSet<usize>,
 }
 
 /// One target's listing, with those changes made.
@@ -78,7 +78,7 @@ impl<'a> View<'a> {
                 change: Change::SetAside(mark.wish(&label)),
                 reason: Reason::FinishesSetAside,
                 below: mark.of.clone(),
-                needs_previous: false,
+                needs: BTreeSet::new(),
             });
             self.apply(&mark);
         }

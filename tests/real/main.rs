@@ -42,6 +42,7 @@ mod pool;
 mod pruning;
 mod random;
 mod readme_back;
+mod renaming;
 mod replacing;
 mod restoring;
 mod restoring_attacks;

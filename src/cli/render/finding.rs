@@ -112,6 +112,11 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
                 "the dataset was renamed at the source: {from} keeps what it has, and {copy} starts with a full stream"
             )
         }
+        FindingKind::RenamedOnTarget { copy, old } => {
+            format!(
+                "its copy was renamed to {old}, which keeps what it has, and {copy} starts with a full stream"
+            )
+        }
         FindingKind::NoBase { copy } => {
             format!("{copy} has snapshots, but the source knows none of them; the copy stays as it is")
         }
@@ -237,6 +242,10 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::NotSafe { copy, property, wanted, .. } => format!(
             "on {place}, as root: zfs set {property}={wanted} {copy}; if zhaul logs in as another user: zfs allow -u USER \
              {property} on the target's dataset"
+        ),
+        FindingKind::RenamedOnTarget { copy, old } => format!(
+            "nothing, if {old} is to stay; to go on with it instead, on {place}: zfs rename {copy} {copy}.new (if it exists), \
+             then zfs rename {old} {copy}"
         ),
         FindingKind::NoBase { copy } => {
             format!("on {place}, rename {copy} (zfs rename), or set on-no-base = \"supersede\"")

@@ -1,0 +1,187 @@
+//! Copies follow datasets of which the parents, the children, or both have changed their names; what a run left behind between
+//! two names; and what somebody renamed on the target.
+
+use crate::look::{self, assert_same_newest, snapshots};
+use crate::outcome::Run;
+use crate::pool::{property, zfs};
+use crate::world::{DAY_1, DAY_2, DAY_3, World};
+
+const DAY_4: &str = "2026-01-13T03:00:00Z";
+const MIB: u64 = 1 << 20;
+
+/// A world with these guests, each with some MiB, and a backup of them.
+fn backed_up(name: &str, guests: &[&str]) -> World {
+    let mut world = World::new(name);
+    for guest in guests {
+        world.filesystem(guest, 4);
+    }
+    world.run(DAY_1);
+    world
+}
+
+fn rename(world: &World, from: &str, to: &str) {
+    zfs(&["rename", &world.guest(from), &world.guest(to)]);
+}
+
+fn swap(world: &World, one: &str, two: &str) {
+    rename(world, one, "swapped");
+    rename(world, two, one);
+    rename(world, "swapped", two);
+}
+
+/// Exactly `names` are there, each with both nights, so that nothing began anew.
+fn assert_followed(world: &World, run: &Run, names: &[&str]) {
+    assert!(run.moved("backup") < MIB, "{run:?}");
+    assert!(run.steps("set-aside").is_empty(), "{run:?}");
+    for name in names {
+        assert_same_newest(&world.guest(name), &world.backup(name));
+        assert!(snapshots(&world.backup(name)).len() > 1, "{name}: {run:?}");
+    }
+    let below: Vec<String> = look::datasets(&world.backup_root());
+    assert_eq!(below.iter().filter(|copy| copy.contains(".renaming")).count(), 0, "{below:?}");
+}
+
+#[test]
+fn datasets_change_their_names_with_all_that_lies_below_them() {
+    let names = ["a", "a/x", "b", "b/x", "c", "c/y"];
+    let mut world = backed_up("renaming-trees", &names);
+    swap(&world, "a", "b");
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_eq!(run.steps("rename-dataset").len(), 3, "what lies below goes along: {run:?}");
+    assert_followed(&world, &run, &names);
+    // Three in a circle, and then the children of two.
+    swap(&world, "a", "b");
+    swap(&world, "b", "c");
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_followed(&world, &run, &["a", "a/x", "b", "b/y", "c", "c/x"]);
+    swap(&world, "a/x", "b/y");
+    let run = world.run_as_planned(DAY_4, &[], 0);
+    assert_followed(&world, &run, &["a", "a/x", "b", "b/y", "c", "c/x"]);
+}
+
+#[test]
+fn a_parent_and_its_child_go_to_different_names() {
+    let mut world = backed_up("renaming-apart", &["a", "a/x", "a/x/deep", "b"]);
+    rename(&world, "a/x/deep", "deep");
+    rename(&world, "a/x", "b/y");
+    rename(&world, "a", "c");
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert!(run.finds("warning", "its copy"), "{run:?}");
+    assert_followed(&world, &run, &["b", "b/y", "c", "deep"]);
+    assert_eq!(run.steps("rename-dataset").len(), 3, "{run:?}");
+    // The child takes its parent's name, and then they change places.
+    rename(&world, "b/y", "y");
+    rename(&world, "b", "d");
+    rename(&world, "y", "b");
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_followed(&world, &run, &["b", "c", "d", "deep"]);
+    rename(&world, "d", "b/z");
+    let run = world.run_as_planned(DAY_4, &[], 0);
+    assert_followed(&world, &run, &["b", "b/z", "c", "deep"]);
+    rename(&world, "b/z", "z");
+    rename(&world, "b", "z/b");
+    rename(&world, "z", "t");
+    rename(&world, "t/b", "t/z");
+    rename(&world, "t", "b");
+    let run = world.run_as_planned("2026-01-14T03:00:00Z", &[], 0);
+    assert_followed(&world, &run, &["b", "b/z", "c", "deep"]);
+}
+
+#[test]
+fn a_dataset_that_went_below_a_new_one_of_its_name_is_backed_up() {
+    let mut world = backed_up("renaming-below", &["a"]);
+    rename(&world, "a", "t");
+    world.filesystem("a", 1);
+    rename(&world, "t", "a/old");
+    world.run_as_planned(DAY_2, &[], 0);
+    for name in ["a", "a/old"] {
+        assert_same_newest(&world.guest(name), &world.backup(name));
+    }
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert!(run.steps("set-aside").is_empty() && run.steps("rename-dataset").is_empty(), "{run:?}");
+}
+
+#[test]
+fn a_name_on_the_way_that_somebody_has_taken_is_in_nobodys_way() {
+    let mut world = backed_up("renaming-stray", &["a", "b", "c", "d"]);
+    let copy = world.backup("a");
+    zfs(&["create", &format!("{copy}.renaming")]);
+    swap(&world, "a", "b");
+    swap(&world, "c", "d");
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert!(look::exists(&format!("{copy}.renaming")), "it is somebody's");
+    zfs(&["destroy", &format!("{copy}.renaming")]);
+    assert_followed(&world, &run, &["a", "b", "c", "d"]);
+}
+
+#[test]
+fn a_swap_that_was_undone_after_a_killed_run_is_undone_in_the_backup() {
+    let names = ["a", "b", "c"];
+    let mut world = backed_up("renaming-undone", &names);
+    let [a, b, c] = names.map(|name| world.backup(name));
+    // As a run leaves them that followed a circle and was killed after its first, second and third rename.
+    zfs(&["rename", &a, &format!("{a}.renaming")]);
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_followed(&world, &run, &names);
+    for day in [DAY_3, DAY_4] {
+        zfs(&["rename", &a, &format!("{a}.renaming")]);
+        zfs(&["rename", &b, &a]);
+        if day == DAY_4 {
+            zfs(&["rename", &c, &b]);
+        }
+        let run = world.run_as_planned(day, &[], 0);
+        assert_followed(&world, &run, &names);
+    }
+}
+
+#[test]
+fn copies_that_somebody_swapped_on_the_target_are_swapped_back() {
+    let mut world = backed_up("renaming-swapped-there", &["a", "b"]);
+    let [a, b] = ["a", "b"].map(|name| world.backup(name));
+    zfs(&["rename", &a, &format!("{a}-old")]);
+    zfs(&["rename", &b, &a]);
+    zfs(&["rename", &format!("{a}-old"), &b]);
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_followed(&world, &run, &["a", "b"]);
+}
+
+#[test]
+fn a_copy_that_somebody_renamed_is_named_and_what_it_says_to_do_goes_on_with_it() {
+    let mut world = backed_up("renaming-there", &["a"]);
+    let (copy, old) = (world.backup("a"), world.backup("kept"));
+    zfs(&["rename", &copy, &old]);
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert!(run.finds("warning", "renamed-on-target") && run.finds("warning", &old), "{run:?}");
+    let next = format!("zfs rename {copy} {copy}.new (if it exists), then zfs rename {old} {copy}");
+    assert!(run.finds("warning", &next), "{run:?}");
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert!(!run.finds("warning", "renamed-on-target"), "it is told once: {run:?}");
+    zfs(&["rename", &copy, &format!("{copy}.new")]);
+    zfs(&["rename", &old, &copy]);
+    let run = world.run_as_planned(DAY_4, &[], 0);
+    assert_followed(&world, &run, &["a"]);
+    assert_eq!(snapshots(&format!("{copy}.new")).len(), 2, "nothing is lost");
+}
+
+#[test]
+fn what_was_set_aside_goes_with_its_parent_and_expires_there() {
+    let mut world = backed_up("renaming-aside", &["p", "p/x"]);
+    world.write("p/x", "b", 1);
+    world.run(DAY_2);
+    zfs(&["rollback", "-r", &format!("{}@2026-01-10-030000", world.guest("p/x"))]);
+    world.write("p/x", "c", 1);
+    world.run(DAY_3);
+    rename(&world, "p", "q");
+    world.run(DAY_4);
+    let aside = look::set_aside(&world.backup("q/x"));
+    assert!(
+        property("zhaul:set-aside", &aside).contains("renaming-aside/pve0/p/x"),
+        "marked under its old name"
+    );
+    world.policy.backup = "keep-superseded = \"30d\"".to_owned();
+    world.run(&look::days_after(&aside, 29));
+    assert!(look::exists(&aside));
+    world.run(&look::days_after(&aside, 31));
+    assert!(!look::exists(&aside));
+    assert_same_newest(&world.guest("q/x"), &world.backup("q/x"));
+}
