@@ -28,7 +28,7 @@ pub enum SetAsideCause {
     Foreign,
     /// The copy was written to after its newest snapshot.
     Written,
-    /// The source knows none of the copy's snapshots: it was recreated under the same name.
+    /// The source knows none of the copy's snapshots: it was recreated under the same name, or has lost them all.
     NothingInCommon,
 }
 

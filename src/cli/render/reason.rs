@@ -47,7 +47,7 @@ pub(in crate::cli) fn reason_text(reason: &Reason) -> String {
         }
         Reason::OntoBase => "an increment is only received onto its base".to_owned(),
         Reason::NothingInCommon => {
-            "the source knows none of its snapshots: it was recreated under the same name".to_owned()
+            "the source knows none of its snapshots: it was recreated under the same name, or has lost them all".to_owned()
         }
         Reason::WrittenAfter { base } => format!("it was written to after @{base}"),
         Reason::UnknownAfter { base } => {
