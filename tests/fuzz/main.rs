@@ -14,9 +14,9 @@
 
 mod begins;
 mod frames;
-mod messages;
 mod policies;
 mod random;
+mod sessions;
 mod tokens;
 
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ type Round = fn(&mut Random);
 const TARGETS: [(&str, Round); 5] = [
     ("begins", begins::round),
     ("frames", frames::round),
-    ("messages", messages::round),
+    ("sessions", sessions::round),
     ("tokens", tokens::round),
     ("policies", policies::round),
 ];

@@ -411,6 +411,32 @@ fn speak(attacker: &Attacker, command: &[&str], bytes: &[u8]) -> (Option<i32>, S
     (child.wait().unwrap().code(), answer, begun.elapsed())
 }
 
+/// What the agent answers to these bytes, once it has greeted: what comes with the key itself is not read.
+fn answer_to(attacker: &Attacker, bytes: &[u8]) -> (String, Duration) {
+    let mut child = ssh(attacker, &["exec sh -c 'id' zhaul agent"]);
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    input.write_all(b"0123456789abcdef0123456789abcdef\n").unwrap();
+    let mut byte = [0];
+    while byte != *b"\n" {
+        output.read_exact(&mut byte).unwrap();
+    }
+    let begun = Instant::now();
+    // It may have hung up before the last byte.
+    input.write_all(bytes).ok();
+    // Whoever hangs up waits for no answer.
+    let mut answer = Vec::new();
+    let mut header = [0; 8];
+    if output.read_exact(&mut header).is_ok() {
+        let [.., a, b, c, d] = header;
+        answer.resize(usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap(), 0);
+        output.read_exact(&mut answer).unwrap();
+    }
+    drop(input);
+    output.read_to_end(&mut answer).unwrap();
+    child.wait().unwrap();
+    (String::from_utf8_lossy(&answer).into_owned(), begun.elapsed())
+}
+
 fn message(json: &str) -> Vec<u8> {
     let length = u32::try_from(json.len()).unwrap();
     [&b"zhm\x01"[..], &length.to_le_bytes(), json.as_bytes()].concat()
@@ -428,29 +454,30 @@ fn a_caged_key_gives_no_shell_and_bytes_that_are_no_requests_end_the_session() {
         assert!(code != Some(0) && took < Duration::from_secs(5), "{command:?}: {code:?} {answer} {took:?}");
         assert!(answer.contains("this key runs nothing but the agent"), "{command:?}: {answer}");
     }
-    let agent = &["exec sh -c 'id' zhaul agent"];
-    let greeted = |rest: &[u8]| [&b"0123456789abcdef0123456789abcdef\n"[..], rest].concat();
     let requests: [Vec<u8>; 12] = [
         b"GET / HTTP/1.0\r\n\r\n".to_vec(),
-        greeted(b"zfs destroy -r tank8\n"),
-        greeted(b"zhm\x01\xff\xff\xff\xff"),
-        greeted(&message("{}")),
-        greeted(&message("null")),
-        greeted(&message(r#"{"ask":"shell","command":"id"}"#)),
-        greeted(&message(r#"{"ask":"list","root":"tank8/../tank9"}"#)),
-        greeted(&message(r#"{"ask":"list","root":"-r"}"#)),
-        greeted(&message(r#"{"ask":"list","root":"tank8","roots":[]}"#)),
-        greeted(&message(r#"{"ask":"hello","protocol":1,"version":"x"}"#)),
-        greeted(&message(r#"{"ask":"change","action":"destroy-everything","dataset":"tank8"}"#)),
-        greeted(&message(&"[".repeat(100_000))),
+        b"zfs destroy -r tank8\n".to_vec(),
+        b"zhm\x01\xff\xff\xff\xff".to_vec(),
+        message("{}"),
+        message("null"),
+        message(r#"{"ask":"shell","command":"id"}"#),
+        message(r#"{"ask":"list","root":"tank8/../tank9"}"#),
+        message(r#"{"ask":"list","root":"-r"}"#),
+        message(r#"{"ask":"list","root":"tank8","roots":[]}"#),
+        message(r#"{"ask":"hello","protocol":1,"version":"x"}"#),
+        message(r#"{"ask":"change","action":"destroy-everything","dataset":"tank8"}"#),
+        message(&"[".repeat(100_000)),
     ];
     for bytes in requests {
-        let (_, answer, took) = speak(&attacker, agent, &bytes);
+        let (answer, took) = answer_to(&attacker, &bytes);
         let shown = String::from_utf8_lossy(&bytes).chars().take(80).collect::<String>();
-        assert!(!answer.contains("uid=") && !answer.contains("tank9"), "{shown}: {answer}");
+        assert!(answer.starts_with(r#"{"tell":"failed""#), "{shown}: {answer}");
+        assert!(!answer.contains("uid="), "{shown}: {answer}");
         assert!(took < Duration::from_secs(10), "{shown}: {took:?}");
         assert_eq!(before, attacker.house(), "{shown}");
     }
+    let (code, _, took) = speak(&attacker, &["exec sh -c 'id' zhaul agent"], b"GET / HTTP/1.0\r\n\r\n");
+    assert!(code != Some(0) && took < Duration::from_secs(5), "{code:?} {took:?}");
 }
 
 #[test]
@@ -489,6 +516,10 @@ fn no_more_sessions_are_open_than_the_admin_of_the_target_allows() {
     }
     let run = attacker.world.run_with(DAY_2, &[]).expect_code(1);
     assert!(run.stderr.contains("--sessions"), "{run:?}");
+    // It is the hello that is refused: without one nothing is served.
+    let request = format!(r#"{{"ask":"list","root":"{}"}}"#, attacker.inside(GUEST));
+    let (answer, _) = answer_to(&attacker, &message(&request));
+    assert!(answer.starts_with(r#"{"tell":"failed""#) && answer.contains("a hello"), "{answer}");
     for mut one in held {
         drop(one.stdin.take());
         one.wait().unwrap();

@@ -324,6 +324,25 @@ fn another_version_is_told_both() {
     peer.ended().unwrap();
 }
 
+/// Only a hello is refused where there is no room.
+#[test]
+fn without_a_hello_that_was_answered_nothing_is_served() {
+    for hello in [None, Some(Request::Hello { protocol: PROTOCOL + 1, version: "9.9.9".to_owned() })] {
+        let mut peer = Peer::silent(Cage::default());
+        peer.greet();
+        if let Some(hello) = hello {
+            peer.ask(&hello);
+        }
+        let replies = peer.ask(&Request::List { root: name("t") });
+        let [Reply::Failed { problem: Problem::Protocol(text) }] = &replies[..] else {
+            panic!("{replies:?}")
+        };
+        assert!(text.contains("hello"), "{text}");
+        assert!(peer.hear().is_none(), "the session has ended");
+        peer.ended().unwrap();
+    }
+}
+
 #[test]
 fn who_does_not_greet_is_not_served() {
     for words in ["", "zfs list\n", "0123\n", "\x1b[2J\n"] {

@@ -117,6 +117,7 @@ impl Server<'_> {
     fn serve(&self, greet: &mut dyn io::Write) -> Result<(), ServeError> {
         self.greet(greet)?;
         let mut source = FdSource::new(self.input, self.stop)?;
+        let mut is_introduced = false;
         loop {
             let request: Request = match message::read(&mut source, Some(IDLE_LIMIT)) {
                 Ok(Some(request)) => request,
@@ -127,11 +128,18 @@ impl Server<'_> {
                 }
             };
             tracing::debug!("asked: {request:?}");
+            let is_hello = matches!(request, Request::Hello { .. });
+            if !is_hello && !is_introduced {
+                // Only a hello is asked whether there is room, and whether both ends mean the same.
+                let problem = Problem::Protocol("a session begins with a hello that was answered".to_owned());
+                return Ok(self.tell(&Reply::Failed { problem })?);
+            }
             let (cage, host) = (&self.service.cage, self.service.host);
             let ended = match cage.check(&request).and_then(|()| cage.check_state(&request, host)) {
                 Ok(()) => self.carry_out(&request),
                 Err(problem) => Ended::Clean(Err(problem)),
             };
+            is_introduced |= is_hello && matches!(ended, Ended::Clean(Ok(())));
             match ended {
                 Ended::Clean(Ok(())) => self.tell(&Reply::Done)?,
                 Ended::Clean(Err(problem)) => self.tell(&Reply::Failed { problem })?,
