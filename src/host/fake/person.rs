@@ -6,8 +6,8 @@ use super::machine::Machine;
 use super::wire::Block;
 use crate::host::Problem;
 use crate::model::{
-    BACKUP_PROPERTY, BookmarkName, Dataset, DatasetKind, DatasetName, Encryption, Guid, LineHistory,
-    NameError, PointName, SnapshotName, UserProperty,
+    BACKUP_PROPERTY, BookmarkName, Dataset, DatasetKind, DatasetName, Encryption, Guid, LINEAGE_PROPERTY,
+    LineHistory, NameError, PointName, SnapshotName, UserProperty,
 };
 
 fn bad_name(error: &NameError) -> Problem {
@@ -236,6 +236,17 @@ impl FakeHost {
     pub fn forget_history(&self) {
         let mut machine = self.machine();
         machine.history_from = machine.newest_txg();
+    }
+
+    /// Nothing is marked, as by a zhaul that did not mark its snapshots yet.
+    pub fn forget_lineage(&self) {
+        let mut machine = self.machine();
+        for node in machine.datasets.values_mut() {
+            node.user.remove(LINEAGE_PROPERTY);
+            for snapshot in &mut node.snapshots {
+                snapshot.lineage = None;
+            }
+        }
     }
 
     /// `zfs receive -A`.
