@@ -43,7 +43,8 @@ fn a_guest_takes_the_place_of_the_one_that_exists_which_is_kept_and_can_be_put_b
     let guids = DISKS.map(|name| property("guid", &world.guest(name)));
     let state = world.state();
     let refused = zhaul(&world, "status: stopped", &REPLACE[..6]).expect_code(3);
-    assert!(refused.stderr.contains("zhaul restore 100 --replace"), "{refused:?}");
+    let next = format!("`zhaul {}`", REPLACE.join(" "));
+    assert!(refused.stderr.contains(&next), "it says how, with the same point: {refused:?}");
     let running = zhaul(&world, "status: running", &REPLACE).expect_code(3);
     assert!(running.stderr.contains("may be running"), "{running:?}");
     fs::write(pve.join(CONF), format!("{late}lock: backup\n")).unwrap();

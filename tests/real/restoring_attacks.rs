@@ -303,3 +303,33 @@ fn a_guest_whose_newest_point_lacks_a_disk_is_not_restored_in_part_unless_that_i
     zhaul(&world, DAY_3, &["restore", "100", "--at", POINT_1]).expect_code(0);
     assert!(names.iter().all(|name| snapshots(&world.guest(name)) == [POINT_1]));
 }
+
+#[test]
+fn what_a_refused_restore_says_to_do_is_about_the_point_that_was_asked_for() {
+    let mut world = World::new("back-advice");
+    let files = world.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    world.write(GUEST, "second", 1);
+    world.run(DAY_2);
+    let point = "2026-01-10-030000";
+    let words = ["restore", &files, "--at", point, "--from", "backup"];
+    let run = zhaul(&world, DAY_3, &words).expect_code(3);
+    let beside = format!("zhaul restore {files} --at {point} --from backup --to {files}-restored");
+    for next in [
+        format!("zhaul rollback {files} --to {point}"),
+        format!("zhaul restore {files} --at {point} --from backup --replace"),
+        beside.clone(),
+    ] {
+        assert!(run.stderr.contains(&format!("`{next}`")), "{next}: {run:?}");
+    }
+    let words: Vec<&str> = beside.split(' ').skip(1).collect();
+    zhaul(&world, DAY_3, &words).expect_code(0);
+    assert_eq!(snapshots(&format!("{files}-restored")), [point]);
+    // A copy by its own name: what is refused is the dataset here.
+    let copy = world.backup(GUEST);
+    let old = format!("{copy}-old");
+    zfs(&["rename", &copy, &old]);
+    let run = zhaul(&world, DAY_3, &["restore", &old, "--to", &files]).expect_code(3);
+    assert!(run.stderr.contains(&format!("`zhaul rollback {files}`")), "{run:?}");
+    assert!(run.stderr.contains(&format!("`zhaul restore {old} --to {files} --replace`")), "{run:?}");
+}

@@ -1,5 +1,6 @@
 //! `zhaul list`, `restore` and `rollback` as a person types them.
 
+use std::fmt;
 use std::num::NonZeroU64;
 
 use clap::Args;
@@ -132,6 +133,18 @@ pub(in crate::cli) enum AtArg {
     Time(When),
     /// A point's name.
     Point(PointName),
+}
+
+/// As it can be typed.
+impl fmt::Display for AtArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Time(When::Instant(time)) => time.fmt(f),
+            Self::Time(When::Civil(time)) => time.fmt(f),
+            Self::Point(name) if name.as_str().contains(' ') => write!(f, "'{name}'"),
+            Self::Point(name) => name.fmt(f),
+        }
+    }
 }
 
 /// A plain number is a guest's.

@@ -169,17 +169,20 @@ fn place(policy: &Policy, text: &str) -> Result<Place, Failure> {
     }
 }
 
+pub(super) use words::Asked;
+
 /// A place as it is typed.
 pub(super) fn place_word(place: &Place) -> String {
     words::place(place)
 }
 
 fn failure(error: &RestoreError, args: &RestoreArgs) -> Failure {
-    point_failure(error, &args.what)
+    let (at, from) = (args.at.as_ref(), args.from.as_deref());
+    point_failure(error, Asked { what: &args.what, at, from, new_id: args.new_id })
 }
 
 /// The words and the exit code of what cannot be restored, or rolled back to.
-pub(super) fn point_failure(error: &RestoreError, what: &What) -> Failure {
+pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
     let code = match error {
         RestoreError::NothingFound { .. } | RestoreError::NoSuchPoint { .. } | RestoreError::Name(_) => {
             Code::Usage
@@ -193,7 +196,7 @@ pub(super) fn point_failure(error: &RestoreError, what: &What) -> Failure {
         | RestoreError::PlaceTaken { .. }
         | RestoreError::OtherRestore { .. } => Code::Blocked,
     };
-    Failure { code, error: anyhow!(words::error_text(error, what)) }
+    Failure { code, error: anyhow!(words::error_text(error, asked)) }
 }
 
 /// How many bytes each volume will receive, by its place in the plan; without those that nobody could tell.

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::super::args::AtArg;
 use super::super::render::duration_text;
 use crate::host::Problem;
-use crate::model::{DatasetName, PointName, TargetName};
+use crate::model::{DatasetName, GuestId, PointName, TargetName};
 use crate::plan::Place;
 use crate::plan::restore::{At, RestoreError, RestoreNote, RestorePlan, What};
 
@@ -25,6 +26,51 @@ pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
 }
 
 /// What is asked for, as it was typed.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct Asked<'a> {
+    pub(in crate::cli) what: &'a What,
+    /// The point, if one was given.
+    pub(in crate::cli) at: Option<&'a AtArg>,
+    /// The place, if one was given.
+    pub(in crate::cli) from: Option<&'a str>,
+    /// The number that the guest is to have, if not its own.
+    pub(in crate::cli) new_id: Option<GuestId>,
+}
+
+impl Asked<'_> {
+    fn at(self, option: &str) -> String {
+        self.at.map_or_else(String::new, |at| format!(" {option} {at}"))
+    }
+
+    /// The command that goes back to the point where it is.
+    fn rollback(self, dataset: &DatasetName) -> String {
+        let what = if let What::Guest(id) = self.what { id.to_string() } else { dataset.to_string() };
+        format!("zhaul rollback {what}{}", self.at("--to"))
+    }
+
+    /// The command that restores the same point of the same thing, with another option, to `to`.
+    fn restore(self, dataset: &DatasetName, to: &str, option: &str) -> String {
+        let what = match self.what {
+            What::Guest(id) if to.is_empty() => id.to_string(),
+            What::Guest(_) => dataset.to_string(),
+            What::Dataset(name) => name.to_string(),
+        };
+        let is_there = to.is_empty() && matches!(self.what, What::Guest(_)) || what == *to;
+        let to = if is_there { String::new() } else { format!(" --to {to}") };
+        let from = self.from.map_or_else(String::new, |from| format!(" --from {from}"));
+        format!("zhaul restore {what}{}{from}{to}{option}", self.at("--at"))
+    }
+
+    fn beside(self, dataset: &DatasetName) -> String {
+        self.restore(dataset, &format!("{dataset}-restored"), "")
+    }
+
+    fn in_its_place(self, dataset: &DatasetName) -> String {
+        let to = if let What::Guest(_) = self.what { "" } else { dataset.as_str() };
+        self.restore(dataset, to, " --replace")
+    }
+}
+
 fn typed(what: &What) -> String {
     match what {
         What::Guest(id) => id.to_string(),
@@ -32,9 +78,33 @@ fn typed(what: &What) -> String {
     }
 }
 
+fn exists(dataset: &DatasetName, has_point: bool, asked: Asked<'_>) -> String {
+    if let (Some(new_id), What::Guest(id)) = (asked.new_id, asked.what) {
+        let again = asked.restore(dataset, "", " --as VMID");
+        return format!(
+            "{dataset} exists, and nothing that exists is overwritten: nothing was done\n  \
+             next: restore guest {id} under a number that is free instead of {new_id}: `{again}`"
+        );
+    }
+    let (beside, in_its_place) = (asked.beside(dataset), asked.in_its_place(dataset));
+    if has_point {
+        format!(
+            "{dataset} exists, and has this snapshot already: nothing was done\n  \
+             next: to go back to it: `{}`; to restore it in the place of what is there, which is set aside: \
+             `{in_its_place}`; to have it beside: `{beside}`",
+            asked.rollback(dataset)
+        )
+    } else {
+        format!(
+            "{dataset} exists, and nothing that exists is overwritten: nothing was done\n  \
+             next: restore it beside: `{beside}`; or in the place of what is there, which is set aside: `{in_its_place}`"
+        )
+    }
+}
+
 /// What is wrong, what that means for the data, and what to do.
-pub(super) fn error_text(error: &RestoreError, what: &What) -> String {
-    let typed = typed(what);
+pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
+    let typed = typed(asked.what);
     match error {
         RestoreError::NothingFound { what, unlisted, known } => nothing_found(what, unlisted, known),
         RestoreError::NoSuchPoint { what, at, from, oldest, newest } => {
@@ -67,19 +137,10 @@ pub(super) fn error_text(error: &RestoreError, what: &What) -> String {
                 "{lacks}\n  next: {all}`zhaul restore {typed} --at {point}` restores what there is of @{point}"
             )
         }
-        RestoreError::Exists { dataset, has_point: true } => format!(
-            "{dataset} exists, and has this snapshot already: nothing was done\n  \
-             next: to go back to it: `zhaul rollback {typed}`; to restore it in the place of what is there, which is set \
-             aside: `zhaul restore {typed} --replace`; to have it beside: `zhaul restore {dataset} --to {dataset}-restored`"
-        ),
-        RestoreError::Exists { dataset, has_point: false } => format!(
-            "{dataset} exists, and nothing that exists is overwritten: nothing was done\n  \
-             next: restore it beside: `zhaul restore {dataset} --to {dataset}-restored`; or in the place of what is there, \
-             which is set aside: `zhaul restore {typed} --replace`"
-        ),
+        RestoreError::Exists { dataset, has_point } => exists(dataset, *has_point, asked),
         RestoreError::HasChildren { dataset } => format!(
-            "datasets lie below {dataset}, which would go with it: nothing was done\n  \
-             next: restore the point beside: `zhaul restore {dataset} --to {dataset}-restored`"
+            "datasets lie below {dataset}, which would go with it: nothing was done\n  next: restore the point beside: `{}`",
+            asked.beside(dataset)
         ),
         RestoreError::SameName { dataset } => format!(
             "two disks of the guest would be called {dataset}: nothing was done\n  \

@@ -10,6 +10,7 @@ use super::super::guest_state;
 use super::super::render::escape;
 use super::super::restore::point_failure;
 use super::super::session::Session;
+use super::asked;
 use super::config::Configuration;
 use crate::model::{Guid, Inventory, PointKind, PointName};
 use crate::plan::Place;
@@ -90,7 +91,7 @@ fn check_missing(
     };
     let (point, complete, place) = (plan.point.clone(), plan.complete.clone(), Place::Source);
     let error = RestoreError::Incomplete { what, point, place, missing, complete };
-    Err(point_failure(&error, &args.what))
+    Err(point_failure(&error, asked(args)))
 }
 
 /// A hold on a newer snapshot of one disk would be found only when the others have lost theirs.

@@ -12,6 +12,7 @@ use super::super::output;
 use super::super::render::{count, escape};
 use super::super::restore::{list_here, point_failure, stamp};
 use super::super::session::Session;
+use super::asked;
 use super::config::Configuration;
 use super::{check, confirm};
 use crate::host::Restoring;
@@ -49,7 +50,7 @@ pub(super) fn keep(
     plan: &RollbackPlan,
 ) -> Result<Code, Failure> {
     let here = Restoring::new(&session.cancel);
-    let fail = |error| point_failure(&error, &args.what);
+    let fail = |error| point_failure(&error, asked(args));
     let listing = list_here(&here, &wanted_for_keep(plan).map_err(fail)?)?;
     let disks = plan_keep(plan, &listing, &stamp(session.now)?).map_err(fail)?;
     let configuration = Configuration::find(args, session, inventory, &points(&disks)?)?;

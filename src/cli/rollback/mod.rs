@@ -15,7 +15,7 @@ use super::args::{AtArg, RollbackArgs};
 use super::exit_code::{Code, Failure, OrExit};
 use super::guest_state::check_unused;
 use super::render::count;
-use super::restore::{place_word, point_failure};
+use super::restore::{Asked, place_word, point_failure};
 use super::session::Session;
 use super::{lock, output};
 use crate::plan::restore::{At, What, everything, plan_rollback, volumes};
@@ -48,7 +48,7 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
         return Ok(code);
     }
     let planned = plan_rollback(&session.policy, &inventory.proxmox, &known, &args.what, to.as_ref());
-    let plan = planned.map_err(|error| point_failure(&error, &args.what))?;
+    let plan = planned.map_err(|error| point_failure(&error, asked(args)))?;
     if args.keep {
         return keep::keep(args, &session, &inventory, &plan);
     }
@@ -99,4 +99,8 @@ fn confirm(args: &RollbackArgs) -> Result<(), Failure> {
         return refuse("not confirmed");
     }
     Ok(())
+}
+
+fn asked(args: &RollbackArgs) -> Asked<'_> {
+    Asked { what: &args.what, at: args.to.as_ref(), from: None, new_id: None }
 }
