@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::model::{RUN_VARIABLE, RunMark};
+
 /// Another machine, as the user's own `ssh` reaches it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ssh {
@@ -41,9 +43,10 @@ const OPTIONS: [&str; 13] = [
 ];
 
 impl Ssh {
-    /// The command that runs `remote` there. The login shell of the other machine reads `remote`, whichever shell that is:
-    /// it must be fixed text, never made from names.
-    pub fn command(&self, remote: &'static str) -> Command {
+    /// The command that runs `remote` there, with the mark of `run` in its environment. The login shell of the other machine
+    /// reads `remote`, whichever shell that is: it must be fixed text, never made from names. The environment is set by
+    /// env(1): sshd takes no variable that it was not told to accept, and not every shell knows `NAME=value command`.
+    pub fn command(&self, run: Option<RunMark>, remote: &'static str) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-T", "-e", "none"]);
         if let Some(config) = &self.config {
@@ -58,7 +61,11 @@ impl Ssh {
         if let Some(port) = self.port {
             command.args(["-p", &port.to_string()]);
         }
-        command.args(["--", &self.host, remote]);
+        command.args(["--", &self.host]);
+        match run {
+            Some(mark) => command.arg(format!("exec env {RUN_VARIABLE}={mark} {remote}")),
+            None => command.arg(format!("exec {remote}")),
+        };
         command
     }
 }
@@ -81,7 +88,7 @@ mod tests {
             port: Some(2222),
             config: Some("/etc/zhaul/ssh config".into()),
         };
-        let command = ssh.command("exec true");
+        let command = ssh.command(None, "true");
         let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
         let end = arguments.iter().position(|a| a == "--").unwrap();
         assert_eq!(arguments[end + 1..], ["-oProxyCommand=touch", "exec true"]);
@@ -89,5 +96,10 @@ mod tests {
         assert_eq!(arguments[user + 1], "-v", "getopt takes it as the value of -l");
         assert_eq!(arguments[3..5], ["-F", "/etc/zhaul/ssh config"]);
         assert!(arguments[..end].windows(2).any(|pair| pair == ["-o", "BatchMode=yes"]));
+        let marked = ssh.command(Some(RunMark::new(1, 2)), "true");
+        assert_eq!(
+            marked.get_args().last().unwrap(),
+            "exec env ZHAUL_RUN=0000000000000001-0000000000000002 true"
+        );
     }
 }

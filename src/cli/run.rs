@@ -24,8 +24,15 @@ pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
 
 fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
     // Until the end of the run. A dry run changes nothing, so it may look while another run is active.
-    let _lock = if args.dry_run { None } else { Some(take_lock(args, session)?) };
-    let mut inventory = session.inventory()?;
+    let lock = if args.dry_run { None } else { Some(take_lock(args, session)?) };
+    let mut inventory = match lock.as_ref().map(lock::Lock::run_mark) {
+        Some(Ok(mark)) => session.inventory_of_run(mark)?,
+        Some(Err(error)) => {
+            tracing::warn!("what earlier runs left on the targets is not looked for: {error}");
+            session.inventory()?
+        }
+        None => session.inventory()?,
+    };
     let request = request(args, session);
     let plan =
         session.complete(&mut inventory, |known| plan(&session.policy, known, &request).map_err(explain))?;

@@ -13,7 +13,7 @@ use super::{logging, output, policy_source, progress, signals};
 use crate::discover::{self, Targets};
 use crate::execute::Hosts;
 use crate::host::SourceHost;
-use crate::model::{Answer, Inventory, Listing};
+use crate::model::{Answer, Inventory, Listing, RunMark};
 use crate::plan::{Plan, Planned, Wants};
 use crate::policy::Policy;
 use crate::stream::Cancel;
@@ -77,8 +77,17 @@ impl Session {
 
     /// Asks every host what it has.
     pub(super) fn inventory(&self) -> Result<Inventory, Failure> {
+        self.inventory_for(None)
+    }
+
+    /// The same for the run with this mark: what earlier runs of the policy left on the targets is ended before.
+    pub(super) fn inventory_of_run(&self, mark: RunMark) -> Result<Inventory, Failure> {
+        self.inventory_for(Some(mark))
+    }
+
+    fn inventory_for(&self, run: Option<RunMark>) -> Result<Inventory, Failure> {
         tracing::info!("asking this machine and {} targets what they have", self.targets.len());
-        let inventory = discover::inventory(&self.policy, &*self.source, &self.targets);
+        let inventory = discover::inventory(&self.policy, &*self.source, &self.targets, run);
         self.check_interrupted()?;
         Ok(inventory)
     }

@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use crate::channel::Ssh;
 use crate::host::agent::Framing;
-use crate::host::{HostError, Local, Machine, Remote, Sending, Shell, SourceHost, TargetHost};
-use crate::model::{Answer, DatasetName, Inventory, Link, Listing, Proxmox, TargetName};
+use crate::host::{HostError, Local, Machine, Problem, Remote, Sending, Shell, SourceHost, TargetHost};
+use crate::model::{Answer, DatasetName, Inventory, Link, Listing, Orphan, Proxmox, RunMark, TargetName};
 use crate::policy::{Address, Policy, Target};
 use crate::stream::Cancel;
 use crate::zfs::LoadError;
@@ -84,8 +84,14 @@ pub fn proxmox_of(policy: &Policy) -> Proxmox {
     policy.guest_config.as_deref().map(proxmox).unwrap_or_default()
 }
 
-/// What exists on the source, on the targets and in Proxmox VE's configuration.
-pub fn inventory(policy: &Policy, source: &dyn SourceHost, targets: &Targets) -> Inventory {
+/// What exists on the source, on the targets and in Proxmox VE's configuration. What earlier runs left on the targets is ended
+/// before, where `run` says whose: a receive that waits for a dead connection keeps its dataset busy.
+pub fn inventory(
+    policy: &Policy,
+    source: &dyn SourceHost,
+    targets: &Targets,
+    run: Option<RunMark>,
+) -> Inventory {
     let proxmox = proxmox_of(policy);
     // A root inside another one is listed with it.
     let mut roots: Vec<DatasetName> = Vec::new();
@@ -99,7 +105,9 @@ pub fn inventory(policy: &Policy, source: &dyn SourceHost, targets: &Targets) ->
             .targets
             .iter()
             .map(|target| {
-                let asked = targets.get(&target.name).map(|host| scope.spawn(|| ask(host.as_ref(), target)));
+                let asked = targets
+                    .get(&target.name)
+                    .map(|host| scope.spawn(move || ask(host.as_ref(), target, run)));
                 (target.name.clone(), asked)
             })
             .collect();
@@ -129,11 +137,44 @@ pub fn own_name() -> String {
 }
 
 /// What a target has, and whether it destroys nothing.
-fn ask(host: &dyn TargetHost, target: &Target) -> (Result<Listing, HostError>, bool) {
+fn ask(host: &dyn TargetHost, target: &Target, run: Option<RunMark>) -> (Result<Listing, HostError>, bool) {
+    match run.map(|run| host.begin_run(run)) {
+        Some(Err(error)) if matches!(error.problem, Problem::Unreachable(_)) => {
+            let HostError { host, problem, .. } = error;
+            return (Err(HostError::new(host, "list", &target.root, problem)), false);
+        }
+        // It may be listed all the same.
+        Some(Err(error)) => tracing::warn!("{}", error.chain()),
+        Some(Ok(ended)) => report_ended(target, &ended),
+        None => {}
+    }
     let listed = host.list(&target.root);
     // A host that could not be listed is asked nothing more.
     let is_append_only = listed.is_ok() && host.is_append_only().unwrap_or(false);
     (listed, is_append_only)
+}
+
+/// What earlier runs left there is no fault of this one, but of the network, and somebody may want to know. A shell is only what
+/// runs the others.
+fn report_ended(target: &Target, ended: &[Orphan]) {
+    let told = ended.iter().filter(|orphan| !orphan.command.starts_with("sh "));
+    let told: Vec<String> = told.map(|orphan| ended_text(target, orphan)).collect();
+    if !told.is_empty() {
+        tracing::warn!(
+            "{}: ended what an earlier run of this policy had left waiting for a dead connection: {}",
+            target.name.0,
+            told.join(", ")
+        );
+    }
+}
+
+/// A process, and what it received into. Its options are no news.
+fn ended_text(target: &Target, Orphan { pid, command }: &Orphan) -> String {
+    let into = command.rfind(&format!(" {}", target.root)).and_then(|at| command.get(at..));
+    match into {
+        Some(into) if command.contains(" receive ") => format!("process {pid} (zfs receive into{into})"),
+        _ => format!("process {pid} ({command:.100})"),
+    }
 }
 
 fn answer(listed: Result<Listing, HostError>) -> Answer {

@@ -20,6 +20,9 @@ pub(super) fn for_problem(problem: &Problem) -> String {
         Problem::Unreachable(_) => {
             "check that the host is up and that ssh logs in without a password; the next run continues"
         }
+        Problem::Busy(text) if text.contains("is receiving into it") => {
+            "if no other program sends to it any more, end that process there (kill and its number): what zhaul sent stays, and the next run resumes"
+        }
         Problem::Busy(_) => {
             "another receive may be running there, or the dataset is mounted; the next run tries again"
         }

@@ -26,6 +26,7 @@ mod listing;
 mod liveness;
 mod local;
 mod local_send;
+mod orphans;
 mod pool_history;
 mod receive;
 mod remote;
@@ -55,8 +56,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::LINEAGE_PROPERTY;
 use crate::model::{
     BookmarkName, ByteCount, Change, Compression, CopyEncryption, DatasetKind, DatasetName, Details,
-    Encryption, Guid, HostState, LineHistory, Listing, PointKind, PointName, ResumePoint, SetAsideMark,
-    SnapshotName, UserProperty, Writer,
+    Encryption, Guid, HostState, LineHistory, Listing, Orphan, PointKind, PointName, ResumePoint, RunMark,
+    SetAsideMark, SnapshotName, UserProperty, Writer,
 };
 use crate::stream;
 use crate::stream::meter::{Meters, Places};
@@ -334,6 +335,12 @@ pub trait TargetHost: Sync {
 
     /// Starts to receive.
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError>;
+
+    /// Begins `run` here: its processes get its mark, and what earlier runs of the same policy left is ended, so that no receive
+    /// that waits for a dead connection keeps its dataset. Gives what was ended.
+    fn begin_run(&self, _run: RunMark) -> Result<Vec<Orphan>, HostError> {
+        Ok(Vec::new())
+    }
 
     /// Whether it destroys and rolls back nothing that it is asked for, but sets aside.
     fn is_append_only(&self) -> Result<bool, HostError> {

@@ -6,7 +6,7 @@ use super::guard::{Expected, Gate, Seen, SharedSeen};
 use super::session::{Answer, Session};
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
-use crate::model::{CopyEncryption, DatasetKind, Guid, SnapshotName, WRITER_PROPERTY};
+use crate::model::{CopyEncryption, DatasetKind, Guid, Orphan, SnapshotName, WRITER_PROPERTY};
 use crate::stream::Cancel;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::probe::Probe;
@@ -80,7 +80,11 @@ impl ShellIncoming<'_> {
 
     /// Why `zfs receive` failed.
     fn refused(&self, answer: Answer) -> Problem {
-        self.program.with_room(zfs_words::problem(answer), self.snapshot.dataset())
+        let dataset = self.snapshot.dataset();
+        let problem = self.program.with_room(zfs_words::problem(answer), dataset);
+        let Problem::Busy(text) = &problem else { return problem };
+        let Some(Orphan { pid, .. }) = self.program.receiver(dataset) else { return problem };
+        Problem::Busy(format!("{text}; process {pid} there (zfs receive) is receiving into it"))
     }
 }
 

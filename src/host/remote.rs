@@ -9,7 +9,7 @@ use super::session::Limits;
 use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
 use super::{Changed, HostError, Incoming, ReceiveSpec, Shell, TargetHost};
-use crate::model::{Change, DatasetName, Details, Guid, HostState, Listing, SnapshotName};
+use crate::model::{Change, DatasetName, Details, Guid, HostState, Listing, Orphan, RunMark, SnapshotName};
 use crate::stream::Cancel;
 
 /// A target whose sessions speak to an agent or to a shell, whichever is there.
@@ -72,6 +72,12 @@ impl TargetHost for Remote {
 
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         self.chosen("receive into", &spec.snapshot)?.receive(spec)
+    }
+
+    fn begin_run(&self, run: RunMark) -> Result<Vec<Orphan>, HostError> {
+        // Before the first login.
+        self.sessions.mark(run);
+        self.chosen("look for what earlier runs left on", "it")?.begin_run(run)
     }
 
     fn is_append_only(&self) -> Result<bool, HostError> {

@@ -190,8 +190,7 @@ impl Session {
         self.answer(self.limits.answer, take, &mut |_| None)
     }
 
-    /// Runs `zfs` with `arguments` and hands each line of its output to `take`. While nothing comes, `doubt` says whether
-    /// anything still will.
+    /// Runs `zfs` and hands each line of its output to `take`. While nothing comes, `doubt` says whether anything will.
     pub(super) fn run_doubting(
         &mut self,
         arguments: &[&str],
@@ -216,6 +215,16 @@ impl Session {
         )?;
         let line = |at| lines.get(at).map_or("", String::as_str);
         Ok(liveness::parse(line(0), line(1)))
+    }
+
+    /// Hands a line for each process of a mode to `take`: those of earlier runs, which are ended, or those that receive.
+    pub(super) fn processes(
+        &mut self,
+        mode: &str,
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        self.request(mode, &[])?;
+        self.answer(self.limits.answer, take, &mut |_| None)
     }
 
     /// Runs `date +%s`.

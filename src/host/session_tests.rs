@@ -176,7 +176,7 @@ fn noise_of_the_login_shell_is_named() {
 #[test]
 fn a_banner_on_standard_error_is_no_noise() {
     let fake = Fake::new(ECHO);
-    let script = worker::remote_command(false);
+    let script = format!("exec {}", worker::remote_command(false));
     let mut session = fake.log_in(&format!("echo 'All use is monitored' >&2; {script}")).unwrap();
     let (answer, lines) = run(&mut session, &["list"]).unwrap();
     assert_eq!((lines, answer.errors), (vec!["[list]".to_owned()], "words: 1".to_owned()));

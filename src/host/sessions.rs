@@ -4,16 +4,16 @@ use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Problem;
 use super::liveness::{self, pool_of};
 use super::session::{Answer, LOOK, Limits, Session};
 use super::session_words::Speaks;
-use super::worker;
+use super::{orphans, worker};
 use crate::channel::Ssh;
-use crate::model::{AgentUse, Hang, HangingPool, Liveness};
+use crate::model::{AgentUse, Hang, HangingPool, Liveness, Orphan, RunMark};
 use crate::stream::Cancel;
 use crate::stream::probe::PoolWatch;
 
@@ -29,6 +29,13 @@ pub enum Machine {
 /// A busy sshd drops connections that have not logged in yet (`MaxStartups`): how long to wait before the next try.
 const RETRIES: [Duration; 2] = [Duration::from_millis(300), Duration::from_millis(1500)];
 
+/// An agent ends a session that is idle for a minute: one is not given out again shortly before that, and not after an outage
+/// of which this end has heard nothing yet.
+const IDLE_MAX: Duration = Duration::from_secs(45);
+
+/// More processes than any machine receives with.
+const PROCESSES_MAX: usize = 1000;
+
 /// A look at a pool is given up soon: it is made while something else is waited for.
 const PROBE_LIMITS: Limits = Limits {
     hello: Duration::from_secs(10),
@@ -43,20 +50,23 @@ pub(super) struct Sessions {
     agent: AgentUse,
     /// An agent there could not be used: it is not tried again.
     is_agent_broken: AtomicBool,
-    idle: Mutex<Vec<Session>>,
+    /// Each with the moment since when it is idle.
+    idle: Mutex<Vec<(Session, Instant)>>,
     /// For looks at pools while other sessions wait.
     prober: Mutex<Option<Session>>,
     /// Pools that did not answer: they are not asked again.
     hanging: Mutex<BTreeSet<String>>,
+    /// What the processes of its sessions are marked with there.
+    run: OnceLock<RunMark>,
     limits: Limits,
     stop: Cancel,
 }
 
 impl Sessions {
     pub(super) fn new(machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        let (is_agent_broken, idle, prober, hanging) = Default::default();
+        let (is_agent_broken, idle, prober, hanging, run) = Default::default();
         let stop = stop.clone();
-        Self { machine, agent: AgentUse::Off, is_agent_broken, idle, prober, hanging, limits, stop }
+        Self { machine, agent: AgentUse::Off, is_agent_broken, idle, prober, hanging, run, limits, stop }
     }
 
     /// With an agent at the other end, where there is one and it is wanted.
@@ -72,14 +82,15 @@ impl Sessions {
         Ok(speaks)
     }
 
-    /// An idle session, or a new one. One that died while it was idle is replaced.
+    /// An idle session, or a new one. One that died while it was idle is replaced, and one that may have, since nobody
+    /// has tried its connection for long.
     pub(super) fn take(&self) -> Result<Session, Problem> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut session) = idle else {
+            let Some((mut session, since)) = idle else {
                 return self.open();
             };
-            if session.is_usable() {
+            if since.elapsed() < IDLE_MAX && session.is_usable() {
                 return Ok(session);
             }
         }
@@ -87,7 +98,7 @@ impl Sessions {
 
     /// Keeps a session whose last answer was complete.
     pub(super) fn give_back(&self, session: Session) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push((session, Instant::now()));
     }
 
     /// Runs one `zfs` and hands each line of its output to `take`.
@@ -130,6 +141,32 @@ impl Sessions {
         let Ok(state) = session.liveness(pool) else { return Liveness::Unknown };
         *kept = Some(session);
         state
+    }
+
+    /// From now on sessions are part of `run`. Those that are open stay what they are.
+    pub(super) fn mark(&self, run: RunMark) {
+        self.run.get_or_init(|| run);
+    }
+
+    /// Ends what earlier runs of the policy left there; only a worker of a marked session can.
+    pub(super) fn end_orphans(&self) -> Result<Vec<Orphan>, Problem> {
+        self.processes("orphans")
+    }
+
+    /// Every `zfs receive` there; only a worker can tell.
+    pub(super) fn receivers(&self) -> Result<Vec<Orphan>, Problem> {
+        self.processes("receivers")
+    }
+
+    fn processes(&self, mode: &str) -> Result<Vec<Orphan>, Problem> {
+        let mut session = self.take()?;
+        let mut found = Vec::new();
+        session.processes(mode, &mut |line| {
+            found.extend(orphans::parse(line).filter(|_| found.len() < PROCESSES_MAX));
+            Ok(())
+        })?;
+        self.give_back(session);
+        Ok(found)
     }
 
     /// What `date` says of the time there: seconds since 1970.
@@ -211,7 +248,7 @@ impl Sessions {
     fn command(&self, wants_agent: bool) -> Command {
         match &self.machine {
             Machine::Local => worker::local_command(),
-            Machine::Ssh(ssh) => ssh.command(worker::remote_command(wants_agent)),
+            Machine::Ssh(ssh) => ssh.command(self.run.get().copied(), worker::remote_command(wants_agent)),
         }
     }
 }

@@ -8,7 +8,9 @@ use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
 use super::{Changed, HostError, Incoming, ReceiveSpec, TargetHost};
-use crate::model::{Change, DatasetName, Details, Guid, HostState, Listing, SnapshotName, Unlisted};
+use crate::model::{
+    Change, DatasetName, Details, Guid, HostState, Listing, Orphan, RunMark, SnapshotName, Unlisted,
+};
 use crate::stream::Cancel;
 
 /// A target behind a worker shell.
@@ -59,6 +61,12 @@ impl TargetHost for Shell {
 
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         Ok(Box::new(ShellIncoming::start(&self.program, spec)?))
+    }
+
+    fn begin_run(&self, run: RunMark) -> Result<Vec<Orphan>, HostError> {
+        self.program
+            .begin_run(run)
+            .map_err(|problem| self.program.error("look for what earlier runs left on", "it", problem))
     }
 
     fn state(&self, root: &DatasetName) -> Result<HostState, HostError> {

@@ -18,11 +18,11 @@ static LINE: LazyLock<String> = LazyLock::new(|| {
     lines.collect::<Vec<_>>().join(" ")
 });
 
-/// What ssh hands to the login shell of the other machine. Any of them (also csh and fish) reads it alike. An agent is
+/// What ssh hands to the login shell of the other machine, but for its first word. Any of them (also csh and fish) reads it alike. An agent is
 /// started instead where one is wanted and zhaul is installed.
 pub(super) fn remote_command(wants_agent: bool) -> &'static str {
-    static WORKER: LazyLock<String> = LazyLock::new(|| format!("exec sh -c '{}' zhaul worker", *LINE));
-    static AGENT: LazyLock<String> = LazyLock::new(|| format!("exec sh -c '{}' zhaul agent", *LINE));
+    static WORKER: LazyLock<String> = LazyLock::new(|| format!("sh -c '{}' zhaul worker", *LINE));
+    static AGENT: LazyLock<String> = LazyLock::new(|| format!("sh -c '{}' zhaul agent", *LINE));
     if wants_agent { &AGENT } else { &WORKER }
 }
 

@@ -14,8 +14,8 @@ use super::sessions::{Sessions, doubt};
 use super::zfs_words;
 use super::{HostError, Problem, Refusal};
 use crate::model::{
-    DatasetName, Details, Guid, HostState, LineHistory, PointKind, PointName, PoolState, SnapshotName,
-    UserProperty,
+    DatasetName, Details, Guid, HostState, LineHistory, Orphan, PointKind, PointName, PoolState, RunMark,
+    SnapshotName, UserProperty,
 };
 use crate::stream::probe::Probe;
 
@@ -98,6 +98,24 @@ impl ZfsProgram {
             Ok(())
         })?;
         if answer.status == 0 { Ok(lines) } else { Err(zfs_words::problem(answer)) }
+    }
+
+    /// Begins `run` there; what was ended. On this machine nothing can be left: its processes end with their run.
+    pub(super) fn begin_run(&self, run: RunMark) -> Result<Vec<Orphan>, Problem> {
+        if !self.is_remote() {
+            return Ok(Vec::new());
+        }
+        self.sessions.mark(run);
+        self.sessions.end_orphans()
+    }
+
+    /// The process there that receives into `dataset`, if one is seen to.
+    pub(super) fn receiver(&self, dataset: &DatasetName) -> Option<Orphan> {
+        let is_into = |process: &Orphan| {
+            process.command.ends_with(&format!(" {dataset}"))
+                || process.command.contains(&format!(" {dataset}@"))
+        };
+        self.sessions.receivers().ok()?.into_iter().find(is_into)
     }
 
     /// The time there, to the second.

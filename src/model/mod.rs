@@ -33,6 +33,7 @@ mod properties;
 mod proxmox;
 mod rate;
 mod resume;
+mod run_mark;
 mod safe_copy;
 mod send;
 mod set_aside;
@@ -66,6 +67,7 @@ pub use properties::{
 pub use proxmox::{Proxmox, ProxmoxState, Storage};
 pub use rate::{RateSchedule, RateWindow, RateWindowError};
 pub use resume::{ResumeToken, ResumeTokenError};
+pub use run_mark::{Orphan, RUN_VARIABLE, RunMark};
 pub use safe_copy::{SafeProperty, safe_properties};
 pub use send::{ResumePoint, SendFlags};
 pub use set_aside::{SET_ASIDE_PAUSE, SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};

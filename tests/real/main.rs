@@ -22,6 +22,7 @@ mod flags;
 mod generator;
 mod guest_configs;
 mod guids;
+mod half_open;
 mod hangs;
 mod hosts;
 mod keeping;

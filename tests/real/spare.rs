@@ -167,6 +167,47 @@ impl SpareHost {
         run("/lab/bin/sshd-start", &[self.name]);
     }
 
+    /// From now on every packet of the connections that are open vanishes, both ways and for ever, as where a firewall has
+    /// forgotten them or the other end has lost its power: neither end is told. New connections work.
+    pub(crate) fn forget_connections(&self) {
+        for (_, port) in self.connections() {
+            self.inside(&["iptables", "-A", "INPUT", "-p", "tcp", "--sport", &port, "-j", "DROP"]);
+            self.inside(&["iptables", "-A", "OUTPUT", "-p", "tcp", "--dport", &port, "-j", "DROP"]);
+        }
+    }
+
+    /// From now on whatever comes over the connections that are open, but for those with sshd, is answered with a reset.
+    pub(crate) fn reset_connections(&self) {
+        let reset = ["-j", "REJECT", "--reject-with", "tcp-reset"];
+        let mut is_any = false;
+        for (_, port) in self.connections().iter().filter(|(own, _)| own != "22") {
+            self.inside(&[&["iptables", "-A", "INPUT", "-p", "tcp", "--sport", port][..], &reset].concat());
+            is_any = true;
+        }
+        assert!(is_any, "{}: there is no connection but sshd's", self.name);
+    }
+
+    /// The ports of the connections that are open, each with the other end's.
+    fn connections(&self) -> Vec<(String, String)> {
+        let port = |address: &str| {
+            let (_, port) = address.rsplit_once(':').unwrap();
+            u16::from_str_radix(port, 16).unwrap().to_string()
+        };
+        let mut open = Vec::new();
+        for line in self.inside(&["cat", "/proc/net/tcp"]).lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            if columns[3] == "01" {
+                open.push((port(columns[1]), port(columns[2])));
+            }
+        }
+        assert!(!open.is_empty(), "{}: nobody is connected", self.name);
+        open
+    }
+
+    fn inside(&self, words: &[&str]) -> String {
+        run("/lab/bin/on", &[&[self.name], words].concat())
+    }
+
     /// Pulls the network cable.
     pub(crate) fn unplug(&self) {
         run("/lab/bin/unplug", &[self.name]);

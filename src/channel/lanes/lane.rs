@@ -45,6 +45,18 @@ impl Lane {
         }
     }
 
+    /// Whether frames may go over it, as far as is known here: it is whole, and the other end has not closed it.
+    pub fn is_usable(&self, stop: &Cancel) -> bool {
+        !self.is_broken && !self.is_gone(stop)
+    }
+
+    fn is_gone(&self, stop: &Cancel) -> bool {
+        match &self.carrier {
+            Carrier::Tls(lane) => lane.socket.is_gone(stop),
+            Carrier::Tcp(lane) => lane.socket.is_gone(stop),
+        }
+    }
+
     /// To write the frames of one transfer. Fails if an earlier transfer left it broken.
     pub fn target(&mut self, stop: &Cancel) -> io::Result<Box<dyn Target + '_>> {
         self.check()?;
@@ -114,9 +126,6 @@ impl Target for End<'_> {
     }
 
     fn is_gone(&self) -> bool {
-        match &self.lane.carrier {
-            Carrier::Tls(lane) => lane.socket.is_gone(&self.stop),
-            Carrier::Tcp(lane) => lane.socket.is_gone(&self.stop),
-        }
+        self.lane.is_gone(&self.stop)
     }
 }

@@ -7,11 +7,12 @@
 use std::fs::File;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
-use super::{LockError, Note};
+use super::{LockError, Note, mark};
+use crate::model::RunMark;
 
 /// How often the file may be replaced under our feet before we give up.
 const ATTEMPTS_MAX: usize = 5;
@@ -20,9 +21,15 @@ const ATTEMPTS_MAX: usize = 5;
 #[derive(Debug)]
 pub(in crate::cli) struct Lock {
     _file: File,
+    path: PathBuf,
 }
 
 impl Lock {
+    /// The mark of the run that holds it.
+    pub(in crate::cli) fn run_mark(&self) -> io::Result<RunMark> {
+        mark::of(&self.path)
+    }
+
     /// Takes the lock at `path` at once or not at all, and leaves `note` in it.
     pub(super) fn take(path: &Path, note: &Note) -> Result<Self, LockError> {
         let io = |cause: io::Error| LockError::Io { path: path.to_owned(), cause };
@@ -45,7 +52,7 @@ impl Lock {
                 .is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
             if is_current {
                 write(&mut file, note).map_err(io)?;
-                return Ok(Self { _file: file });
+                return Ok(Self { _file: file, path: path.to_owned() });
             }
         }
         Err(LockError::Unsafe { path: path.to_owned(), why: "it is replaced again and again" })

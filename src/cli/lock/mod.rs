@@ -5,6 +5,7 @@
 //! anybody else. What the locks there say of other policies is checked before one is taken.
 
 mod file;
+mod mark;
 mod place;
 mod rivals;
 

@@ -30,11 +30,19 @@ pub struct Cage {
 }
 
 impl Cage {
+    /// Whether it limits anything.
+    pub(super) fn is_confined(&self) -> bool {
+        !self.roots.is_empty() || self.append_only
+    }
+
     /// Refuses what is outside the limits.
     pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
         match request {
-            // Neither touches anything.
-            Request::Hello { .. } | Request::OpenLanes { .. } | Request::Sink(_) => Ok(()),
+            // None touches a dataset.
+            Request::Hello { .. }
+            | Request::EndOrphans { .. }
+            | Request::OpenLanes { .. }
+            | Request::Sink(_) => Ok(()),
             Request::Details { snapshots } => {
                 snapshots.iter().try_for_each(|(snapshot, _)| self.inside(snapshot.dataset()))
             }
@@ -91,6 +99,7 @@ impl Cage {
             | Request::List { .. }
             | Request::State { .. }
             | Request::Details { .. }
+            | Request::EndOrphans { .. }
             | Request::OpenLanes { .. }
             | Request::Receive(_)
             | Request::Sink(_)

@@ -21,6 +21,10 @@ impl Agent {
             Channel::Auto | Channel::Tls => LaneKind::Tls,
             Channel::Tcp => LaneKind::Tcp,
         };
+        if !session.lanes.iter().all(|lane| lane.is_usable(&session.stop)) {
+            // One that died while it was idle would cost the next dataset its transfer; the agent takes new ones in their place.
+            session.lanes.clear();
+        }
         let is_choice = self.framing.link.channel == Channel::Auto;
         if !session.lanes.is_empty() || (is_choice && self.is_port_blocked.load(Ordering::Relaxed)) {
             return Ok(session);

@@ -32,8 +32,8 @@ use super::listing::is_token;
 use super::sessions::Sessions;
 use super::{Changed, HostError, Incoming, Problem, ReceiveSpec, TargetHost};
 use crate::model::{
-    ByteCount, Change, Dataset, DatasetName, Details, Guid, History, HostState, Link, Listing, Point,
-    SnapshotName,
+    ByteCount, Change, Dataset, DatasetName, Details, Guid, History, HostState, Link, Listing, Orphan, Point,
+    RunMark, SnapshotName,
 };
 
 pub use cage::Cage;
@@ -217,6 +217,19 @@ impl TargetHost for Agent {
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let started = AgentIncoming::start(self, spec, stream);
         Ok(Box::new(started.map_err(|problem| self.error(incoming::OPERATION, &spec.snapshot, problem))?))
+    }
+
+    fn begin_run(&self, run: RunMark) -> Result<Vec<Orphan>, HostError> {
+        let mut all = Vec::new();
+        let asked = self.ask(&Request::EndOrphans { run }, &mut |reply| match reply {
+            Reply::Orphans { orphans } if all.is_empty() => {
+                all = orphans;
+                Ok(())
+            }
+            other => Err(senseless(&other)),
+        });
+        asked.map_err(|problem| self.error("look for what earlier runs left on", "it", problem))?;
+        Ok(all)
     }
 
     fn is_append_only(&self) -> Result<bool, HostError> {

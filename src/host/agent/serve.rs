@@ -21,7 +21,7 @@ use crate::channel::lanes::{Greeting, Lane, LaneError, Listening};
 use crate::channel::message::{self, MessageError};
 use crate::host::lines::{Line, Lines};
 use crate::host::worker::AGENT_HELLO;
-use crate::host::{Changed, HostError, Problem, TargetHost};
+use crate::host::{Changed, HostError, Problem, TargetHost, orphans};
 use crate::model::PortRange;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget, Target as _};
 
@@ -33,8 +33,8 @@ const LANES_MAX: usize = 64;
 /// How long to wait for the first line: who logs in to an agent is a program.
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
 
-/// After how long without a request a session ends; who needs another one logs in again.
-const IDLE_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// After how long without a request a session ends: its caller may be gone without a word. Who needs another one logs in again.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why an agent ended before its session did.
 #[derive(Debug, thiserror::Error)]
@@ -182,6 +182,10 @@ impl Server<'_> {
                 return Ended::Clean(self.open_lanes(greeting, *lanes, *ports));
             }
             Request::Hello { protocol, version } => return Ended::Clean(self.introduce(*protocol, version)),
+            Request::EndOrphans { run } => {
+                let orphans = orphans::end(*run, self.service.cage.is_confined());
+                return Ended::Clean(self.tell(&Reply::Orphans { orphans }).map_err(|error| lost(&error)));
+            }
             Request::List { root } => match self.while_caller_is_there(|| host.list(root)) {
                 Ok(listing) => {
                     let mut all = listing.datasets().flat_map(pieces).chain(unlisted(&listing));

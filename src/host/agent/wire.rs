@@ -12,13 +12,13 @@ use crate::channel::lanes::{Greeting, Offer};
 use crate::channel::message::{self, MessageError};
 use crate::host::{Problem, ReceiveSpec, Refusal, UnsafeCopy};
 use crate::model::{
-    Change, Dataset, DatasetName, Details, Guid, HangingPool, History, HostState, Listing, Point, PortRange,
-    SetAsideMark, SnapshotName, Unlisted,
+    Change, Dataset, DatasetName, Details, Guid, HangingPool, History, HostState, Listing, Orphan, Point,
+    PortRange, RunMark, SetAsideMark, SnapshotName, Unlisted,
 };
 use crate::stream::{Bottleneck, Source};
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 9;
+pub(in crate::host) const PROTOCOL: u32 = 10;
 
 /// What the agent is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub(in crate::host) enum Request {
     Details { snapshots: Vec<(SnapshotName, Guid)> },
     /// What the machine says of itself and of the pool of `root`.
     State { root: DatasetName },
+    /// What earlier runs of the same policy left on the machine is to be ended.
+    EndOrphans { run: RunMark },
     /// Connections of their own for the frames of this session's receives: answered with an offer, and with Done when all
     /// are there.
     OpenLanes { greeting: Greeting, lanes: usize, ports: PortRange },
@@ -84,6 +86,8 @@ pub(in crate::host) enum Reply {
     Details { details: Vec<Option<Details>> },
     /// Of the machine.
     State { state: HostState },
+    /// The processes that were ended.
+    Orphans { orphans: Vec<Orphan> },
     /// Where the lanes are to be opened to.
     Lanes { offer: Offer },
     /// Frames may come.
@@ -144,6 +148,10 @@ pub(super) fn read_reply(
             state.pool.pool = clean(&state.pool.pool);
             state.pool.health = clean(&state.pool.health);
             Reply::State { state }
+        }
+        Reply::Orphans { orphans } => {
+            let clean = |orphan: Orphan| Orphan { command: clean(&orphan.command), ..orphan };
+            Reply::Orphans { orphans: orphans.into_iter().map(clean).collect() }
         }
         // Names, numbers and words of fixed lists; what a property holds is made safe where it is shown.
         Reply::Dataset { .. }

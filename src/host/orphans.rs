@@ -1,0 +1,140 @@
+//! What earlier runs left on this machine, as an agent sees it: sessions whose connection is dead, which nobody has told them.
+//!
+//! A worker does the same in its script (`worker.sh`). Only processes of this user count, only those with the mark of the same
+//! policy, and never those of the run that asks. A confined agent ends nothing but agents that were started with the same
+//! words: its caller may make up any mark, and must not reach more than its own key does. An agent that is ended ends its
+//! `zfs receive`, which keeps what can be resumed.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::model::{Orphan, RUN_VARIABLE, RunMark, printable};
+
+/// How long they may take to end by themselves; then they are killed.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// How long the system may take after that.
+const KILL_LIMIT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How much of a command is told, in bytes.
+const COMMAND_BYTES_MAX: usize = 2000;
+/// How many are told; the others are ended all the same.
+const TOLD_MAX: usize = 100;
+
+/// Ends what runs of the policy before `run` left here, and waits for that.
+pub(super) fn end(run: RunMark, is_confined: bool) -> Vec<Orphan> {
+    let own_words = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let orphans: Vec<Orphan> = marked(run, is_confined.then_some(&own_words[..]));
+    let mut left: Vec<u32> = orphans.iter().map(|orphan| orphan.pid).collect();
+    for (signal, limit) in [(Signal::TERM, END_LIMIT), (Signal::KILL, KILL_LIMIT)] {
+        for pid in left.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
+            // Fails only where it has just ended.
+            let _ = kill_process(pid, signal);
+        }
+        let until = Instant::now() + limit;
+        while !left.is_empty() && Instant::now() < until {
+            thread::sleep(PAUSE);
+            left.retain(|pid| is_of(&directory(*pid), run));
+        }
+    }
+    orphans.into_iter().take(TOLD_MAX).collect()
+}
+
+/// The processes of earlier runs; of those, with `words`, only the ones that were started with exactly these.
+fn marked(run: RunMark, words: Option<&[u8]>) -> Vec<Orphan> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let orphans = pids.filter_map(|pid: u32| {
+        let directory = directory(pid);
+        let is_own_user = fs::metadata(&directory).is_ok_and(|found| found.uid() == geteuid().as_raw());
+        let is_mine = pid == std::process::id() || !is_own_user || !is_of(&directory, run);
+        let command = fs::read(directory.join("cmdline")).ok().filter(|_| !is_mine)?;
+        let is_wanted = words.is_none_or(|words| words == command);
+        is_wanted.then(|| Orphan { pid, command: shown(&command) })
+    });
+    orphans.collect()
+}
+
+fn directory(pid: u32) -> PathBuf {
+    Path::new("/proc").join(pid.to_string())
+}
+
+/// Whether the process is of an earlier run of the same policy. sshd tells a forced command in `SSH_ORIGINAL_COMMAND` what was
+/// asked for in its place.
+fn is_of(directory: &Path, run: RunMark) -> bool {
+    let Ok(environment) = fs::read(directory.join("environ")) else { return false };
+    environment.split(|byte| *byte == 0).any(|variable| is_earlier(variable, run))
+}
+
+fn is_earlier(variable: &[u8], run: RunMark) -> bool {
+    let text = String::from_utf8_lossy(variable);
+    let text = text.strip_prefix("SSH_ORIGINAL_COMMAND=exec env ").unwrap_or(&text);
+    let value = text.strip_prefix(RUN_VARIABLE).and_then(|text| text.strip_prefix('='));
+    let value = value.map(|value| value.split(' ').next().unwrap_or_default());
+    value.is_some_and(|value| value.starts_with(&run.policy_prefix()) && value != run.to_string())
+}
+
+/// A command line for people.
+fn shown(command: &[u8]) -> String {
+    let words: Vec<u8> = command.iter().map(|byte| if *byte == 0 { b' ' } else { *byte }).collect();
+    printable(words.get(..COMMAND_BYTES_MAX).unwrap_or(&words)).trim().to_owned()
+}
+
+/// A worker's line: a process number and its command.
+pub(super) fn parse(line: &[u8]) -> Option<Orphan> {
+    let line = printable(line);
+    let (pid, command) = line.split_once(' ')?;
+    let command = command.chars().take(COMMAND_BYTES_MAX).collect::<String>();
+    Some(Orphan { pid: pid.parse().ok()?, command: command.trim().to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    #[test]
+    fn only_an_earlier_run_of_the_same_policy_is_one() {
+        let now = RunMark::new(5, 9);
+        let of = |policy, run| format!("ZHAUL_RUN={}", RunMark::new(policy, run));
+        let is = |text: &str| is_earlier(text.as_bytes(), now);
+        assert!(is(&of(5, 8)));
+        assert!(is(&format!("SSH_ORIGINAL_COMMAND=exec env {} sh -c 'x' zhaul agent", of(5, 8))));
+        assert!(!is(&of(5, 9)) && !is(&of(6, 8)), "this run, and another policy");
+        assert!(!is(&format!("SSH_ORIGINAL_COMMAND=exec env {} sh", of(5, 9))));
+        assert!(!is(&format!("OTHER={}", of(5, 8))) && !is("ZHAUL_RUN=") && !is("ZHAUL_RUNS=1"));
+    }
+
+    fn started(mark: RunMark, seconds: &str) -> Child {
+        Command::new("sleep").arg(seconds).env(RUN_VARIABLE, mark.to_string()).spawn().unwrap()
+    }
+
+    #[test]
+    fn a_confined_agent_ends_only_what_was_started_as_it_was() {
+        let policy = u64::from(std::process::id()) << 20;
+        let (earlier, now) = (RunMark::new(policy, 1), RunMark::new(policy, 2));
+        let mut processes = [(earlier, "61"), (earlier, "62"), (now, "61")].map(|(mark, s)| started(mark, s));
+        // Between fork(2) and execve(2) they are this process still.
+        while marked(now, None).iter().filter(|orphan| orphan.command.starts_with("sleep")).count() < 2 {
+            thread::sleep(PAUSE);
+        }
+        let found = marked(now, Some(b"sleep\x0061\x00"));
+        assert_eq!(found.iter().map(|orphan| orphan.pid).collect::<Vec<_>>(), [processes[0].id()]);
+        assert_eq!(end(now, true), [], "none of them is a test program");
+        let reaper = thread::spawn(move || {
+            let ended = [0, 1].map(|at: usize| processes[at].wait().unwrap().success());
+            assert!(processes[2].try_wait().unwrap().is_none(), "it is of this run");
+            processes[2].kill().unwrap();
+            processes[2].wait().unwrap();
+            ended
+        });
+        assert_eq!(end(now, false).len(), 2);
+        assert_eq!(reaper.join().unwrap(), [false, false]);
+    }
+}
