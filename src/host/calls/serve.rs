@@ -3,6 +3,8 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::wire::{self, Call, Reply};
 use crate::zfs::{self, Holds, Library};
 
@@ -14,6 +16,10 @@ pub fn serve(socket: &UnixStream) -> io::Result<()> {
     let library = Library::load().map_err(io::Error::other)?;
     let mut holds = Vec::new();
     while let Some(call) = wire::read(socket)? {
+        // Whoever asked may have been killed meanwhile, and with its lock gone another run may be at work.
+        if is_alone(socket)? {
+            break;
+        }
         let reply = match carry_out(library, socket, &mut holds, call) {
             Ok(reply) => reply,
             Err(CallError::Zfs(error)) => Reply::Failed { error },
@@ -22,6 +28,13 @@ pub fn serve(socket: &UnixStream) -> io::Result<()> {
         wire::write(socket, &reply)?;
     }
     Ok(())
+}
+
+/// Whether the other end of `socket` has ended.
+fn is_alone(socket: &UnixStream) -> io::Result<bool> {
+    let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(polled.iter().any(|one| one.revents().intersects(PollFlags::RDHUP | PollFlags::HUP)))
 }
 
 enum CallError {
@@ -60,4 +73,19 @@ fn carry_out(
         }
     }
     Ok(Reply::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_is_gone_is_noticed_also_behind_what_it_said_last() {
+        let (near, far) = UnixStream::pair().unwrap();
+        assert!(!is_alone(&near).unwrap());
+        io::Write::write_all(&mut &far, b"x").unwrap();
+        assert!(!is_alone(&near).unwrap());
+        drop(far);
+        assert!(is_alone(&near).unwrap());
+    }
 }
