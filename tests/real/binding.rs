@@ -68,12 +68,14 @@ fn send(request: &SendRequest) -> (io::PipeReader, JoinHandle<Result<(), Error>>
 fn transfer(request: &SendRequest, target: &DatasetName) -> u64 {
     let (mut stream, call) = send(request);
     let mut child = receive(target);
-    let bytes = io::copy(&mut stream, &mut child.stdin.take().unwrap()).unwrap();
-    call.join().unwrap().unwrap();
+    let copied = io::copy(&mut stream, &mut child.stdin.take().unwrap());
+    drop(stream);
+    let sent = call.join().unwrap();
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "zfs receive: {stderr}");
-    bytes
+    assert!(output.status.success(), "zfs receive: {} {stderr}, {copied:?}, {sent:?}", output.status);
+    sent.unwrap();
+    copied.unwrap()
 }
 
 /// Every file of a snapshot, in order of the names.
