@@ -4,9 +4,18 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use zhaul::channel::Ssh;
+use zhaul::host::agent::Framing;
+use zhaul::host::{Inlet, Machine, Remote};
+use zhaul::model::{AgentUse, ByteCount, Channel, Link};
+use zhaul::stream::framed::{Sender, workers};
+use zhaul::stream::meter::Meters;
+use zhaul::stream::pump::PumpSettings;
+use zhaul::stream::{Cancel, Plain};
 
 use crate::agent as agents;
 use crate::look::{self, assert_same_newest};
@@ -36,7 +45,7 @@ fn assert_nothing_left(world: &World, number: u8) {
     let deadline = Instant::now() + Duration::from_secs(4);
     while !sessions(number).is_empty() {
         assert!(Instant::now() < deadline, "{:?} are left", sessions(number));
-        std::thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -154,22 +163,32 @@ fn what_another_policy_or_another_program_receives_is_left_alone_and_named() {
     assert!(run.moved("backup") < (SIZE - 2) * MIB, "{run:?}");
 }
 
+/// Sends some bytes over the connections of `remote`, whose agent throws them away.
+fn pour(remote: &Remote, stop: &Cancel) {
+    let mut incoming = remote.sink().unwrap().unwrap();
+    let meters = Meters::new(incoming.places(), workers());
+    let cancel = stop.child().unwrap();
+    let Inlet::Framed { lanes, stream, compression } = incoming.inlet(&cancel, &meters).unwrap() else {
+        panic!("an agent takes frames");
+    };
+    let settings = PumpSettings { buffer_bytes: 8 << 20, rate: None, stall_limit: None };
+    let sender = Sender { settings, compression, stream, meters, stop: cancel, samples: None };
+    sender.run(Plain(&vec![7; 4 << 20][..]), lanes).unwrap();
+    incoming.finish().unwrap();
+}
+
 #[test]
 fn a_connection_that_died_while_it_was_idle_is_not_given_to_the_next_dataset() {
-    let (host, mut world) = world("halfidle", 55, "channel = \"tls\"\n", Some(""));
-    world.policy.has_archive = true;
-    let slow = world.filesystem(GUEST, 20);
-    let next = world.filesystem("subvol-102-disk-0", 1);
-    "rate = \"1MiB\"\njobs = 1".clone_into(&mut world.policy.transfer);
-    let mut run = world.start(DAY_1, &["--archive"]);
-    // The connections to the backup are idle now, for longer than it takes until the system asks whether they live (15 s).
-    look::wait_for_used(&world.archive(GUEST), MIB);
+    let (host, world) = world("halfidle", 55, "", Some(""));
+    let config = Some(world.directory().join("ssh_config"));
+    let ssh = Ssh { host: "halfidle".to_owned(), user: None, port: None, config };
+    let link = Link { agent: AgentUse::Require, channel: Channel::Tls, ..Link::default() };
+    let framing = Framing { link, buffer: ByteCount(8 << 20), stall_limit: None };
+    let stop = Cancel::new().unwrap();
+    let remote = Remote::new("halfidle", Machine::Ssh(ssh), framing, &stop);
+    pour(&remote, &stop);
     host.reset_connections();
-    let code = run.wait().unwrap().code();
-    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
-    assert_eq!(code, Some(0), "{told}");
-    for (dataset, name) in [(&slow, GUEST), (&next, "subvol-102-disk-0")] {
-        assert_same_newest(dataset, &world.backup(name));
-        assert_same_newest(dataset, &world.archive(name));
-    }
+    // For longer than it takes until the system asks whether idle connections live (15 s).
+    thread::sleep(Duration::from_secs(20));
+    pour(&remote, &stop);
 }
