@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::model::Liveness;
+use crate::model::{Liveness, pool_of};
 use crate::stream::probe::Probe;
 
 /// Where OpenZFS tells the state of each pool; reading it takes no lock of the pool.
@@ -33,9 +33,4 @@ pub(super) fn is_suspended(pool: &str) -> bool {
 pub(super) fn probe(name: &str) -> Probe {
     let pool = pool_of(name).to_owned();
     Probe::new(pool.clone(), move || of(&pool))
-}
-
-/// The pool of a dataset, snapshot or bookmark.
-pub(super) fn pool_of(name: &str) -> &str {
-    name.split(['/', '@', '#']).next().unwrap_or(name)
 }

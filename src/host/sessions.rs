@@ -8,12 +8,12 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Problem;
-use super::liveness::{self, pool_of};
+use super::liveness;
 use super::session::{Answer, LOOK, Limits, Session};
 use super::session_words::Speaks;
 use super::{orphans, worker};
 use crate::channel::Ssh;
-use crate::model::{AgentUse, Hang, HangingPool, Liveness, Orphan, RunMark};
+use crate::model::{AgentUse, Hang, HangingPool, Liveness, Orphan, RunMark, pool_of};
 use crate::stream::Cancel;
 use crate::stream::probe::PoolWatch;
 

@@ -13,11 +13,15 @@ pub struct HangingPool {
     pub hang: Hang,
 }
 
+/// The pool of a dataset, snapshot or bookmark.
+pub(crate) fn pool_of(name: &str) -> &str {
+    name.split(['/', '@', '#']).next().unwrap_or(name)
+}
+
 impl HangingPool {
     /// The pool of a dataset, snapshot or bookmark.
     pub fn of(name: &str, hang: Hang) -> Box<Self> {
-        let pool = name.split(['/', '@', '#']).next().unwrap_or(name).to_owned();
-        Box::new(Self { pool, hang })
+        Box::new(Self { pool: pool_of(name).to_owned(), hang })
     }
 }
 

@@ -46,6 +46,7 @@ pub use change::Change;
 pub use compression::{Compression, CompressionError};
 pub use guest::{DiskLine, Guest, GuestId};
 pub use guest_config::{GUEST_PROPERTY, GuestConfig, GuestKind};
+pub(crate) use hang::pool_of;
 pub use hang::{Hang, HangingPool, Liveness};
 pub use history::History;
 pub use host_state::{HostState, PoolState, Scrub};

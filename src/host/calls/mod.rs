@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::liveness::{self, is_suspended, pool_of};
-use crate::model::{BookmarkName, Guid, Hang, HangingPool, SnapshotName};
+use super::liveness::{self, is_suspended};
+use crate::model::{BookmarkName, Guid, Hang, HangingPool, SnapshotName, pool_of};
 use crate::stream::Cancel;
 use crate::stream::probe::PoolWatch;
 use crate::zfs::{Cause, Error, Operation, SendRequest};

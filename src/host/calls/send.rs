@@ -6,8 +6,8 @@ use std::time::Instant;
 use super::process::Process;
 use super::wire::{self, Call, Reply};
 use super::{Calls, GRACE, LOOK, hangs, unexpected};
-use crate::host::liveness::{is_suspended, pool_of};
-use crate::model::Hang;
+use crate::host::liveness::is_suspended;
+use crate::model::{Hang, pool_of};
 use crate::zfs::{Cause, Error, Operation, PIPE_BYTES, SendRequest};
 
 /// The call behind a stream. Dropped before its end was asked for, it is ended.
