@@ -111,6 +111,9 @@ pub fn inventory(
                 (target.name.clone(), asked)
             })
             .collect();
+        if let Some(run) = run {
+            source.begin_run(run);
+        }
         let source = answer(source.list(&roots));
         let mut append_only = BTreeSet::new();
         let targets = asked.into_iter().map(|(name, asked)| {

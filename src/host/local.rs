@@ -22,7 +22,7 @@ use super::{
 };
 use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Guid, LINEAGE_PROPERTY, LineHistory, Listing, PointKind,
-    PointName, SnapshotName, Unlisted, UserProperty,
+    PointName, RunMark, SnapshotName, Unlisted, UserProperty,
 };
 use crate::stream::Cancel;
 use crate::zfs::{Cause, Library, LoadError};
@@ -131,6 +131,10 @@ impl Local {
 }
 
 impl SourceHost for Local {
+    fn begin_run(&self, run: RunMark) {
+        self.calls.begin_run(run);
+    }
+
     fn list(&self, roots: &[DatasetName]) -> Result<Listing, HostError> {
         if roots.is_empty() {
             return Ok(Listing::default());

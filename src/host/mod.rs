@@ -317,6 +317,9 @@ pub trait SourceHost: Sync {
         bookmarks: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, HostError>;
 
+    /// Begins `run` here: what runs of the same policy that were killed still do to these datasets is awaited.
+    fn begin_run(&self, _run: RunMark) {}
+
     /// How many bytes the stream will have (`lzc_send_space`). Can take as long as sending; ends when `cancel` is requested.
     fn estimate(&self, spec: &SendSpec, cancel: &stream::Cancel) -> Result<ByteCount, HostError>;
 

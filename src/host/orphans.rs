@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use crate::model::{Orphan, RUN_VARIABLE, RunMark, printable};
+use crate::model::{CALLS_PROCESS, CALLS_VARIABLE, Orphan, RUN_VARIABLE, RunMark, printable};
 
 /// How long they may take to end by themselves; then they are killed.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -45,11 +45,34 @@ pub(super) fn end(run: RunMark, is_confined: bool) -> Vec<Orphan> {
     orphans.into_iter().take(TOLD_MAX).collect()
 }
 
+/// Waits until no process makes calls into the kernel for runs of the policy before `run`, for `limit` at most; gives the ones
+/// that still do. None is ended: a call that is left goes on in the kernel all the same.
+pub(super) fn wait_for_calls(run: RunMark, limit: Duration) -> Vec<u32> {
+    let mut left: Vec<u32> = pids().filter(|pid| is_calling(&directory(*pid), run)).collect();
+    let until = Instant::now() + limit;
+    while !left.is_empty() && Instant::now() < until {
+        thread::sleep(PAUSE);
+        left.retain(|pid| is_calling(&directory(*pid), run));
+    }
+    left
+}
+
+/// Whether the process makes the calls of an earlier run of the same policy.
+fn is_calling(directory: &Path, run: RunMark) -> bool {
+    let is_named =
+        fs::read(directory.join("comm")).is_ok_and(|name| name.trim_ascii_end() == CALLS_PROCESS.as_bytes());
+    is_named && is_marked(directory, |variable| is_value_of(variable, CALLS_VARIABLE, run))
+}
+
+/// The processes of this machine.
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
 /// The processes of earlier runs; of those, with `words`, only the ones that were started with exactly these.
 fn marked(run: RunMark, words: Option<&[u8]>) -> Vec<Orphan> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let orphans = pids.filter_map(|pid: u32| {
+    let orphans = pids().filter_map(|pid| {
         let directory = directory(pid);
         let is_own_user = fs::metadata(&directory).is_ok_and(|found| found.uid() == geteuid().as_raw());
         let is_mine = pid == std::process::id() || !is_own_user || !is_of(&directory, run);
@@ -67,14 +90,25 @@ fn directory(pid: u32) -> PathBuf {
 /// Whether the process is of an earlier run of the same policy. sshd tells a forced command in `SSH_ORIGINAL_COMMAND` what was
 /// asked for in its place.
 fn is_of(directory: &Path, run: RunMark) -> bool {
+    is_marked(directory, |variable| is_earlier(variable, run))
+}
+
+/// Whether a variable of the process is one.
+fn is_marked(directory: &Path, is_mark: impl Fn(&[u8]) -> bool) -> bool {
     let Ok(environment) = fs::read(directory.join("environ")) else { return false };
-    environment.split(|byte| *byte == 0).any(|variable| is_earlier(variable, run))
+    environment.split(|byte| *byte == 0).any(is_mark)
 }
 
 fn is_earlier(variable: &[u8], run: RunMark) -> bool {
     let text = String::from_utf8_lossy(variable);
     let text = text.strip_prefix("SSH_ORIGINAL_COMMAND=exec env ").unwrap_or(&text);
-    let value = text.strip_prefix(RUN_VARIABLE).and_then(|text| text.strip_prefix('='));
+    is_value_of(text.as_bytes(), RUN_VARIABLE, run)
+}
+
+/// Whether it is `NAME=MARK`, perhaps with more words behind it, with the mark of an earlier run of the same policy.
+fn is_value_of(variable: &[u8], name: &str, run: RunMark) -> bool {
+    let text = String::from_utf8_lossy(variable);
+    let value = text.strip_prefix(name).and_then(|text| text.strip_prefix('='));
     let value = value.map(|value| value.split(' ').next().unwrap_or_default());
     value.is_some_and(|value| value.starts_with(&run.policy_prefix()) && value != run.to_string())
 }

@@ -68,7 +68,7 @@ pub use properties::{
 pub use proxmox::{Proxmox, ProxmoxState, Storage};
 pub use rate::{RateSchedule, RateWindow, RateWindowError};
 pub use resume::{ResumeToken, ResumeTokenError};
-pub use run_mark::{Orphan, RUN_VARIABLE, RunMark};
+pub use run_mark::{CALLS_PROCESS, CALLS_VARIABLE, Orphan, RUN_VARIABLE, RunMark};
 pub use safe_copy::{SafeProperty, safe_properties};
 pub use send::{ResumePoint, SendFlags};
 pub use set_aside::{SET_ASIDE_PAUSE, SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};

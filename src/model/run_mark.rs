@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 /// and one `-`.
 pub const RUN_VARIABLE: &str = "ZHAUL_RUN";
 
+/// The same for the processes that make a run's calls into the kernel of its own machine: a later run waits for them, and ends
+/// none.
+pub const CALLS_VARIABLE: &str = "ZHAUL_CALLS";
+
+/// What such a process calls itself (`/proc/PID/comm`, 15 bytes at most), for whoever looks for one: a look into its environment
+/// may have to wait for what it waits for.
+pub const CALLS_PROCESS: &str = "zhaul-zfs-calls";
+
 /// Which policy of which machine, and which run of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -49,8 +49,8 @@ fn assert_told(run: &Run, words: &[&str]) {
     }
 }
 
-/// A world with a guest on its own pool and one, with 8 MiB, on a pool that can fail; both were backed up once.
-fn with_failing_source(name: &str) -> (FailingPool, World, [String; 2]) {
+/// A world with a guest on its own pool and one, with 8 MiB, on a pool that can fail.
+fn failing_source(name: &str) -> (FailingPool, World, [String; 2]) {
     let pool = FailingPool::new(&format!("{name}-pool"), 512);
     let mut world = World::new(name);
     let good = world.filesystem(GUEST, 1);
@@ -60,8 +60,14 @@ fn with_failing_source(name: &str) -> (FailingPool, World, [String; 2]) {
     zfs(&["create", &bad]);
     look::write_file(&bad, "first", 8);
     world.policy.datasets = vec![world.source(), root];
-    world.run(DAY_1);
     (pool, world, [good, bad])
+}
+
+/// The same; both guests were backed up once.
+fn with_failing_source(name: &str) -> (FailingPool, World, [String; 2]) {
+    let (pool, mut world, guests) = failing_source(name);
+    world.run(DAY_1);
+    (pool, world, guests)
 }
 
 #[test]
@@ -114,6 +120,27 @@ fn a_source_pool_that_does_not_answer_is_given_up_at_the_limit_and_term_ends_a_r
     let (run, _) = end_within(&world, world.start(DAY_3, &[]), LIMIT);
     run.expect_code(0);
     assert_same_newest(&good, &world.backup(GUEST));
+    assert_same_newest(&bad, &world.backup("subvol-102-disk-0"));
+}
+
+#[test]
+fn what_a_killed_run_still_does_in_the_kernel_is_awaited() {
+    // Without an own snapshot, since the holds on these would be the first call.
+    let (pool, world, [_, bad]) = failing_source("hang-killed");
+    pool.freeze();
+    let mut killed = world.start(DAY_2, &[]);
+    thread::sleep(Duration::from_secs(4));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    // Its snapshot is in the kernel, and will be taken.
+    let next = world.start("2026-01-11T04:00:00Z", &[]);
+    thread::sleep(Duration::from_secs(2));
+    pool.mend();
+    let (run, took) = end_within(&world, next, LIMIT);
+    note(took, "run after one that was killed in a snapshot");
+    run.expect_code(0);
+    assert_eq!(snapshots(&bad), ["2026-01-11-030000", "2026-01-11-040000"]);
+    assert_eq!(look::bookmarks(&bad), snapshots(&bad));
     assert_same_newest(&bad, &world.backup("subvol-102-disk-0"));
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn aside(world: &World, name: &str, stamp: &str) -> String {
 /// A hash of what a dataset holds now.
 fn head(world: &World, name: &str) -> u64 {
     let guest = world.guest(name);
-    look::sync();
+    look::sync(&guest);
     zfs(&["snapshot", &format!("{guest}@look")]);
     let found = content(&format!("{guest}@look"));
     zfs(&["destroy", &format!("{guest}@look")]);

@@ -26,7 +26,7 @@ fn with_a_full_volume(name: &str) -> World {
 /// What was written since the newest snapshot is as much as all of it, and there is no room to keep both.
 fn fill(world: &World) {
     look::write_device(&world.guest(FULL), 0, 8, "second");
-    look::sync();
+    look::sync(&world.guest(FULL));
     let used = property("used", &world.guest("tight"));
     zfs(&["set", &format!("quota={}", used.parse::<u64>().unwrap() + (1 << 20)), &world.guest("tight")]);
 }

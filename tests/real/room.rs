@@ -91,7 +91,7 @@ fn a_backup_that_takes_nothing_is_pruned_by_its_rules_all_the_same() {
         world.run(&format!("2026-01-0{day}T03:00:00Z"));
     }
     let copy = world.backup(GUEST);
-    look::sync();
+    look::sync(&copy);
     zfs(&["set", &format!("quota={}", property("used", &copy)), &copy]);
     world.write(GUEST, "big", 4);
     world.policy.backup = "keep-last = 2".to_owned();

@@ -335,7 +335,7 @@ impl World {
     pub(crate) fn state(&self) -> String {
         let columns = "name,guid,createtxg,userrefs,referenced,receive_resume_token,readonly,mounted";
         // What was just written is counted only once it is on disk.
-        look::sync();
+        self.bases.iter().for_each(|base| look::sync(base));
         let mut list = vec!["list", "-rHp", "-t", "filesystem,volume,snapshot,bookmark", "-o", columns];
         list.extend(self.bases.iter().map(String::as_str).filter(|base| look::exists(base)));
         zfs(&list)
@@ -371,13 +371,23 @@ impl World {
         panic!("{}: nothing is being received", self.name);
     }
 
-    /// Waits until no receive is left over: a killed run's ends when its connection has gone.
+    /// Waits until no receive and no hold is left over: a killed run's end when its connections and its call processes have gone.
     pub(crate) fn wait_for_quiet(&self) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !self.receivers().is_empty() {
-            assert!(Instant::now() < deadline, "{}: a receive does not end", self.name);
+        while !self.receivers().is_empty() || self.is_held_by_a_run() {
+            assert!(Instant::now() < deadline, "{}: a receive or a hold does not end", self.name);
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn is_held_by_a_run(&self) -> bool {
+        let rows = zfs(&["list", "-rHp", "-t", "snapshot", "-o", "name,userrefs", &self.source()]);
+        let held: Vec<&str> = rows
+            .lines()
+            .filter_map(|row| row.split_once('\t').filter(|row| row.1 != "0"))
+            .map(|row| row.0)
+            .collect();
+        !held.is_empty() && zfs(&[&["holds", "-H"], held.as_slice()].concat()).contains("\tzhaul-")
     }
 
     fn destroy(&self) {

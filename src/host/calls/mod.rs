@@ -13,11 +13,12 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::liveness::{self, is_suspended};
-use crate::model::{BookmarkName, Guid, Hang, HangingPool, SnapshotName, pool_of};
+use super::orphans;
+use crate::model::{BookmarkName, Guid, Hang, HangingPool, RunMark, SnapshotName, pool_of};
 use crate::stream::Cancel;
 use crate::stream::probe::PoolWatch;
 use crate::zfs::{Cause, Error, Operation, SendRequest};
@@ -39,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long a call that changes something may go on after the run was stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a run waits for the calls of an earlier one, which was killed.
+const EARLIER_LIMIT: Duration = Duration::from_secs(5);
+
 /// How long the release of holds may take: it waits for a transaction group.
 const RELEASE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -51,6 +55,8 @@ pub(super) struct Calls {
     /// Pools that are not called again.
     hanging: Mutex<BTreeSet<String>>,
     stop: Cancel,
+    /// Whose calls these are, once it is known.
+    run: OnceLock<RunMark>,
 }
 
 /// Holds on snapshots, which end when this is dropped, or this process ends.
@@ -78,8 +84,23 @@ impl Drop for Holding {
 impl Calls {
     /// Calls made by `program`, which is zhaul; each is given up after `limit`, or soon after `stop` is requested.
     pub(super) fn new(program: PathBuf, limit: Duration, stop: &Cancel) -> Self {
-        let (idle, hanging) = Default::default();
-        Self { program, limit, idle, hanging, stop: stop.clone() }
+        let (idle, hanging, run) = Default::default();
+        Self { program, limit, idle, hanging, stop: stop.clone(), run }
+    }
+
+    /// The calls are those of `run` from now on. Waits until those of earlier runs of its policy have ended, for a few seconds at
+    /// most: a snapshot that one of them still takes must be seen by whoever lists now.
+    pub(super) fn begin_run(&self, run: RunMark) {
+        // Set once: whoever begins a second run here goes on under the first one's mark.
+        let run = *self.run.get_or_init(|| run);
+        let left = orphans::wait_for_calls(run, EARLIER_LIMIT);
+        if !left.is_empty() {
+            let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                "an earlier run's call into ZFS has not returned (process {}): a pool hangs; next: zpool status",
+                left.join(", ")
+            );
+        }
     }
 
     /// [`Library::snapshot`](crate::zfs::Library::snapshot).
@@ -169,7 +190,7 @@ impl Calls {
             return Err(hangs(operation, object, Hang::NoReturn(self.limit.as_secs())));
         }
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let started = idle.map_or_else(|| Process::start(&self.program), Ok);
+        let started = idle.map_or_else(|| Process::start(&self.program, self.run.get().copied()), Ok);
         let process = started.map_err(|error| {
             let text = format!("the process that calls ZFS cannot be started: {error}");
             Error::new(operation, object, Cause::Unexpected(text))

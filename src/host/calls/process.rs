@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::wire::{self, Call, Reply};
+use crate::model::{CALLS_VARIABLE, RunMark};
 
 /// The hidden subcommand of zhaul that is a call process.
 pub const SUBCOMMAND: &str = "zfs-calls";
@@ -28,13 +29,14 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `program`, which is zhaul. It has none of this process's descriptors: a call that never returns keeps neither the
-    /// lock nor anybody's pipe open.
-    pub(super) fn start(program: &Path) -> io::Result<Self> {
+    /// lock nor anybody's pipe open. It carries the mark of its `run`, so that the next run of the policy can wait for it.
+    pub(super) fn start(program: &Path, run: Option<RunMark>) -> io::Result<Self> {
         let (socket, other) = UnixStream::pair()?;
         let mut command = Command::new(program);
         // By name, for ps(1): the path may be /proc/self/exe.
         command.arg0("zhaul").arg(SUBCOMMAND).current_dir("/").process_group(0);
         command.stdin(Stdio::from(OwnedFd::from(other))).stdout(Stdio::null()).stderr(Stdio::null());
+        command.envs(run.map(|mark| (CALLS_VARIABLE, mark.to_string())));
         Ok(Self { child: command.spawn()?, socket })
     }
 

@@ -1,11 +1,13 @@
 //! A call process: makes one call into the kernel after another, as it is told, until the socket closes.
 
+use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::wire::{self, Call, Reply};
+use crate::model::CALLS_PROCESS;
 use crate::zfs::{self, Holds, Library};
 
 /// Serves the zhaul at the other end of `socket`. Fails where the ZFS libraries cannot be loaded or the other end makes no
@@ -13,6 +15,7 @@ use crate::zfs::{self, Holds, Library};
 pub fn serve(socket: &UnixStream) -> io::Result<()> {
     // Any signal would end a send; SIGKILL, which ends this process, cannot be blocked.
     zfs::block_signals();
+    fs::write("/proc/self/comm", CALLS_PROCESS)?;
     let library = Library::load().map_err(io::Error::other)?;
     let mut holds = Vec::new();
     while let Some(call) = wire::read(socket)? {

@@ -61,7 +61,7 @@ fn write(dataset: &str) -> Result<(), String> {
     if was_mounted {
         zfs(&["mount", dataset])?;
     }
-    look::sync();
+    look::sync(dataset);
     Ok(())
 }
 

@@ -76,8 +76,8 @@ fn kill(stage: &mut Stage) -> String {
 pub(super) fn reserved(stage: &mut Stage) -> Option<String> {
     let guest = stage.a_guest()?;
     attempt(&["set", "refreservation=auto", &guest]).then_some(())?;
-    look::sync();
     let root = stage.world.source();
+    look::sync(&root);
     let used: u64 = property("used", &root).parse().unwrap();
     let quota = format!("quota={}", used + 300_000);
     attempt(&["set", &quota, &root])
@@ -127,7 +127,7 @@ pub(super) fn reachable(stage: &mut Stage) {
 pub(super) fn full(stage: &mut Stage) -> Option<String> {
     let root = stage.world.backup_root();
     look::exists(&root).then_some(())?;
-    look::sync();
+    look::sync(&root);
     let used: u64 = property("used", &root).parse().unwrap();
     zfs(&["set", &format!("quota={}", used + 200_000), &root]);
     // An admin who sees it keeps less.
