@@ -145,8 +145,11 @@ impl ZfsProgram {
         if children.is_empty() {
             return Ok(true);
         }
-        if self.rows(&["-o", "name", copy.as_str()])?.is_empty() {
-            return Ok(false);
+        match self.rows(&["-o", "type", copy.as_str()])?.first().and_then(|row| row.first()) {
+            None => return Ok(false),
+            // Another kind of dataset has the name now, below which nothing can be: they stay with the lineage.
+            Some(kind) if kind == "volume" => return Ok(true),
+            Some(_) => {}
         }
         for child in children {
             match self.run(&["rename", &format!("{aside}/{child}"), &format!("{copy}/{child}")]) {

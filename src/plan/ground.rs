@@ -1,6 +1,8 @@
 //! What the lanes of one target have in common.
 
-use crate::model::{Listing, SetAsideMark};
+use std::collections::BTreeSet;
+
+use crate::model::{Guid, Listing, SetAsideMark};
 use crate::policy::Target;
 
 /// What the lanes of one target have in common.
@@ -11,4 +13,6 @@ pub(super) struct Ground<'a> {
     pub(super) is_append_only: bool,
     /// Set aside but for their children.
     pub(super) waiting: &'a [SetAsideMark],
+    /// Every dataset that the source has, served or not.
+    pub(super) alive: &'a BTreeSet<Guid>,
 }

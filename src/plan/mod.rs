@@ -221,6 +221,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let label = format!("{}:{}", inventory.host, selected.dataset.name);
         sources.push(Source { selected, trust, taken, pending, time, format, expired, label });
     }
+    let alive = listing.datasets().map(|dataset| dataset.guid).collect();
     let view = |target: &Target| match inventory.targets.get(&target.name) {
         Some(Answer::Listed(listed)) => Some(View::new(target, listed, known, &sources)),
         Some(Answer::CouldNotAsk(_)) | None => None,
@@ -237,6 +238,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
             listing: &view.listing,
             is_append_only: inventory.append_only.contains(&target.name),
             waiting: &view.waiting,
+            alive: &alive,
         };
         plan_target(&mut builder, known, ground, view, &sources, &mut lanes);
     }

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::lane::Lane;
-use crate::model::{Encryption, Month, NameError, Point, PointKind, PointName};
+use crate::model::{Dataset, Encryption, Month, NameError, Point, PointKind, PointName};
 
 /// The month of a snapshot that is a month's: `2026-Apr`, or `2026-Apr.2` where the name was taken.
 pub(super) fn archived_month(name: &PointName) -> Option<Month> {
@@ -51,6 +51,16 @@ pub(super) fn newest_name(lane: &Lane<'_>) -> Option<Month> {
 /// The months that the copy has itself.
 pub(super) fn on_copy(lane: &Lane<'_>) -> BTreeSet<Month> {
     let Some(there) = lane.there else { return BTreeSet::new() };
+    if is_of_another(lane, there) {
+        // Two that have changed their names keep the months that each has.
+        let copies = lane.ground.listing.below(&lane.ground.target.root);
+        let own =
+            copies.filter(|copy| copy.writer().is_some_and(|writer| writer.guid == lane.dataset().guid));
+        return own
+            .flat_map(|copy| copy.history.snapshots())
+            .filter_map(|point| archived_month(&point.name))
+            .collect();
+    }
     let is_raw = lane.dataset().encryption == Encryption::On;
     // What is newer than the base is set aside with its months, unless an increment goes on over it.
     let goes_aside = lane.line.as_ref().is_some_and(|line| !line.is_unchanged_since_base(there, is_raw));
@@ -73,6 +83,14 @@ fn ancestry<'a>(lane: &Lane<'a>) -> impl Iterator<Item = &'a Point> {
 
 /// The months of lineages of the copy that were set aside.
 pub(super) fn set_aside(lane: &Lane<'_>) -> BTreeSet<Month> {
-    let snapshots = lane.asides.iter().flat_map(|aside| aside.history.snapshots());
+    let own = lane.asides.iter().filter(|aside| !is_of_another(lane, aside));
+    let snapshots = own.flat_map(|aside| aside.history.snapshots());
     snapshots.filter_map(|point| archived_month(&point.name)).collect()
+}
+
+/// Whether it is the copy of another dataset, which the source still has: one that has only got its name back, or changed it with
+/// this one, and that may be left out now. Its months are not this one's.
+fn is_of_another(lane: &Lane<'_>, copy: &Dataset) -> bool {
+    let writer = copy.writer().map(|writer| writer.guid);
+    writer.is_some_and(|guid| guid != lane.dataset().guid && lane.ground.alive.contains(&guid))
 }

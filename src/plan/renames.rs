@@ -251,14 +251,18 @@ fn renamed(first: &First) -> Option<(&DatasetName, &DatasetName)> {
     if let Change::RenameDataset { from, to, .. } = &first.change { Some((from, to)) } else { None }
 }
 
-/// Copies with the label of their writer, by its GUID. What two of them have in common is neither's.
+/// Copies with the label of their writer, by its GUID. Of several, the one that still has the name in its label; where that does
+/// not decide, none.
 fn by_writer<'a>(copies: impl Iterator<Item = &'a Dataset>) -> BTreeMap<Guid, (DatasetName, String)> {
-    let (mut by_writer, mut twice) = (BTreeMap::new(), BTreeSet::new());
+    let mut by_writer: BTreeMap<Guid, Vec<(DatasetName, String)>> = BTreeMap::new();
     for (copy, Writer { guid, label }) in copies.filter_map(|copy| Some((copy, copy.writer()?))) {
-        if by_writer.insert(guid, (copy.name.clone(), label)).is_some() {
-            twice.insert(guid);
-        }
+        by_writer.entry(guid).or_default().push((copy.name.clone(), label));
     }
-    by_writer.retain(|guid, _| !twice.contains(guid));
-    by_writer
+    let decided = by_writer.into_iter().filter_map(|(guid, mut copies)| {
+        if copies.len() > 1 {
+            copies.retain(|(name, label)| label.rsplit('/').next() == Some(name.last()));
+        }
+        <[_; 1]>::try_from(copies).ok().map(|[copy]| (guid, copy))
+    });
+    decided.collect()
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::Names;
 use super::{FindingKind, Known, Reason, Severity, Source};
-use crate::model::{Change, Dataset, DatasetName, Guid, History, Listing, Point, SetAsideMark};
+use crate::model::{Change, Dataset, DatasetKind, DatasetName, Guid, History, Listing, Point, SetAsideMark};
 use crate::plan::Doomed;
 use crate::policy::Target;
 
@@ -106,7 +106,10 @@ impl<'a> View<'a> {
             self.listing.to_mut().insert(Dataset { history: History::new(after), origin, ..aside });
             self.listing.to_mut().insert(copy);
         }
-        self.rename_below(&mark.name, &mark.of, false);
+        // Below a volume that has the name by now nothing can be.
+        if self.listing.get(&mark.of).is_none_or(|copy| copy.kind == DatasetKind::Filesystem) {
+            self.rename_below(&mark.name, &mark.of, false);
+        }
     }
 
     /// Renames what is below `from`, and `from` itself if `with_it`, in the listing.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -136,10 +136,21 @@ fn noise(mib: u64, mut write: impl FnMut(&[u8])) {
 
 /// Makes or replaces a file with `mib` MiB that do not compress.
 pub(crate) fn write_file(dataset: &str, file: &str, mib: u64) {
+    try_write_file(dataset, file, mib).unwrap();
+}
+
+/// The same where there may be no room.
+pub(crate) fn try_write_file(dataset: &str, file: &str, mib: u64) -> io::Result<()> {
     let path = format!("{}/{file}", property("mountpoint", dataset));
-    let mut out = fs::File::create(path).unwrap();
-    noise(mib, |block| out.write_all(block).unwrap());
-    out.sync_all().unwrap();
+    let mut out = fs::File::create(path)?;
+    let mut written = Ok(());
+    noise(mib, |block| {
+        if written.is_ok() {
+            written = out.write_all(block);
+        }
+    });
+    written?;
+    out.sync_all()
 }
 
 /// The device of a volume, as soon as udev has made its link and the kernel answers (ENXIO before).
@@ -165,7 +176,7 @@ pub(crate) fn write_device(volume: &str, from_mib: u64, mib: u64, text: &str) {
     out.sync_all().unwrap();
 }
 
-fn digest(hash: &mut DefaultHasher, mut from: impl std::io::Read) {
+fn digest(hash: &mut DefaultHasher, mut from: impl Read) {
     let mut block = vec![0; MIB];
     loop {
         match from.read(&mut block).unwrap() {

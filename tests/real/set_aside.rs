@@ -247,6 +247,32 @@ fn a_recreated_dataset_with_datasets_below_it_gets_them_back_after_its_full_stre
 }
 
 #[test]
+fn what_lies_below_a_copy_stays_where_a_volume_gets_its_name() {
+    for is_moved in [false, true] {
+        let (mut world, parent, child) = nested(if is_moved { "aside-volume-moved" } else { "aside-volume" });
+        if is_moved {
+            zfs(&["rename", &child, &world.guest("elsewhere")]);
+        }
+        zfs(&["destroy", "-r", &parent]);
+        world.volume(GUEST, 1);
+        for day in [DAY_2, DAY_3] {
+            world.run_with(day, &["--archive"]).expect_code(0);
+        }
+        for copy in [world.backup(GUEST), world.archive(GUEST)] {
+            assert_same_newest(&parent, &copy);
+            assert_eq!(look::mark(&look::set_aside(&copy))["done"], json!(true));
+        }
+        let below = |copy: &str| look::exists(&format!("{}/data", look::set_aside(copy)));
+        assert_eq!(below(&world.backup(GUEST)), !is_moved, "a backup's copy follows its source");
+        assert!(below(&world.archive(GUEST)));
+        if is_moved {
+            assert_same_newest(&world.guest("elsewhere"), &world.backup("elsewhere"));
+            assert_same_newest(&world.guest("elsewhere"), &world.archive("elsewhere"));
+        }
+    }
+}
+
+#[test]
 fn what_was_set_aside_expires_by_its_mark_and_clones_go_first() {
     let mut world = World::new("aside-expiry");
     world.policy.backup = "keep-superseded = \"30d\"".to_owned();

@@ -4,8 +4,8 @@ use super::FakeHost;
 use super::machine::Machine;
 use crate::host::{HostError, Problem};
 use crate::model::{
-    Change, DatasetName, Guid, NameFormat, PointName, SET_ASIDE_PROPERTY, SetAside, SetAsideMark,
-    SnapshotName, WRITER_PROPERTY,
+    Change, DatasetKind, DatasetName, Guid, NameFormat, PointName, SET_ASIDE_PROPERTY, SetAside,
+    SetAsideMark, SnapshotName, WRITER_PROPERTY,
 };
 
 impl FakeHost {
@@ -38,6 +38,9 @@ impl FakeHost {
         if !children.is_empty() && self.with(wish, |machine| Ok(machine.node(copy).is_err()))? {
             return Ok(mark);
         }
+        let is_volume =
+            |machine: &Machine| machine.node(copy).is_ok_and(|copy| copy.kind == DatasetKind::Volume);
+        let children = if self.with(wish, |machine| Ok(is_volume(machine)))? { Vec::new() } else { children };
         for child in children {
             let below = child.below(&mark.name).unwrap_or_default().to_owned();
             self.step(wish, |machine| {
