@@ -156,6 +156,15 @@ fn unsafe_lives_in_zfs_and_printing_in_cli() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// `std::thread::spawn` and `Scope::spawn` panic where the system starts no more threads.
+#[test]
+fn threads_are_started_where_that_may_fail() {
+    let panics = |code: &str| code.contains("thread::spawn(") || code.contains("scope.spawn(");
+    let wrong: Vec<_> =
+        files().into_iter().filter(|(_, text)| panics(&code(text))).map(|(path, _)| path).collect();
+    assert!(wrong.is_empty(), "{wrong:?}: stream/threads.rs has what does not panic");
+}
+
 #[test]
 fn every_file_says_what_lives_there() {
     let silent: Vec<String> = files()

@@ -18,6 +18,7 @@ use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::Pump;
 use crate::stream::sample::SampleSender;
 use crate::stream::supervise::{PumpError, PumpReport};
+use crate::stream::threads::beside;
 use crate::stream::{Cancel, Source};
 
 /// How many connections are tried.
@@ -183,12 +184,12 @@ impl Lanes {
         };
         let mut nothing = Vec::new();
         let started = Instant::now();
-        let (sent, taken) = thread::scope(|scope| {
-            let receiving = scope.spawn(|| receiver.run(far, Keeper { kept: &mut nothing, most: 0 }));
+        let (sent, taken) = thread::scope(|scope| -> Result<_, BenchError> {
+            let receiving = beside(scope, || receiver.run(far, Keeper { kept: &mut nothing, most: 0 }))?;
             let sent = sender.run(source, near);
             drop(sender);
-            (sent, receiving.join().unwrap_or(Err(PumpError::Crashed("receive"))))
-        });
+            Ok((sent, receiving.join().unwrap_or(Err(PumpError::Crashed("receive")))))
+        })?;
         let report = sent.map_err(|error| BenchError::stream(what, error))?;
         taken.map_err(|error| BenchError::stream(what, error))?;
         Ok(moved_since(started, report.input_bytes, report.output_bytes))
@@ -200,7 +201,8 @@ impl Lanes {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (listening, offer) = Listening::open(&caller.greeting(), here, PortRange::default())?;
         thread::scope(|scope| {
-            let accepting = scope.spawn(|| listening.accept(self.connections, LANES_LIMIT, cancel));
+            let accepting = beside(scope, || listening.accept(self.connections, LANES_LIMIT, cancel))
+                .map_err(LaneError::Setup)?;
             let near = caller.connect(&offer, self.connections, LANES_LIMIT, cancel)?;
             let far = accepting.join().unwrap_or(Err(LaneError::Nonsense("the listening end died")))?;
             Ok((near, far))

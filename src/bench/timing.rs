@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::measured::Flow;
 use super::setup::{BenchError, Setup, Watcher};
 use crate::stream::sample::{SampleReceiver, SampleSender, samples};
+use crate::stream::threads::beside;
 use crate::stream::{Bottleneck, Cancel};
 
 /// How often a sample is looked for.
@@ -37,7 +38,7 @@ impl Setup<'_> {
         let before = cpu_seconds();
         thread::scope(|scope| {
             let watcher = self.watcher;
-            let tallying = scope.spawn(move || look_on(watcher, &receiver));
+            let tallying = beside(scope, move || look_on(watcher, &receiver))?;
             let worked = work(sender, &cancel);
             let spent = (cpu_seconds() - before).max(0.0);
             let waited_for = tallying.join().unwrap_or_default();

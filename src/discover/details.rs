@@ -10,6 +10,7 @@ use crate::model::{
     UserProperty,
 };
 use crate::plan::{Place, Plan, Planned, Wants};
+use crate::stream::threads::beside_or_here;
 
 /// How often a plan is made at most. Two are the rule; each one more takes a snapshot that turned out to be of no use.
 const ROUNDS_MAX: usize = 8;
@@ -39,8 +40,8 @@ pub fn complete<E>(
 /// taken out; a host that cannot be asked any more is noted as such, and so are the datasets of a source pool.
 pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targets, wants: &Wants) {
     thread::scope(|scope| {
-        let lineage = scope.spawn(|| lineage(source, wants));
-        let histories = scope.spawn(|| line_histories(source, wants));
+        let lineage = beside_or_here(scope, || lineage(source, wants));
+        let histories = beside_or_here(scope, || line_histories(source, wants));
         let mut asked = Vec::new();
         for (place, snapshots) in wants.places() {
             let parts = match (snapshots, place) {
@@ -58,14 +59,14 @@ pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targe
                         None => Err("no such host is set up; this is a bug".to_owned()),
                     },
                 };
-                asked.push((place, pool, scope.spawn(ask)));
+                asked.push((place, pool, beside_or_here(scope, ask)));
             }
         }
         for (place, pool, thread) in asked {
             let told = thread.join();
-            note(inventory, place, pool.as_deref(), told.unwrap_or_else(|_| Err(DIED.to_owned())));
+            note(inventory, place, pool.as_deref(), told.unwrap_or_else(|| Err(DIED.to_owned())));
         }
-        note_histories(inventory, histories.join().unwrap_or_else(|_| Err(DIED.to_owned())));
+        note_histories(inventory, histories.join().unwrap_or_else(|| Err(DIED.to_owned())));
         let told = lineage.join();
         for (pool, told) in told.unwrap_or_default() {
             note_lineage(inventory, &pool, told);

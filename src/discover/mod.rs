@@ -19,6 +19,7 @@ use crate::host::{HostError, Local, Machine, Problem, Remote, Sending, Shell, So
 use crate::model::{Answer, DatasetName, Inventory, Link, Listing, Orphan, Proxmox, RunMark, TargetName};
 use crate::policy::{Address, Policy, Target};
 use crate::stream::Cancel;
+use crate::stream::threads::{Begun, beside_or_here};
 use crate::zfs::LoadError;
 
 pub use details::{complete, learn};
@@ -107,7 +108,7 @@ pub fn inventory(
             .map(|target| {
                 let asked = targets
                     .get(&target.name)
-                    .map(|host| scope.spawn(move || ask(host.as_ref(), target, run)));
+                    .map(|host| beside_or_here(scope, move || ask(host.as_ref(), target, run)));
                 (target.name.clone(), asked)
             })
             .collect();
@@ -117,14 +118,12 @@ pub fn inventory(
         let source = answer(source.list(&roots));
         let mut append_only = BTreeSet::new();
         let targets = asked.into_iter().map(|(name, asked)| {
-            let answer = match asked.map(thread::ScopedJoinHandle::join) {
-                Some(Ok((listed, is_append_only))) => {
+            let answer = match asked.map(Begun::join) {
+                Some(Some((listed, is_append_only))) => {
                     append_only.extend(is_append_only.then(|| name.clone()));
                     answer(listed)
                 }
-                Some(Err(_)) => {
-                    Answer::CouldNotAsk("the thread that asked it died; this is a bug".to_owned())
-                }
+                Some(None) => Answer::CouldNotAsk("the thread that asked it died; this is a bug".to_owned()),
                 None => Answer::CouldNotAsk("no such host is set up; this is a bug".to_owned()),
             };
             (name, answer)

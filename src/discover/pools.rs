@@ -11,6 +11,7 @@ use crate::model::{DatasetName, HostState};
 use crate::plan::Place;
 use crate::policy::Policy;
 use crate::stream::Cancel;
+use crate::stream::threads::beside_or_here;
 
 /// One pool, on one machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +41,13 @@ pub fn pool_states(policy: &Policy, targets: &Targets, stop: &Cancel) -> Vec<Poo
                 Place::Source => Some(&here),
                 Place::Target(name) => targets.get(name).map(AsRef::as_ref),
             };
-            started.push((place, root, scope.spawn(move || Some(ask(host?, root)))));
+            started.push((place, root, beside_or_here(scope, move || Some(ask(host?, root)))));
         }
         let ended = started.into_iter().map(|(place, root, answer)| {
-            let (state, clock_ahead) =
-                answer.join().ok().flatten().unwrap_or_else(|| {
-                    (Err("it was not asked; this is a bug".to_owned()), SignedDuration::ZERO)
-                });
+            let (state, clock_ahead) = answer
+                .join()
+                .flatten()
+                .unwrap_or_else(|| (Err("it was not asked; this is a bug".to_owned()), SignedDuration::ZERO));
             PoolAnswer { place, pool: root.pool().to_owned(), state, clock_ahead }
         });
         ended.collect()

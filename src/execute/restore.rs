@@ -18,6 +18,7 @@ use crate::model::{
 };
 use crate::plan::Place;
 use crate::plan::restore::{RestorePlan, RestoreStream, Stage, VolumeRestore};
+use crate::stream::threads::beside_or_here;
 use crate::stream::{Cancel, Sample};
 
 /// The machines that take part.
@@ -366,7 +367,7 @@ fn in_parallel<T: Send>(
     let results: Mutex<BTreeMap<usize, T>> = Mutex::default();
     thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, volumes.len().max(1)) {
-            scope.spawn(|| {
+            beside_or_here(scope, || {
                 while let Some((at, volume)) =
                     Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, volumes.get(at)?)))
                 {

@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::Outcome;
 use crate::plan::{Step, StepId};
+use crate::stream::threads::beside_or_here;
 
 /// What is known of the steps while they run.
 struct State {
@@ -40,7 +41,7 @@ pub(super) fn run(
     let changed = Condvar::new();
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1).min(steps.len()) {
-            scope.spawn(|| {
+            beside_or_here(scope, || {
                 while let Some((index, verdict)) = next(&state, &changed, steps) {
                     let Some(step) = steps.get(index) else { return };
                     let outcome = verdict.unwrap_or_else(|| guarded(&work, step));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::host::{Held, SourceHost};
 use crate::model::{Claim, DatasetName, Guid, PointName, SnapshotName};
 use crate::plan::{Action, NextLineage, Step};
+use crate::stream::threads::alone_or_here;
 
 /// How long a step that destroys snapshots waits for this run's own holds on them.
 const RELEASE_LIMIT: Duration = Duration::from_secs(60);
@@ -100,12 +101,13 @@ impl State {
         let Some(guard) = ended.map(|held| std::mem::take(&mut held.guard)) else { return };
         drop(holding);
         let all = Arc::clone(&self.holding);
-        std::thread::spawn(move || {
+        let release = move || {
             drop(guard);
             let (holding, changed) = &*all;
             holding.lock().unwrap_or_else(PoisonError::into_inner).held = Some(Held::default());
             changed.notify_all();
-        });
+        };
+        alone_or_here(release);
     }
 
     /// Waits until none of these snapshots is held by this run. Where that takes too long, ZFS will refuse to destroy them.

@@ -15,6 +15,7 @@ use crate::stream::meter::Meters;
 use crate::stream::pump::Pump;
 use crate::stream::sample::{Sample, SampleReceiver, samples};
 use crate::stream::supervise::{PumpError, PumpReport};
+use crate::stream::threads::beside;
 
 /// How often a watcher is shown a sample.
 const SAMPLE_PAUSE: Duration = Duration::from_millis(200);
@@ -67,7 +68,8 @@ fn pump(
     let over = AtomicBool::new(false);
     Ok(std::thread::scope(|scope| {
         if samples.is_some() {
-            scope.spawn(|| show(stream, &receiver, &over));
+            // A stream that nobody sees moves all the same.
+            drop(beside(scope, || show(stream, &receiver, &over)));
         }
         let pumped = match inlet {
             Inlet::Plain(target) => Pump { settings, meters, stop: cancel, samples }.run(reader, target),

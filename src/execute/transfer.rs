@@ -7,6 +7,7 @@ use crate::host::{HostError, Problem, ReceiveSpec, SendBase, SendSpec, SourceHos
 use crate::model::{ByteCount, Change, PointKind};
 use crate::plan::{Fallback, Step, Transfer};
 use crate::stream::Cancel;
+use crate::stream::threads::beside;
 
 pub(super) fn run(
     work: &Work<'_>,
@@ -43,7 +44,7 @@ pub(super) fn run(
                 }
             };
             // Beside the transfer: from a bookmark it reads as much as the transfer does. Nobody depends on it.
-            drop(std::thread::Builder::new().name("estimate".to_owned()).spawn_scoped(scope, estimate));
+            drop(beside(scope, estimate));
         }
         let report = stream.run(outgoing, incoming, cancel);
         estimating.request();

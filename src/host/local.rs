@@ -25,6 +25,7 @@ use crate::model::{
     PointName, RunMark, SnapshotName, Unlisted, UserProperty,
 };
 use crate::stream::Cancel;
+use crate::stream::threads::beside_or_here;
 use crate::zfs::{Cause, Library, LoadError};
 
 /// What is listed.
@@ -59,10 +60,11 @@ impl Local {
     fn list_pools(&self, pools: &[Vec<DatasetName>]) -> Result<Listing, Problem> {
         let list = |roots: &[DatasetName]| self.program.list_each(roots, TYPES);
         let answers: Vec<_> = thread::scope(|scope| {
-            let asked: Vec<_> = pools.iter().skip(1).map(|roots| scope.spawn(|| list(roots))).collect();
+            let asked: Vec<_> =
+                pools.iter().skip(1).map(|roots| beside_or_here(scope, || list(roots))).collect();
             let first = pools.first().map(|roots| list(roots));
             let died = || Problem::Other("the thread that listed it died; this is a bug".to_owned());
-            let others = asked.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(died())));
+            let others = asked.into_iter().map(|thread| thread.join().unwrap_or_else(|| Err(died())));
             first.into_iter().chain(others).collect()
         });
         let mut all = Listing::default();

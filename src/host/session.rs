@@ -19,8 +19,7 @@ use super::session_errors::{Record, read_errors};
 use super::session_words::{Speaks, random_key, speaks, trailer};
 use crate::channel::lanes::Lane;
 use crate::model::Liveness;
-use crate::stream::endpoint::widen;
-use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
+use crate::stream::{Cancel, Cancelled, FdSource, FdTarget, endpoint::widen, threads::refused};
 use crate::zfs::PIPE_BYTES;
 
 /// A healthy pool may be this slow.
@@ -432,8 +431,8 @@ fn spawn_errors_reader(errors: ChildStderr, key: String) -> Result<Receiver<Reco
     thread::Builder::new()
         .name("errors".to_owned())
         .spawn(move || read_errors(errors, &key, &records))
-        .map_err(|e| Problem::Other(format!("cannot start a thread: {e}")))?;
-    Ok(receiver)
+        .map(|_| receiver)
+        .map_err(|error| Problem::Other(refused(&error).to_string()))
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {

@@ -20,6 +20,7 @@
 //! | [`sample`] | what a screen shows of them |
 //! | `outflow` | writing, counted and limited |
 //! | [`rate`] | the smooth, shared rate limit with its time-of-day schedule |
+//! | [`threads`] | threads that the system may refuse |
 //! | [`supervise`] | the threads of a transfer together: first error, stall watchdog |
 
 use std::error::Error;
@@ -41,6 +42,7 @@ pub mod ring;
 pub mod sample;
 mod store;
 pub mod supervise;
+pub mod threads;
 
 pub use crate::model::Compression;
 pub use cancel::{Cancel, Cancelled};

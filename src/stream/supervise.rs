@@ -19,6 +19,7 @@ use super::frame::FrameError;
 use super::meter::{Bottleneck, Meters};
 use super::patience::{GivenUp, Patience};
 use super::sample::{SampleSender, Sampler};
+use super::threads::refused;
 use crate::model::HangingPool;
 
 /// How often meters are read.
@@ -141,7 +142,7 @@ impl<'a> Stages<'a> {
             }
         };
         if let Err(error) = Builder::new().name(format!("zhaul-{name}")).spawn_scoped(scope, body) {
-            self.fail(PumpError::Setup(error));
+            self.fail(PumpError::Setup(refused(&error)));
         }
     }
 

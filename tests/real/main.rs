@@ -59,6 +59,7 @@ mod set_aside;
 mod set_aside_killed;
 mod spare;
 mod telling;
+mod threads;
 mod time;
 mod unreceivable;
 mod untrue;

@@ -10,6 +10,7 @@ use super::lane::{Carrier, Lane};
 use super::socket::{Patience, Socket};
 use super::{tcp, tls};
 use crate::stream::Cancel;
+use crate::stream::threads::beside_or_here;
 
 impl Caller {
     /// Opens so many lanes to the end that made `offer`, all at once; all are there within `limit`, or none.
@@ -30,11 +31,10 @@ impl Caller {
         };
         let call = &call;
         let made: Vec<_> = thread::scope(|scope| {
-            let calls: Vec<_> = (0..lanes).map(|lane| scope.spawn(move || call.open(lane))).collect();
-            calls
-                .into_iter()
-                .map(|call| call.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+            let calls: Vec<_> =
+                (0..lanes).map(|lane| beside_or_here(scope, move || call.open(lane))).collect();
+            let died = || Err(LaneError::Nonsense("the thread that opens a connection died; this is a bug"));
+            calls.into_iter().map(|call| call.join().unwrap_or_else(died)).collect()
         });
         stop.check()?;
         // A lane that was only stopped because of another one does not say why.

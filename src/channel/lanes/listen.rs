@@ -20,6 +20,7 @@ use super::lane::{Carrier, Lane};
 use super::socket::{Patience, Socket};
 use super::{tcp, tls};
 use crate::model::PortRange;
+use crate::stream::threads::beside;
 use crate::stream::{Cancel, Cancelled};
 
 /// How long a newcomer may take to show who it is.
@@ -131,10 +132,8 @@ impl Listening {
             {
                 gathering.pending += 1;
                 let report = report.clone();
-                scope.spawn(move || {
-                    // Nobody listens any more when all lanes are there: this one came too late.
-                    drop(report.send(self.shake(stream, peer, stop)));
-                });
+                // Nobody listens any more when all lanes are there: this one came too late.
+                beside(scope, move || drop(report.send(self.shake(stream, peer, stop))))?;
             }
         }
     }

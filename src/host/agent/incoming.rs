@@ -15,6 +15,7 @@ use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec};
 use crate::model::Compression;
 use crate::stream::framed::workers;
 use crate::stream::meter::{Meters, Places};
+use crate::stream::threads::refused;
 use crate::stream::{Bottleneck, Cancel, Target};
 
 pub(super) const OPERATION: &str = "receive into";
@@ -120,7 +121,7 @@ impl Incoming for AgentIncoming<'_> {
                 cancel_too.request();
             }
         });
-        listener.map_err(|e| self.error(Problem::Other(e.to_string())))?;
+        listener.map_err(|error| self.error(Problem::Other(refused(&error).to_string())))?;
         self.heard = Some(heard);
         let (stream, compression) = (self.stream, self.agent.framing.link.compression);
         match lanes(&mut self.session, cancel) {

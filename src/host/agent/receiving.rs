@@ -17,6 +17,7 @@ use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
 use crate::stream::sample::{SampleReceiver, SampleSender, samples};
 use crate::stream::supervise::{PumpError, PumpReport};
+use crate::stream::threads::beside;
 use crate::stream::{Bottleneck, Cancel, FdSource, Source, Target};
 
 /// How often the other end is told what this one waits for.
@@ -71,7 +72,10 @@ fn serve_frames(server: &Server<'_>, frames: &Sink, incoming: Box<dyn Incoming +
     let (sender, latest) = samples();
     let (running, over) = crossbeam_channel::bounded(0);
     thread::scope(|scope| {
-        scope.spawn(|| tell_progress(server, &latest, &over, &cancel));
+        if let Err(error) = beside(scope, || tell_progress(server, &latest, &over, &cancel)) {
+            incoming.abort();
+            return Ended::Torn(Problem::Other(error.to_string()));
+        }
         let received = take_in(server, frames, incoming, &cancel, sender);
         drop(running);
         match received {

@@ -23,6 +23,7 @@ use crate::host::lines::{Line, Lines};
 use crate::host::worker::AGENT_HELLO;
 use crate::host::{Changed, HostError, Problem, TargetHost, orphans};
 use crate::model::PortRange;
+use crate::stream::threads::beside;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget, Target as _};
 
 /// How long both ends try to bring lanes about.
@@ -248,11 +249,12 @@ impl Server<'_> {
     pub(super) fn while_caller_is_there<T>(&self, work: impl FnOnce() -> T) -> T {
         let Ok(waiting) = self.stop.child() else { return work() };
         thread::scope(|scope| {
-            scope.spawn(|| {
+            // Where nobody can look after the caller, the work is done all the same.
+            drop(beside(scope, || {
                 if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
                     self.stop.request();
                 }
-            });
+            }));
             let done = work();
             waiting.request();
             done
@@ -263,11 +265,12 @@ impl Server<'_> {
     fn accept(&self, listening: Listening, lanes: usize) -> Result<Vec<Lane>, LaneError> {
         let waiting = self.stop.child().map_err(LaneError::Setup)?;
         thread::scope(|scope| {
-            scope.spawn(|| {
+            beside(scope, || {
                 if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
                     waiting.request();
                 }
-            });
+            })
+            .map_err(LaneError::Setup)?;
             let came = listening.accept(lanes, LANES_LIMIT, &waiting);
             waiting.request();
             came
