@@ -1,7 +1,7 @@
 //! What people and other tools do to copies.
 
 use super::Stage;
-use super::conditions::attempt;
+use super::conditions::{self, attempt};
 use crate::look;
 use crate::pool::{property, zfs};
 
@@ -17,7 +17,7 @@ pub(super) fn write(stage: &mut Stage) -> Option<String> {
     zfs(&["set", "readonly=off", &copy]);
     let is_mounted = attempt(&["mount", &copy]);
     if is_mounted {
-        look::write_file(&copy, &format!("by-hand-{}", stage.random.below(9)), 1);
+        conditions::write_file(&copy, &format!("by-hand-{}", stage.random.below(9)));
         zfs(&["unmount", &copy]);
     }
     zfs(&["set", "readonly=on", &copy]);

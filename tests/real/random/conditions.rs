@@ -93,12 +93,16 @@ pub(super) fn write(stage: &mut Stage, dataset: &str) {
         let at = u64::try_from(stage.random.below(8)).unwrap();
         look::write_device(dataset, at, 1, &format!("{}", stage.random.any()));
     } else {
-        let written = look::try_write_file(dataset, &format!("file-{}", stage.random.below(4)), 1);
-        // Another condition may have left it no room.
-        let has_no_room =
-            |error: &io::Error| matches!(error.kind(), ErrorKind::QuotaExceeded | ErrorKind::StorageFull);
-        assert!(written.as_ref().err().is_none_or(has_no_room), "{dataset}: {written:?}");
+        write_file(dataset, &format!("file-{}", stage.random.below(4)));
     }
+}
+
+/// Writes a file, unless another condition has left it no room.
+pub(super) fn write_file(dataset: &str, file: &str) {
+    let written = look::try_write_file(dataset, file, 1);
+    let has_no_room =
+        |error: &io::Error| matches!(error.kind(), ErrorKind::QuotaExceeded | ErrorKind::StorageFull);
+    assert!(written.as_ref().err().is_none_or(has_no_room), "{dataset}: {written:?}");
 }
 
 impl Stage {

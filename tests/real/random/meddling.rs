@@ -24,7 +24,7 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
     let guest = stage.a_guest()?;
     for file in 0..3 {
         if crate::pool::property("type", &guest) == "filesystem" {
-            crate::look::write_file(&guest, &format!("much-{file}"), 1);
+            conditions::write_file(&guest, &format!("much-{file}"));
         }
     }
     stage.write_policy();
