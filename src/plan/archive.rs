@@ -116,7 +116,7 @@ fn report_set_aside(
     if months.is_empty() {
         return;
     }
-    let lineages = lane.asides.iter().map(|aside| aside.name.clone()).collect();
+    let lineages = months::asides(lane).map(|aside| aside.name.clone()).collect();
     let kind = AsideFinding::MonthsSetAside { months, lineages };
     builder.find(Severity::Note, Some(&lane.dataset().name), lane.place.clone(), kind);
 }

@@ -2,7 +2,8 @@
 //!
 //! A month counts by a snapshot of its name on the copy, where the source knows the snapshot's GUID or the snapshot lies
 //! before the base, or on a marked lineage of the copy that was set aside. A snapshot that somebody made by hand counts for
-//! nothing, whatever its name.
+//! nothing, whatever its name. Where the copy or the lineage is that of another dataset, which the source still has, its months are
+//! that dataset's: then the months on the copies count that this one has written.
 
 use std::collections::BTreeSet;
 
@@ -48,18 +49,14 @@ pub(super) fn newest_name(lane: &Lane<'_>) -> Option<Month> {
     names.filter_map(|point| Month::parse(point.name.as_str().get(..8)?)).max()
 }
 
-/// The months that the copy has itself.
+/// The months that the copy has itself; where it is another dataset's, those of the copies that this dataset has written.
 pub(super) fn on_copy(lane: &Lane<'_>) -> BTreeSet<Month> {
     let Some(there) = lane.there else { return BTreeSet::new() };
-    if is_of_another(lane, there) {
-        // Two that have changed their names keep the months that each has.
+    if is_anothers(lane, there) {
         let copies = lane.ground.listing.below(&lane.ground.target.root);
-        let own =
-            copies.filter(|copy| copy.writer().is_some_and(|writer| writer.guid == lane.dataset().guid));
-        return own
-            .flat_map(|copy| copy.history.snapshots())
-            .filter_map(|point| archived_month(&point.name))
-            .collect();
+        return named(
+            copies.filter(|copy| copy.writer().is_some_and(|writer| writer.guid == lane.writer.guid)),
+        );
     }
     let is_raw = lane.dataset().encryption == Encryption::On;
     // What is newer than the base is set aside with its months, unless an increment goes on over it.
@@ -83,14 +80,21 @@ fn ancestry<'a>(lane: &Lane<'a>) -> impl Iterator<Item = &'a Point> {
 
 /// The months of lineages of the copy that were set aside.
 pub(super) fn set_aside(lane: &Lane<'_>) -> BTreeSet<Month> {
-    let own = lane.asides.iter().filter(|aside| !is_of_another(lane, aside));
-    let snapshots = own.flat_map(|aside| aside.history.snapshots());
-    snapshots.filter_map(|point| archived_month(&point.name)).collect()
+    named(asides(lane))
 }
 
-/// Whether it is the copy of another dataset, which the source still has: one that has only got its name back, or changed it with
-/// this one, and that may be left out now. Its months are not this one's.
-fn is_of_another(lane: &Lane<'_>, copy: &Dataset) -> bool {
+/// The lineages of the copy that were set aside, without those that another dataset has written.
+pub(super) fn asides<'a>(lane: &Lane<'a>) -> impl Iterator<Item = &'a Dataset> {
+    lane.asides.iter().copied().filter(|aside| !is_anothers(lane, aside))
+}
+
+/// The months in the names of all snapshots of these copies.
+fn named<'a>(copies: impl Iterator<Item = &'a Dataset>) -> BTreeSet<Month> {
+    copies.flat_map(|copy| copy.history.snapshots()).filter_map(|point| archived_month(&point.name)).collect()
+}
+
+/// Whether it is the copy of another dataset that the source still has, served or not: the two have changed their names.
+fn is_anothers(lane: &Lane<'_>, copy: &Dataset) -> bool {
     let writer = copy.writer().map(|writer| writer.guid);
-    writer.is_some_and(|guid| guid != lane.dataset().guid && lane.ground.alive.contains(&guid))
+    writer.is_some_and(|guid| guid != lane.writer.guid && lane.ground.alive.contains(&guid))
 }
