@@ -185,7 +185,8 @@ impl Lanes {
         let mut nothing = Vec::new();
         let started = Instant::now();
         let (sent, taken) = thread::scope(|scope| -> Result<_, BenchError> {
-            let receiving = beside(scope, || receiver.run(far, Keeper { kept: &mut nothing, most: 0 }))?;
+            let receiving =
+                beside(scope, "receive", || receiver.run(far, Keeper { kept: &mut nothing, most: 0 }))?;
             let sent = sender.run(source, near);
             drop(sender);
             Ok((sent, receiving.join().unwrap_or(Err(PumpError::Crashed("receive")))))
@@ -201,8 +202,9 @@ impl Lanes {
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (listening, offer) = Listening::open(&caller.greeting(), here, PortRange::default())?;
         thread::scope(|scope| {
-            let accepting = beside(scope, || listening.accept(self.connections, LANES_LIMIT, cancel))
-                .map_err(LaneError::Setup)?;
+            let accepting =
+                beside(scope, "accept", || listening.accept(self.connections, LANES_LIMIT, cancel))
+                    .map_err(LaneError::Setup)?;
             let near = caller.connect(&offer, self.connections, LANES_LIMIT, cancel)?;
             let far = accepting.join().unwrap_or(Err(LaneError::Nonsense("the listening end died")))?;
             Ok((near, far))

@@ -38,7 +38,7 @@ impl Setup<'_> {
         let before = cpu_seconds();
         thread::scope(|scope| {
             let watcher = self.watcher;
-            let tallying = beside(scope, move || look_on(watcher, &receiver))?;
+            let tallying = beside(scope, "look-on", move || look_on(watcher, &receiver))?;
             let worked = work(sender, &cancel);
             let spent = (cpu_seconds() - before).max(0.0);
             let waited_for = tallying.join().unwrap_or_default();

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::exit_code::Code;
-use crate::stream::threads::refused;
+use crate::stream::threads::alone;
 
 /// From now on says `words` and calls `stop` at the first of these signals, on a thread of its own.
 pub(super) fn watch(words: &'static str, stop: impl Fn() + Send + 'static) -> io::Result<()> {
@@ -26,13 +26,13 @@ pub(super) fn watch(words: &'static str, stop: impl Fn() + Send + 'static) -> io
         signal_hook::flag::register(*signal, Arc::clone(&asked))?;
     }
     let mut arriving = Signals::new(signals)?;
-    let watching = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+    let watching = alone("signals", move || {
         if arriving.forever().next().is_some() {
             tracing::warn!("{words} (press Ctrl-C again to abort)");
             stop();
         }
     });
-    watching.map(drop).map_err(|error| refused(&error))
+    watching.map(drop)
 }
 
 /// Whether the process was started with `signal` ignored, as the `SigIgn` mask of proc(5) has it.

@@ -40,8 +40,8 @@ pub fn complete<E>(
 /// taken out; a host that cannot be asked any more is noted as such, and so are the datasets of a source pool.
 pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targets, wants: &Wants) {
     thread::scope(|scope| {
-        let lineage = beside_or_here(scope, || lineage(source, wants));
-        let histories = beside_or_here(scope, || line_histories(source, wants));
+        let lineage = beside_or_here(scope, "lineage", || lineage(source, wants));
+        let histories = beside_or_here(scope, "history", || line_histories(source, wants));
         let mut asked = Vec::new();
         for (place, snapshots) in wants.places() {
             let parts = match (snapshots, place) {
@@ -59,7 +59,7 @@ pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targe
                         None => Err("no such host is set up; this is a bug".to_owned()),
                     },
                 };
-                asked.push((place, pool, beside_or_here(scope, ask)));
+                asked.push((place, pool, beside_or_here(scope, "details", ask)));
             }
         }
         for (place, pool, thread) in asked {

@@ -108,7 +108,7 @@ pub fn inventory(
             .map(|target| {
                 let asked = targets
                     .get(&target.name)
-                    .map(|host| beside_or_here(scope, move || ask(host.as_ref(), target, run)));
+                    .map(|host| beside_or_here(scope, "list", move || ask(host.as_ref(), target, run)));
                 (target.name.clone(), asked)
             })
             .collect();

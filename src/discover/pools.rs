@@ -41,7 +41,7 @@ pub fn pool_states(policy: &Policy, targets: &Targets, stop: &Cancel) -> Vec<Poo
                 Place::Source => Some(&here),
                 Place::Target(name) => targets.get(name).map(AsRef::as_ref),
             };
-            started.push((place, root, beside_or_here(scope, move || Some(ask(host?, root)))));
+            started.push((place, root, beside_or_here(scope, "pool", move || Some(ask(host?, root)))));
         }
         let ended = started.into_iter().map(|(place, root, answer)| {
             let (state, clock_ahead) = answer

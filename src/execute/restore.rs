@@ -367,7 +367,7 @@ fn in_parallel<T: Send>(
     let results: Mutex<BTreeMap<usize, T>> = Mutex::default();
     thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, volumes.len().max(1)) {
-            beside_or_here(scope, || {
+            beside_or_here(scope, "restore", || {
                 while let Some((at, volume)) =
                     Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, volumes.get(at)?)))
                 {

@@ -41,7 +41,7 @@ pub(super) fn run(
     let changed = Condvar::new();
     std::thread::scope(|scope| {
         for _ in 0..jobs.max(1).min(steps.len()) {
-            beside_or_here(scope, || {
+            beside_or_here(scope, "step", || {
                 while let Some((index, verdict)) = next(&state, &changed, steps) {
                     let Some(step) = steps.get(index) else { return };
                     let outcome = verdict.unwrap_or_else(|| guarded(&work, step));

@@ -101,13 +101,12 @@ impl State {
         let Some(guard) = ended.map(|held| std::mem::take(&mut held.guard)) else { return };
         drop(holding);
         let all = Arc::clone(&self.holding);
-        let release = move || {
+        alone_or_here("release", move || {
             drop(guard);
             let (holding, changed) = &*all;
             holding.lock().unwrap_or_else(PoisonError::into_inner).held = Some(Held::default());
             changed.notify_all();
-        };
-        alone_or_here(release);
+        });
     }
 
     /// Waits until none of these snapshots is held by this run. Where that takes too long, ZFS will refuse to destroy them.

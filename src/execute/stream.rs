@@ -68,8 +68,8 @@ fn pump(
     let over = AtomicBool::new(false);
     Ok(std::thread::scope(|scope| {
         if samples.is_some() {
-            // A stream that nobody sees moves all the same.
-            drop(beside(scope, || show(stream, &receiver, &over)));
+            // Without the thread the stream is sent all the same; its progress is not shown.
+            drop(beside(scope, "show", || show(stream, &receiver, &over)));
         }
         let pumped = match inlet {
             Inlet::Plain(target) => Pump { settings, meters, stop: cancel, samples }.run(reader, target),

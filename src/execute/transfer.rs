@@ -44,7 +44,7 @@ pub(super) fn run(
                 }
             };
             // Beside the transfer: from a bookmark it reads as much as the transfer does. Nobody depends on it.
-            drop(beside(scope, estimate));
+            drop(beside(scope, "estimate", estimate));
         }
         let report = stream.run(outgoing, incoming, cancel);
         estimating.request();

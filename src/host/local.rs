@@ -61,7 +61,7 @@ impl Local {
         let list = |roots: &[DatasetName]| self.program.list_each(roots, TYPES);
         let answers: Vec<_> = thread::scope(|scope| {
             let asked: Vec<_> =
-                pools.iter().skip(1).map(|roots| beside_or_here(scope, || list(roots))).collect();
+                pools.iter().skip(1).map(|roots| beside_or_here(scope, "list", || list(roots))).collect();
             let first = pools.first().map(|roots| list(roots));
             let died = || Problem::Other("the thread that listed it died; this is a bug".to_owned());
             let others = asked.into_iter().map(|thread| thread.join().unwrap_or_else(|| Err(died())));

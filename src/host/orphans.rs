@@ -36,32 +36,33 @@ pub(super) fn end(run: RunMark, is_confined: bool) -> Vec<Orphan> {
             // Fails only where it has just ended.
             let _ = kill_process(pid, signal);
         }
-        let until = Instant::now() + limit;
-        while !left.is_empty() && Instant::now() < until {
-            thread::sleep(PAUSE);
-            left.retain(|pid| is_of(&directory(*pid), run));
-        }
+        wait_for(&mut left, limit, |pid| is_of(pid, run));
     }
     orphans.into_iter().take(TOLD_MAX).collect()
 }
 
 /// Waits until no process makes calls into the kernel for runs of the policy before `run`, for `limit` at most; gives the ones
-/// that still do. None is ended: a call that is left goes on in the kernel all the same.
+/// that still do. None of them is killed, since the kernel would finish its call all the same.
 pub(super) fn wait_for_calls(run: RunMark, limit: Duration) -> Vec<u32> {
-    let mut left: Vec<u32> = pids().filter(|pid| is_calling(&directory(*pid), run)).collect();
-    let until = Instant::now() + limit;
-    while !left.is_empty() && Instant::now() < until {
-        thread::sleep(PAUSE);
-        left.retain(|pid| is_calling(&directory(*pid), run));
-    }
+    let mut left: Vec<u32> = pids().filter(|pid| is_calling(*pid, run)).collect();
+    wait_for(&mut left, limit, |pid| is_calling(pid, run));
     left
 }
 
+/// Waits until none of the processes `is_left`, for `limit` at most; takes out those that have ended.
+fn wait_for(pids: &mut Vec<u32>, limit: Duration, is_left: impl Fn(u32) -> bool) {
+    let until = Instant::now() + limit;
+    while !pids.is_empty() && Instant::now() < until {
+        thread::sleep(PAUSE);
+        pids.retain(|pid| is_left(*pid));
+    }
+}
+
 /// Whether the process makes the calls of an earlier run of the same policy.
-fn is_calling(directory: &Path, run: RunMark) -> bool {
-    let is_named =
-        fs::read(directory.join("comm")).is_ok_and(|name| name.trim_ascii_end() == CALLS_PROCESS.as_bytes());
-    is_named && is_marked(directory, |variable| is_value_of(variable, CALLS_VARIABLE, run))
+fn is_calling(pid: u32, run: RunMark) -> bool {
+    let name = fs::read(directory(pid).join("comm")).unwrap_or_default();
+    name.trim_ascii_end() == CALLS_PROCESS.as_bytes()
+        && has_variable(pid, |variable| is_earlier_mark(variable, CALLS_VARIABLE, run))
 }
 
 /// The processes of this machine.
@@ -75,7 +76,7 @@ fn marked(run: RunMark, words: Option<&[u8]>) -> Vec<Orphan> {
     let orphans = pids().filter_map(|pid| {
         let directory = directory(pid);
         let is_own_user = fs::metadata(&directory).is_ok_and(|found| found.uid() == geteuid().as_raw());
-        let is_mine = pid == std::process::id() || !is_own_user || !is_of(&directory, run);
+        let is_mine = pid == std::process::id() || !is_own_user || !is_of(pid, run);
         let command = fs::read(directory.join("cmdline")).ok().filter(|_| !is_mine)?;
         let is_wanted = words.is_none_or(|words| words == command);
         is_wanted.then(|| Orphan { pid, command: shown(&command) })
@@ -89,26 +90,24 @@ fn directory(pid: u32) -> PathBuf {
 
 /// Whether the process is of an earlier run of the same policy. sshd tells a forced command in `SSH_ORIGINAL_COMMAND` what was
 /// asked for in its place.
-fn is_of(directory: &Path, run: RunMark) -> bool {
-    is_marked(directory, |variable| is_earlier(variable, run))
+fn is_of(pid: u32, run: RunMark) -> bool {
+    has_variable(pid, |variable| is_earlier(variable, run))
 }
 
-/// Whether a variable of the process is one.
-fn is_marked(directory: &Path, is_mark: impl Fn(&[u8]) -> bool) -> bool {
-    let Ok(environment) = fs::read(directory.join("environ")) else { return false };
-    environment.split(|byte| *byte == 0).any(is_mark)
+/// Whether the process has such a variable (`NAME=VALUE`).
+fn has_variable(pid: u32, is_it: impl Fn(&str) -> bool) -> bool {
+    let Ok(environment) = fs::read(directory(pid).join("environ")) else { return false };
+    environment.split(|byte| *byte == 0).any(|variable| is_it(&String::from_utf8_lossy(variable)))
 }
 
-fn is_earlier(variable: &[u8], run: RunMark) -> bool {
-    let text = String::from_utf8_lossy(variable);
-    let text = text.strip_prefix("SSH_ORIGINAL_COMMAND=exec env ").unwrap_or(&text);
-    is_value_of(text.as_bytes(), RUN_VARIABLE, run)
+fn is_earlier(variable: &str, run: RunMark) -> bool {
+    let variable = variable.strip_prefix("SSH_ORIGINAL_COMMAND=exec env ").unwrap_or(variable);
+    is_earlier_mark(variable, RUN_VARIABLE, run)
 }
 
 /// Whether it is `NAME=MARK`, perhaps with more words behind it, with the mark of an earlier run of the same policy.
-fn is_value_of(variable: &[u8], name: &str, run: RunMark) -> bool {
-    let text = String::from_utf8_lossy(variable);
-    let value = text.strip_prefix(name).and_then(|text| text.strip_prefix('='));
+fn is_earlier_mark(variable: &str, name: &str, run: RunMark) -> bool {
+    let value = variable.strip_prefix(name).and_then(|text| text.strip_prefix('='));
     let value = value.map(|value| value.split(' ').next().unwrap_or_default());
     value.is_some_and(|value| value.starts_with(&run.policy_prefix()) && value != run.to_string())
 }
@@ -137,7 +136,7 @@ mod tests {
     fn only_an_earlier_run_of_the_same_policy_is_one() {
         let now = RunMark::new(5, 9);
         let of = |policy, run| format!("ZHAUL_RUN={}", RunMark::new(policy, run));
-        let is = |text: &str| is_earlier(text.as_bytes(), now);
+        let is = |text: &str| is_earlier(text, now);
         assert!(is(&of(5, 8)));
         assert!(is(&format!("SSH_ORIGINAL_COMMAND=exec env {} sh -c 'x' zhaul agent", of(5, 8))));
         assert!(!is(&of(5, 9)) && !is(&of(6, 8)), "this run, and another policy");

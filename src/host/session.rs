@@ -19,7 +19,9 @@ use super::session_errors::{Record, read_errors};
 use super::session_words::{Speaks, random_key, speaks, trailer};
 use crate::channel::lanes::Lane;
 use crate::model::Liveness;
-use crate::stream::{Cancel, Cancelled, FdSource, FdTarget, endpoint::widen, threads::refused};
+use crate::stream::endpoint::widen;
+use crate::stream::threads::alone;
+use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
 use crate::zfs::PIPE_BYTES;
 
 /// A healthy pool may be this slow.
@@ -428,11 +430,8 @@ impl Drop for Session {
 fn spawn_errors_reader(errors: ChildStderr, key: String) -> Result<Receiver<Record>, Problem> {
     // More than one record at a time comes only from a worker that does not keep to the protocol; then it waits.
     let (records, receiver) = bounded(2);
-    thread::Builder::new()
-        .name("errors".to_owned())
-        .spawn(move || read_errors(errors, &key, &records))
-        .map(|_| receiver)
-        .map_err(|error| Problem::Other(refused(&error).to_string()))
+    let reading = alone("errors", move || read_errors(errors, &key, &records));
+    reading.map(|_| receiver).map_err(|error| Problem::Other(error.to_string()))
 }
 
 fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {

@@ -7,7 +7,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
-use std::thread::{Builder, Scope};
+use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -19,7 +19,7 @@ use super::frame::FrameError;
 use super::meter::{Bottleneck, Meters};
 use super::patience::{GivenUp, Patience};
 use super::sample::{SampleSender, Sampler};
-use super::threads::refused;
+use super::threads::beside;
 use crate::model::HangingPool;
 
 /// How often meters are read.
@@ -141,8 +141,8 @@ impl<'a> Stages<'a> {
                 Err(_) => self.fail(PumpError::Crashed(name)),
             }
         };
-        if let Err(error) = Builder::new().name(format!("zhaul-{name}")).spawn_scoped(scope, body) {
-            self.fail(PumpError::Setup(refused(&error)));
+        if let Err(error) = beside(scope, &format!("zhaul-{name}"), body) {
+            self.fail(PumpError::Setup(error));
         }
     }
 

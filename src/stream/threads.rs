@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 /// Work that was begun beside its caller, or, where no thread could be started, was done at once.
 #[derive(Debug)]
@@ -28,11 +28,12 @@ impl<T> Begun<'_, T> {
 /// one after another.
 pub fn beside_or_here<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
+    name: &str,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> Begun<'scope, T> {
     let work = Kept::new(work);
     let given = work.clone();
-    match beside(scope, move || given.take().map(|work| work())) {
+    match beside(scope, name, move || given.take().map(|work| work())) {
         Ok(thread) => Begun::Beside(thread),
         Err(error) => {
             tracing::debug!("{error}");
@@ -41,19 +42,18 @@ pub fn beside_or_here<'scope, T: Send + 'scope>(
     }
 }
 
-/// Does `work` on a thread that nobody waits for, or here and now where the system gives none.
-pub fn alone_or_here(work: impl FnOnce() + Send + 'static) {
+/// Does `work` on a thread that is not waited for, or here and now where the system gives none.
+pub fn alone_or_here(name: &str, work: impl FnOnce() + Send + 'static) {
     let work = Kept::new(work);
     let given = work.clone();
-    let started = Builder::new().spawn(move || given.take().map(|work| work()));
-    if started.is_err()
+    if alone(name, move || given.take().map(|work| work())).is_err()
         && let Some(work) = work.take()
     {
         work();
     }
 }
 
-/// A thread that cannot be started takes what it was given with it: so it is given only a way to it.
+/// What a thread is given is lost where the thread cannot be started: so it is given only a way to it.
 struct Kept<W>(Arc<Mutex<Option<W>>>);
 
 impl<W> Kept<W> {
@@ -70,16 +70,25 @@ impl<W> Kept<W> {
     }
 }
 
-/// Starts `work` on a thread of `scope`: for work that must go on at the same time.
+/// Starts `work` on a thread of `scope`: for work that must go on at the same time. Of `name` the system shows 15 bytes.
 pub fn beside<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
+    name: &str,
     work: impl FnOnce() -> T + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
-    Builder::new().spawn_scoped(scope, work).map_err(|error| refused(&error))
+    Builder::new().name(name.to_owned()).spawn_scoped(scope, work).map_err(refused)
 }
 
-/// What to say of a thread that could not be started because of `error`.
-pub fn refused(error: &io::Error) -> io::Error {
+/// The same on a thread that outlives its caller.
+pub fn alone<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    Builder::new().name(name.to_owned()).spawn(work).map_err(refused)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "one for map_err")]
+fn refused(error: io::Error) -> io::Error {
     let text = format!(
         "the system starts no more threads ({error}); next: look at its limits (ulimit -u, ulimit -v, TasksMax, pids.max)"
     );
@@ -94,7 +103,7 @@ mod tests {
 
     #[test]
     fn work_is_done_and_given_whoever_does_it() {
-        let given = thread::scope(|scope| beside_or_here(scope, || 7).join());
+        let given = thread::scope(|scope| beside_or_here(scope, "seven", || 7).join());
         assert_eq!(given, Some(7));
         assert_eq!(Begun::Done(Some(7)).join(), Some(7));
     }

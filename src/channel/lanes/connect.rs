@@ -32,7 +32,7 @@ impl Caller {
         let call = &call;
         let made: Vec<_> = thread::scope(|scope| {
             let calls: Vec<_> =
-                (0..lanes).map(|lane| beside_or_here(scope, move || call.open(lane))).collect();
+                (0..lanes).map(|lane| beside_or_here(scope, "connect", move || call.open(lane))).collect();
             let died = || Err(LaneError::Nonsense("the thread that opens a connection died; this is a bug"));
             calls.into_iter().map(|call| call.join().unwrap_or_else(died)).collect()
         });

@@ -132,8 +132,8 @@ impl Listening {
             {
                 gathering.pending += 1;
                 let report = report.clone();
-                // Nobody listens any more when all lanes are there: this one came too late.
-                beside(scope, move || drop(report.send(self.shake(stream, peer, stop))))?;
+                // A report that cannot be sent is of a connection that came after all others were there.
+                beside(scope, "handshake", move || drop(report.send(self.shake(stream, peer, stop))))?;
             }
         }
     }

@@ -15,10 +15,10 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use crate::model::{Guest, GuestId, Proxmox, ProxmoxState};
+use crate::stream::threads::alone;
 pub use config::guest_configs;
 use files::{Text, dangles, names};
 use guest_file::Kind;
@@ -33,20 +33,20 @@ const DATABASE: &str = "/var/lib/pve-cluster/config.db";
 /// What `directory` (`/etc/pve`) tells. Never fails, and takes no longer than 20 s.
 pub fn proxmox(directory: &Path) -> Proxmox {
     let owned = directory.to_owned();
-    within(READ_LIMIT, move || read(&owned)).unwrap_or_else(|| {
-        in_doubt(format!("reading {} did not end within {} s", directory.display(), READ_LIMIT.as_secs()))
-    })
+    within(READ_LIMIT, move || read(&owned))
+        .unwrap_or_else(|why| in_doubt(format!("reading {} {why}", directory.display())))
 }
 
-/// What `work` gives, unless it takes longer than `limit`: then it goes on in its thread, and nobody waits.
-fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+/// What `work` gives, unless it takes longer than `limit`: then it goes on in its thread, which is not waited for.
+fn within<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
     let (sender, receiver) = mpsc::channel();
-    let spawned = thread::Builder::new().name("guest-config".to_owned()).spawn(move || {
-        // Nobody may be left to receive it.
-        drop(sender.send(work()));
-    });
-    spawned.ok()?;
-    receiver.recv_timeout(limit).ok()
+    // It can be sent only within the limit.
+    let reading = alone("guest-config", move || drop(sender.send(work())));
+    reading.map_err(|error| format!("failed: {error}"))?;
+    receiver.recv_timeout(limit).map_err(|_| format!("did not end within {} s", limit.as_secs()))
 }
 
 fn in_doubt(why: String) -> Proxmox {

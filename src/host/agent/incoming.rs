@@ -15,7 +15,7 @@ use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec};
 use crate::model::Compression;
 use crate::stream::framed::workers;
 use crate::stream::meter::{Meters, Places};
-use crate::stream::threads::refused;
+use crate::stream::threads::alone;
 use crate::stream::{Bottleneck, Cancel, Target};
 
 pub(super) const OPERATION: &str = "receive into";
@@ -111,7 +111,7 @@ impl Incoming for AgentIncoming<'_> {
         let limit = self.session.limits.answer;
         let (cancel_too, meters) = (cancel.clone(), Arc::clone(meters));
         let (tell, heard) = bounded(1);
-        let listener = std::thread::Builder::new().name("zhaul-agent".to_owned()).spawn(move || {
+        let listener = alone("zhaul-agent", move || {
             let (output, verdict) = listen(output, limit, &meters);
             let is_over = !matches!(verdict, Verdict::Done);
             // The verdict first: whoever sees the transfer cancelled looks for the reason at once. Nobody waits where the
@@ -121,7 +121,7 @@ impl Incoming for AgentIncoming<'_> {
                 cancel_too.request();
             }
         });
-        listener.map_err(|error| self.error(Problem::Other(refused(&error).to_string())))?;
+        listener.map_err(|error| self.error(Problem::Other(error.to_string())))?;
         self.heard = Some(heard);
         let (stream, compression) = (self.stream, self.agent.framing.link.compression);
         match lanes(&mut self.session, cancel) {

@@ -72,7 +72,7 @@ fn serve_frames(server: &Server<'_>, frames: &Sink, incoming: Box<dyn Incoming +
     let (sender, latest) = samples();
     let (running, over) = crossbeam_channel::bounded(0);
     thread::scope(|scope| {
-        if let Err(error) = beside(scope, || tell_progress(server, &latest, &over, &cancel)) {
+        if let Err(error) = beside(scope, "progress", || tell_progress(server, &latest, &over, &cancel)) {
             incoming.abort();
             return Ended::Torn(Problem::Other(error.to_string()));
         }

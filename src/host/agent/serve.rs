@@ -249,8 +249,8 @@ impl Server<'_> {
     pub(super) fn while_caller_is_there<T>(&self, work: impl FnOnce() -> T) -> T {
         let Ok(waiting) = self.stop.child() else { return work() };
         thread::scope(|scope| {
-            // Where nobody can look after the caller, the work is done all the same.
-            drop(beside(scope, || {
+            // Without a thread that watches the caller, the work is done all the same.
+            drop(beside(scope, "caller", || {
                 if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
                     self.stop.request();
                 }
@@ -265,7 +265,7 @@ impl Server<'_> {
     fn accept(&self, listening: Listening, lanes: usize) -> Result<Vec<Lane>, LaneError> {
         let waiting = self.stop.child().map_err(LaneError::Setup)?;
         thread::scope(|scope| {
-            beside(scope, || {
+            beside(scope, "caller", || {
                 if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
                     waiting.request();
                 }

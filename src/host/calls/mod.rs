@@ -40,7 +40,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long a call that changes something may go on after the run was stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a run waits for the calls of an earlier one, which was killed.
+/// How long a run waits for the calls of an earlier run that was killed.
 const EARLIER_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the release of holds may take: it waits for a transaction group.
@@ -91,7 +91,6 @@ impl Calls {
     /// The calls are those of `run` from now on. Waits until those of earlier runs of its policy have ended, for a few seconds at
     /// most: a snapshot that one of them still takes must be seen by whoever lists now.
     pub(super) fn begin_run(&self, run: RunMark) {
-        // Set once: whoever begins a second run here goes on under the first one's mark.
         let run = *self.run.get_or_init(|| run);
         let left = orphans::wait_for_calls(run, EARLIER_LIMIT);
         if !left.is_empty() {

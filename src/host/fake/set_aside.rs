@@ -34,13 +34,12 @@ impl FakeHost {
                 self.step(wish, |machine| machine.promote(copy))?;
             }
         }
-        let children = self.with(wish, |machine| Ok(machine.children(&mark.name)))?;
-        if !children.is_empty() && self.with(wish, |machine| Ok(machine.node(copy).is_err()))? {
-            return Ok(mark);
+        let mut children = self.with(wish, |machine| Ok(machine.children(&mark.name)))?;
+        match self.with(wish, |machine| Ok(machine.node(copy).ok().map(|copy| copy.kind)))? {
+            None if !children.is_empty() => return Ok(mark),
+            Some(DatasetKind::Volume) => children.clear(),
+            None | Some(DatasetKind::Filesystem) => {}
         }
-        let is_volume =
-            |machine: &Machine| machine.node(copy).is_ok_and(|copy| copy.kind == DatasetKind::Volume);
-        let children = if self.with(wish, |machine| Ok(is_volume(machine)))? { Vec::new() } else { children };
         for child in children {
             let below = child.below(&mark.name).unwrap_or_default().to_owned();
             self.step(wish, |machine| {
