@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::look::{assert_same_newest, snapshots};
+use crate::look::{assert_same_newest, guids, set_aside, snapshots};
 use crate::outcome::Run;
 use crate::pool::zfs;
 use crate::world::{GUEST, World};
@@ -132,7 +132,7 @@ fn an_archive_that_has_parted_stops_or_branches_and_keeps_all() {
     assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar"]);
     world.policy.archive = "on-divergence = \"branch\"".to_owned();
     world.run_as_planned("2026-04-02T03:00:00Z", &[], 0);
-    assert_eq!(snapshots(&crate::look::set_aside(&archive)), ["2026-Mar"]);
+    assert_eq!(snapshots(&set_aside(&archive)), ["2026-Mar"]);
     assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Apr"], "March is kept, neither lost nor sent again");
     let run = world.run_as_planned("2026-04-03T03:00:00Z", &[], 0);
     assert!(run.finds("note", "months-set-aside") && !run.finds("note", "months-lost"), "{run:?}");
@@ -164,4 +164,28 @@ fn a_run_on_the_first_that_takes_no_snapshot_gives_no_month_up() {
     assert!(!run.stdout.contains("months-lost"), "{run:?}");
     world.run("2026-02-02T03:00:00Z");
     assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Feb"]);
+}
+
+#[test]
+fn a_month_of_another_dataset_that_has_changed_its_name_is_not_this_ones() {
+    let mut world = World::archive_only("archive-swapped");
+    let [left_out, served] = ["a", "b"].map(|name| world.filesystem(name, 1));
+    world.run("2026-01-10T03:00:00Z");
+    zfs(&["set", "zhaul:backup=off", &left_out]);
+    world.run("2026-02-01T03:00:00Z");
+    let before = guids(&world.archive("b"));
+    assert_eq!(snapshots(&world.archive("b")), ["2026-Feb"]);
+    // The one that was left out is served now under the other one's name, and the other one is left out.
+    let aside = world.guest("c");
+    for (from, to) in [(&left_out, &aside), (&served, &left_out), (&aside, &served)] {
+        zfs(&["rename", from, to]);
+    }
+    zfs(&["inherit", "zhaul:backup", &served]);
+    zfs(&["set", "zhaul:backup=off", &left_out]);
+    world.run("2026-02-03T03:00:00Z");
+    assert_same_newest(&served, &world.archive("b"));
+    let aside = set_aside(&world.archive("b"));
+    assert_eq!(guids(&aside), before, "what the other one has is kept");
+    world.run("2026-02-04T03:00:00Z");
+    assert_eq!(snapshots(&world.archive("b")), ["2026-Feb"]);
 }

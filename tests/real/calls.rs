@@ -53,12 +53,7 @@ fn read(stream: &mut (dyn Source + '_), most: usize) -> io::Result<usize> {
 
 /// Nothing keeps the snapshot any more; on a busy machine the kernel may let go of it a moment after the process that was killed.
 fn assert_free(dataset: &DatasetName) {
-    let snapshot = format!("{dataset}@1");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !Command::new("zfs").args(["destroy", &snapshot]).status().unwrap().success() {
-        assert!(Instant::now() < deadline, "{snapshot} stays busy");
-        thread::sleep(Duration::from_millis(50));
-    }
+    look::destroy_soon(&format!("{dataset}@1"));
 }
 
 #[test]

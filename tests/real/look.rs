@@ -244,11 +244,11 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// udev may still have a look at a new device.
-fn destroy_soon(volume: &str) {
+/// Destroys a volume, at whose new device udev may still look, or a snapshot that the kernel is just about to let go of.
+pub(crate) fn destroy_soon(name: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !Command::new("zfs").args(["destroy", volume]).output().unwrap().status.success() {
-        assert!(Instant::now() < deadline, "{volume} stays busy");
+    while !Command::new("zfs").args(["destroy", name]).output().unwrap().status.success() {
+        assert!(Instant::now() < deadline, "{name} stays busy");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -164,6 +164,18 @@ fn a_copy_that_somebody_renamed_is_named_and_what_it_says_to_do_goes_on_with_it(
 }
 
 #[test]
+fn of_two_copies_the_one_that_still_has_its_name_follows_its_source() {
+    let mut world = backed_up("renaming-two", &["a"]);
+    zfs(&["rename", &world.backup("a"), &world.backup("a-by-hand")]);
+    world.run(DAY_2);
+    rename(&world, "a", "b");
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_followed(&world, &run, &["b"]);
+    assert_eq!(snapshots(&world.backup("a-by-hand")), ["2026-01-10-030000"]);
+    assert!(!look::exists(&world.backup("a")));
+}
+
+#[test]
 fn what_was_set_aside_goes_with_its_parent_and_expires_there() {
     let mut world = backed_up("renaming-aside", &["p", "p/x"]);
     world.write("p/x", "b", 1);
