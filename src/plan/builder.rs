@@ -19,6 +19,8 @@ pub(super) struct Builder {
     marks: BTreeMap<DatasetName, Vec<(StepId, NewBookmark)>>,
     /// Snapshots that are not in the dataset yet that the plan knows them in: by place and GUID, the dataset now.
     actual: BTreeMap<(Place, Guid), DatasetName>,
+    /// Names at and below which a target is as the plan knows it only after a step.
+    settled: Vec<(Place, DatasetName, StepId)>,
 }
 
 /// What a step needs before it can start.
@@ -51,6 +53,7 @@ impl Builder {
             first: BTreeSet::new(),
             marks: BTreeMap::new(),
             actual: BTreeMap::new(),
+            settled: Vec::new(),
         }
     }
 
@@ -70,11 +73,30 @@ impl Builder {
     ) -> StepId {
         let id = StepId(self.plan.steps.len());
         let Order { mut needs, after } = order;
+        let action = action.into();
+        needs.extend(action.target().into_iter().flat_map(|name| self.settling(&place, name)));
         needs.sort_unstable();
         needs.dedup();
-        let action = action.into();
         self.plan.steps.push(Step { id, dataset: dataset.cloned(), place, action, reason, needs, after });
         id
+    }
+
+    /// Says that only after `step` a target is at and below `name` as the plan knows it: whatever is planned there from now on
+    /// needs the step.
+    pub(super) fn settled(&mut self, place: &Place, name: &DatasetName, step: StepId) {
+        self.settled.push((place.clone(), name.clone(), step));
+    }
+
+    /// The steps after which the target is at `name` as the plan knows it; none if it is so from the start.
+    pub(super) fn settling(&self, place: &Place, name: &DatasetName) -> impl Iterator<Item = StepId> {
+        let above =
+            self.settled.iter().filter(move |(there, above, _)| there == place && name.is_within(above));
+        above.map(|(_, _, step)| *step)
+    }
+
+    /// Whether a target is at `name` as the plan knows it only after a step.
+    pub(super) fn is_settled_later(&self, place: &Place, name: &DatasetName) -> bool {
+        self.settling(place, name).next().is_some()
     }
 
     /// Adds a finding.

@@ -260,9 +260,8 @@ fn plan_target<'a>(
 ) {
     let Known { policy, inventory, request, .. } = known;
     let Ground { target, listing, is_append_only, .. } = ground;
-    let mut settled = plan_first(builder, target, view);
+    plan_first(builder, target, view);
     let names = check_names(builder, target, listing, sources, &view.called);
-    orphans::plan(builder, known, ground, view);
     let targets = view.called.taken();
     let mut copies: BTreeMap<_, _> = targets.iter().map(|name| (*name, Encryption::Off)).collect();
     let raw = sources.iter().zip(&names).filter(|(one, _)| one.selected.dataset.encryption == Encryption::On);
@@ -275,11 +274,19 @@ fn plan_target<'a>(
             continue;
         }
         let mut lane = Lane::new(builder, &ground, name, source);
-        let above = settled.iter().filter(|(above, _)| name.is_within(above)).map(|(_, step)| *step);
-        if let Some(step) = above.max() {
-            lane.last = Some(step);
-        } else if let Some(mark) = view.waiting.iter().find(|mark| name.below(&mark.of).is_some()) {
-            lane.block(builder, AsideFinding::SetAsideUnfinished { copy: mark.of.clone() });
+        if let Some(rename) = view.later.get(name) {
+            renames::plan_later(builder, &mut containers, &mut lane, rename);
+        }
+        let is_open = |above: &DatasetName| {
+            name.below(above).is_some() && !builder.is_settled_later(&lane.place, above)
+        };
+        let unfinished = view.waiting.iter().map(|mark| &mark.of).find(|copy| is_open(copy));
+        if let Some(copy) = unfinished {
+            lane.block(builder, AsideFinding::SetAsideUnfinished { copy: copy.clone() });
+        } else if let Some(parent) = view.later.keys().find(|copy| is_open(copy)) {
+            lane.block(builder, FindingKind::ParentMissing { parent: parent.clone() });
+        }
+        if lane.is_blocked {
             lanes.add(lane);
             continue;
         }
@@ -302,10 +309,11 @@ fn plan_target<'a>(
             }
         }
         if let Some(step) = lane.set_aside_step {
-            settled.push((name.clone(), step));
+            builder.settled(&lane.place, name, step);
         }
         lanes.add(lane);
     }
+    orphans::plan(builder, known, ground, view);
     let keep = match &target.kind {
         TargetKind::Backup(rules) => rules.keep_superseded.filter(|_| !is_append_only),
         TargetKind::Archive(_) => None,
@@ -317,22 +325,21 @@ fn plan_target<'a>(
     }
 }
 
-/// Adds the steps that come before everything else on a target. Gives each with the name at and below which it is needed.
-fn plan_first(builder: &mut Builder, target: &Target, view: &View<'_>) -> Vec<(DatasetName, StepId)> {
+/// Adds the steps that come before everything else on a target.
+fn plan_first(builder: &mut Builder, target: &Target, view: &View<'_>) {
     let place = Place::Target(target.name.clone());
     builder.are_in(&place, &view.actual);
-    let mut settled: Vec<(DatasetName, StepId)> = Vec::new();
+    let mut steps: Vec<StepId> = Vec::new();
     for First { dataset, change, reason, below, needs } in &view.first {
-        let before = settled.iter().filter(|(name, _)| below.is_within(name)).map(|(_, step)| *step);
-        let made = needs.iter().filter_map(|at| settled.get(*at)).map(|(_, step)| *step);
-        let order = Order::needs(before.chain(made).collect::<BTreeSet<_>>());
+        let made = needs.iter().filter_map(|at| steps.get(*at)).copied();
+        let order = Order::needs(builder.settling(&place, below).chain(made).collect::<BTreeSet<_>>());
         let step = builder.step(dataset.as_ref(), place.clone(), change.clone(), reason.clone(), order);
-        settled.push((below.clone(), step));
+        builder.settled(&place, below, step);
+        steps.push(step);
     }
     for (dataset, severity, kind) in &view.findings {
         builder.find(*severity, dataset.as_ref(), place.clone(), kind.clone());
     }
-    settled
 }
 
 fn refuse_target(builder: &mut Builder, target: &Target, inventory: &Inventory, lanes: &mut [Lanes<'_>]) {

@@ -5,8 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::builder::{Builder, Order};
+use super::containers::Containers;
+use super::lane::Lane;
 use super::names::{CopyName, names};
-use super::view::{First, View};
+use super::view::{First, Later, View};
 use super::{Caution, FindingKind, Known, Reason, Severity, Source};
 use crate::model::{Change, Dataset, DatasetKind, DatasetName, Guid, Point, Writer};
 use crate::policy::{Target, TargetKind};
@@ -17,6 +20,22 @@ struct Move {
     /// The source dataset.
     dataset: DatasetName,
     to: DatasetName,
+}
+
+/// When a copy can get a name.
+#[derive(Debug, PartialEq, Eq)]
+enum Room {
+    Now,
+    /// A copy above it has yet to be received.
+    Later,
+    /// There is a volume above it.
+    Never,
+}
+
+impl Room {
+    fn is_not_below_a_volume(&self) -> bool {
+        *self != Self::Never
+    }
 }
 
 /// What has the name of a copy on its way to a name that is still taken.
@@ -32,7 +51,7 @@ impl View<'_> {
         let may_rename =
             matches!(target.kind, TargetKind::Backup(_)) && !inventory.append_only.contains(&target.name);
         if !may_rename {
-            for (from, copy) in self.moves(target, sources, false) {
+            for (from, copy) in self.moves(target, sources, false, Room::is_not_below_a_volume) {
                 self.tell(&from, &copy, false);
             }
             return self.tell_renamed_here(target, sources);
@@ -40,21 +59,27 @@ impl View<'_> {
         // One after the other: what lies below a copy goes with it, and may then have to go on to somewhere else.
         let mut made = BTreeSet::new();
         loop {
-            let moves = self.moves(target, sources, true);
+            let moves = self.moves(target, sources, true, |room| *room == Room::Now);
             let Some((from, copy, name)) = self.next(moves, &made) else { break };
             made.insert((copy.dataset.clone(), name.clone()));
             self.follow(&from, &copy, &name);
             self.called = called(self);
         }
+        while let Some((from, copy)) = self.next_later(target, sources) {
+            self.follow_later(&from, &copy);
+            self.called = called(self);
+        }
         self.tell_renamed_here(target, sources);
     }
 
-    /// Renames by the name that the copy has. Each goes to a name that is free, or that another one of them leaves.
+    /// Renames by the name that the copy has. Each goes to a name that is free, or that another one of them leaves, and where
+    /// there is room as it is wanted.
     fn moves(
         &self,
         target: &Target,
         sources: &[Source<'_>],
         may_rename: bool,
+        is_wanted: impl Fn(&Room) -> bool,
     ) -> BTreeMap<DatasetName, Move> {
         let misplaced = if may_rename { self.misplaced(sources) } else { Vec::new() };
         let in_the_way: BTreeSet<&DatasetName> = misplaced.iter().map(|copy| &copy.name).collect();
@@ -70,7 +95,7 @@ impl View<'_> {
                 *label == one.label && !in_the_way.contains(from) && !from.last().ends_with(ON_THE_WAY);
             // Nothing can be renamed to below itself.
             let is_below = name.is_within(from) && self.is_free(name);
-            if !is_somebodys && !is_below && from != name && self.has_place(target, name) {
+            if !is_somebodys && !is_below && from != name && is_wanted(&self.room(target, name)) {
                 moves.insert(from.clone(), Move { dataset: dataset.name.clone(), to: name.clone() });
             }
         }
@@ -125,13 +150,39 @@ impl View<'_> {
         })
     }
 
-    /// Whether a copy can be renamed to `name` now: below no volume, and below no copy that has yet to be received.
-    fn has_place(&self, target: &Target, name: &DatasetName) -> bool {
-        let Some(parent) = name.parent().filter(|parent| *parent != target.root) else { return true };
-        match self.listing.get(&parent) {
-            Some(there) => there.kind == DatasetKind::Filesystem,
-            None => !self.called.taken().contains(&parent),
+    /// When a copy can be renamed to `name`.
+    fn room(&self, target: &Target, name: &DatasetName) -> Room {
+        let taken = self.called.taken();
+        let above = std::iter::successors(name.parent(), DatasetName::parent);
+        for above in above.take_while(|above| *above != target.root) {
+            match self.listing.get(&above) {
+                Some(there) if there.kind == DatasetKind::Filesystem => return Room::Now,
+                Some(_) => return Room::Never,
+                None if taken.contains(&above) => return Room::Later,
+                None => {}
+            }
         }
+        Room::Now
+    }
+
+    /// The rename that comes next of those that wait for what this run receives. Nothing else may have to do with the name
+    /// that the copy has until then.
+    fn next_later(&self, target: &Target, sources: &[Source<'_>]) -> Option<(DatasetName, Move)> {
+        let taken = self.called.taken();
+        let is_wanted = |from: &DatasetName| taken.iter().any(|name| name.is_within(from));
+        let has_moved = |from: &DatasetName| {
+            self.later.keys().any(|to| from.is_within(to))
+                || self.first.iter().filter_map(renamed).any(|(_, to)| from.is_within(to))
+        };
+        let mut moves = self.moves(target, sources, true, |room| *room == Room::Later).into_iter();
+        moves.find(|(from, copy)| self.is_free(&copy.to) && !is_wanted(from) && !has_moved(from))
+    }
+
+    fn follow_later(&mut self, from: &DatasetName, copy: &Move) {
+        let Some(guid) = self.listing.get(from).map(|copy| copy.guid) else { return };
+        self.tell(from, copy, true);
+        self.later.insert(copy.to.clone(), Later { from: from.clone(), guid });
+        self.rename_below(from, &copy.to, true);
     }
 
     /// The rename that comes next, and to which name: to one that is free, or, where each waits for another, out of the way.
@@ -244,6 +295,25 @@ impl View<'_> {
             }
         }
     }
+}
+
+/// Renames the copy of `lane` when what it is to be below has been received.
+pub(super) fn plan_later(
+    builder: &mut Builder,
+    containers: &mut Containers<'_>,
+    lane: &mut Lane<'_>,
+    rename: &Later,
+) {
+    let parent = match containers.parent_of(builder, &lane.name) {
+        Ok(steps) => steps,
+        Err(why) => return lane.block(builder, *why),
+    };
+    let Later { from, guid } = rename.clone();
+    let reason = Reason::RenamedAtSource { from: from.clone() };
+    let change = Change::RenameDataset { from, guid, to: lane.name.clone() };
+    let dataset = &lane.source.selected.dataset.name;
+    let step = builder.step(Some(dataset), lane.place.clone(), change, reason, Order::needs(parent));
+    builder.settled(&lane.place, &lane.name, step);
 }
 
 /// The old name and the new one, if the change is a rename.

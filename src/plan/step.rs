@@ -124,6 +124,17 @@ pub enum Action {
     Change(Change<Doomed>),
 }
 
+impl Action {
+    /// The dataset of a target that it changes, by its name before that; `None` for what only the source can do.
+    pub(super) fn target(&self) -> Option<&DatasetName> {
+        match self {
+            Self::Send(transfer) => Some(transfer.target.dataset()),
+            Self::Change(change) => Some(change.dataset()),
+            Self::Snapshot { .. } | Self::Bookmark { .. } | Self::DestroyBookmarks { .. } => None,
+        }
+    }
+}
+
 impl From<Change<Doomed>> for Action {
     fn from(change: Change<Doomed>) -> Self {
         Self::Change(change)

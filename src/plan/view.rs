@@ -23,12 +23,22 @@ pub(super) struct First {
     pub(super) needs: BTreeSet<usize>,
 }
 
+/// A rename that has to wait for what the copy is to be below.
+#[derive(Debug, Clone)]
+pub(super) struct Later {
+    pub(super) from: DatasetName,
+    /// What identifies the copy.
+    pub(super) guid: Guid,
+}
+
 /// One target's listing, with those changes made.
 #[derive(Debug)]
 pub(super) struct View<'a> {
     /// The listing after the changes.
     pub(super) listing: Cow<'a, Listing>,
     pub(super) first: Vec<First>,
+    /// Renames to below copies that this run makes, by the new name.
+    pub(super) later: BTreeMap<DatasetName, Later>,
     /// What is to be told of them.
     pub(super) findings: Vec<(Option<DatasetName>, Severity, FindingKind)>,
     /// Snapshots that have another name in the listing than on the target now: the dataset that they are in now.
@@ -50,6 +60,7 @@ impl<'a> View<'a> {
         let mut view = Self {
             listing: Cow::Borrowed(listed),
             first: Vec::new(),
+            later: BTreeMap::new(),
             findings: Vec::new(),
             actual: BTreeMap::new(),
             waiting: Vec::new(),

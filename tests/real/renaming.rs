@@ -197,3 +197,48 @@ fn what_was_set_aside_goes_with_its_parent_and_expires_there() {
     assert!(!look::exists(&aside));
     assert_same_newest(&world.guest("q/x"), &world.backup("q/x"));
 }
+
+#[test]
+fn a_child_follows_a_parent_of_which_the_copy_begins_again() {
+    let mut world = backed_up("renaming-parent-again", &["a", "a/x", "a/x/deep", "a/y"]);
+    zfs(&["destroy", &format!("{}@%", world.backup("a"))]);
+    rename(&world, "a", "c");
+    rename(&world, "c/y", "c/z");
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_eq!(run.steps("rename-dataset").len(), 2, "{run:?}");
+    for name in ["c/x", "c/x/deep", "c/z"] {
+        assert_same_newest(&world.guest(name), &world.backup(name));
+        assert!(snapshots(&world.backup(name)).len() > 1, "{name} was sent whole: {run:?}");
+    }
+    assert_same_newest(&world.guest("c"), &world.backup("c"));
+    assert!(look::exists(&world.backup("a")), "nothing is destroyed");
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_followed(&world, &run, &["c", "c/x", "c/x/deep", "c/z"]);
+}
+
+#[test]
+fn what_expires_in_the_night_of_a_rename_goes_under_its_new_name() {
+    let mut world = backed_up("renaming-expires", &["p", "p/x", "p/gone"]);
+    world.write("p/x", "b", 1);
+    world.run(DAY_2);
+    zfs(&["rollback", "-r", &format!("{}@2026-01-10-030000", world.guest("p/x"))]);
+    world.write("p/x", "c", 1);
+    world.run(DAY_3);
+    let aside = look::set_aside(&world.backup("p/x"));
+    let late = look::days_after(&aside, 31);
+    zfs(&["destroy", "-r", &world.guest("p/gone")]);
+    rename(&world, "p", "q");
+    world.policy.backup = "keep-last = 1\nkeep-superseded = \"30d\"".to_owned();
+    let run = world.run_as_planned(&late, &[], 0);
+    assert!(!look::exists(&aside.replace("/p/", "/q/")) && !look::exists(&aside), "{run:?}");
+    for (name, left) in [("q", 1), ("q/x", 2)] {
+        assert_same_newest(&world.guest(name), &world.backup(name));
+        assert_eq!(snapshots(&world.backup(name)).len(), left, "{name}: {run:?}");
+    }
+    assert!(run.finds("note", "but a clone keeps it"), "what was set aside had kept it: {run:?}");
+    assert_eq!(
+        snapshots(&world.backup("q/gone")).len(),
+        1,
+        "its source is gone, the rules go on applying: {run:?}"
+    );
+}
