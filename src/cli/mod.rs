@@ -6,13 +6,13 @@
 mod agent;
 mod args;
 mod bench;
-mod calls;
 mod carrying_out;
 mod config;
 mod doctor;
 mod exit_code;
 mod guest_state;
 mod help;
+mod hidden;
 mod list;
 mod lock;
 mod logging;
@@ -70,7 +70,8 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::manual(&directory),
         Command::Run(args) => run::run(&args),
-        Command::ZfsCalls => calls::calls(),
+        Command::ZfsCalls => hidden::zfs_calls(),
+        Command::ReadGuests { directory, guests } => hidden::read_guests(&directory, &guests),
         Command::Agent(args) => agent::agent(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Status(args) => status::status(&args),

@@ -24,7 +24,9 @@ use crate::zfs::LoadError;
 
 pub use details::{complete, learn};
 pub use pools::{PoolAnswer, pool_states};
-pub use proxmox::{guest_configs, proxmox};
+#[cfg(test)]
+pub(crate) use proxmox::read as read_proxmox;
+pub use proxmox::{guest_configs, proxmox, read_guests};
 
 /// The hosts that a policy names.
 pub type Targets = BTreeMap<TargetName, Box<dyn TargetHost>>;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::plain_file::read_text;
 use crate::model::{GuestId, GuestKind};
 
 pub use rolling_back::CurrentFile;
@@ -54,7 +55,7 @@ impl GuestFiles {
         for kind in [GuestKind::Machine, GuestKind::Container] {
             for place in &places {
                 let path = place.join(kind.directory()).join(format!("{id}.conf"));
-                match fs::read_to_string(&path) {
+                match read_text(&path) {
                     Ok(text) if text.starts_with(MARK) => found = GuestFile::OfRestore,
                     Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
                     Ok(_) | Err(_) => return GuestFile::Taken(path),
@@ -101,7 +102,7 @@ impl GuestFiles {
         let mut is_removed = false;
         for kind in [GuestKind::Machine, GuestKind::Container] {
             let path = self.path(kind, id);
-            if fs::read_to_string(&path).is_ok_and(|text| text.starts_with(MARK)) {
+            if read_text(&path).is_ok_and(|text| text.starts_with(MARK)) {
                 fs::remove_file(&path)?;
                 is_removed = true;
             }
@@ -176,6 +177,13 @@ mod tests {
         fs::create_dir_all(&other).unwrap();
         fs::write(other.join("4000200.conf"), "rootfs: x\n").unwrap();
         assert!(matches!(files.find(GuestId(4_000_200)), GuestFile::Taken(_)));
+        let fifo = directory.path().join("qemu-server/4000400.conf");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        assert!(
+            matches!(files.find(GuestId(4_000_400)), GuestFile::Taken(_)),
+            "nobody waits for who would write to it"
+        );
+        assert!(files.current(GuestId(4_000_400)).unwrap_err().to_string().contains("no regular file"));
         files.begin(GuestKind::Container, GuestId(4_000_300), "").unwrap();
         assert!(files.give_up(GuestId(4_000_300)).unwrap());
         assert_eq!(files.find(GuestId(4_000_300)), GuestFile::Missing);

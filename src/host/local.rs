@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::calls::Calls;
+use super::helper::THIS_PROGRAM;
 use super::kernel_errors::{HOST, of_cause, of_zfs};
 use super::leaving_out::leaving_out;
 use super::listing::is_of_machine;
@@ -43,8 +44,7 @@ impl Local {
     /// Loads the ZFS libraries; says what is missing where that fails. A call that has not returned after `limit` (30 s at
     /// least) is given up; `stop` ends every wait.
     pub fn new(limit: Duration, stop: &Cancel) -> Result<Self, LoadError> {
-        // This very file, also where a newer one has taken its name.
-        Self::through(PathBuf::from("/proc/self/exe"), limit, stop)
+        Self::through(PathBuf::from(THIS_PROGRAM), limit, stop)
     }
 
     /// The same with `zhaul`, the path of one, in call processes.

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::PointName;
 
 /// The number that Proxmox VE gives a guest (`VMID`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GuestId(pub u32);
 
@@ -26,7 +26,7 @@ impl fmt::Display for GuestId {
 }
 
 /// One guest of this node, as its configuration file has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guest {
     /// Its number.
     pub id: GuestId,
@@ -41,7 +41,7 @@ pub struct Guest {
 }
 
 /// A line of a guest's configuration that names a volume: `scsi0: local-zfs:vm-100-disk-0,backup=0`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskLine {
     /// Where it is written, for example `qemu-server/100.conf line 7 (scsi1)`.
     pub place: String,

@@ -13,7 +13,7 @@ use std::io::Read as _;
 
 use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::GuestId;
 
@@ -33,7 +33,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 const SECRETS: [&str; 2] = ["cipassword", "sshkeys"];
 
 /// A virtual machine or a container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestKind {
     /// A virtual machine (`qemu-server`).
@@ -53,7 +53,7 @@ impl GuestKind {
 }
 
 /// The configuration of a guest at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestConfig {
     /// Which kind of guest.
     pub kind: GuestKind,

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{DatasetName, Guest, GuestId};
 
 /// Guests, storages and nodes, and how far all of that can be relied upon.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxmox {
     /// Whether there is a Proxmox VE, and whether what it tells is whole.
     pub state: ProxmoxState,
@@ -26,7 +26,7 @@ pub struct Proxmox {
 }
 
 /// Whether Proxmox VE's configuration can be relied upon.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxmoxState {
     /// No Proxmox VE, or guests are not to be looked up: datasets are datasets.
@@ -39,7 +39,7 @@ pub enum ProxmoxState {
 }
 
 /// A storage of type `zfspool` that this node uses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Storage {
     /// Its id, as in `local-zfs:vm-100-disk-0`.
     pub id: String,

@@ -2,7 +2,8 @@
 //! keeps the next run from its work.
 
 use std::fs;
-use std::process::Child;
+use std::path::PathBuf;
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -142,6 +143,36 @@ fn what_a_killed_run_still_does_in_the_kernel_is_awaited() {
     assert_eq!(snapshots(&bad), ["2026-01-11-030000", "2026-01-11-040000"]);
     assert_eq!(look::bookmarks(&bad), snapshots(&bad));
     assert_same_newest(&bad, &world.backup("subvol-102-disk-0"));
+}
+
+#[test]
+fn a_guest_configuration_that_does_not_answer_keeps_nothing_from_being_backed_up() {
+    let pool = FailingPool::new("hang-pve-pool", 128);
+    let mut world = World::new("hang-pve");
+    let guest = world.filesystem(GUEST, 1);
+    let written = world.guest_configs(&[("lxc/101.conf", &format!("rootfs: z:{GUEST},size=1G\n"))]);
+    let directory = PathBuf::from(format!("/mnt/{}/pve", pool.name));
+    // So much that compresses so little must be read from the disk.
+    let mut storages = fs::read_to_string(written.join("storage.cfg")).unwrap();
+    storages.extend((0..20_000_u64).map(|n| format!("# {:016x}\n", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))));
+    fs::write(written.join("storage.cfg"), storages).unwrap();
+    let copied = Command::new("cp").arg("-r").arg(&written).arg(&directory).status().unwrap();
+    assert!(copied.success());
+    world.policy.source = format!("guest-config = {directory:?}");
+    world.run(DAY_1);
+    pool.forget();
+    pool.freeze();
+    for (day, words) in [(DAY_2, "two runs after each other"), (DAY_3, "the next one")] {
+        let (run, took) = end_within(&world, world.start(day, &[]), LIMIT);
+        note(took, &format!("the guests' configuration does not answer, {words}"));
+        assert_told(&run.expect_code(1), &["reading /mnt/hang-pve-pool/pve did not end within 20 s"]);
+        assert_same_newest(&guest, &world.backup(GUEST));
+        assert!(took < Duration::from_secs(35), "{took:?}");
+    }
+    pool.mend();
+    let (run, _) = end_within(&world, world.start("2026-01-13T03:00:00Z", &[]), LIMIT);
+    run.expect_code(0);
+    assert_same_newest(&guest, &world.backup(GUEST));
 }
 
 /// The ways to a target.

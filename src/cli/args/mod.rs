@@ -101,6 +101,13 @@ pub(super) enum Command {
     Agent(AgentArgs),
     #[command(hide = true, about = "Make calls into ZFS for another zhaul", after_help = EXIT_CODES_HELP)]
     ZfsCalls,
+    #[command(hide = true, about = "Read Proxmox VE's configuration for another zhaul", after_help = EXIT_CODES_HELP)]
+    ReadGuests {
+        /// Where it is.
+        directory: PathBuf,
+        /// The guests whose files are wanted; none for what there is.
+        guests: Vec<u32>,
+    },
     /// Check or write a configuration file
     #[command(after_help = EXIT_CODES_HELP, arg_required_else_help = true, disable_help_subcommand = true)]
     Config {

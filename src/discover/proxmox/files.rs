@@ -1,12 +1,10 @@
 //! Files of a configuration directory that may hold anything: each is read whole, or told why it cannot be.
 
-use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
-/// What `pmxcfs` takes at most; a guest's file is a few KiB.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+use crate::host::plain_file::read_bytes;
 
 /// What became of reading a file.
 pub(super) enum Text {
@@ -32,22 +30,7 @@ pub(super) fn text(path: &Path) -> Text {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    let failed = |error: std::io::Error| format!("cannot be read: {error}");
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if metadata.is_dir() {
-        return Err("is a directory".to_owned());
-    }
-    if !metadata.is_file() {
-        return Err("is no regular file".to_owned());
-    }
-    // Should it have become a FIFO since, opening it does not wait for a writer.
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > usize::try_from(FILE_BYTES_MAX).unwrap_or(usize::MAX) {
-        return Err("is larger than 1 MiB".to_owned());
-    }
+    let bytes = read_bytes(path).map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.contains(&0) {
         return Err("holds bytes that are no text".to_owned());
     }

@@ -4,6 +4,7 @@
 //! run or change in silence what is backed up: whatever cannot be relied upon is told as [`ProxmoxState::InDoubt`], a file
 //! that cannot be read concerns its guest alone.
 
+mod apart;
 mod cluster;
 mod config;
 mod files;
@@ -14,17 +15,11 @@ mod storage_cfg;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::time::Duration;
 
 use crate::model::{Guest, GuestId, Proxmox, ProxmoxState};
-use crate::stream::threads::alone;
-pub use config::guest_configs;
+pub use apart::{guest_configs, read_guests};
 use files::{Text, dangles, names};
 use guest_file::Kind;
-
-/// How long reading may take: `pmxcfs` answers from memory, so what takes longer hangs.
-const READ_LIMIT: Duration = Duration::from_secs(20);
 
 /// Where the file system lies on every host with Proxmox VE, and the database behind it.
 const MOUNT_POINT: &str = "/etc/pve";
@@ -32,28 +27,15 @@ const DATABASE: &str = "/var/lib/pve-cluster/config.db";
 
 /// What `directory` (`/etc/pve`) tells. Never fails, and takes no longer than 20 s.
 pub fn proxmox(directory: &Path) -> Proxmox {
-    let owned = directory.to_owned();
-    within(READ_LIMIT, move || read(&owned))
-        .unwrap_or_else(|why| in_doubt(format!("reading {} {why}", directory.display())))
-}
-
-/// What `work` gives, unless it takes longer than `limit`: then it goes on in its thread, which is not waited for.
-fn within<T: Send + 'static>(
-    limit: Duration,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, String> {
-    let (sender, receiver) = mpsc::channel();
-    // It can be sent only within the limit.
-    let reading = alone("guest-config", move || drop(sender.send(work())));
-    reading.map_err(|error| format!("failed: {error}"))?;
-    receiver.recv_timeout(limit).map_err(|_| format!("did not end within {} s", limit.as_secs()))
+    apart::known(directory).unwrap_or_else(|why| in_doubt(format!("reading {} {why}", directory.display())))
 }
 
 fn in_doubt(why: String) -> Proxmox {
     Proxmox { state: ProxmoxState::InDoubt(why), ..Proxmox::default() }
 }
 
-fn read(directory: &Path) -> Proxmox {
+/// The same, read by this process, which hangs where the directory does.
+pub(crate) fn read(directory: &Path) -> Proxmox {
     let shown = directory.display();
     match fs::symlink_metadata(directory) {
         Err(error) if error.kind() == ErrorKind::NotFound => {

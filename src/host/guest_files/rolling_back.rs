@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::{GuestFiles, locked, replace};
+use crate::host::plain_file::read_text;
 use crate::model::{GuestId, GuestKind};
 
 /// The first line of a file whose guest is being rolled back.
@@ -31,7 +32,7 @@ impl GuestFiles {
     /// The guest's file on this node, if it has one.
     pub fn current(&self, id: GuestId) -> io::Result<Option<CurrentFile>> {
         for kind in [GuestKind::Machine, GuestKind::Container] {
-            match std::fs::read_to_string(self.path(kind, id)) {
+            match read_text(&self.path(kind, id)) {
                 Ok(text) => return Ok(Some(parse(kind, &text))),
                 Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
                 Err(error) => return Err(error),
@@ -44,7 +45,7 @@ impl GuestFiles {
     pub fn begin_rollback(&self, kind: GuestKind, id: GuestId) -> io::Result<()> {
         locked(kind, id, || {
             let path = self.path(kind, id);
-            let file = parse(kind, &std::fs::read_to_string(&path)?);
+            let file = parse(kind, &read_text(&path)?);
             if file.is_begun {
                 return Ok(());
             }
@@ -78,7 +79,7 @@ impl GuestFiles {
     ) -> io::Result<()> {
         locked(kind, id, || {
             let path = self.path(kind, id);
-            if !parse(kind, &std::fs::read_to_string(&path)?).is_begun {
+            if !parse(kind, &read_text(&path)?).is_begun {
                 return Err(io::Error::other(format!(
                     "{} was changed by somebody else meanwhile",
                     path.display()
@@ -93,7 +94,7 @@ impl GuestFiles {
 
     fn replace_firewall(&self, id: GuestId, text: &str) -> io::Result<()> {
         let path = self.directory.join("firewall").join(format!("{id}.fw"));
-        match std::fs::read_to_string(&path) {
+        match read_text(&path) {
             Ok(present) if present == text => return Ok(()),
             Ok(present) => replace(&before(&path), &present)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {

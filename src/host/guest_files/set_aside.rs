@@ -6,6 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::{GuestFile, GuestFiles, MARK, locked, replace};
+use crate::host::plain_file::read_text;
 use crate::model::{GuestId, GuestKind};
 
 const KINDS: [GuestKind; 2] = [GuestKind::Machine, GuestKind::Container];
@@ -16,7 +17,7 @@ impl GuestFiles {
         locked(kind, id, || {
             for of in KINDS {
                 let path = self.path(of, id);
-                if fs::read_to_string(&path).is_ok_and(|text| !text.starts_with(MARK)) {
+                if read_text(&path).is_ok_and(|text| !text.starts_with(MARK)) {
                     fs::rename(&path, aside(&path, stamp))?;
                 }
             }
@@ -37,7 +38,7 @@ impl GuestFiles {
             replace(&to, &current.text)?;
         }
         let firewall = self.firewall(id);
-        match fs::read_to_string(&firewall) {
+        match read_text(&firewall) {
             Ok(text) if !aside(&firewall, stamp).exists() => replace(&aside(&firewall, stamp), &text),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
@@ -58,7 +59,7 @@ impl GuestFiles {
         }
         locked(kind, id, || {
             let path = self.path(kind, id);
-            let text = fs::read_to_string(aside(&path, from))?;
+            let text = read_text(&aside(&path, from))?;
             if let Some(present) = self.current(id)? {
                 let present_path = self.path(present.kind, id);
                 let kept = KINDS.into_iter().any(|kind| aside(&self.path(kind, id), to).exists());

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::discover::proxmox;
+use crate::discover::read_proxmox;
 use crate::host::fake::history;
 use crate::model::{Answer, DatasetKind, Guid, Proxmox, UserProperty};
 use crate::policy::{Flags, Pattern};
@@ -56,7 +56,7 @@ impl Node {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        if self.files.is_empty() { Proxmox::default() } else { proxmox(directory.path()) }
+        if self.files.is_empty() { Proxmox::default() } else { read_proxmox(directory.path()) }
     }
 
     /// One line for each dataset: `+` where it is served.
