@@ -68,6 +68,14 @@ pub fn read<M: DeserializeOwned>(
     source: &mut (impl Source + ?Sized),
     limit: Option<Duration>,
 ) -> Result<Option<M>, MessageError> {
+    Ok(read_sized(source, limit)?.map(|(message, _)| message))
+}
+
+/// The same, with the length of its text in bytes.
+pub fn read_sized<M: DeserializeOwned>(
+    source: &mut (impl Source + ?Sized),
+    limit: Option<Duration>,
+) -> Result<Option<(M, usize)>, MessageError> {
     let until = limit.map(|limit| (limit, Instant::now() + limit));
     let mut header = [0; HEADER_BYTES];
     let got_bytes = fill(source, &mut header, until)?;
@@ -93,7 +101,7 @@ pub fn read<M: DeserializeOwned>(
     // serde's words quote what it read, which may be what a terminal would obey.
     let unreadable =
         |e: serde_json::Error| MessageError::Unreadable(e.to_string().escape_debug().to_string());
-    serde_json::from_slice(&text).map(Some).map_err(unreadable)
+    serde_json::from_slice(&text).map(|message| Some((message, text_bytes))).map_err(unreadable)
 }
 
 /// Fills `room`; gives fewer bytes only where the input ended.

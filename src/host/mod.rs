@@ -9,6 +9,7 @@
 //! with [`Problem::Changed`] where name and GUID no longer belong together.
 
 pub mod agent;
+mod answer_limit;
 pub mod calls;
 mod changes;
 mod copy_properties;

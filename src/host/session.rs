@@ -13,6 +13,7 @@ use std::{io, thread};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::Problem;
+use super::answer_limit::AnswerLimit;
 use super::lines::{Line, Lines};
 use super::liveness;
 use super::session_errors::{Record, read_errors};
@@ -188,75 +189,43 @@ impl Session {
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<Answer, Problem> {
         self.request("run", arguments)?;
-        self.answer(self.limits.answer, take, &mut |_| None)
+        self.answer(self.limits.answer, AnswerLimit::of_list(), take, &mut |_| None)
     }
 
-    /// Runs `zfs` and hands each line of its output to `take`. While nothing comes, `doubt` says whether anything will.
-    pub(super) fn run_doubting(
+    /// Has the worker do something with a pool in one of its modes (`worker.sh`): `run` a `zfs` with `arguments`, or tell the `history`
+    /// or the status (`pool`) of one. Each line goes to `take`; while nothing comes, `doubt` says whether anything still will.
+    pub(super) fn ask_of_pool(
         &mut self,
+        mode: &str,
         arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
         doubt: Doubt<'_>,
     ) -> Result<Answer, Problem> {
-        self.request("run", arguments)?;
-        self.answer(Duration::MAX, take, doubt)
+        self.request(mode, arguments)?;
+        self.answer(Duration::MAX, AnswerLimit::of_list(), take, doubt)
+    }
+
+    /// Asks for what needs no pool: the `date`, the processes of earlier runs (`orphans`, which are ended), those that receive
+    /// (`receivers`), the `health` of a pool as the kernel has it in memory.
+    pub(super) fn ask_of_machine(
+        &mut self,
+        mode: &str,
+        arguments: &[&str],
+        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
+    ) -> Result<Answer, Problem> {
+        self.request(mode, arguments)?;
+        self.answer(self.limits.answer, AnswerLimit::of_words(), take, &mut |_| None)
     }
 
     /// The state of `pool`.
     pub(super) fn liveness(&mut self, pool: &str) -> Result<Liveness, Problem> {
-        self.request("health", &[pool])?;
         let mut lines = Vec::new();
-        self.answer(
-            self.limits.answer,
-            &mut |line| {
-                lines.push(String::from_utf8_lossy(line).into_owned());
-                Ok(())
-            },
-            &mut |_| None,
-        )?;
+        self.ask_of_machine("health", &[pool], &mut |line| {
+            lines.push(String::from_utf8_lossy(line).into_owned());
+            Ok(())
+        })?;
         let line = |at| lines.get(at).map_or("", String::as_str);
         Ok(liveness::parse(line(0), line(1)))
-    }
-
-    /// Hands a line for each process of a mode to `take`: those of earlier runs, which are ended, or those that receive.
-    pub(super) fn processes(
-        &mut self,
-        mode: &str,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<Answer, Problem> {
-        self.request(mode, &[])?;
-        self.answer(self.limits.answer, take, &mut |_| None)
-    }
-
-    /// Runs `date +%s`.
-    pub(super) fn date(
-        &mut self,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<Answer, Problem> {
-        self.request("date", &[])?;
-        self.answer(self.limits.answer, take, &mut |_| None)
-    }
-
-    /// Hands each line of the history of `pool` to `take`. While nothing comes, `doubt` says whether anything still will.
-    pub(super) fn pool_history(
-        &mut self,
-        pool: &str,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-        doubt: Doubt<'_>,
-    ) -> Result<Answer, Problem> {
-        self.request("history", &[pool])?;
-        self.answer(Duration::MAX, take, doubt)
-    }
-
-    /// The same of `zpool status`, in UTC.
-    pub(super) fn pool_status(
-        &mut self,
-        pool: &str,
-        take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-        doubt: Doubt<'_>,
-    ) -> Result<Answer, Problem> {
-        self.request("pool", &[pool])?;
-        self.answer(Duration::MAX, take, doubt)
     }
 
     /// Starts `zfs receive`: the stream is to be written to [`Session::stream`].
@@ -272,13 +241,13 @@ impl Session {
 
     /// Waits for the end of a receive whose last byte is in, unless `doubt` says that it will not come.
     pub(super) fn end_receive(&mut self, doubt: Doubt<'_>) -> Result<Answer, Problem> {
-        self.answer(Duration::MAX, &mut |_| Ok(()), doubt)
+        self.answer(Duration::MAX, AnswerLimit::of_words(), &mut |_| Ok(()), doubt)
     }
 
     /// Cuts the stream of a receive off, so that `zfs receive` keeps what it has, and waits a little for its words.
     pub(super) fn cut_receive(&mut self) -> Result<Answer, Problem> {
         self.input = None;
-        self.answer(self.limits.farewell, &mut |_| Ok(()), &mut |_| None)
+        self.answer(self.limits.farewell, AnswerLimit::of_words(), &mut |_| Ok(()), &mut |_| None)
     }
 
     /// Starts `zfs send`: the stream comes out of [`Session::sent`], and its end is the end of the session.
@@ -326,6 +295,7 @@ impl Session {
     fn answer(
         &mut self,
         limit: Duration,
+        mut most: AnswerLimit,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
         doubt: Doubt<'_>,
     ) -> Result<Answer, Problem> {
@@ -335,8 +305,11 @@ impl Session {
                 return Err(self.lost());
             };
             match output.next(LOOK.min(limit)) {
-                Ok(Line::Text([])) => {}
                 Ok(Line::Text(line)) => {
+                    most.count(line.len())?;
+                    if line.is_empty() {
+                        continue;
+                    }
                     if let Some(status) = trailer(line, &self.key) {
                         break status;
                     }

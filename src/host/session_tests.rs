@@ -4,12 +4,16 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Problem;
-use super::agent::wire::PROTOCOL;
+use super::agent::wire::{PROTOCOL, Reply};
+use super::agent::{Agent, Framing};
 use super::session::{Answer, Limits, Session};
-use super::worker;
+use super::sessions::{Machine, Sessions};
+use super::{Problem, TargetHost as _, worker};
+use crate::channel::message;
+use crate::model::{ByteCount, Guid, Link, SnapshotName};
 use crate::stream::{Cancel, Target as _};
 
 /// A machine whose `zfs` is a script.
@@ -50,6 +54,31 @@ impl Fake {
         command.args(["-c", script]);
         self.in_path(&mut command);
         Session::open(command, true, self.limits, &self.stop)
+    }
+
+    /// An agent that greets, and then says the same for ever.
+    fn agent_that_says(&self, reply: &Reply) -> Agent {
+        let write = |name: &str, replies: Vec<&Reply>| {
+            let mut bytes = crate::stream::Plain(Vec::new());
+            for reply in replies {
+                message::write(&mut bytes, reply).unwrap();
+            }
+            fs::write(self.directory.path().join(name), bytes.0).unwrap();
+        };
+        let hello = Reply::Hello {
+            protocol: PROTOCOL,
+            version: String::new(),
+            roots: Vec::new(),
+            append_only: false,
+        };
+        write("hello", vec![&hello, &Reply::Done]);
+        write("said", vec![reply; 10_000]);
+        let greet = format!(r#"echo "zhaul-agent {PROTOCOL} $key""#);
+        let script = format!("read key; {greet}; {greet} >&2; cat hello; while cat said; do :; done");
+        let sessions = Sessions::new(Machine::Local, self.limits, &self.stop);
+        sessions.give_back(self.log_in(&script).unwrap());
+        let framing = Framing { link: Link::default(), buffer: ByteCount(1 << 20), stall_limit: None };
+        Agent::over("nfs8".to_owned(), Arc::new(sessions), framing)
     }
 
     fn file(&self, name: &str) -> Option<String> {
@@ -259,4 +288,16 @@ fn an_agent_that_refuses_or_makes_no_sense_is_no_session() {
     assert!(refused.to_string().contains("out of memory"), "{refused}");
     let noise = fake.log_in(&format!("{greet} echo Welcome to nfs8; cat")).unwrap_err();
     assert!(noise.to_string().contains("\"Welcome \" came instead of a message"), "{noise}");
+}
+
+#[test]
+fn an_answer_without_an_end_is_given_up() {
+    let fake = Fake::new(&format!("yes {}", "x".repeat(1000)));
+    let endless = run(&mut fake.open(), &["list"]).unwrap_err();
+    assert!(endless.to_string().contains("more than 1024 MiB"), "{endless}");
+    // Not one of these replies brings anything.
+    let agent = fake.agent_that_says(&Reply::Details { details: Vec::new() });
+    let snapshot = (SnapshotName::parse("tank/a@b").unwrap(), Guid(1));
+    let endless = agent.details(&[snapshot]).unwrap_err().chain();
+    assert!(endless.contains("more than 32 MiB"), "{endless}");
 }

@@ -115,7 +115,7 @@ impl Sessions {
         }
         drop(known);
         let mut session = self.take()?;
-        let answer = session.run_doubting(arguments, take, &mut doubt(self, pools));
+        let answer = session.ask_of_pool("run", arguments, take, &mut doubt(self, pools));
         match &answer {
             Ok(_) => self.give_back(session),
             Err(Problem::PoolHangs(of)) if matches!(of.hang, Hang::NoReturn(_)) => {
@@ -161,7 +161,7 @@ impl Sessions {
     fn processes(&self, mode: &str) -> Result<Vec<Orphan>, Problem> {
         let mut session = self.take()?;
         let mut found = Vec::new();
-        session.processes(mode, &mut |line| {
+        session.ask_of_machine(mode, &[], &mut |line| {
             found.extend(orphans::parse(line).filter(|_| found.len() < PROCESSES_MAX));
             Ok(())
         })?;
@@ -173,7 +173,7 @@ impl Sessions {
     pub(super) fn now(&self) -> Result<String, Problem> {
         let mut session = self.take()?;
         let mut line = String::new();
-        let answer = session.date(&mut |text| {
+        let answer = session.ask_of_machine("date", &[], &mut |text| {
             line = String::from_utf8_lossy(text).into_owned();
             Ok(())
         })?;
@@ -189,7 +189,7 @@ impl Sessions {
     ) -> Result<Answer, Problem> {
         let mut session = self.take()?;
         let pools = BTreeSet::from([pool.to_owned()]);
-        let answer = session.pool_history(pool, take, &mut doubt(self, pools))?;
+        let answer = session.ask_of_pool("history", &[pool], take, &mut doubt(self, pools))?;
         self.give_back(session);
         Ok(answer)
     }
@@ -202,7 +202,7 @@ impl Sessions {
     ) -> Result<Answer, Problem> {
         let mut session = self.take()?;
         let pools = BTreeSet::from([pool.to_owned()]);
-        let answer = session.pool_status(pool, take, &mut doubt(self, pools))?;
+        let answer = session.ask_of_pool("pool", &[pool], take, &mut doubt(self, pools))?;
         self.give_back(session);
         Ok(answer)
     }

@@ -15,9 +15,11 @@ impl Session {
     pub(in crate::host) fn introduce(&mut self) -> Result<(), Problem> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.ask(&Request::Hello { protocol: PROTOCOL, version })?;
+        let mut is_greeted = false;
         loop {
             match self.reply(self.limits.hello)? {
-                Reply::Hello { version, roots, append_only, .. } => {
+                Reply::Hello { version, roots, append_only, .. } if !is_greeted => {
+                    is_greeted = true;
                     tracing::debug!(
                         "the agent is zhaul {version}, roots {roots:?}, append only: {append_only}"
                     );
@@ -45,6 +47,11 @@ impl Session {
 
     /// An agent's next reply.
     pub(in crate::host) fn reply(&mut self, limit: Duration) -> Result<Reply, Problem> {
+        self.reply_sized(limit).map(|(reply, _)| reply)
+    }
+
+    /// The same, with its length in bytes.
+    pub(in crate::host) fn reply_sized(&mut self, limit: Duration) -> Result<(Reply, usize), Problem> {
         let Some(output) = &mut self.output else {
             return Err(self.lost());
         };

@@ -183,7 +183,8 @@ fn is_echo(problem: &Problem) -> bool {
 /// Hears the agent until its verdict.
 fn listen(mut output: Output, limit: Duration, meters: &Meters) -> (Output, Verdict) {
     let verdict = loop {
-        match wire::read_reply(&mut output, limit) {
+        let heard = wire::read_reply(&mut output, limit);
+        match heard.map(|heard| heard.map(|(reply, _)| reply)) {
             Ok(Some(Reply::Progress { waiting_for })) => meters.note_peer(told(waiting_for)),
             Ok(Some(Reply::Done)) => break Verdict::Done,
             // Not this run was interrupted.

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use super::answer_limit::AnswerLimit;
 use super::listing::is_token;
 use super::sessions::Sessions;
 use super::{Changed, HostError, Incoming, Problem, ReceiveSpec, TargetHost};
@@ -98,8 +99,12 @@ impl Agent {
     ) -> Result<(), Problem> {
         let mut session = self.sessions.take()?;
         session.ask(request)?;
+        let is_list = matches!(request, Request::List { .. });
+        let mut most = if is_list { AnswerLimit::of_list() } else { AnswerLimit::of_words() };
         loop {
-            match session.reply(session.limits.answer)? {
+            let (reply, bytes) = session.reply_sized(session.limits.answer)?;
+            most.count(bytes)?;
+            match reply {
                 Reply::Done => {
                     self.sessions.give_back(session);
                     return Ok(());
@@ -242,11 +247,11 @@ impl TargetHost for Agent {
     fn state(&self, root: &DatasetName) -> Result<HostState, HostError> {
         let mut told = None;
         let asked = self.ask(&Request::State { root: root.clone() }, &mut |reply| match reply {
-            Reply::State { state } => {
+            Reply::State { state } if told.is_none() => {
                 told = Some(state);
                 Ok(())
             }
-            other => Err(Problem::Protocol(format!("the agent answered {other:?}"))),
+            other => Err(senseless(&other)),
         });
         let told =
             asked.and_then(|()| told.ok_or_else(|| Problem::Protocol("the agent told nothing".to_owned())));

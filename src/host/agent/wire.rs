@@ -124,13 +124,18 @@ pub(super) fn unlisted(listing: &Listing) -> impl Iterator<Item = Reply> {
     listing.unlisted().map(|(name, why)| Reply::Unlisted { name: name.to_owned(), why: why.clone() })
 }
 
-/// Reads an agent's next reply, with nothing in its texts that a terminal would obey: the only way by which replies come in.
+/// Reads an agent's next reply, and its length in bytes, with nothing in its texts that a terminal would obey: the only way by
+/// which replies come in.
 pub(super) fn read_reply(
     source: &mut (impl Source + ?Sized),
     limit: Duration,
-) -> Result<Option<Reply>, MessageError> {
-    let Some(reply) = message::read(source, Some(limit))? else { return Ok(None) };
-    Ok(Some(match reply {
+) -> Result<Option<(Reply, usize)>, MessageError> {
+    let read = message::read_sized(source, Some(limit))?;
+    Ok(read.map(|(reply, bytes)| (clean_reply(reply), bytes)))
+}
+
+fn clean_reply(reply: Reply) -> Reply {
+    match reply {
         Reply::Failed { problem } => Reply::Failed { problem: harmless(problem) },
         Reply::Unlisted { name, why } => {
             let (name, why) = harmless_unlisted(&name, why);
@@ -162,7 +167,7 @@ pub(super) fn read_reply(
         | Reply::Progress { .. }
         | Reply::SetAside { .. }
         | Reply::Done => reply,
-    }))
+    }
 }
 
 fn harmless(problem: Problem) -> Problem {

@@ -1,0 +1,74 @@
+//! How much one answer may be. The other end is not trusted to end it: what it sends must not fill the memory, and pieces that
+//! bring nothing, or come one at a time, must not keep a run for ever.
+
+use std::time::{Duration, Instant};
+
+use super::Problem;
+
+/// Pieces of one answer may come for this long. Silence has a limit of its own.
+const WHOLE: Duration = Duration::from_secs(60 * 60);
+
+/// What a piece counts for beyond its text, so that empty ones come to an end, too.
+const PIECE_BYTES: usize = 64;
+
+/// What is left of an answer that may come.
+#[derive(Debug)]
+pub(super) struct AnswerLimit {
+    bytes_max: usize,
+    bytes_left: usize,
+    since: Instant,
+}
+
+impl AnswerLimit {
+    /// For a listing or a history: more than that of any host. The answers on millions of snapshots are some 100 MiB.
+    pub(super) fn of_list() -> Self {
+        Self::new(1 << 30)
+    }
+
+    /// For everything else: the refusals of a thousand snapshots, with words on each, are 16 MiB.
+    pub(super) fn of_words() -> Self {
+        Self::new(32 << 20)
+    }
+
+    fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, bytes_left: bytes_max, since: Instant::now() }
+    }
+
+    /// Takes a piece of `bytes` into account.
+    pub(super) fn count(&mut self, bytes: usize) -> Result<(), Problem> {
+        let left = self.bytes_left.checked_sub(bytes.saturating_add(PIECE_BYTES));
+        self.bytes_left = left.ok_or_else(|| {
+            let most = self.bytes_max >> 20;
+            Problem::Protocol(format!(
+                "the other end answered more than {most} MiB, more than any answer has"
+            ))
+        })?;
+        if self.since.elapsed() > WHOLE {
+            let hours = WHOLE.as_secs() / 3600;
+            return Err(Problem::Protocol(format!(
+                "the other end did not finish its answer within {hours} hour"
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_come_to_an_end_however_little_they_bring() {
+        let mut words = AnswerLimit::of_words();
+        let empty = (0..).take_while(|_| words.count(0).is_ok()).take(1 << 20).count();
+        assert_eq!(empty, (32 << 20) / 64);
+        let mut words = AnswerLimit::of_words();
+        words.count(31 << 20).unwrap();
+        let error = words.count(2 << 20).unwrap_err();
+        assert!(error.to_string().contains("more than 32 MiB"), "{error}");
+        AnswerLimit::of_list().count(33 << 20).unwrap();
+        let since = Instant::now().checked_sub(WHOLE + Duration::from_secs(1)).unwrap();
+        let mut late = AnswerLimit { since, ..AnswerLimit::of_list() };
+        assert!(late.count(0).unwrap_err().to_string().contains("within 1 hour"));
+    }
+}
