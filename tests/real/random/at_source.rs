@@ -81,7 +81,7 @@ pub(super) fn child(stage: &mut Stage) -> Option<String> {
 pub(super) fn recreate(stage: &mut Stage) -> Option<String> {
     let guest = stage.a_guest()?;
     attempt(&["destroy", "-r", &guest]).then_some(())?;
-    stage.world.filesystem(guest.rsplit('/').next().unwrap(), 1);
+    conditions::new_guest(stage, guest.rsplit('/').next().unwrap());
     Some(format!("zfs destroy -r {guest}; zfs create {guest}"))
 }
 
@@ -115,7 +115,7 @@ pub(super) fn guest_destroyed(stage: &mut Stage) -> Option<String> {
 pub(super) fn new_guest(stage: &mut Stage) -> Option<String> {
     let name = format!("subvol-{}-disk-0", 200 + stage.random.below(1000));
     let is_new = !look::exists(&stage.world.guest(&name));
-    is_new.then(|| format!("zfs create {}", stage.world.filesystem(&name, 1)))
+    is_new.then(|| format!("zfs create {}", conditions::new_guest(stage, &name)))
 }
 
 pub(super) fn name_like_set_aside(stage: &mut Stage) -> Option<String> {
@@ -123,5 +123,5 @@ pub(super) fn name_like_set_aside(stage: &mut Stage) -> Option<String> {
     let infix = [".superseded-2025-09-01-030000", ".branch-test", ".diverged-2025-01-01-000000"];
     let name = format!("{}{}", guest.rsplit('/').next().unwrap(), infix[stage.random.below(3)]);
     let is_new = !look::exists(&stage.world.guest(&name));
-    is_new.then(|| format!("zfs create {}", stage.world.filesystem(&name, 1)))
+    is_new.then(|| format!("zfs create {}", conditions::new_guest(stage, &name)))
 }

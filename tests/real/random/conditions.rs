@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::{Stage, at_source, at_target, guest_files, meddling, on_host, tools};
 use crate::look;
-use crate::pool::property;
+use crate::pool::{property, zfs};
 
 /// One kind of thing that happens.
 #[derive(Debug)]
@@ -103,6 +103,14 @@ pub(super) fn write_file(dataset: &str, file: &str) {
     let has_no_room =
         |error: &io::Error| matches!(error.kind(), ErrorKind::QuotaExceeded | ErrorKind::StorageFull);
     assert!(written.as_ref().err().is_none_or(has_no_room), "{dataset}: {written:?}");
+}
+
+/// A new file system at the source, with some data if another condition has left room for it.
+pub(super) fn new_guest(stage: &Stage, name: &str) -> String {
+    let guest = stage.world.guest(name);
+    zfs(&["create", &guest]);
+    write_file(&guest, "first");
+    guest
 }
 
 impl Stage {

@@ -81,8 +81,8 @@ pub(super) fn copy_of_another_node(stage: &mut Stage) -> Option<String> {
     zfs(&["destroy", "-r", &other]);
     is_there.then_some(())?;
     stage.known.of_another_node.insert((copy.clone(), property("guid", &copy)));
-    stage.world.filesystem(&name, 1);
-    Some(format!("{copy} is of node pve9; zfs create {}", stage.world.guest(&name)))
+    let guest = conditions::new_guest(stage, &name);
+    Some(format!("{copy} is of node pve9; zfs create {guest}"))
 }
 
 /// On a guest, where it says nothing, or on the target's root, from where every copy inherits it.
