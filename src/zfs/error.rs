@@ -128,7 +128,7 @@ impl Error {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Cause {
     /// EBUSY
-    #[error("it is in use: it has a user hold (zfs holds), or is being sent, received or rolled back")]
+    #[error("a user hold (zfs holds), a send, a receive or a rollback has it")]
     Busy,
     /// Not of the kernel: `receiving` has seen it.
     #[error("a zfs receive into it is under way")]
@@ -149,7 +149,7 @@ pub enum Cause {
     #[error("the objects of one call are in different pools, or two are of the same dataset")]
     DifferentPools,
     /// ENOSPC
-    #[error("the pool has no space left")]
+    #[error("the pool is full")]
     NoSpace,
     /// EDQUOT
     #[error("a quota or snapshot_limit is reached")]
