@@ -132,9 +132,11 @@ impl Borrow<str> for DatasetName {
     }
 }
 
+/// With `{:#}` as a word of a shell's command: in quotes where it has a space, which ZFS allows in a name.
 impl fmt::Display for DatasetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        // No other character of a name means anything to a shell.
+        if f.alternate() && self.0.contains(' ') { write!(f, "'{}'", self.0) } else { f.write_str(&self.0) }
     }
 }
 
@@ -266,6 +268,13 @@ full_point_name!(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_with_a_space_is_one_word_of_a_command() {
+        let written = |text: &str| format!("zfs rename {:#}", DatasetName::new(text).unwrap());
+        assert_eq!(written("tank/a b"), "zfs rename 'tank/a b'");
+        assert_eq!(written("tank/a-b_c.d:e"), "zfs rename tank/a-b_c.d:e");
+    }
 
     #[test]
     fn zfs_grammar_is_enforced() {

@@ -236,22 +236,22 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::Aside(aside) => return set_aside::next(aside, place),
         FindingKind::OtherWriter { copy, mark, .. } | FindingKind::UnclaimedCopy { copy, mark } => format!(
             "give this source a target dataset of its own; or, if it is to write this copy from now on, on {place}: zfs set \
-             'zhaul:writer={mark}' {copy} (the next run then sets aside what this source does not know)"
+             'zhaul:writer={mark}' {copy:#} (the next run then sets aside what this source does not know)"
         ),
-        FindingKind::PromotedAway { copy, .. } => format!("on {place}: zfs promote {copy}"),
+        FindingKind::PromotedAway { copy, .. } => format!("on {place}: zfs promote {copy:#}"),
         FindingKind::NotSafe { copy, property, wanted, .. } => format!(
-            "on {place}, as root: zfs set {property}={wanted} {copy}; if zhaul logs in as another user: zfs allow -u USER \
+            "on {place}, as root: zfs set {property}={wanted} {copy:#}; if zhaul logs in as another user: zfs allow -u USER \
              {property} on the target's dataset"
         ),
         FindingKind::RenamedOnTarget { copy, old } => format!(
-            "nothing, if {old} is to stay; to go on with it instead, on {place}: zfs rename {copy} {copy}.new (if it exists), \
-             then zfs rename {old} {copy}"
+            "nothing, if {old} is to stay; to go on with it instead, on {place}: zfs rename {copy:#} {copy:#}.new (if it exists), \
+             then zfs rename {old:#} {copy:#}"
         ),
         FindingKind::NoBase { copy } => {
             format!("on {place}, rename {copy} (zfs rename), or set on-no-base = \"supersede\"")
         }
         FindingKind::WrittenTo { copy, newest, .. } => format!(
-            "on {place}, to keep what was written: zfs rename {copy}; to discard it: zfs rollback {copy}{}",
+            "on {place}, to keep what was written: zfs rename {copy:#}; to discard it: zfs rollback {copy:#}{}",
             at(newest.as_ref())
         ),
         FindingKind::UnknownData { copy } => {
@@ -275,7 +275,7 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
             "set on-divergence = \"keep\"".to_owned()
         }
         FindingKind::ForeignReceive { copy, .. } => {
-            format!("if no other program will resume it, on {place}: zfs receive -A {copy}")
+            format!("if no other program will resume it, on {place}: zfs receive -A {copy:#}")
         }
         FindingKind::ParentMissing { parent } => format!("see what is reported of {parent}"),
         FindingKind::ParentIsVolume { parent } => {

@@ -61,9 +61,9 @@ pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReaso
     let how = match reason {
         LeftOutReason::Container => "set include-root = true".to_owned(),
         LeftOutReason::Excluded { .. } => "change `exclude`".to_owned(),
-        LeftOutReason::OptedOut { set_on: Some(on) } => format!("zfs inherit zhaul:backup {on}"),
+        LeftOutReason::OptedOut { set_on: Some(on) } => format!("zfs inherit zhaul:backup {on:#}"),
         LeftOutReason::OptedOut { set_on: None } => {
-            format!("zfs set zhaul:backup=on {}", dataset.map(DatasetName::as_str).unwrap_or_default())
+            format!("zfs set zhaul:backup=on {}", word(dataset))
         }
         LeftOutReason::NotBackedUp { .. } => "set backup=1 there".to_owned(),
         LeftOutReason::OnOtherNode { node, .. } => {
@@ -86,8 +86,13 @@ pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReaso
         }
         LeftOutReason::NotAskedFor => return String::new(),
     };
-    let dataset = dataset.map(DatasetName::as_str).unwrap_or_default();
+    let dataset = word(dataset);
     format!("to back it up: {how}; if it is left out on purpose: zfs set zhaul:backup=never {dataset}")
+}
+
+/// As a word of a command.
+fn word(dataset: Option<&DatasetName>) -> String {
+    dataset.map(|dataset| format!("{dataset:#}")).unwrap_or_default()
 }
 
 /// Copies that nothing is sent to any more, a line each.

@@ -82,11 +82,11 @@ pub(super) fn what(finding: &AsideFinding) -> String {
 pub(super) fn next(finding: &AsideFinding, place: &Place) -> Option<String> {
     Some(match finding {
         AsideFinding::SetAsideAgain { copy, .. } => format!(
-            "stop that program on {place} (zpool history shows it), then: zfs rename {copy} {copy}.old; the next run sends \
+            "stop that program on {place} (zpool history shows it), then: zfs rename {copy:#} {copy:#}.old; the next run sends \
              everything"
         ),
         AsideFinding::SetAsideTooSoon { copy, .. } => format!(
-            "wait, the first run after that sets it aside; or on {place}, as root: zfs rename {copy} {copy}.old (the next run \
+            "wait, the first run after that sets it aside; or on {place}, as root: zfs rename {copy:#} {copy:#}.old (the next run \
              sends everything)"
         ),
         AsideFinding::RootMisfit { copy, .. } => format!(
@@ -95,11 +95,11 @@ pub(super) fn next(finding: &AsideFinding, place: &Place) -> Option<String> {
         ),
         AsideFinding::NameIsSetAside { .. } => "rename the source dataset (zfs rename)".to_owned(),
         AsideFinding::UnmarkedLineage { lineage, mark, .. } => format!(
-            "on {place}, to let it expire: zfs set 'zhaul:set-aside={mark}' {lineage}; to see what is in it: zfs list -r -t \
-             snapshot {lineage}"
+            "on {place}, to let it expire: zfs set 'zhaul:set-aside={mark}' {lineage:#}; to see what is in it: zfs list -r -t \
+             snapshot {lineage:#}"
         ),
         AsideFinding::ExpiredStays { copy, .. } => {
-            format!("see what is in it: zfs list -r -t all -o name,userrefs,clones {copy}")
+            format!("see what is in it: zfs list -r -t all -o name,userrefs,clones {copy:#}")
         }
         AsideFinding::SetAside { .. }
         | AsideFinding::SetAsideUnfinished { .. }
