@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::Problem;
 
-/// Pieces of one answer may come for this long. Silence has a limit of its own.
-const WHOLE: Duration = Duration::from_secs(60 * 60);
+/// Pieces of one answer may come for this long after the first. Silence has a limit of its own.
+const WHOLE: Duration = Duration::from_secs(4 * 60 * 60);
 
 /// What a piece counts for beyond its text, so that empty ones come to an end, too.
 const PIECE_BYTES: usize = 64;
@@ -16,13 +16,18 @@ const PIECE_BYTES: usize = 64;
 pub(super) struct AnswerLimit {
     bytes_max: usize,
     bytes_left: usize,
-    since: Instant,
+    first: Option<Instant>,
 }
 
 impl AnswerLimit {
-    /// For a listing or a history: more than that of any host. The answers on millions of snapshots are some 100 MiB.
+    /// For a listing: more than that of any host. Millions of snapshots are some 100 MiB.
     pub(super) fn of_list() -> Self {
         Self::new(1 << 30)
+    }
+
+    /// For a pool's history, of which little is kept here: ZFS keeps 1 GiB of it at most, and writes that out at length.
+    pub(super) fn of_history() -> Self {
+        Self::new(4 << 30)
     }
 
     /// For everything else: the refusals of a thousand snapshots, with words on each, are 16 MiB.
@@ -31,7 +36,7 @@ impl AnswerLimit {
     }
 
     fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes_left: bytes_max, since: Instant::now() }
+        Self { bytes_max, bytes_left: bytes_max, first: None }
     }
 
     /// Takes a piece of `bytes` into account.
@@ -43,10 +48,10 @@ impl AnswerLimit {
                 "the other end answered more than {most} MiB, more than any answer has"
             ))
         })?;
-        if self.since.elapsed() > WHOLE {
+        if self.first.get_or_insert_with(Instant::now).elapsed() > WHOLE {
             let hours = WHOLE.as_secs() / 3600;
             return Err(Problem::Protocol(format!(
-                "the other end did not finish its answer within {hours} hour"
+                "the other end did not finish its answer within {hours} hours"
             )));
         }
         Ok(())
@@ -67,8 +72,8 @@ mod tests {
         let error = words.count(2 << 20).unwrap_err();
         assert!(error.to_string().contains("more than 32 MiB"), "{error}");
         AnswerLimit::of_list().count(33 << 20).unwrap();
-        let since = Instant::now().checked_sub(WHOLE + Duration::from_secs(1)).unwrap();
-        let mut late = AnswerLimit { since, ..AnswerLimit::of_list() };
-        assert!(late.count(0).unwrap_err().to_string().contains("within 1 hour"));
+        let first = Instant::now().checked_sub(WHOLE + Duration::from_secs(1));
+        let mut late = AnswerLimit { first, ..AnswerLimit::of_list() };
+        assert!(late.count(0).unwrap_err().to_string().contains("within 4 hours"));
     }
 }

@@ -202,7 +202,8 @@ impl Session {
         doubt: Doubt<'_>,
     ) -> Result<Answer, Problem> {
         self.request(mode, arguments)?;
-        self.answer(Duration::MAX, AnswerLimit::of_list(), take, doubt)
+        let most = if mode == "history" { AnswerLimit::of_history() } else { AnswerLimit::of_list() };
+        self.answer(Duration::MAX, most, take, doubt)
     }
 
     /// Asks for what needs no pool: the `date`, the processes of earlier runs (`orphans`, which are ended), those that receive
@@ -306,12 +307,12 @@ impl Session {
             };
             match output.next(LOOK.min(limit)) {
                 Ok(Line::Text(line)) => {
+                    if let Some(status) = trailer(line, &self.key) {
+                        break status;
+                    }
                     most.count(line.len())?;
                     if line.is_empty() {
                         continue;
-                    }
-                    if let Some(status) = trailer(line, &self.key) {
-                        break status;
                     }
                     heard = Instant::now();
                     take(line)?;

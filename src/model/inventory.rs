@@ -113,6 +113,11 @@ impl Dataset {
         self.is_never() || self.user.get(BACKUP_PROPERTY).is_some_and(|property| property.value == "off")
     }
 
+    /// Whether it is no more than a receive that broke off: ZFS destroys it where that is given up.
+    pub fn is_only_begun(&self) -> bool {
+        self.resume_token.is_some() && self.history.newest_snapshot().is_none()
+    }
+
     /// Whether a restore is receiving it, or keeps what it receives there, or has put it aside: it is nobody's source.
     pub fn is_being_restored(&self) -> bool {
         let places = [INCOMING_NAME, ASIDE_NAME];

@@ -44,7 +44,9 @@ impl<'a> Containers<'a> {
         if let Some(step) = self.made.get(&parent) {
             return Ok(vec![*step]);
         }
-        if let Some(there) = self.listing.get(&parent) {
+        // What lies below a receive that broke off would keep it from being given up.
+        let is_copy = self.copies.contains_key(&parent);
+        if let Some(there) = self.listing.get(&parent).filter(|there| !is_copy || !there.is_only_begun()) {
             let is_volume = there.kind == DatasetKind::Volume;
             return if is_volume {
                 Err(Box::new(FindingKind::ParentIsVolume { parent }))
@@ -52,7 +54,7 @@ impl<'a> Containers<'a> {
                 Ok(Vec::new())
             };
         }
-        if self.copies.contains_key(&parent) {
+        if is_copy {
             return Err(Box::new(FindingKind::ParentMissing { parent }));
         }
         // Above the target's root nothing was listed; the step itself makes what is missing there.

@@ -267,6 +267,8 @@ fn plan_target<'a>(
     let raw = sources.iter().zip(&names).filter(|(one, _)| one.selected.dataset.encryption == Encryption::On);
     copies.extend(raw.filter_map(|(_, name)| Some((name.as_ref()?, Encryption::On))));
     let mut containers = Containers::new(target, listing, &copies);
+    // Where copies are to come by a rename that is not planned yet: nothing is there before.
+    let mut waiting: BTreeSet<&DatasetName> = view.later.keys().collect();
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
         let Some(name) = name else { continue };
         if unlisted::refuse_copy(builder, target, listing, &source.selected.dataset.name, name) {
@@ -274,17 +276,17 @@ fn plan_target<'a>(
             continue;
         }
         let mut lane = Lane::new(builder, &ground, name, source);
-        if let Some(rename) = view.later.get(name) {
-            renames::plan_later(builder, &mut containers, &mut lane, rename);
+        if let Some(rename) = view.later.get(name)
+            && renames::plan_later(builder, &mut containers, &mut lane, rename)
+        {
+            waiting.remove(name);
         }
-        let is_open = |above: &DatasetName| {
-            name.below(above).is_some() && !builder.is_settled_later(&lane.place, above)
-        };
-        let unfinished = view.waiting.iter().map(|mark| &mark.of).find(|copy| is_open(copy));
-        if let Some(copy) = unfinished {
-            lane.block(builder, AsideFinding::SetAsideUnfinished { copy: copy.clone() });
-        } else if let Some(parent) = view.later.keys().find(|copy| is_open(copy)) {
-            lane.block(builder, FindingKind::ParentMissing { parent: parent.clone() });
+        let mut unfinished = view.waiting.iter().filter(|mark| name.below(&mark.of).is_some());
+        if let Some(mark) = unfinished.next().filter(|_| !builder.is_settled_later(&lane.place, name)) {
+            lane.block(builder, AsideFinding::SetAsideUnfinished { copy: mark.of.clone() });
+        } else if let Some(parent) = waiting.iter().find(|copy| name.below(copy).is_some()) {
+            let parent = (*parent).clone();
+            lane.block(builder, FindingKind::ParentMissing { parent });
         }
         if lane.is_blocked {
             lanes.add(lane);
@@ -313,12 +315,13 @@ fn plan_target<'a>(
         }
         lanes.add(lane);
     }
-    orphans::plan(builder, known, ground, view);
+    orphans::plan(builder, known, ground, view, &waiting);
     let keep = match &target.kind {
         TargetKind::Backup(rules) => rules.keep_superseded.filter(|_| !is_append_only),
         TargetKind::Archive(_) => None,
     };
-    let expiry = Expiry { policy, target, listing, copies: &targets, keep, now: request.now };
+    let expiry =
+        Expiry { policy, target, listing, copies: &targets, waiting: &waiting, keep, now: request.now };
     expiry.report_unmarked(builder);
     if !matches!(inventory.proxmox.state, ProxmoxState::InDoubt(_)) {
         expiry.plan(builder);

@@ -3,6 +3,8 @@
 //! The rules count snapshots, so they change nothing by themselves once no new ones come. But an admin who lowers them wants
 //! room, and would find it everywhere but in the copies of guests that exist no more.
 
+use std::collections::BTreeSet;
+
 use super::builder::{Builder, Order};
 use super::ground::Ground;
 use super::judge::{Candidate, judge};
@@ -11,8 +13,15 @@ use super::{Known, Orphan, Place, Reason};
 use crate::model::{Change, Dataset, DatasetName, Point, ProxmoxState};
 use crate::policy::{BackupRules, TargetKind};
 
-/// Names the copies of one target that nothing is sent to, and prunes those of sources that are gone.
-pub(super) fn plan(builder: &mut Builder, known: Known<'_>, ground: Ground<'_>, view: &View<'_>) {
+/// Names the copies of one target that nothing is sent to, and prunes those of sources that are gone. `waiting` are names that
+/// copies are to get, but not in this run.
+pub(super) fn plan(
+    builder: &mut Builder,
+    known: Known<'_>,
+    ground: Ground<'_>,
+    view: &View<'_>,
+    waiting: &BTreeSet<&DatasetName>,
+) {
     let Ground { target, listing, is_append_only, .. } = ground;
     for (copy, source) in view.called.orphans() {
         let there = listing.get(copy);
@@ -25,7 +34,8 @@ pub(super) fn plan(builder: &mut Builder, known: Known<'_>, ground: Ground<'_>, 
             is_partial: there.is_some_and(|there| there.resume_token.is_some()),
         });
         let (TargetKind::Backup(rules), None, Some(there)) = (&target.kind, source, there) else { continue };
-        if let Some(source) = gone(known, there).filter(|_| !is_append_only) {
+        let is_there = !waiting.iter().any(|name| copy.is_within(name));
+        if let Some(source) = gone(known, there).filter(|_| is_there && !is_append_only) {
             prune(builder, known, Place::Target(target.name.clone()), rules, &source, there);
         }
     }

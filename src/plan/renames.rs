@@ -155,7 +155,10 @@ impl View<'_> {
         let taken = self.called.taken();
         let above = std::iter::successors(name.parent(), DatasetName::parent);
         for above in above.take_while(|above| *above != target.root) {
-            match self.listing.get(&above) {
+            // What lies below a receive that was begun would keep it from being given up.
+            let there =
+                self.listing.get(&above).filter(|there| !there.is_only_begun() || !taken.contains(&above));
+            match there {
                 Some(there) if there.kind == DatasetKind::Filesystem => return Room::Now,
                 Some(_) => return Room::Never,
                 None if taken.contains(&above) => return Room::Later,
@@ -180,7 +183,6 @@ impl View<'_> {
 
     fn follow_later(&mut self, from: &DatasetName, copy: &Move) {
         let Some(guid) = self.listing.get(from).map(|copy| copy.guid) else { return };
-        self.tell(from, copy, true);
         self.later.insert(copy.to.clone(), Later { from: from.clone(), guid });
         self.rename_below(from, &copy.to, true);
     }
@@ -297,23 +299,33 @@ impl View<'_> {
     }
 }
 
-/// Renames the copy of `lane` when what it is to be below has been received.
+/// Renames the copy of `lane` when what it is to be below has been received. Gives whether that is planned.
 pub(super) fn plan_later(
     builder: &mut Builder,
     containers: &mut Containers<'_>,
     lane: &mut Lane<'_>,
     rename: &Later,
-) {
+) -> bool {
     let parent = match containers.parent_of(builder, &lane.name) {
         Ok(steps) => steps,
-        Err(why) => return lane.block(builder, *why),
+        Err(why) => {
+            lane.block(builder, *why);
+            return false;
+        }
     };
     let Later { from, guid } = rename.clone();
     let reason = Reason::RenamedAtSource { from: from.clone() };
     let change = Change::RenameDataset { from, guid, to: lane.name.clone() };
     let dataset = &lane.source.selected.dataset.name;
+    let kind = FindingKind::RenamedAtSource {
+        copy: lane.name.clone(),
+        from: rename.from.clone(),
+        is_followed: true,
+    };
+    builder.find(Severity::Warning, Some(dataset), lane.place.clone(), kind);
     let step = builder.step(Some(dataset), lane.place.clone(), change, reason, Order::needs(parent));
     builder.settled(&lane.place, &lane.name, step);
+    true
 }
 
 /// The old name and the new one, if the change is a rename.

@@ -19,6 +19,8 @@ pub(super) struct Expiry<'a> {
     pub(super) listing: &'a Listing,
     /// The names of the copies that this policy writes.
     pub(super) copies: &'a BTreeSet<&'a DatasetName>,
+    /// Where copies are to come, with all below them, but not in this run.
+    pub(super) waiting: &'a BTreeSet<&'a DatasetName>,
     pub(super) keep: Option<SignedDuration>,
     pub(super) now: Timestamp,
 }
@@ -34,7 +36,12 @@ impl Expiry<'_> {
         let has_expired = |mark: &SetAsideMark| {
             mark.done && mark.at.saturating_add(keep).is_ok_and(|expiry| expiry <= self.now)
         };
-        let marked = self.listing.below(&self.target.root).filter_map(|old| Some((old, old.set_aside()?)));
+        let is_there = |old: &&Dataset| !self.waiting.iter().any(|copy| old.name.is_within(copy));
+        let marked = self
+            .listing
+            .below(&self.target.root)
+            .filter(is_there)
+            .filter_map(|old| Some((old, old.set_aside()?)));
         let mut waiting: Vec<(&Dataset, SetAsideMark)> =
             marked.filter(|(old, mark)| has_expired(mark) && !self.copies.contains(&old.name)).collect();
         let mut gone: Vec<(&Dataset, StepId)> = Vec::new();

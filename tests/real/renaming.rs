@@ -242,3 +242,52 @@ fn what_expires_in_the_night_of_a_rename_goes_under_its_new_name() {
         "its source is gone, the rules go on applying: {run:?}"
     );
 }
+
+#[test]
+fn nothing_goes_below_a_receive_that_may_have_to_be_given_up() {
+    let mut world = backed_up("renaming-begun", &["a", "a/x"]);
+    world.filesystem("c", 24);
+    zfs(&["snapshot", &format!("{}@2026-01-11-030000", world.guest("c"))]);
+    world.policy.transfer = "rate = \"4MiB\"".to_owned();
+    let mut cut = world.start(DAY_2, &["--no-snapshot"]);
+    let receiver = world.wait_for_receive();
+    look::wait_for_used(&world.backup("c"), 4 * MIB);
+    look::signal(receiver, rustix::process::Signal::KILL);
+    cut.wait().unwrap();
+    world.wait_for_quiet();
+    world.policy.transfer.clear();
+    // What was begun cannot be resumed.
+    zfs(&["destroy", &format!("{}@2026-01-11-030000", world.guest("c"))]);
+    rename(&world, "a/x", "c/x");
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    assert_eq!((run.steps("abort-receive").len(), run.steps("rename-dataset").len()), (1, 1), "{run:?}");
+    let run = world.run_as_planned(DAY_4, &[], 0);
+    assert_followed(&world, &run, &["a", "c", "c/x"]);
+}
+
+#[test]
+fn where_a_rename_cannot_be_made_yet_nothing_is_planned_below_its_name() {
+    let mut world = backed_up("renaming-not-yet", &["a", "a/x", "a/x/deep", "a/x/gone"]);
+    world.write("a/x/deep", "b", 1);
+    world.run(DAY_2);
+    zfs(&["rollback", "-r", &format!("{}@2026-01-10-030000", world.guest("a/x/deep"))]);
+    world.write("a/x/deep", "c", 1);
+    world.run(DAY_3);
+    let aside = look::set_aside(&world.backup("a/x/deep"));
+    let day = |days| look::days_after(&aside, days);
+    zfs(&["destroy", "-r", &world.guest("a/x/gone")]);
+    world.policy.backup = "keep-last = 1\nkeep-superseded = \"30d\"".to_owned();
+    world.filesystem("c", 1);
+    rename(&world, "a/x", "c/x");
+    // The new parent has no snapshot that could be sent.
+    let run = world.run_as_planned(&day(31), &["--no-snapshot"], 3);
+    assert!(run.steps("rename-dataset").is_empty() && !run.finds("warning", "is renamed to"), "{run:?}");
+    assert!(look::exists(&aside) && snapshots(&world.backup("a/x/gone")).len() == 3, "{run:?}");
+    let run = world.run_as_planned(&day(32), &[], 0);
+    assert!(run.finds("warning", "is renamed to"), "{run:?}");
+    assert_eq!(snapshots(&world.backup("c/x/gone")).len(), 1, "{run:?}");
+    assert!(!look::exists(&aside.replace("/a/x/", "/c/x/")), "{run:?}");
+    for name in ["c", "c/x", "c/x/deep"] {
+        assert_same_newest(&world.guest(name), &world.backup(name));
+    }
+}

@@ -6,7 +6,6 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::config;
@@ -60,15 +59,11 @@ fn failed(error: &impl fmt::Display) -> String {
 }
 
 /// What the process does: reads, and writes what it found to `out`; with `guests` their files.
-pub fn read_guests(directory: &Path, guests: &[GuestId], out: impl io::Write) -> io::Result<()> {
-    let written = if guests.is_empty() {
-        write(&super::read(directory), out)
+pub fn read_guests(directory: &Path, guests: &[GuestId], mut out: impl io::Write) -> io::Result<()> {
+    if guests.is_empty() {
+        serde_json::to_writer(&mut out, &super::read(directory))?;
     } else {
-        write(&config::read(directory, guests), out)
-    };
-    written.map_err(io::Error::from)
-}
-
-fn write(found: &impl Serialize, out: impl io::Write) -> serde_json::Result<()> {
-    serde_json::to_writer(out, found)
+        serde_json::to_writer(&mut out, &config::read(directory, guests))?;
+    }
+    out.flush()
 }

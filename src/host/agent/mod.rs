@@ -103,7 +103,10 @@ impl Agent {
         let mut most = if is_list { AnswerLimit::of_list() } else { AnswerLimit::of_words() };
         loop {
             let (reply, bytes) = session.reply_sized(session.limits.answer)?;
-            most.count(bytes)?;
+            let ends = matches!(reply, Reply::Done | Reply::Failed { .. });
+            if !ends {
+                most.count(bytes)?;
+            }
             match reply {
                 Reply::Done => {
                     self.sessions.give_back(session);
