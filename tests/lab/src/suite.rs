@@ -17,6 +17,9 @@ use crate::{cargo, cpus, deny, say, step};
 /// Longer than the tests on real pools may ever take.
 const REAL_LIMIT: Duration = Duration::from_secs(3600);
 
+/// The same of tests that somebody has chosen, such as five hundred nights by chance.
+const CHOSEN_LIMIT: Duration = Duration::from_secs(4 * 3600);
+
 /// What a suite or a check came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Count {
@@ -163,7 +166,7 @@ fn in_labs(
 ) -> Result<Count> {
     let binary = cargo::build(&["test", "--no-run", "--test", "real"], "test", "real")?;
     let mut options = options.clone();
-    options.limit.get_or_insert(REAL_LIMIT);
+    options.limit.get_or_insert(if args.is_empty() { REAL_LIMIT } else { CHOSEN_LIMIT });
     // Labs of this machine's own OpenZFS share its kernel, and there chosen tests are few: one lab.
     let free = Free::now();
     let labs = match libraries {
