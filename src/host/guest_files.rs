@@ -179,10 +179,7 @@ mod tests {
         assert!(matches!(files.find(GuestId(4_000_200)), GuestFile::Taken(_)));
         let fifo = directory.path().join("qemu-server/4000400.conf");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        assert!(
-            matches!(files.find(GuestId(4_000_400)), GuestFile::Taken(_)),
-            "nobody waits for who would write to it"
-        );
+        assert!(matches!(files.find(GuestId(4_000_400)), GuestFile::Taken(_)), "a FIFO is not waited for");
         assert!(files.current(GuestId(4_000_400)).unwrap_err().to_string().contains("no regular file"));
         files.begin(GuestKind::Container, GuestId(4_000_300), "").unwrap();
         assert!(files.give_up(GuestId(4_000_300)).unwrap());

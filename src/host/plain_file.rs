@@ -1,4 +1,4 @@
-//! Reads files of directories that may hold anything: a FIFO, a directory or a disk of another name makes nobody wait.
+//! Reads files of directories that may hold anything: a FIFO or a device in the place of a file is an error at once.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Read as _};

@@ -268,7 +268,7 @@ fn plan_target<'a>(
     copies.extend(raw.filter_map(|(_, name)| Some((name.as_ref()?, Encryption::On))));
     let mut containers = Containers::new(target, listing, &copies);
     // Where copies are to come by a rename that is not planned yet: nothing is there before.
-    let mut waiting: BTreeSet<&DatasetName> = view.later.keys().collect();
+    let mut not_renamed: BTreeSet<&DatasetName> = view.later.keys().collect();
     for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
         let Some(name) = name else { continue };
         if unlisted::refuse_copy(builder, target, listing, &source.selected.dataset.name, name) {
@@ -276,18 +276,7 @@ fn plan_target<'a>(
             continue;
         }
         let mut lane = Lane::new(builder, &ground, name, source);
-        if let Some(rename) = view.later.get(name)
-            && renames::plan_later(builder, &mut containers, &mut lane, rename)
-        {
-            waiting.remove(name);
-        }
-        let mut unfinished = view.waiting.iter().filter(|mark| name.below(&mark.of).is_some());
-        if let Some(mark) = unfinished.next().filter(|_| !builder.is_settled_later(&lane.place, name)) {
-            lane.block(builder, AsideFinding::SetAsideUnfinished { copy: mark.of.clone() });
-        } else if let Some(parent) = waiting.iter().find(|copy| name.below(copy).is_some()) {
-            let parent = (*parent).clone();
-            lane.block(builder, FindingKind::ParentMissing { parent });
-        }
+        bring_into_place(builder, &mut containers, &mut lane, view, &mut not_renamed);
         if lane.is_blocked {
             lanes.add(lane);
             continue;
@@ -315,16 +304,45 @@ fn plan_target<'a>(
         }
         lanes.add(lane);
     }
-    orphans::plan(builder, known, ground, view, &waiting);
+    orphans::plan(builder, known, ground, view, &not_renamed);
     let keep = match &target.kind {
         TargetKind::Backup(rules) => rules.keep_superseded.filter(|_| !is_append_only),
         TargetKind::Archive(_) => None,
     };
-    let expiry =
-        Expiry { policy, target, listing, copies: &targets, waiting: &waiting, keep, now: request.now };
+    let expiry = Expiry {
+        policy,
+        target,
+        listing,
+        copies: &targets,
+        not_renamed: &not_renamed,
+        keep,
+        now: request.now,
+    };
     expiry.report_unmarked(builder);
     if !matches!(inventory.proxmox.state, ProxmoxState::InDoubt(_)) {
         expiry.plan(builder);
+    }
+}
+
+/// Renames the copy of `lane`, if it has to wait for its parent; ends the lane where what is above the copy is not in place.
+fn bring_into_place<'a>(
+    builder: &mut Builder,
+    containers: &mut Containers<'_>,
+    lane: &mut Lane<'_>,
+    view: &'a View<'_>,
+    not_renamed: &mut BTreeSet<&'a DatasetName>,
+) {
+    if let Some(rename) = view.later.get(&lane.name)
+        && renames::plan_later(builder, containers, lane, rename)
+    {
+        not_renamed.remove(&lane.name);
+    }
+    let mut unfinished = view.waiting.iter().filter(|mark| lane.name.below(&mark.of).is_some());
+    if let Some(mark) = unfinished.next().filter(|_| !builder.is_settled_later(&lane.place, &lane.name)) {
+        lane.block(builder, AsideFinding::SetAsideUnfinished { copy: mark.of.clone() });
+    } else if let Some(parent) = not_renamed.iter().find(|copy| lane.name.below(copy).is_some()) {
+        let parent = (*parent).clone();
+        lane.block(builder, FindingKind::ParentMissing { parent });
     }
 }
 

@@ -13,14 +13,14 @@ use super::{Known, Orphan, Place, Reason};
 use crate::model::{Change, Dataset, DatasetName, Point, ProxmoxState};
 use crate::policy::{BackupRules, TargetKind};
 
-/// Names the copies of one target that nothing is sent to, and prunes those of sources that are gone. `waiting` are names that
-/// copies are to get, but not in this run.
+/// Names the copies of one target that nothing is sent to, and prunes those of sources that are gone. `not_renamed` are names
+/// that copies are to get, but not in this run.
 pub(super) fn plan(
     builder: &mut Builder,
     known: Known<'_>,
     ground: Ground<'_>,
     view: &View<'_>,
-    waiting: &BTreeSet<&DatasetName>,
+    not_renamed: &BTreeSet<&DatasetName>,
 ) {
     let Ground { target, listing, is_append_only, .. } = ground;
     for (copy, source) in view.called.orphans() {
@@ -34,7 +34,7 @@ pub(super) fn plan(
             is_partial: there.is_some_and(|there| there.resume_token.is_some()),
         });
         let (TargetKind::Backup(rules), None, Some(there)) = (&target.kind, source, there) else { continue };
-        let is_there = !waiting.iter().any(|name| copy.is_within(name));
+        let is_there = !not_renamed.iter().any(|name| copy.is_within(name));
         if let Some(source) = gone(known, there).filter(|_| is_there && !is_append_only) {
             prune(builder, known, Place::Target(target.name.clone()), rules, &source, there);
         }

@@ -68,5 +68,6 @@ fn expire(builder: &mut Builder, policy: &Policy, target: &Target, rules: &Backu
     let is_copy = |dataset: &&Dataset| dataset.writer().is_some() && dataset.set_aside().is_none();
     let copies: BTreeSet<_> = listing.below(&target.root).filter(is_copy).map(|copy| &copy.name).collect();
     let (keep, now) = (rules.keep_superseded, builder.at());
-    Expiry { policy, target, listing, copies: &copies, waiting: &BTreeSet::new(), keep, now }.plan(builder);
+    Expiry { policy, target, listing, copies: &copies, not_renamed: &BTreeSet::new(), keep, now }
+        .plan(builder);
 }

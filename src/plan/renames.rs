@@ -23,19 +23,13 @@ struct Move {
 }
 
 /// When a copy can get a name.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Room {
     Now,
     /// A copy above it has yet to be received.
     Later,
     /// There is a volume above it.
     Never,
-}
-
-impl Room {
-    fn is_not_below_a_volume(&self) -> bool {
-        *self != Self::Never
-    }
 }
 
 /// What has the name of a copy on its way to a name that is still taken.
@@ -51,7 +45,7 @@ impl View<'_> {
         let may_rename =
             matches!(target.kind, TargetKind::Backup(_)) && !inventory.append_only.contains(&target.name);
         if !may_rename {
-            for (from, copy) in self.moves(target, sources, false, Room::is_not_below_a_volume) {
+            for (from, copy) in self.moves(target, sources, false, |room| room != Room::Never) {
                 self.tell(&from, &copy, false);
             }
             return self.tell_renamed_here(target, sources);
@@ -59,7 +53,7 @@ impl View<'_> {
         // One after the other: what lies below a copy goes with it, and may then have to go on to somewhere else.
         let mut made = BTreeSet::new();
         loop {
-            let moves = self.moves(target, sources, true, |room| *room == Room::Now);
+            let moves = self.moves(target, sources, true, |room| room == Room::Now);
             let Some((from, copy, name)) = self.next(moves, &made) else { break };
             made.insert((copy.dataset.clone(), name.clone()));
             self.follow(&from, &copy, &name);
@@ -79,7 +73,7 @@ impl View<'_> {
         target: &Target,
         sources: &[Source<'_>],
         may_rename: bool,
-        is_wanted: impl Fn(&Room) -> bool,
+        is_wanted: impl Fn(Room) -> bool,
     ) -> BTreeMap<DatasetName, Move> {
         let misplaced = if may_rename { self.misplaced(sources) } else { Vec::new() };
         let in_the_way: BTreeSet<&DatasetName> = misplaced.iter().map(|copy| &copy.name).collect();
@@ -95,7 +89,7 @@ impl View<'_> {
                 *label == one.label && !in_the_way.contains(from) && !from.last().ends_with(ON_THE_WAY);
             // Nothing can be renamed to below itself.
             let is_below = name.is_within(from) && self.is_free(name);
-            if !is_somebodys && !is_below && from != name && is_wanted(&self.room(target, name)) {
+            if !is_somebodys && !is_below && from != name && is_wanted(self.room(target, name)) {
                 moves.insert(from.clone(), Move { dataset: dataset.name.clone(), to: name.clone() });
             }
         }
@@ -177,7 +171,7 @@ impl View<'_> {
             self.later.keys().any(|to| from.is_within(to))
                 || self.first.iter().filter_map(renamed).any(|(_, to)| from.is_within(to))
         };
-        let mut moves = self.moves(target, sources, true, |room| *room == Room::Later).into_iter();
+        let mut moves = self.moves(target, sources, true, |room| room == Room::Later).into_iter();
         moves.find(|(from, copy)| self.is_free(&copy.to) && !is_wanted(from) && !has_moved(from))
     }
 
@@ -314,15 +308,12 @@ pub(super) fn plan_later(
         }
     };
     let Later { from, guid } = rename.clone();
+    let dataset = &lane.source.selected.dataset.name;
+    let kind =
+        FindingKind::RenamedAtSource { copy: lane.name.clone(), from: from.clone(), is_followed: true };
+    builder.find(Severity::Warning, Some(dataset), lane.place.clone(), kind);
     let reason = Reason::RenamedAtSource { from: from.clone() };
     let change = Change::RenameDataset { from, guid, to: lane.name.clone() };
-    let dataset = &lane.source.selected.dataset.name;
-    let kind = FindingKind::RenamedAtSource {
-        copy: lane.name.clone(),
-        from: rename.from.clone(),
-        is_followed: true,
-    };
-    builder.find(Severity::Warning, Some(dataset), lane.place.clone(), kind);
     let step = builder.step(Some(dataset), lane.place.clone(), change, reason, Order::needs(parent));
     builder.settled(&lane.place, &lane.name, step);
     true

@@ -20,7 +20,7 @@ pub(super) struct Expiry<'a> {
     /// The names of the copies that this policy writes.
     pub(super) copies: &'a BTreeSet<&'a DatasetName>,
     /// Where copies are to come, with all below them, but not in this run.
-    pub(super) waiting: &'a BTreeSet<&'a DatasetName>,
+    pub(super) not_renamed: &'a BTreeSet<&'a DatasetName>,
     pub(super) keep: Option<SignedDuration>,
     pub(super) now: Timestamp,
 }
@@ -36,7 +36,7 @@ impl Expiry<'_> {
         let has_expired = |mark: &SetAsideMark| {
             mark.done && mark.at.saturating_add(keep).is_ok_and(|expiry| expiry <= self.now)
         };
-        let is_there = |old: &&Dataset| !self.waiting.iter().any(|copy| old.name.is_within(copy));
+        let is_there = |old: &&Dataset| !self.not_renamed.iter().any(|copy| old.name.is_within(copy));
         let marked = self
             .listing
             .below(&self.target.root)

@@ -29,6 +29,16 @@ fn swap(world: &World, one: &str, two: &str) {
     rename(world, "swapped", two);
 }
 
+/// Lets a guest that was backed up once diverge from its copy on the second day; gives what the third run has set aside.
+fn diverged(world: &mut World, guest: &str) -> String {
+    world.write(guest, "b", 1);
+    world.run(DAY_2);
+    zfs(&["rollback", "-r", &format!("{}@2026-01-10-030000", world.guest(guest))]);
+    world.write(guest, "c", 1);
+    world.run(DAY_3);
+    look::set_aside(&world.backup(guest))
+}
+
 /// Exactly `names` are there, each with both nights, so that nothing began anew.
 fn assert_followed(world: &World, run: &Run, names: &[&str]) {
     assert!(run.moved("backup") < MIB, "{run:?}");
@@ -178,11 +188,7 @@ fn of_two_copies_the_one_that_still_has_its_name_follows_its_source() {
 #[test]
 fn what_was_set_aside_goes_with_its_parent_and_expires_there() {
     let mut world = backed_up("renaming-aside", &["p", "p/x"]);
-    world.write("p/x", "b", 1);
-    world.run(DAY_2);
-    zfs(&["rollback", "-r", &format!("{}@2026-01-10-030000", world.guest("p/x"))]);
-    world.write("p/x", "c", 1);
-    world.run(DAY_3);
+    diverged(&mut world, "p/x");
     rename(&world, "p", "q");
     world.run(DAY_4);
     let aside = look::set_aside(&world.backup("q/x"));
@@ -219,12 +225,7 @@ fn a_child_follows_a_parent_of_which_the_copy_begins_again() {
 #[test]
 fn what_expires_in_the_night_of_a_rename_goes_under_its_new_name() {
     let mut world = backed_up("renaming-expires", &["p", "p/x", "p/gone"]);
-    world.write("p/x", "b", 1);
-    world.run(DAY_2);
-    zfs(&["rollback", "-r", &format!("{}@2026-01-10-030000", world.guest("p/x"))]);
-    world.write("p/x", "c", 1);
-    world.run(DAY_3);
-    let aside = look::set_aside(&world.backup("p/x"));
+    let aside = diverged(&mut world, "p/x");
     let late = look::days_after(&aside, 31);
     zfs(&["destroy", "-r", &world.guest("p/gone")]);
     rename(&world, "p", "q");
@@ -268,12 +269,7 @@ fn nothing_goes_below_a_receive_that_may_have_to_be_given_up() {
 #[test]
 fn where_a_rename_cannot_be_made_yet_nothing_is_planned_below_its_name() {
     let mut world = backed_up("renaming-not-yet", &["a", "a/x", "a/x/deep", "a/x/gone"]);
-    world.write("a/x/deep", "b", 1);
-    world.run(DAY_2);
-    zfs(&["rollback", "-r", &format!("{}@2026-01-10-030000", world.guest("a/x/deep"))]);
-    world.write("a/x/deep", "c", 1);
-    world.run(DAY_3);
-    let aside = look::set_aside(&world.backup("a/x/deep"));
+    let aside = diverged(&mut world, "a/x/deep");
     let day = |days| look::days_after(&aside, days);
     zfs(&["destroy", "-r", &world.guest("a/x/gone")]);
     world.policy.backup = "keep-last = 1\nkeep-superseded = \"30d\"".to_owned();
