@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
 use crate::agent::key;
+use crate::failing::FailingPool;
 use crate::look;
 use crate::spare::SpareHost;
 use crate::world::{DAY_1, GUEST, World};
@@ -24,6 +23,7 @@ fn throttle(host: &str, change: &[&str]) {
 
 #[test]
 fn the_display_names_the_slow_stage_and_follows_when_it_changes() {
+    let pool = FailingPool::new("bottleneck-pool", 512);
     let mut world = World::new("bottleneck");
     world.filesystem(GUEST, 160);
     let host = SpareHost::new("slowpoke", 41);
@@ -35,7 +35,7 @@ fn the_display_names_the_slow_stage_and_follows_when_it_changes() {
     fs::write(&path, format!("{of_host}{own}")).unwrap();
     lines.push_str("channel = \"tls\"\n");
     world.policy.backup = lines;
-    world.policy.backup_at = Some(("slowpoke".to_owned(), world.backup_root()));
+    world.policy.backup_at = Some(("slowpoke".to_owned(), format!("{}/pve0", pool.name)));
     world.policy.transfer = String::from("buffer = \"8MiB\"");
 
     throttle("slowpoke", &["add", "root", "tbf", "rate", "24mbit", "burst", "64kb", "latency", "50ms"]);
@@ -51,7 +51,6 @@ fn the_display_names_the_slow_stage_and_follows_when_it_changes() {
         .env("COLUMNS", "200")
         .spawn()
         .unwrap();
-    let receiver = world.wait_for_receive();
     let seen = |words: &str, from: usize| {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -65,11 +64,11 @@ fn the_display_names_the_slow_stage_and_follows_when_it_changes() {
         }
     };
     let until = seen("limited by network", 0);
-    look::signal(receiver, Signal::STOP);
+    pool.freeze();
     throttle("slowpoke", &["del", "root"]);
     let until = seen("limited by target receive", until);
-    look::signal(receiver, Signal::CONT);
+    pool.mend();
     assert!(run.wait().unwrap().success(), "{}", fs::read_to_string(&screen).unwrap());
     seen("Done in", until);
-    look::assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
+    look::assert_same_newest(&world.guest(GUEST), &format!("{}/pve0/{GUEST}", pool.name));
 }

@@ -189,3 +189,22 @@ fn a_call_that_was_stopped_is_told_and_its_stream_resumed() {
     assert!(run.sends("backup")[0].step["action"]["resume"].is_object(), "{run:?}");
     assert_same_newest(&files, &world.backup(GUEST));
 }
+
+#[test]
+fn a_receive_that_was_stopped_is_not_begun_again_over_what_it_left() {
+    let (mut world, files, mut run) = sending("stopped-receive");
+    let receiver = world.wait_for_receive();
+    look::signal(receiver, Signal::STOP);
+    thread::sleep(Duration::from_millis(500));
+    look::signal(receiver, Signal::CONT);
+    // Linux begins a call again that a stop interrupted; ZFS takes that for another receive, and says only that the dataset
+    // is busy.
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
+    assert!(told.contains("zfs receive was stopped or frozen there") && told.contains("next: "), "{told}");
+    world.wait_for_quiet();
+    world.policy.transfer.clear();
+    let run = world.run("2026-01-10T04:00:00Z");
+    assert!(run.sends("backup")[0].step["action"]["resume"].is_object(), "{run:?}");
+    assert_same_newest(&files, &world.backup(GUEST));
+}
