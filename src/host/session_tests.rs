@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::agent::wire::{PROTOCOL, Reply};
+use super::agent::wire::{PROTOCOL, Reply, Request};
 use super::agent::{Agent, Framing};
 use super::session::{Answer, Limits, Session};
 use super::sessions::{Machine, Sessions};
@@ -74,7 +74,13 @@ impl Fake {
         write("hello", vec![&hello, &Reply::Done]);
         write("said", vec![reply; 10_000]);
         let greet = format!(r#"echo "zhaul-agent {PROTOCOL} $key""#);
-        let script = format!("read key; {greet}; {greet} >&2; cat hello; while cat said; do :; done");
+        let mut asked = crate::stream::Plain(Vec::new());
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        message::write(&mut asked, &Request::Hello { protocol: PROTOCOL, version }).unwrap();
+        // A session that says anything before it is asked would not be used.
+        let first = asked.0.len() + 1;
+        let wait = format!("cat hello; head -c {first} >/dev/null");
+        let script = format!("read key; {greet}; {greet} >&2; {wait}; while cat said; do :; done");
         let sessions = Sessions::new(Machine::Local, self.limits, &self.stop);
         sessions.give_back(self.log_in(&script).unwrap());
         let framing = Framing { link: Link::default(), buffer: ByteCount(1 << 20), stall_limit: None };

@@ -119,10 +119,15 @@ impl Stage {
         of.into_iter().nth(at)
     }
 
-    /// A dataset of the source.
-    pub(super) fn a_guest(&mut self) -> Option<String> {
+    /// The datasets of the source.
+    pub(super) fn guests(&self) -> Vec<String> {
         let root = self.world.source();
-        self.pick(look::datasets(&root).into_iter().filter(|name| *name != root).collect())
+        look::datasets(&root).into_iter().filter(|name| *name != root).collect()
+    }
+
+    /// One of them.
+    pub(super) fn a_guest(&mut self) -> Option<String> {
+        self.pick(self.guests())
     }
 
     /// A dataset below the root of the backup or the archive.

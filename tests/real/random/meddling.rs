@@ -4,6 +4,9 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+
 use super::Stage;
 use super::conditions::{self, attempt};
 use super::seen::Seen;
@@ -27,6 +30,14 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
             conditions::write_file(&guest, &format!("much-{file}"));
         }
     }
+    // Somebody has taken snapshots under own names: a plan sends them under their GUIDs, where it sends all that lie between.
+    let earlier = stage.now.saturating_add(SignedDuration::from_hours(1)).unwrap();
+    let between = earlier.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d-%H%M%S").to_string();
+    if again {
+        for guest in stage.guests() {
+            attempt(&["snapshot", &format!("{guest}@{between}")]);
+        }
+    }
     stage.write_policy();
     "rate = \"3MiB\"\njobs = 1".clone_into(&mut stage.world.policy.transfer);
     stage.pass(3);
@@ -42,8 +53,10 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
     for guest in [stage.a_guest()?, stage.a_guest()?] {
         // The newest is about to be sent, and the oldest to be pruned.
         let snapshots = crate::look::snapshots(&guest);
-        let which = [0, snapshots.len().saturating_sub(1), stage.random.below(snapshots.len())];
-        let Some(snapshot) = snapshots.get(which[stage.random.below(3)]) else { continue };
+        let last = snapshots.len().saturating_sub(1);
+        let made = snapshots.iter().position(|name| *name == between).unwrap_or(last);
+        let which = [0, last, made, made, stage.random.below(snapshots.len())];
+        let Some(snapshot) = snapshots.get(which[stage.random.below(5)]) else { continue };
         let snapshot = format!("{guest}@{snapshot}");
         if !attempt(&["destroy", &snapshot]) {
             continue;

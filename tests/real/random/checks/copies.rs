@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::seen::Seen;
 use super::{Night, text};
 
 pub(super) fn check(night: &Night<'_>) {
@@ -22,6 +23,7 @@ pub(super) fn check(night: &Night<'_>) {
         }
     }
     what_was_sent_is_there(night);
+    what_arrived_was_planned(night);
     what_broke_off_goes_on(night);
     for (copy, guid) in &night.known.of_another_node {
         let now = night.after.get(copy);
@@ -51,6 +53,18 @@ fn what_was_sent_is_there(night: &Night<'_>) {
             point.guid == guid && !point.is_bookmark && !point.dataset.starts_with(&night.world.source())
         });
         assert!(is_there, "{dataset}@{name} is said to have been sent, and its GUID is nowhere");
+    }
+}
+
+/// However a step ended, its stream was of the snapshot that was planned, and of no other that has its name by now.
+fn what_arrived_was_planned(night: &Night<'_>) {
+    for action in night.steps("send").map(|step| &step["action"]) {
+        let (Some(planned), target) = (action["guid"].as_str(), text(action, "target")) else { continue };
+        let (copy, name) = target.split_once('@').unwrap();
+        let find = |seen: &Seen| seen.snapshots_of(copy).find(|point| point.name == name).cloned();
+        if let (None, Some(arrived)) = (find(night.before), find(night.after)) {
+            assert_eq!(arrived.guid, planned, "{target} has arrived, and is not what was planned");
+        }
     }
 }
 

@@ -21,6 +21,13 @@ pub(super) fn check(night: &Night<'_>) {
     for step in night.steps("snapshot") {
         assert_ne!(text(&step["result"], "outcome"), "failed", "no dataset got a snapshot: {step}");
     }
+    // What a plan rests on it has seen itself: where nobody was at work meanwhile, no step finds it changed.
+    if night.known.planned_with.is_none() {
+        for step in night.failed() {
+            let error = text(&step["result"], "error");
+            assert!(!error.contains("it has changed since the plan was made"), "the plan was wrong: {step}");
+        }
+    }
     // A copy is called set aside only by a mark of its own.
     let by_mark =
         night.array("findings").iter().filter(|finding| text(finding, "kind") == "name-is-set-aside");
