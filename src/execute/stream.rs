@@ -3,6 +3,7 @@
 //! The end of the stream is not success. The receiver is told that all is in only when the sender has said that all was
 //! sent; in every other case the receive is broken off, and what it has is kept for the next run to resume.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::host::{HostError, Incoming, Inlet, Outgoing, Problem};
 use crate::model::SnapshotName;
 use crate::stream::Cancel;
 use crate::stream::framed::Sender;
-use crate::stream::meter::Meters;
+use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::Pump;
 use crate::stream::sample::{Sample, SampleReceiver, samples};
 use crate::stream::supervise::{PumpError, PumpReport};
@@ -116,9 +117,10 @@ fn settle(
     // The end that failed first knows why; the other one only sees that it is alone.
     match error {
         PumpError::Target(cause) => {
+            let is_remote = incoming.places() == Places::SENDING;
             let told = incoming.abort();
             drop(outgoing);
-            Err(told.unwrap_or_else(|| stream.failed(Problem::Other(cause.to_string()))))
+            Err(told.unwrap_or_else(|| stream.failed(of_the_way(&cause, is_remote))))
         }
         PumpError::Source(cause) => {
             incoming.abort();
@@ -143,6 +145,14 @@ fn settle(
             end(stream, incoming, outgoing, Problem::Other(format!("internal error in stage {stage}")))
         }
     }
+}
+
+/// What is said of a way to the target that broke, where the target itself says nothing.
+fn of_the_way(cause: &io::Error, is_remote: bool) -> Problem {
+    if is_remote {
+        return Problem::Unreachable(format!("the connection broke in mid-transfer: {cause}"));
+    }
+    Problem::Other(cause.to_string())
 }
 
 fn end(

@@ -70,6 +70,10 @@ pub(super) fn problem(answer: Answer) -> Problem {
     if status == 127 {
         return Problem::Other(format!("there is no zfs in the PATH of the other end: {text}"));
     }
+    if let Some(signal) = signal_of(status) {
+        let said = if text.is_empty() { text } else { format!(" ({text})") };
+        return Problem::Other(format!("a signal ended zfs there: {signal}{said}"));
+    }
     if text.is_empty() {
         return Problem::Other(format!("zfs ended with exit status {status} without a word"));
     }
@@ -94,6 +98,15 @@ pub(super) fn problem(answer: Answer) -> Problem {
     }
 }
 
+/// The signal that ended a program to which a shell gives this exit status (sh(1), "Exit Status").
+fn signal_of(status: i32) -> Option<String> {
+    let number = status.checked_sub(128).filter(|number| (1..=64).contains(number))?;
+    let known =
+        [(1, "SIGHUP"), (2, "SIGINT"), (9, "SIGKILL"), (11, "SIGSEGV"), (13, "SIGPIPE"), (15, "SIGTERM")];
+    let name = known.iter().find(|(known, _)| *known == number).map(|(_, name)| (*name).to_owned());
+    Some(name.unwrap_or_else(|| format!("signal {number}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +129,8 @@ mod tests {
         let other = "cannot receive incremental stream: most recent snapshot of tank/a does not; \
                      match incremental source";
         assert!(matches!(said(other), Problem::Changed(text) if text.contains("tank/a")));
+        let killed = problem(Answer { status: 137, errors: "Killed".to_owned() }).to_string();
+        assert_eq!(killed, "a signal ended zfs there: SIGKILL (Killed)");
         let exists = "cannot receive new filesystem stream: destination 'tank/a' exists; \
                       must specify -F to overwrite it";
         assert!(matches!(said(exists), Problem::Exists));

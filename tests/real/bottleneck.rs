@@ -11,22 +11,12 @@ use crate::look;
 use crate::spare::SpareHost;
 use crate::world::{DAY_1, GUEST, World};
 
-/// The slow end of a cable: the bridge's end of the one to `host`.
-fn throttle(host: &str, change: &[&str]) {
-    let device = format!("lab-{host}");
-    let before = ["--net=/proc/1/ns/net", "tc", "qdisc"];
-    let output =
-        Command::new("nsenter").args(before).args([change[0], "dev", &device]).args(&change[1..]).output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{change:?}: {output:?}");
-}
-
 #[test]
 fn the_display_names_the_slow_stage_and_follows_when_it_changes() {
     let pool = FailingPool::new("bottleneck-pool", 512);
     let mut world = World::new("bottleneck");
     world.filesystem(GUEST, 160);
-    let host = SpareHost::new("slowpoke", 41);
+    let host = SpareHost::new("slowpoke", 44);
     let mut lines = key(&world, "");
     // The key's file stays, the host's own address and name come on top.
     let own = fs::read_to_string(world.directory().join("ssh_config")).unwrap();
@@ -38,7 +28,7 @@ fn the_display_names_the_slow_stage_and_follows_when_it_changes() {
     world.policy.backup_at = Some(("slowpoke".to_owned(), format!("{}/pve0", pool.name)));
     world.policy.transfer = String::from("buffer = \"8MiB\"");
 
-    throttle("slowpoke", &["add", "root", "tbf", "rate", "24mbit", "burst", "64kb", "latency", "50ms"]);
+    host.queue("add", &["root", "tbf", "rate", "24mbit", "burst", "64kb", "latency", "50ms"]);
     let screen = world.directory().join("screen");
     let zhaul = env!("CARGO_BIN_EXE_zhaul");
     let line = format!("{zhaul} run --config {} --lab-clock {DAY_1}", world.config().display());
@@ -65,7 +55,7 @@ fn the_display_names_the_slow_stage_and_follows_when_it_changes() {
     };
     let until = seen("limited by network", 0);
     pool.freeze();
-    throttle("slowpoke", &["del", "root"]);
+    host.queue("del", &["root"]);
     let until = seen("limited by target receive", until);
     pool.mend();
     assert!(run.wait().unwrap().success(), "{}", fs::read_to_string(&screen).unwrap());

@@ -17,7 +17,6 @@ use zhaul::stream::meter::Meters;
 use zhaul::stream::pump::PumpSettings;
 use zhaul::stream::{Cancel, Plain};
 
-use crate::agent as agents;
 use crate::look::{self, assert_same_newest};
 use crate::outcome::Run;
 use crate::spare::SpareHost;
@@ -49,28 +48,6 @@ fn assert_nothing_left(world: &World, number: u8) {
     }
 }
 
-/// A world whose backup lies on a host of its own, behind an agent with these options or a shell; `lines` are more of its
-/// section.
-fn world(name: &'static str, number: u8, lines: &str, agent: Option<&str>) -> (SpareHost, World) {
-    let host = SpareHost::new(name, number);
-    let mut world = World::new(name);
-    let mut section = lines.to_owned();
-    let identity = if let Some(options) = agent {
-        section.push_str(&agents::key(&world, &options.replace("ROOT", &world.backup_root())));
-        fs::read_to_string(world.directory().join("ssh_config")).unwrap()
-    } else {
-        let file = world.directory().join("ssh_config");
-        section.extend(["ssh-config = \"", file.to_str().unwrap(), "\"\n"]);
-        String::new()
-    };
-    let config = host.ssh_config(world.directory());
-    let text = fs::read_to_string(&config).unwrap();
-    fs::write(&config, format!("{text}{identity}")).unwrap();
-    world.policy.backup = section;
-    world.policy.backup_at = Some((name.to_owned(), world.backup_root()));
-    (host, world)
-}
-
 /// A run whose connections are forgotten in the middle of its transfer, and that then ends by itself; gives how many bytes of
 /// it are at the target.
 fn cut(host: &SpareHost, world: &mut World) -> u64 {
@@ -98,7 +75,7 @@ fn assert_resumed(world: &mut World, arrived: u64) -> Run {
 
 #[test]
 fn a_receive_that_waits_for_a_dead_connection_is_ended_by_the_next_run_which_resumes() {
-    let (host, mut world) = world("halfopen", 51, "", None);
+    let (host, mut world) = SpareHost::with_world("halfopen", 51, "", None);
     let arrived = cut(&host, &mut world);
     let orphans = world.receivers();
     assert_eq!(orphans.len(), 1, "it waits for what never comes");
@@ -125,7 +102,8 @@ fn crash(host: &SpareHost, world: &mut World) -> u64 {
 fn an_agent_that_waits_for_a_dead_connection_is_ended_by_the_next_run_which_resumes() {
     let caged = "--root ROOT --append-only";
     for (name, number, channel, options) in [("halfssh", 52, "ssh", ""), ("halftls", 53, "tls", caged)] {
-        let (host, mut world) = world(name, number, &format!("channel = \"{channel}\"\n"), Some(options));
+        let (host, mut world) =
+            SpareHost::with_world(name, number, &format!("channel = \"{channel}\"\n"), Some(options));
         let arrived = crash(&host, &mut world);
         assert_eq!(world.receivers().len(), 1, "its agent waits for the stall limit");
         let run = assert_resumed(&mut world, arrived);
@@ -136,7 +114,7 @@ fn an_agent_that_waits_for_a_dead_connection_is_ended_by_the_next_run_which_resu
 
 #[test]
 fn what_another_policy_or_another_program_receives_is_left_alone_and_named() {
-    let (host, mut world) = world("halfother", 54, "", None);
+    let (host, mut world) = SpareHost::with_world("halfother", 54, "", None);
     crash(&host, &mut world);
     let orphan = world.receivers();
     // The same policy under another lock: to the target it is another one, which may be at work.
@@ -179,7 +157,7 @@ fn pour(remote: &Remote, stop: &Cancel) {
 
 #[test]
 fn a_connection_that_died_while_it_was_idle_is_not_given_to_the_next_dataset() {
-    let (host, world) = world("halfidle", 55, "", Some(""));
+    let (host, world) = SpareHost::with_world("halfidle", 55, "", Some(""));
     let config = Some(world.directory().join("ssh_config"));
     let ssh = Ssh { host: "halfidle".to_owned(), user: None, port: None, config };
     let link = Link { agent: AgentUse::Require, channel: Channel::Tls, ..Link::default() };

@@ -3,9 +3,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::agent;
 use crate::failing::FailingPool;
@@ -17,31 +17,10 @@ use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 /// Far more than any run takes that does not hang, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Waits for a run; one that does not end has failed.
-fn end_within(world: &World, mut run: Child, limit: Duration) -> (Run, Duration) {
-    let started = Instant::now();
-    let code = loop {
-        if let Some(status) = run.try_wait().unwrap() {
-            break status.code();
-        }
-        if started.elapsed() > limit {
-            drop(run.kill());
-            panic!("the run does not end within {limit:?}: {}", read(world, "stderr"));
-        }
-        thread::sleep(Duration::from_millis(20));
-    };
-    let run = Run { code, stdout: read(world, "stdout"), stderr: read(world, "stderr") };
-    (run, started.elapsed())
-}
-
 /// A row of the table of hangs.
 #[expect(clippy::print_stderr, reason = "shown with --show-output")]
 fn note(took: Duration, situation: &str) {
     eprintln!("table: {situation}: {:.1} s", took.as_secs_f64());
-}
-
-fn read(world: &World, name: &str) -> String {
-    fs::read_to_string(world.directory().join(name)).unwrap()
 }
 
 fn assert_told(run: &Run, words: &[&str]) {
@@ -76,20 +55,20 @@ fn a_source_pool_that_is_suspended_by_the_snapshot_does_not_hold_up_the_run_or_t
     let (pool, world, [good, bad]) = with_failing_source("hang-snapshot");
     look::write_file(&bad, "second", 1);
     pool.fail();
-    let (run, took) = end_within(&world, world.start(DAY_2, &[]), LIMIT);
+    let (run, took) = Run::end(&world, world.start(DAY_2, &[]), LIMIT);
     note(took, "source pool suspended in a snapshot");
     let run = run.expect_code(1);
     let status = format!("zpool status {}", pool.name);
     assert_told(&run, &[&format!("pool {} hangs", pool.name), &status]);
     assert_same_newest(&good, &world.backup(GUEST));
     assert_eq!(snapshots(&good).last().unwrap(), "2026-01-11-030000");
-    let (run, took) = end_within(&world, world.start("2026-01-11T04:00:00Z", &[]), LIMIT);
+    let (run, took) = Run::end(&world, world.start("2026-01-11T04:00:00Z", &[]), LIMIT);
     note(took, "next run while it is suspended");
     assert_told(&run.expect_code(1), &[&pool.name, "suspended"]);
     assert_eq!(snapshots(&good).last().unwrap(), "2026-01-11-040000");
     assert_same_newest(&good, &world.backup(GUEST));
     pool.mend();
-    let (run, _) = end_within(&world, world.start(DAY_3, &[]), LIMIT);
+    let (run, _) = Run::end(&world, world.start(DAY_3, &[]), LIMIT);
     run.expect_code(0);
     assert_same_newest(&bad, &world.backup("subvol-102-disk-0"));
 }
@@ -100,7 +79,7 @@ fn a_source_pool_that_does_not_answer_is_given_up_at_the_limit_and_term_ends_a_r
     world.policy.transfer = "stall-limit = \"5s\"".to_owned();
     look::write_file(&bad, "second", 1);
     pool.freeze();
-    let (run, took) = end_within(&world, world.start(DAY_2, &[]), LIMIT);
+    let (run, took) = Run::end(&world, world.start(DAY_2, &[]), LIMIT);
     note(took, "source pool does not answer in a snapshot");
     assert_told(
         &run.expect_code(1),
@@ -110,15 +89,15 @@ fn a_source_pool_that_does_not_answer_is_given_up_at_the_limit_and_term_ends_a_r
     let waiting = world.start("2026-01-11T04:00:00Z", &[]);
     thread::sleep(Duration::from_secs(4));
     look::signal(i32::try_from(waiting.id()).unwrap(), rustix::process::Signal::TERM);
-    let (run, took) = end_within(&world, waiting, Duration::from_secs(25));
+    let (run, took) = Run::end(&world, waiting, Duration::from_secs(25));
     note(took, "TERM while a snapshot does not return");
     assert_eq!(run.code, Some(130), "{run:?}");
     let killed = world.start("2026-01-11T05:00:00Z", &[]);
     thread::sleep(Duration::from_secs(4));
     look::signal(i32::try_from(killed.id()).unwrap(), rustix::process::Signal::KILL);
-    end_within(&world, killed, Duration::from_secs(5));
+    Run::end(&world, killed, Duration::from_secs(5));
     pool.mend();
-    let (run, _) = end_within(&world, world.start(DAY_3, &[]), LIMIT);
+    let (run, _) = Run::end(&world, world.start(DAY_3, &[]), LIMIT);
     run.expect_code(0);
     assert_same_newest(&good, &world.backup(GUEST));
     assert_same_newest(&bad, &world.backup("subvol-102-disk-0"));
@@ -137,7 +116,7 @@ fn what_a_killed_run_still_does_in_the_kernel_is_awaited() {
     let next = world.start("2026-01-11T04:00:00Z", &[]);
     thread::sleep(Duration::from_secs(2));
     pool.mend();
-    let (run, took) = end_within(&world, next, LIMIT);
+    let (run, took) = Run::end(&world, next, LIMIT);
     note(took, "run after one that was killed in a snapshot");
     run.expect_code(0);
     assert_eq!(snapshots(&bad), ["2026-01-11-030000", "2026-01-11-040000"]);
@@ -163,14 +142,14 @@ fn a_guest_configuration_that_does_not_answer_keeps_nothing_from_being_backed_up
     pool.forget();
     pool.freeze();
     for (day, words) in [(DAY_2, "two runs after each other"), (DAY_3, "the next one")] {
-        let (run, took) = end_within(&world, world.start(day, &[]), LIMIT);
+        let (run, took) = Run::end(&world, world.start(day, &[]), LIMIT);
         note(took, &format!("the guests' configuration does not answer, {words}"));
         assert_told(&run.expect_code(1), &["reading /mnt/hang-pve-pool/pve did not end within 20 s"]);
         assert_same_newest(&guest, &world.backup(GUEST));
         assert!(took < Duration::from_secs(35), "{took:?}");
     }
     pool.mend();
-    let (run, _) = end_within(&world, world.start("2026-01-13T03:00:00Z", &[]), LIMIT);
+    let (run, _) = Run::end(&world, world.start("2026-01-13T03:00:00Z", &[]), LIMIT);
     run.expect_code(0);
     assert_same_newest(&guest, &world.backup(GUEST));
 }
@@ -201,7 +180,7 @@ fn assert_served_and_healed(pool: &FailingPool, world: &mut World) {
     assert_same_newest(&world.guest(GUEST), &world.archive(GUEST));
     pool.mend();
     world.wait_for_quiet();
-    let (run, _) = end_within(world, world.start(DAY_3, &[]), LIMIT);
+    let (run, _) = Run::end(world, world.start(DAY_3, &[]), LIMIT);
     run.expect_code(0);
     assert_same_newest(&world.guest(GUEST), &format!("{}/pve0/{GUEST}", pool.name));
 }
@@ -210,10 +189,10 @@ fn suspended_target(name: &str, kind: Kind) {
     let (pool, mut world) = with_failing_target(name, kind);
     world.write(GUEST, "second", 16);
     pool.fail();
-    let (run, took) = end_within(&world, world.start(DAY_2, &["--archive"]), LIMIT);
+    let (run, took) = Run::end(&world, world.start(DAY_2, &["--archive"]), LIMIT);
     note(took, &format!("target pool suspended in a receive ({kind:?})"));
     assert_told(&run.expect_code(1), &[&format!("pool {} hangs", pool.name), "suspended", "zpool clear"]);
-    let (run, took) = end_within(&world, world.start("2026-01-11T04:00:00Z", &["--archive"]), LIMIT);
+    let (run, took) = Run::end(&world, world.start("2026-01-11T04:00:00Z", &["--archive"]), LIMIT);
     note(took, &format!("next run while it is suspended ({kind:?})"));
     assert_told(&run.expect_code(1), &[&pool.name, "suspended"]);
     assert_served_and_healed(&pool, &mut world);
@@ -240,7 +219,7 @@ fn a_target_pool_that_does_not_answer_is_given_up_at_the_limit() {
         let (pool, mut world) = with_failing_target(name, kind);
         world.write(GUEST, "second", 16);
         pool.freeze();
-        let (run, took) = end_within(&world, world.start(DAY_2, &["--archive"]), LIMIT * 2);
+        let (run, took) = Run::end(&world, world.start(DAY_2, &["--archive"]), LIMIT * 2);
         note(took, &format!("target pool does not answer in a receive ({kind:?})"));
         assert_told(&run.expect_code(1), &[&format!("pool {} hangs", pool.name)]);
         assert_served_and_healed(&pool, &mut world);
@@ -263,14 +242,14 @@ fn a_source_that_fails_in_mid_stream_is_named_and_its_part_resumed() {
         let copy = world.backup("subvol-102-disk-0");
         look::wait_for_used(&copy, 12 << 20);
         pool.fail();
-        let (run, took) = end_within(&world, run, LIMIT);
+        let (run, took) = Run::end(&world, run, LIMIT);
         note(took, &format!("source pool fails in mid-stream ({kind:?})"));
         assert_told(&run.expect_code(1), &[&format!("pool {} hangs", pool.name), "zpool status"]);
         assert_same_newest(&good, &world.backup(GUEST));
         pool.mend();
         world.wait_for_quiet();
         world.policy.transfer.clear();
-        let (run, _) = end_within(&world, world.start(DAY_3, &[]), LIMIT);
+        let (run, _) = Run::end(&world, world.start(DAY_3, &[]), LIMIT);
         run.expect_code(0);
         assert_same_newest(&bad, &copy);
     }
@@ -281,12 +260,12 @@ fn a_listing_that_reads_from_a_failed_disk_is_given_up() {
     let (pool, world, [good, bad]) = with_failing_source("hang-list");
     pool.forget();
     pool.fail();
-    let (run, took) = end_within(&world, world.start(DAY_2, &[]), LIMIT);
+    let (run, took) = Run::end(&world, world.start(DAY_2, &[]), LIMIT);
     note(took, "source pool fails in a listing");
     assert_told(&run.expect_code(1), &[&pool.name, "suspended"]);
     assert_same_newest(&good, &world.backup(GUEST));
     pool.mend();
-    let (run, _) = end_within(&world, world.start(DAY_3, &[]), LIMIT);
+    let (run, _) = Run::end(&world, world.start(DAY_3, &[]), LIMIT);
     run.expect_code(0);
     assert_same_newest(&bad, &world.backup("subvol-102-disk-0"));
 }

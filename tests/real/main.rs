@@ -16,6 +16,7 @@ mod converging;
 mod doctoring;
 mod encryption;
 mod failing;
+mod first_cause;
 mod flags;
 #[path = "../fuzz/random.rs"]
 #[expect(dead_code, reason = "bytes are for the fuzzer")]

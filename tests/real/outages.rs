@@ -1,8 +1,8 @@
 //! Targets that go away or fill up, before a run or in the middle of it: the others are served, what happened is told with
 //! cause and next action, and the next plain run makes up for it.
 
-use std::fs;
 use std::process::Child;
+use std::time::Duration;
 
 use zhaul::model::ResumeToken;
 
@@ -13,19 +13,14 @@ use crate::spare::{SpareHost, SparePool};
 use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 
 const MIB: u64 = 1 << 20;
+/// A run ends within this, whatever happens.
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// A run says all of these words to a person.
 fn assert_told(told: &str, words: &[&str]) {
     for word in words {
         assert!(told.contains(word), "{word:?} is in {told}");
     }
-}
-
-/// What a run that was started in the background came to.
-fn end(world: &World, mut run: Child) -> Run {
-    let code = run.wait().unwrap().code();
-    let read = |name| fs::read_to_string(world.directory().join(name)).unwrap();
-    Run { code, stdout: read("stdout"), stderr: read("stderr") }
 }
 
 fn token(copy: &str) -> ResumeToken {
@@ -128,7 +123,7 @@ fn assert_served_and_resumed(world: &mut World, mib: u64) {
 fn an_sshd_that_ends_in_the_middle_of_a_run_does_not_keep_the_other_host_from_being_served() {
     let (host, mut world, run) = under_way("dying", 41, 12, "rate = \"6MiB\"");
     host.stop_sshd();
-    let run = end(&world, run).expect_code(1);
+    let run = Run::end(&world, run, LIMIT).0.expect_code(1);
     let object = format!("{}@2026-01-10-030000", world.backup(GUEST));
     assert_told(
         &run.stderr,
@@ -147,7 +142,7 @@ fn an_sshd_that_ends_in_the_middle_of_a_run_does_not_keep_the_other_host_from_be
 fn a_cable_that_is_pulled_ends_in_a_stall_and_the_other_host_is_served() {
     let (host, mut world, run) = under_way("cable", 42, 48, "rate = \"12MiB\"\nstall-limit = \"4s\"");
     host.unplug();
-    let run = end(&world, run).expect_code(1);
+    let run = Run::end(&world, run, LIMIT).0.expect_code(1);
     host.plug();
     let object = format!("{}@2026-01-10-030000", world.guest(GUEST));
     assert_told(&run.stderr, &["(backup)", &object, "no data moved for 4 seconds", "the next run"]);

@@ -1,9 +1,14 @@
 //! What a run of `zhaul` came to: exit code, output, and its report.
 
 use std::fmt;
-use std::process::Command;
+use std::fs;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::world::World;
 
 /// A finished run.
 pub(crate) struct Run {
@@ -35,6 +40,23 @@ impl Run {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// What a run that [`World::start`] began comes to within `limit`, and how long it still took.
+    pub(crate) fn end(world: &World, mut run: Child, limit: Duration) -> (Self, Duration) {
+        let read = |name| fs::read_to_string(world.directory().join(name)).unwrap();
+        let started = Instant::now();
+        let code = loop {
+            if let Some(status) = run.try_wait().unwrap() {
+                break status.code();
+            }
+            if started.elapsed() > limit {
+                drop(run.kill());
+                panic!("the run does not end within {limit:?}: {}", read("stderr"));
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        (Self { code, stdout: read("stdout"), stderr: read("stderr") }, started.elapsed())
     }
 
     pub(crate) fn expect_code(self, code: i32) -> Self {

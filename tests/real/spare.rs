@@ -1,11 +1,19 @@
 //! A pool and a host of a test's own: what is taken away from them, no other test misses.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::agent;
+use crate::world::World;
+
+/// The last numbers of the addresses that tests have given to hosts of their own.
+static TAKEN: Mutex<BTreeSet<u8>> = Mutex::new(BTreeSet::new());
 
 /// Runs a program, which must succeed.
 fn run(program: &str, args: &[&str]) -> String {
@@ -134,12 +142,48 @@ pub(crate) struct SpareHost {
 impl SpareHost {
     /// Host `name` at 10.77.0.`number`: both are the test's alone.
     pub(crate) fn new(name: &'static str, number: u8) -> Self {
+        let is_free = TAKEN.lock().unwrap().insert(number);
+        assert!(is_free, "another test has 10.77.0.{number}");
         let host = Self { name, address: format!("10.77.0.{number}") };
         // As the lab makes its own (lab.sh), in the network in which its bridge is.
         let script = ". /lab/run/lab.sh; lab_host \"$1\" \"$2\"";
         let number = number.to_string();
         run("nsenter", &["--net=/proc/1/ns/net", "sh", "-c", script, "sh", name, &number]);
         host
+    }
+
+    /// A world whose backup lies on a host of its own, behind an agent with these options or a shell; `lines` are more of its
+    /// section.
+    pub(crate) fn with_world(
+        name: &'static str,
+        number: u8,
+        lines: &str,
+        agent_options: Option<&str>,
+    ) -> (Self, World) {
+        let host = Self::new(name, number);
+        let mut world = World::new(name);
+        let mut section = lines.to_owned();
+        let identity = if let Some(options) = agent_options {
+            section.push_str(&agent::key(&world, &options.replace("ROOT", &world.backup_root())));
+            fs::read_to_string(world.directory().join("ssh_config")).unwrap()
+        } else {
+            let file = world.directory().join("ssh_config");
+            section.extend(["ssh-config = \"", file.to_str().unwrap(), "\"\n"]);
+            String::new()
+        };
+        let config = host.ssh_config(world.directory());
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(&config, format!("{text}{identity}")).unwrap();
+        world.policy.backup = section;
+        world.policy.backup_at = Some((name.to_owned(), world.backup_root()));
+        (host, world)
+    }
+
+    /// Changes how packets to the host queue at the bridge's end of its cable: words of `tc qdisc`, after the device.
+    pub(crate) fn queue(&self, action: &str, words: &[&str]) {
+        let device = format!("lab-{}", self.name);
+        let before = ["--net=/proc/1/ns/net", "tc", "qdisc", action, "dev", &device];
+        run("nsenter", &[&before[..], words].concat());
     }
 
     /// A file for `ssh -F` by which the host is found under its name.

@@ -1,0 +1,110 @@
+//! What a transfer that failed is told as: what went wrong first, in the words of the end where it did, however the target is
+//! reached, and however long the way is.
+
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::look;
+use crate::outcome::Run;
+use crate::pool::zfs;
+use crate::spare::SpareHost;
+use crate::world::{GUEST, World};
+
+const MIB: u64 = 1 << 20;
+
+/// What goes wrong in mid-transfer.
+#[derive(Debug, Clone, Copy)]
+enum Failure {
+    /// A quota is reached at the target.
+    Full,
+    /// Somebody kills `zfs receive`.
+    ReceiveKilled,
+    /// The sessions end, as where somebody restarts the target.
+    SessionsKilled,
+    /// The way between the two is cut, and each end is told.
+    Reset,
+    /// The call that sends is killed at the source.
+    SendKilled,
+}
+
+const FAILURES: [Failure; 5] =
+    [Failure::Full, Failure::ReceiveKilled, Failure::SessionsKilled, Failure::Reset, Failure::SendKilled];
+
+impl Failure {
+    fn happen(self, host: &SpareHost, world: &World, run: &Child) {
+        match self {
+            Self::Full => drop(zfs(&["set", "quota=14M", &world.backup_root()])),
+            Self::ReceiveKilled => look::signal(world.wait_for_receive(), Signal::KILL),
+            Self::SessionsKilled => host.stop_sshd(),
+            Self::Reset => host.reset_connections(),
+            Self::SendKilled => {
+                for pid in look::callers(run.id()) {
+                    look::signal(pid, Signal::KILL);
+                }
+            }
+        }
+    }
+
+    /// What is told.
+    fn words(self, has_agent: bool) -> &'static [&'static str] {
+        match self {
+            Self::Full => &["backup: ", "space quota exceeded", "the stream has about", "make room there"],
+            Self::ReceiveKilled => &["backup: ", "a signal ended zfs there: SIGKILL"],
+            Self::SessionsKilled if has_agent => &[
+                "backup: ",
+                "the host cannot be reached: the connection ended in mid-transfer",
+                "check that the host is up",
+            ],
+            // In ssh's own words, of which it has several.
+            Self::SessionsKilled => {
+                &["backup: ", "the host cannot be reached: ", "check that the host is up"]
+            }
+            Self::Reset => &[
+                "the connection broke in mid-transfer: Connection reset by peer",
+                "check that the host is up",
+            ],
+            Self::SendKilled => &["source: ", "the process that calls ZFS has ended"],
+        }
+    }
+}
+
+/// Ways to a target: a shell, and agents that are given the data in each of the ways there are.
+const WAYS: [(&str, u8, &str, Option<&str>); 4] = [
+    ("cause-shell", 61, "", None),
+    ("cause-ssh", 62, "channel = \"ssh\"\n", Some("")),
+    ("cause-tcp", 63, "channel = \"tcp\"\n", Some("")),
+    ("cause-tls", 64, "channel = \"tls\"\n", Some("--root ROOT --append-only")),
+];
+
+#[test]
+fn the_first_cause_is_told_whatever_the_way_to_the_target() {
+    for (name, number, lines, options) in WAYS {
+        let (host, mut world) = SpareHost::with_world(name, number, lines, options);
+        host.queue("add", &["root", "netem", "delay", "30ms"]);
+        world.filesystem(GUEST, 64);
+        "rate = \"6MiB\"".clone_into(&mut world.policy.transfer);
+        let has_agent = options.is_some();
+        let has_lanes = lines.contains("tcp") || lines.contains("tls");
+        for (hour, failure) in FAILURES.into_iter().enumerate() {
+            if matches!(failure, Failure::Reset) && !has_lanes {
+                continue;
+            }
+            let run = world.start(&format!("2026-01-10T{hour:02}:00:00Z"), &[]);
+            look::wait_for_used(&world.backup(GUEST), 2 * MIB);
+            failure.happen(&host, &world, &run);
+            let (run, _) = Run::end(&world, run, Duration::from_secs(60));
+            let run = run.expect_code(1);
+            let copy = world.backup(GUEST);
+            for words in failure.words(has_agent).iter().chain(&[copy.as_str(), "next: "]) {
+                assert!(run.stderr.contains(words), "{failure:?}: {words:?} is not in {run:?}");
+            }
+            if matches!(failure, Failure::SessionsKilled) {
+                host.start_sshd();
+            }
+            world.wait_for_quiet();
+            zfs(&["destroy", "-r", &world.backup_root()]);
+        }
+    }
+}
