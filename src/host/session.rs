@@ -137,7 +137,11 @@ impl Session {
         let limit = self.limits.hello;
         let line = self.line(limit)?;
         let line = line.ok_or_else(|| {
-            let text = format!("no answer within {} seconds after the login began", limit.as_secs());
+            let text = format!(
+                "no answer within {} seconds after the login began; perhaps a start file of the login shell there reads \
+                 standard input, which is zhaul's",
+                limit.as_secs()
+            );
             Problem::Unreachable(text)
         })?;
         self.speaks = speaks(&line, &self.key)?;

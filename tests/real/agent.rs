@@ -16,17 +16,22 @@ const AUTHORIZED_KEYS: &str = "/lab/ssh/client.pub";
 /// Gives the world a key of its own that may do nothing but run the agent with `options`, and the lines by which the policy
 /// uses it.
 pub(crate) fn key(world: &World, options: &str) -> String {
+    let lines = key_that_runs(world, &format!("{} agent {options}", env!("CARGO_BIN_EXE_zhaul")));
+    format!("{lines}agent = \"require\"\n")
+}
+
+/// The same of any command, in the form of `authorized_keys`.
+pub(crate) fn key_that_runs(world: &World, command: &str) -> String {
     let file = world.directory().join("key");
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).status();
     assert!(made.unwrap().success());
     let public = fs::read_to_string(file.with_extension("pub")).unwrap();
-    let zhaul = env!("CARGO_BIN_EXE_zhaul");
-    let line = format!("command=\"{zhaul} agent {options}\",restrict {public}");
+    let line = format!("command=\"{command}\",restrict {public}");
     OpenOptions::new().append(true).open(AUTHORIZED_KEYS).unwrap().write_all(line.as_bytes()).unwrap();
     let config = world.directory().join("ssh_config");
     let text = format!("Host *\n  IdentityFile {}\n  IdentitiesOnly yes\n", file.display());
     fs::write(&config, text).unwrap();
-    format!("ssh-config = \"{}\"\nagent = \"require\"\n", config.display())
+    format!("ssh-config = \"{}\"\n", config.display())
 }
 
 /// A world whose backup and archive are behind agents.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zhaul::model::ResumeToken;
 
+use crate::agent;
 use crate::look::{self, assert_same_newest, snapshots};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
@@ -165,4 +166,20 @@ fn a_host_that_nothing_can_be_sent_to_has_its_guests_snapshots_and_bookmarks_all
     world.policy.backup_at = None;
     world.run(DAY_2);
     assert_same_newest(&files, &world.backup(GUEST));
+}
+
+#[test]
+fn a_login_shell_that_reads_what_zhaul_sends_is_named_and_the_other_host_is_served() {
+    for (name, swallow) in [("swallowed-line", "read -r line"), ("swallowed-all", "cat >/dev/null")] {
+        let mut world = World::with_archive(name);
+        let files = world.filesystem(GUEST, 1);
+        let command = format!("{swallow}; exec sh -c \\\"$SSH_ORIGINAL_COMMAND\\\"");
+        world.policy.backup = agent::key_that_runs(&world, &command);
+        let limit = Duration::from_secs(150);
+        let (run, _) = Run::end(&world, world.start(DAY_1, &["--archive"]), limit);
+        let run = run.expect_code(1);
+        assert_told(&run.stderr, &["backup", "reads standard input", "next: "]);
+        assert_same_newest(&files, &world.archive(GUEST));
+        world.wait_for_quiet();
+    }
 }
