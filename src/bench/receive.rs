@@ -10,6 +10,7 @@ use super::network::pump;
 use super::removal::{Removal, remove};
 use super::setup::{BenchError, Limits, Setup, Snapshot};
 use super::timing::moved_since;
+use crate::channel::random_bytes;
 use crate::host::{HostError, Problem, ReceiveSpec, TargetHost};
 use crate::model::{Compression, DatasetName, SnapshotName};
 use crate::stream::Source;
@@ -147,8 +148,5 @@ pub(super) fn check_can_destroy(
 
 /// Eight hexadecimal digits that nobody guesses.
 fn random() -> io::Result<String> {
-    use io::Read as _;
-    let mut bytes = [0; 4];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(format!("{:08x}", u32::from_ne_bytes(bytes)))
+    Ok(format!("{:08x}", u32::from_ne_bytes(random_bytes()?)))
 }

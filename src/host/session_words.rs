@@ -1,11 +1,9 @@
 //! The words that a session begins with and ends its answers with.
 
-use std::fs;
-use std::io::Read as _;
-
 use super::Problem;
 use super::agent::wire::PROTOCOL;
 use super::worker::{AGENT_HELLO, HELLO};
+use crate::channel::random_bytes;
 use crate::model::printable;
 
 /// What is at the other end.
@@ -47,10 +45,7 @@ pub(super) fn trailer(line: &[u8], key: &str) -> Option<i32> {
 /// Thirty-two hexadecimal digits that nobody can guess.
 pub(super) fn random_key() -> Result<String, Problem> {
     use std::fmt::Write as _;
-    let mut bytes = [0; 16];
-    fs::File::open("/dev/urandom")
-        .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(|e| Problem::Other(format!("cannot read /dev/urandom: {e}")))?;
+    let bytes = random_bytes::<16>().map_err(|error| Problem::Other(error.to_string()))?;
     let mut key = String::new();
     for byte in bytes {
         // Writing to a string cannot fail.

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use ring::digest::{Context, SHA256};
-use ring::rand::{SecureRandom as _, SystemRandom};
 
+use crate::channel::random_bytes;
 use crate::model::RunMark;
 
 /// What tells machines apart that were made from one image. Not each of them is there, or readable, everywhere.
@@ -30,12 +30,9 @@ pub(super) fn of(path: &Path) -> io::Result<RunMark> {
     for file in IDENTITIES {
         add(&fs::read(file).unwrap_or_default());
     }
-    let mut number = [0; 8];
-    let no_number = |_| io::Error::other("the system gives no random number");
-    SystemRandom::new().fill(&mut number).map_err(no_number)?;
     let policy = identity.finish();
     let policy = policy.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-    Ok(RunMark::new(policy, u64::from_le_bytes(number)))
+    Ok(RunMark::new(policy, u64::from_le_bytes(random_bytes()?)))
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! The configuration of a guest that is restored: found in its point, checked against what is there, written at the end.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 
 use anyhow::{Context, anyhow};
 
@@ -11,6 +9,7 @@ use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::super::session::Session;
 use super::words;
+use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
 use crate::model::{DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, TargetName};
 use crate::plan::Place;
@@ -244,9 +243,7 @@ fn stored(
 
 /// Random numbers without end.
 pub(in crate::cli) fn random() -> std::io::Result<impl Iterator<Item = u64>> {
-    let mut file = File::open("/dev/urandom")?;
-    let mut bytes = [0; 64 * 8];
-    file.read_exact(&mut bytes)?;
+    let bytes = random_bytes::<{ 64 * 8 }>()?;
     let numbers: Vec<u64> =
         bytes.chunks_exact(8).filter_map(|eight| Some(u64::from_ne_bytes(eight.try_into().ok()?))).collect();
     Ok(numbers.into_iter().cycle())

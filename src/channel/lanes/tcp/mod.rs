@@ -20,11 +20,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use ring::hmac;
-use ring::rand::{SecureRandom, SystemRandom};
 
 pub(super) use self::records::TcpLane;
 use super::error::LaneError;
 use super::socket::{Patience, Socket};
+use crate::channel::random_bytes;
 
 /// What both ends say first: the protocol and its version.
 const MAGIC: [u8; 12] = *b"zhaul lane 1";
@@ -36,7 +36,7 @@ pub(super) struct Half([u8; SECRET_BYTES]);
 
 impl Half {
     pub(super) fn new() -> Result<Self, LaneError> {
-        random().map(Self).map_err(LaneError::Setup)
+        random_bytes().map(Self).map_err(LaneError::Setup)
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -48,12 +48,6 @@ impl std::fmt::Debug for Half {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Half")
     }
-}
-
-fn random() -> io::Result<[u8; SECRET_BYTES]> {
-    let mut bytes = [0; SECRET_BYTES];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system has no random numbers"))?;
-    Ok(bytes)
 }
 
 /// The key that both ends have.
@@ -83,7 +77,7 @@ impl Key {
         socket.read_all(&mut first, patience).map_err(failed)?;
         let (magic, of_listener) = first.split_at(MAGIC.len());
         check_magic(peer, magic)?;
-        let of_caller = random().map_err(LaneError::Setup)?;
+        let of_caller = random_bytes::<SECRET_BYTES>().map_err(LaneError::Setup)?;
         let session = Session { key: &self.0, lane, of_caller: &of_caller, of_listener };
         let proof = session.derive(Purpose::CallerProof);
         let lane_bytes = lane.to_le_bytes();
@@ -108,7 +102,7 @@ impl Key {
     ) -> Result<(u32, TcpLane), LaneError> {
         let peer = socket.peer;
         let failed = |error| LaneError::handshake(peer, limit, error);
-        let of_listener = random().map_err(LaneError::Setup)?;
+        let of_listener = random_bytes::<SECRET_BYTES>().map_err(LaneError::Setup)?;
         let mut first = [IoSlice::new(&MAGIC), IoSlice::new(&of_listener)];
         socket.write_all(&mut first, patience).map_err(failed)?;
         let mut magic = [0; MAGIC.len()];
