@@ -1,4 +1,6 @@
 //! Numbers of bytes, as people write and read them.
+//!
+//! Not the `bytesize` crate: there `64K` is 64,000 bytes, and to ZFS and Proxmox VE it is 65,536.
 
 use std::fmt;
 use std::str::FromStr;

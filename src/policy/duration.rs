@@ -1,4 +1,6 @@
 //! Lengths of time as people write them in a policy.
+//!
+//! Not jiff's parser: there `10m` is ten minutes, and here it is refused, since it could be months.
 
 use jiff::SignedDuration;
 

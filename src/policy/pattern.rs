@@ -1,4 +1,6 @@
 //! Patterns for dataset names: what a policy leaves out.
+//!
+//! Not the `globset` crate: there `a/**` does not match `a`, and whoever writes that here wants `a` left out, too.
 
 use std::fmt;
 

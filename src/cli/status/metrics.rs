@@ -1,4 +1,6 @@
 //! Status as Prometheus metrics in the text format, for node exporter's textfile collector.
+//!
+//! Not the `prometheus-client` crate: it writes `OpenMetrics`, and the collector reads the older text format.
 
 use std::fmt::Write as _;
 
