@@ -1,5 +1,6 @@
 //! Reads a session's standard error on a thread of its own, so that whoever fills it cannot block the stream.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 
 use crossbeam_channel::Sender;
@@ -7,8 +8,50 @@ use crossbeam_channel::Sender;
 use super::session_words::trailer;
 use crate::model::printable;
 
-/// How much of one answer's text is kept; the rest is read and dropped.
-const TEXT_BYTES_MAX: usize = 16 << 10;
+/// How much of one answer's text is kept: its first lines, which may be the cause, and its last ones, which say how it ended.
+/// What is between is read and dropped.
+const HEAD_BYTES_MAX: usize = 4 << 10;
+const TAIL_BYTES_MAX: usize = 12 << 10;
+
+/// Lines of a text that may be too long.
+#[derive(Debug, Default)]
+struct Excerpt {
+    head: Vec<u8>,
+    tail: VecDeque<Vec<u8>>,
+    tail_bytes: usize,
+    is_cut: bool,
+}
+
+impl Excerpt {
+    fn add(&mut self, line: Vec<u8>) {
+        if self.tail.is_empty() && !self.is_cut && self.head.len() + line.len() < HEAD_BYTES_MAX {
+            self.head.extend_from_slice(&line);
+            self.head.push(b'\n');
+            return;
+        }
+        self.tail_bytes += line.len() + 1;
+        self.tail.push_back(line);
+        while self.tail_bytes > TAIL_BYTES_MAX
+            && let Some(dropped) = self.tail.pop_front()
+        {
+            self.tail_bytes -= dropped.len() + 1;
+            self.is_cut = true;
+        }
+    }
+
+    /// The text, printable and on one line; nothing is left.
+    fn take(&mut self) -> String {
+        let Self { mut head, tail, is_cut, .. } = std::mem::take(self);
+        if is_cut {
+            head.extend_from_slice(b"[...]\n");
+        }
+        for line in tail {
+            head.extend_from_slice(&line);
+            head.push(b'\n');
+        }
+        printable(&head)
+    }
+}
 
 /// What came on standard error up to a trailer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +65,7 @@ pub(super) struct Record {
 /// Reads until the end or until nobody listens.
 pub(super) fn read_errors(mut errors: impl Read, key: &str, records: &Sender<Record>) {
     let mut buffer = vec![0; 8 << 10];
-    let (mut text, mut line) = (Vec::new(), Vec::new());
+    let (mut text, mut line) = (Excerpt::default(), Vec::new());
     loop {
         let read = match errors.read(&mut buffer) {
             Ok(0) => break,
@@ -32,29 +75,28 @@ pub(super) fn read_errors(mut errors: impl Read, key: &str, records: &Sender<Rec
         };
         for &byte in buffer.iter().take(read) {
             if byte != b'\n' {
-                if line.len() < TEXT_BYTES_MAX {
+                if line.len() < TAIL_BYTES_MAX {
                     line.push(byte);
                 }
                 continue;
             }
             let is_end = trailer(&line, key).is_some() || line.ends_with(key.as_bytes());
-            if !is_end && text.len() + line.len() < TEXT_BYTES_MAX {
-                text.extend_from_slice(&line);
-                text.push(b'\n');
+            let line = std::mem::take(&mut line);
+            if !is_end {
+                text.add(line);
+                continue;
             }
-            line.clear();
-            if is_end {
-                let record = Record { text: printable(&text), is_complete: true };
-                text.clear();
-                if records.send(record).is_err() {
-                    return;
-                }
+            let record = Record { text: text.take(), is_complete: true };
+            if records.send(record).is_err() {
+                return;
             }
         }
     }
-    text.extend_from_slice(&line);
+    if !line.is_empty() {
+        text.add(line);
+    }
     // Nobody listens where the session is being dropped.
-    drop(records.send(Record { text: printable(&text), is_complete: false }));
+    drop(records.send(Record { text: text.take(), is_complete: false }));
 }
 
 #[cfg(test)]
@@ -81,6 +123,19 @@ mod tests {
             ("bye", false),
         ];
         assert_eq!(records(input), expected.map(|(text, is_complete)| (text.to_owned(), is_complete)));
+    }
+
+    #[test]
+    fn a_long_text_keeps_its_beginning_and_its_end() {
+        let mut input = b"the cause\n".to_vec();
+        input.extend((0..10_000).flat_map(|n| format!("line {n}\n").into_bytes()));
+        input.extend(b"how it ended\n\nabc 1\n");
+        let (text, _) = &records(&input)[0];
+        assert!(
+            text.starts_with("the cause") && text.ends_with("how it ended") && text.contains("[...]"),
+            "{text}"
+        );
+        assert!(text.len() < 20 << 10, "{}", text.len());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use rustix::process::Signal;
@@ -11,7 +12,7 @@ use crate::pool::{property, zfs};
 use crate::world::{DAY_1, DAY_2, DAY_3, DISK, GUEST, World};
 
 /// Where the lab's sshd looks for keys.
-const AUTHORIZED_KEYS: &str = "/lab/ssh/client.pub";
+pub(crate) const AUTHORIZED_KEYS: &str = "/lab/ssh/client.pub";
 
 /// Gives the world a key of its own that may do nothing but run the agent with `options`, and the lines by which the policy
 /// uses it.
@@ -20,11 +21,9 @@ pub(crate) fn key(world: &World, options: &str) -> String {
     format!("{lines}agent = \"require\"\n")
 }
 
-/// The same of any command, in the form of `authorized_keys`.
+/// The same for any command, in the form of `authorized_keys`.
 pub(crate) fn key_that_runs(world: &World, command: &str) -> String {
-    let file = world.directory().join("key");
-    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).status();
-    assert!(made.unwrap().success());
+    let file = key_pair(world, "key");
     let public = fs::read_to_string(file.with_extension("pub")).unwrap();
     let line = format!("command=\"{command}\",restrict {public}");
     OpenOptions::new().append(true).open(AUTHORIZED_KEYS).unwrap().write_all(line.as_bytes()).unwrap();
@@ -32,6 +31,14 @@ pub(crate) fn key_that_runs(world: &World, command: &str) -> String {
     let text = format!("Host *\n  IdentityFile {}\n  IdentitiesOnly yes\n", file.display());
     fs::write(&config, text).unwrap();
     format!("ssh-config = \"{}\"\n", config.display())
+}
+
+/// Makes a key with its public half beside it.
+pub(crate) fn key_pair(world: &World, name: &str) -> PathBuf {
+    let file = world.directory().join(name);
+    let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).status();
+    assert!(made.unwrap().success());
+    file
 }
 
 /// A world whose backup and archive are behind agents.

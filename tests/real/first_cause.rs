@@ -35,7 +35,8 @@ const FAILURES: [Failure; 5] =
 impl Failure {
     fn happen(self, host: &SpareHost, world: &World, run: &Child) {
         match self {
-            Self::Full => drop(zfs(&["set", "quota=14M", &world.backup_root()])),
+            // It comes by itself: see below.
+            Self::Full => {}
             Self::ReceiveKilled => look::signal(world.wait_for_receive(), Signal::KILL),
             Self::SessionsKilled => host.stop_sshd(),
             Self::Reset => host.reset_connections(),
@@ -84,13 +85,17 @@ fn the_first_cause_is_told_whatever_the_way_to_the_target() {
         let (host, mut world) = SpareHost::with_world(name, number, lines, options);
         host.queue("add", &["root", "netem", "delay", "30ms"]);
         world.filesystem(GUEST, 64);
-        "rate = \"6MiB\"".clone_into(&mut world.policy.transfer);
+        let above = world.backup_root().rsplit_once('/').unwrap().0.to_owned();
+        zfs(&["create", &above]);
+        "rate = \"3MiB\"".clone_into(&mut world.policy.transfer);
         let has_agent = options.is_some();
         let has_lanes = lines.contains("tcp") || lines.contains("tls");
         for (hour, failure) in FAILURES.into_iter().enumerate() {
             if matches!(failure, Failure::Reset) && !has_lanes {
                 continue;
             }
+            let quota = if matches!(failure, Failure::Full) { "quota=14M" } else { "quota=none" };
+            zfs(&["set", quota, &above]);
             let run = world.start(&format!("2026-01-10T{hour:02}:00:00Z"), &[]);
             look::wait_for_used(&world.backup(GUEST), 2 * MIB);
             failure.happen(&host, &world, &run);

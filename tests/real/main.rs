@@ -31,6 +31,7 @@ mod killed;
 mod left_out;
 mod lineage;
 mod locks;
+mod logins;
 mod look;
 mod names;
 mod naming;

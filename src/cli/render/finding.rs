@@ -6,6 +6,7 @@
 use super::left_out::{left_out_next, left_out_text};
 use super::reason::{fault_text, reason_text};
 use super::{list, set_aside};
+use crate::channel::login_advice;
 use crate::model::{PointName, Unlisted};
 use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
 
@@ -192,8 +193,9 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::NothingSelected => {
             "`zhaul config check --show-datasets` lists what leaves each dataset out".to_owned()
         }
-        FindingKind::TargetNotListed { .. } => {
-            "check the host, its pool and its ssh login; the next run sends what is missing".to_owned()
+        FindingKind::TargetNotListed { cause } => {
+            let advice = login_advice(cause).unwrap_or("check the host, its pool and its ssh login");
+            format!("{advice}; the next run sends what is missing")
         }
         FindingKind::SourceNotListed { name, why } => source_unlisted_next(name, why),
         FindingKind::CopyNotListed { name, why, .. } => unlisted_next(&format!("on {place}, "), name, why),

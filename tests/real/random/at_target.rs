@@ -60,12 +60,28 @@ pub(super) fn write_volume(stage: &mut Stage) -> Option<String> {
     Some(format!("{copy} is written to"))
 }
 
-/// On the archive, of this month, or of the next one, which then begins.
+/// On the archive.
 pub(super) fn month_by_hand(stage: &mut Stage) -> Option<String> {
+    let copy = an_archived_copy(stage)?;
+    take_month(stage, &copy)
+}
+
+/// On the archive, on a dataset that somebody has made beside a copy and called as its lineages are.
+pub(super) fn month_beside(stage: &mut Stage) -> Option<String> {
+    let beside = format!("{}.branch-{}", an_archived_copy(stage)?, stage.random.below(100));
+    attempt(&["create", &beside]).then_some(())?;
+    take_month(stage, &beside).map(|what| format!("zfs create {beside}; {what}"))
+}
+
+fn an_archived_copy(stage: &mut Stage) -> Option<String> {
     let archive = stage.world.archive_root();
     let copies: Vec<String> =
         [stage.a_copy(), stage.a_copy(), stage.a_copy()].into_iter().flatten().collect();
-    let copy = copies.into_iter().find(|copy| copy.starts_with(&archive))?;
+    copies.into_iter().find(|copy| copy.starts_with(&archive))
+}
+
+/// Of this month, or of the next one, which then begins.
+fn take_month(stage: &mut Stage, copy: &str) -> Option<String> {
     let ahead = i64::try_from(stage.random.below(2)).unwrap();
     let month = stage.now.saturating_add(jiff::SignedDuration::from_hours(24 * 31 * ahead)).unwrap();
     let point = format!("{copy}@{}", month.strftime("%Y-%b"));

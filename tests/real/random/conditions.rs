@@ -31,7 +31,7 @@ const fn lasting(
 }
 
 /// All of them.
-pub(super) static ALL: [Condition; 48] = [
+pub(super) static ALL: [Condition; 49] = [
     once("write", at_source::write),
     once("roll back", at_source::roll_back),
     once("replica back (recv -F)", tools::replica_back),
@@ -56,6 +56,7 @@ pub(super) static ALL: [Condition; 48] = [
     once("copy renamed", at_target::rename),
     once("clone of a copy promoted", at_target::promote),
     once("month made by hand", at_target::month_by_hand),
+    once("month made by hand on a dataset beside", at_target::month_beside),
     once("copy of another node", tools::copy_of_another_node),
     once("another tool sends", tools::another_tool_sends),
     once("restored in place", tools::restored),
