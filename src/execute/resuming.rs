@@ -12,8 +12,10 @@ use crate::plan::{Step, Transfer};
 
 /// How `zfs receive` begins what it says of a stream that it refuses; whatever went wrong on the way does not.
 const REFUSAL: &str = "cannot receive";
-/// What it says of a stream that was cut, and of a pool that cannot be written to: another attempt may succeed.
-const PASSING: [&str; 3] = ["incomplete stream", "failed to read from stream", "I/O error"];
+/// What is said of a stream that was cut, of a pool that cannot be written to, and of a receive that was stopped: another
+/// attempt may succeed.
+const PASSING: [&str; 4] =
+    ["incomplete stream", "failed to read from stream", "I/O error", "was stopped or frozen"];
 
 /// Runs the transfer.
 pub(super) fn run(
@@ -76,6 +78,9 @@ mod tests {
         assert!(!other("cannot receive resume stream: checksum mismatch or incomplete stream"));
         assert!(!other("cannot receive resume stream: I/O error"));
         assert!(!other("Connection reset by peer"));
+        assert!(!other(
+            "zfs receive was stopped or frozen there, and ended (cannot receive resume stream: dataset is busy)"
+        ));
         assert!(!is_refusal(&Problem::NoSpace("cannot receive resume stream: out of space".to_owned())));
     }
 }

@@ -1,9 +1,12 @@
 //! What a person is told before, and instead of, a restore.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use super::super::args::AtArg;
 use super::super::render::duration_text;
+use crate::channel::login_advice;
 use crate::host::Problem;
 use crate::model::{DatasetName, GuestId, PointName, TargetName};
 use crate::plan::Place;
@@ -228,13 +231,15 @@ pub(super) fn decode_line(plan: &RestorePlan) -> String {
 }
 
 /// The next action after a failure: what was received is kept.
-pub(super) fn advice(problem: &Problem) -> &'static str {
-    match problem {
+pub(super) fn advice(problem: &Problem) -> Cow<'static, str> {
+    let advice = match problem {
         Problem::PoolHangs(_) => {
             "zpool status shows which devices do not answer; resume the pool (zpool clear), then give the same command again"
         }
-        Problem::Unreachable(_) => {
-            "check that the host is up and that ssh logs in without a password; then run the same command again, which continues"
+        Problem::Unreachable(text) => {
+            let login = login_advice(text)
+                .unwrap_or("check that the host is up and that ssh logs in without a password");
+            return format!("{login}; then run the same command again, which continues").into();
         }
         Problem::NoSpace(_) => "make room, then run the same command again: it keeps what was received",
         Problem::Denied(_) => "use an ssh key that may read the copies; then give the same command again",
@@ -260,5 +265,6 @@ pub(super) fn advice(problem: &Problem) -> &'static str {
         | Problem::Other(_) => {
             "run the same command again, which keeps what was received; --abandon gives it up"
         }
-    }
+    };
+    advice.into()
 }

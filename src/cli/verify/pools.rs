@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::render::{count, escape};
 use super::super::trouble::Trouble;
+use crate::channel::login_advice;
 use crate::discover::PoolAnswer;
 use crate::model::{PoolState, Scrub};
 use crate::plan::{Place, Severity};
@@ -55,19 +56,21 @@ pub(super) fn troubles(answers: &[PoolAnswer], now: Timestamp, scrub_after: Sign
     let mut troubles = Vec::new();
     for answer in answers {
         let pool = &answer.pool;
-        let mut add = |severity, kind, what: String, command: &str| {
-            let on = match &answer.place {
-                Place::Source => String::new(),
-                Place::Target(name) => format!(" on {}", name.0),
-            };
-            let next = format!("`{command} {pool}`{on}");
+        let mut push = |severity, kind, what: String, next: String| {
             troubles.push(Trouble { severity, kind, about: format!("pool {}", about(answer)), what, next });
+        };
+        let to_run = |command: &str| match &answer.place {
+            Place::Source => format!("`{command} {pool}`"),
+            Place::Target(name) => format!("`{command} {pool}` on {}", name.0),
         };
         match &answer.state {
             Err(why) => {
-                add(Severity::Failed, "pool-unknown", format!("could not be asked: {why}"), "zpool status");
+                let next = login_advice(why).map_or_else(|| to_run("zpool status"), str::to_owned);
+                push(Severity::Failed, "pool-unknown", format!("could not be asked: {why}"), next);
             }
             Ok(state) => {
+                let mut add =
+                    |severity, kind, what: String, command: &str| push(severity, kind, what, to_run(command));
                 of_errors(&state.pool, &mut add);
                 of_scrub(&state.pool.scrub, now, scrub_after, &mut add);
             }
