@@ -9,7 +9,7 @@ use crate::plan::{Finding, Severity};
 pub(super) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    done
-  1    some datasets failed
+  1    something failed or could not be reached
   2    wrong usage or configuration
   3    blocked, needs a person
   4    another run is active

@@ -315,7 +315,7 @@ impl World {
 
     /// The same for a copy on any target.
     pub(crate) fn cut_into(&mut self, clock: &str, copy: &str, bytes: u64) -> ResumeToken {
-        self.policy.transfer = String::from("rate = \"4MiB\"");
+        self.policy.transfer = String::from("rate = \"2MiB\"");
         let used = if look::exists(copy) { property("used", copy).parse().unwrap() } else { 0 };
         let mut run = self.start(clock, &[]);
         let receiver = self.wait_for_receive();

@@ -27,8 +27,8 @@ fn the_example_says_what_it_shows() {
     assert_eq!(policy.roots.len(), 1);
     assert_eq!(policy.keep_local, KeepRules::last(15));
     assert_eq!(policy.keep_bookmarks, None);
-    assert_eq!(policy.time_zone.iana_name(), Some("Europe/Berlin"));
-    assert_eq!(policy.exclude.first().unwrap().as_str(), "rpool/data/vm-9*");
+    // Who sets only datasets and targets leaves nothing out.
+    assert_eq!(policy.exclude, []);
     let [backup, archive] = policy.targets.as_slice() else { panic!() };
     assert_eq!(backup.address.to_string(), "root@nfs8");
     let TargetKind::Backup(rules) = &backup.kind else { panic!() };
@@ -50,6 +50,8 @@ fn what_the_example_comments_out_is_valid_too() {
         EXAMPLE.lines().map(|line| if is_key(line) { line.trim_start_matches("# ") } else { line }).collect();
     let policy = parse(&full.join("\n"));
     assert_eq!(policy.keep_bookmarks, Some(200));
+    assert_eq!(policy.time_zone.iana_name(), Some("Europe/Berlin"));
+    assert_eq!(policy.exclude.first().unwrap().as_str(), "rpool/data/vm-9*");
     assert_eq!(
         policy.transfer.rate.to_string(),
         "08:00-18:00 at most 50.0 MiB/s, otherwise at most 400 MiB/s"
