@@ -38,6 +38,11 @@ pub fn login_advice(said: &str) -> Option<&'static str> {
     HELP.iter().find(|(phrase, _)| said.contains(phrase)).map(|(_, help)| *help)
 }
 
+/// The same for a connection that is needed; where the words are of something else, what to look at first.
+pub fn connection_advice(said: &str) -> &'static str {
+    login_advice(said).unwrap_or("check that the host is up and that ssh logs in without a password")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

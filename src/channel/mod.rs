@@ -3,10 +3,10 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`Ssh`] | the `ssh` child |
-//! | [`login_advice`] | what helps where it cannot log in |
 //! | [`lanes`] | connections beside it, over which frames travel |
-//! | [`random_bytes`] | keys for both |
 //! | [`message`] | what is asked and answered through it |
+//! | [`login_advice`] | what helps where `ssh` cannot log in |
+//! | [`random_bytes`] | random numbers of the system, for keys and marks |
 
 pub mod lanes;
 mod login_words;
@@ -14,6 +14,6 @@ pub mod message;
 mod random;
 mod ssh;
 
-pub use login_words::login_advice;
+pub use login_words::{connection_advice, login_advice};
 pub use random::random_bytes;
 pub use ssh::Ssh;

@@ -1,4 +1,4 @@
-//! Bytes that nobody can guess: keys, and what tells runs and guests apart.
+//! Random numbers of the system: for keys, and for marks of runs and guests that must be unique.
 
 use std::io;
 

@@ -1,6 +1,6 @@
 //! What a person can do about a problem.
 
-use crate::channel::login_advice;
+use crate::channel::connection_advice;
 use crate::host::{Problem, UnsafeCopy};
 
 /// The next action; every one leaves all data alone.
@@ -18,12 +18,7 @@ pub(super) fn for_problem(problem: &Problem) -> String {
                 "zpool status {pool} there shows which devices do not answer; when they do again, zpool clear {pool}; the next run goes on"
             );
         }
-        Problem::Unreachable(text) => match login_advice(text) {
-            Some(advice) => return format!("{advice}; the next run continues"),
-            None => {
-                "check that the host is up and that ssh logs in without a password; the next run continues"
-            }
-        },
+        Problem::Unreachable(text) => return format!("{}; the next run continues", connection_advice(text)),
         Problem::Busy(text) if text.contains("is receiving into it") => {
             "if no other program sends to it any more, end that process there (kill and its number): what zhaul sent stays, and the next run resumes"
         }

@@ -120,7 +120,7 @@ fn settle(
             let is_remote = incoming.places() == Places::SENDING;
             let told = incoming.abort();
             drop(outgoing);
-            Err(told.unwrap_or_else(|| stream.failed(of_the_way(&cause, is_remote))))
+            Err(told.unwrap_or_else(|| stream.failed(connection_broke(&cause, is_remote))))
         }
         PumpError::Source(cause) => {
             incoming.abort();
@@ -147,8 +147,8 @@ fn settle(
     }
 }
 
-/// What is said of a way to the target that broke, where the target itself says nothing.
-fn of_the_way(cause: &io::Error, is_remote: bool) -> Problem {
+/// The problem of a stream that the target no longer takes, where the target itself gives no reason.
+fn connection_broke(cause: &io::Error, is_remote: bool) -> Problem {
     if is_remote {
         return Problem::Unreachable(format!("the connection broke in mid-transfer: {cause}"));
     }

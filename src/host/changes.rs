@@ -72,14 +72,11 @@ impl ZfsProgram {
     }
 
     fn abort_receive(&self, dataset: &DatasetName, token: &str) -> Result<(), Problem> {
-        let rows = self.rows(&["-o", "receive_resume_token", dataset.as_str()])?;
-        match rows.first().and_then(|row| row.first()) {
+        match self.resume_token(dataset)? {
             Some(found) if found == token => self.run(&["receive", "-A", dataset.as_str()]),
-            Some(found) if found != "-" => {
-                Err(Problem::Changed("another receive was broken off there".to_owned()))
-            }
+            Some(_) => Err(Problem::Changed("another receive was broken off there".to_owned())),
             // Gone already, with the dataset if it held nothing else.
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 

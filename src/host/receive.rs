@@ -16,9 +16,6 @@ const OPERATION: &str = "receive into";
 /// What a cut of the stream looks like from the other end: no account of its own.
 const ECHOES: [&str; 3] = ["incomplete stream", "failed to read from stream", "without a word"];
 
-/// What `zfs receive` says where the dataset had a partial receive before it began (`zfs_receive_one`).
-const OF_AN_EARLIER_ONE: &str = "contains partially-complete state";
-
 /// `zfs receive` at the other end, reading from a session's input.
 #[derive(Debug)]
 pub(super) struct ShellIncoming<'a> {
@@ -89,19 +86,14 @@ impl ShellIncoming<'_> {
         if let Some(Orphan { pid, .. }) = self.program.receiver(dataset) {
             return Problem::Busy(format!("{text}; process {pid} there (zfs receive) is receiving into it"));
         }
-        if text.contains(OF_AN_EARLIER_ONE) || !self.has_arrived_in_part() {
+        let has_token = self.program.resume_token(dataset).is_ok_and(|token| token.is_some());
+        if text.contains(zfs_words::PARTIAL_RECEIVE) || !has_token {
             return problem;
         }
         // Its call into the kernel was begun again, in mid-stream, and found what it had itself received before.
         Problem::Other(format!(
             "zfs receive was stopped or frozen there, and ended ({text}); what has arrived stays"
         ))
-    }
-
-    /// Whether a receive into the dataset has begun and can be resumed.
-    fn has_arrived_in_part(&self) -> bool {
-        let rows = self.program.rows(&["-o", "receive_resume_token", self.snapshot.dataset().as_str()]);
-        rows.is_ok_and(|rows| rows.iter().flatten().any(|token| token != "-"))
     }
 }
 

@@ -43,8 +43,7 @@ impl ZfsProgram {
     /// Marks the copy and renames it.
     fn begin_set_aside(&self, wish: &SetAside) -> Result<SetAsideMark, Problem> {
         let from = &wish.dataset;
-        let token = self.rows(&["-o", "receive_resume_token", from.as_str()])?;
-        if token.first().and_then(|row| row.first()).is_some_and(|token| token != "-") {
+        if self.resume_token(from)?.is_some() {
             return Err(Problem::Busy("it holds a partial receive".to_owned()));
         }
         let at = self.now()?;

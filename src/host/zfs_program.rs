@@ -74,6 +74,12 @@ impl ZfsProgram {
         Ok(!self.rows(&["-t", "filesystem,volume", "-o", "name", dataset.as_str()])?.is_empty())
     }
 
+    /// The token of a receive into the dataset that broke off.
+    pub(super) fn resume_token(&self, dataset: &DatasetName) -> Result<Option<String>, Problem> {
+        let rows = self.rows(&["-o", "receive_resume_token", dataset.as_str()])?;
+        Ok(rows.into_iter().flatten().next().filter(|token| token != "-"))
+    }
+
     /// Whether a network lies between.
     pub(super) fn is_remote(&self) -> bool {
         self.sessions.is_remote()

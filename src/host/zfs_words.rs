@@ -23,6 +23,9 @@ enum Kind {
     Suspended,
 }
 
+/// Said where the dataset had a partial receive before `zfs receive` began (`zfs_receive_one`).
+pub(super) const PARTIAL_RECEIVE: &str = "contains partially-complete state";
+
 /// More specific phrases first: a held snapshot is also said to be busy.
 const PHRASES: [(&str, Kind); 34] = [
     ("pool I/O is currently suspended", Kind::Suspended),
@@ -58,7 +61,7 @@ const PHRASES: [(&str, Kind); 34] = [
     ("stream has unsupported feature", Kind::NeverReceivable),
     ("to match previous receive", Kind::NeverReceivable),
     ("is busy", Kind::Busy),
-    ("contains partially-complete state", Kind::Busy),
+    (PARTIAL_RECEIVE, Kind::Busy),
 ];
 
 /// Why a `zfs` that did not succeed failed.

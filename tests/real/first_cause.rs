@@ -1,5 +1,5 @@
-//! What a transfer that failed is told as: what went wrong first, in the words of the end where it did, however the target is
-//! reached, and however long the way is.
+//! A failed transfer is reported with what went wrong first, in the words of the end where it went wrong, however the target is
+//! reached, and also over a connection of long latency.
 
 use std::process::Child;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::look;
-use crate::outcome::Run;
+use crate::outcome::{Run, assert_told};
 use crate::pool::zfs;
 use crate::spare::SpareHost;
 use crate::world::{GUEST, World};
@@ -23,7 +23,7 @@ enum Failure {
     ReceiveKilled,
     /// The sessions end, as where somebody restarts the target.
     SessionsKilled,
-    /// The way between the two is cut, and each end is told.
+    /// The connections of the data are reset.
     Reset,
     /// The call that sends is killed at the source.
     SendKilled,
@@ -48,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// What is told.
+    /// Words of the report.
     fn words(self, has_agent: bool) -> &'static [&'static str] {
         match self {
             Self::Full => &["backup: ", "space quota exceeded", "the stream has about", "make room there"],
@@ -101,10 +101,8 @@ fn the_first_cause_is_told_whatever_the_way_to_the_target() {
             failure.happen(&host, &world, &run);
             let (run, _) = Run::end(&world, run, Duration::from_secs(60));
             let run = run.expect_code(1);
-            let copy = world.backup(GUEST);
-            for words in failure.words(has_agent).iter().chain(&[copy.as_str(), "next: "]) {
-                assert!(run.stderr.contains(words), "{failure:?}: {words:?} is not in {run:?}");
-            }
+            assert_told(&run, failure.words(has_agent));
+            assert_told(&run, &[&world.backup(GUEST), "next: "]);
             if matches!(failure, Failure::SessionsKilled) {
                 host.start_sshd();
             }

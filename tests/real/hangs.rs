@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::agent;
 use crate::failing::FailingPool;
 use crate::look::{self, assert_same_newest, snapshots};
-use crate::outcome::Run;
+use crate::outcome::{Run, assert_told};
 use crate::pool::zfs;
 use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 
@@ -21,12 +21,6 @@ const LIMIT: Duration = Duration::from_secs(90);
 #[expect(clippy::print_stderr, reason = "shown with --show-output")]
 fn note(took: Duration, situation: &str) {
     eprintln!("table: {situation}: {:.1} s", took.as_secs_f64());
-}
-
-fn assert_told(run: &Run, words: &[&str]) {
-    for word in words {
-        assert!(run.stderr.contains(word), "{word:?} is in {run:?}");
-    }
 }
 
 /// A world with a guest on its own pool and one, with 8 MiB, on a pool that can fail.

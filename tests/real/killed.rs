@@ -151,60 +151,58 @@ fn a_run_that_is_stopped_in_mid_transfer_leaves_no_process_and_nothing_busy() {
 }
 
 /// A run that sends, slowly, and has moved 3 MiB.
-fn sending(name: &str) -> (World, String, process::Child) {
+fn sending(name: &str) -> (World, process::Child) {
     let mut world = World::new(name);
-    let files = world.filesystem(GUEST, 24);
+    world.filesystem(GUEST, 24);
     "rate = \"6MiB\"".clone_into(&mut world.policy.transfer);
     let run = world.start("2026-01-10T03:00:00Z", &[]);
     look::wait_for_used(&world.backup(GUEST), 3 * MIB);
-    (world, files, run)
+    (world, run)
+}
+
+/// The run fails with these words and a next action, and the next one resumes its stream.
+fn assert_told_and_resumed(mut world: World, mut run: process::Child, words: &str) {
+    assert_eq!(run.wait().unwrap().code(), Some(1));
+    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
+    assert!(told.contains(words) && told.contains("next: "), "{told}");
+    world.wait_for_quiet();
+    world.policy.transfer.clear();
+    let run = world.run("2026-01-10T04:00:00Z");
+    assert!(run.sends("backup")[0].step["action"]["resume"].is_object(), "{run:?}");
+    assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
 }
 
 #[test]
 fn a_run_that_was_suspended_and_goes_on_loses_nothing() {
-    let (world, files, mut run) = sending("suspended");
+    let (world, mut run) = sending("suspended");
     let pid = i32::try_from(run.id()).unwrap();
     look::signal(pid, Signal::STOP);
     thread::sleep(Duration::from_secs(1));
     look::signal(pid, Signal::CONT);
     assert_eq!(run.wait().unwrap().code(), Some(0), "the call in the kernel is another process's");
-    assert_same_newest(&files, &world.backup(GUEST));
+    assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
 }
 
 #[test]
 fn a_call_that_was_stopped_is_told_and_its_stream_resumed() {
-    let (mut world, files, mut run) = sending("stopped-call");
+    let (world, run) = sending("stopped-call");
     for pid in look::callers(run.id()) {
         look::signal(pid, Signal::STOP);
         thread::sleep(Duration::from_millis(500));
         look::signal(pid, Signal::CONT);
     }
     // A stop ends the call in the kernel that sends (openzfs #16132): it cannot be blocked, but it must be told.
-    assert_eq!(run.wait().unwrap().code(), Some(1));
-    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
-    assert!(told.contains("a signal interrupted the call") && told.contains("next: "), "{told}");
-    world.wait_for_quiet();
-    world.policy.transfer.clear();
-    let run = world.run("2026-01-10T04:00:00Z");
-    assert!(run.sends("backup")[0].step["action"]["resume"].is_object(), "{run:?}");
-    assert_same_newest(&files, &world.backup(GUEST));
+    assert_told_and_resumed(world, run, "a signal interrupted the call");
 }
 
 #[test]
 fn a_receive_that_was_stopped_is_not_begun_again_over_what_it_left() {
-    let (mut world, files, mut run) = sending("stopped-receive");
+    let (world, run) = sending("stopped-receive");
     let receiver = world.wait_for_receive();
     look::signal(receiver, Signal::STOP);
     thread::sleep(Duration::from_millis(500));
     look::signal(receiver, Signal::CONT);
     // Linux begins a call again that a stop interrupted; ZFS takes that for another receive, and says only that the dataset
     // is busy.
-    assert_eq!(run.wait().unwrap().code(), Some(1));
-    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
-    assert!(told.contains("zfs receive was stopped or frozen there") && told.contains("next: "), "{told}");
-    world.wait_for_quiet();
-    world.policy.transfer.clear();
-    let run = world.run("2026-01-10T04:00:00Z");
-    assert!(run.sends("backup")[0].step["action"]["resume"].is_object(), "{run:?}");
-    assert_same_newest(&files, &world.backup(GUEST));
+    assert_told_and_resumed(world, run, "zfs receive was stopped or frozen there");
 }

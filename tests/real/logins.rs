@@ -6,6 +6,7 @@ use std::process::Command;
 
 use crate::agent::{AUTHORIZED_KEYS, key_pair};
 use crate::look::assert_same_newest;
+use crate::outcome::assert_told;
 use crate::world::{GUEST, World};
 
 /// Runs a program, which must succeed.
@@ -30,9 +31,8 @@ fn each_login_that_fails_is_named_with_what_helps_and_that_helps() {
     let mut fails = |world: &mut World, words: &[&str]| {
         hour += 1;
         let run = world.run_for_a_person(&format!("2026-01-10T{hour:02}:00:00Z"), &[]).expect_code(1);
-        for words in words.iter().chain(&["next: "]) {
-            assert!(run.stderr.contains(words), "{words:?} is not in {run:?}");
-        }
+        assert_told(&run, words);
+        assert_told(&run, &["next: "]);
     };
     let mut days = 10;
     let mut works = |world: &mut World| {

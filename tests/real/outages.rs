@@ -8,7 +8,7 @@ use zhaul::model::ResumeToken;
 
 use crate::agent;
 use crate::look::{self, assert_same_newest, snapshots};
-use crate::outcome::Run;
+use crate::outcome::{Run, assert_told};
 use crate::pool::{property, zfs};
 use crate::spare::{SpareHost, SparePool};
 use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
@@ -16,13 +16,6 @@ use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 const MIB: u64 = 1 << 20;
 /// A run ends within this, whatever happens.
 const LIMIT: Duration = Duration::from_secs(90);
-
-/// A run says all of these words to a person.
-fn assert_told(told: &str, words: &[&str]) {
-    for word in words {
-        assert!(told.contains(word), "{word:?} is in {told}");
-    }
-}
 
 fn token(copy: &str) -> ResumeToken {
     ResumeToken::parse(&property("receive_resume_token", copy)).unwrap()
@@ -41,7 +34,7 @@ fn a_pool_that_is_missing_on_one_host_does_not_keep_the_other_from_being_served(
     let run = world.run_for_a_person(DAY_2, &["--archive"]).expect_code(1);
     let cause = format!("no pool {} is imported there", pool.name);
     let next = format!("zpool import {}", pool.name);
-    assert_told(&run.stderr, &["backup", &root, &cause, &next, "the next run sends what is missing"]);
+    assert_told(&run, &["backup", &root, &cause, &next, "the next run sends what is missing"]);
     assert_same_newest(&files, &world.archive(GUEST));
     assert!(!look::exists(&pool.name), "nothing was made in its place");
     pool.import();
@@ -75,7 +68,7 @@ fn a_pool_that_fills_up_in_mid_receive_loses_nothing_and_the_stream_goes_on_when
         "the stream has about 96",
         "make room there",
     ];
-    assert_told(&run.stderr, &told);
+    assert_told(&run, &told);
     assert!(run.stderr.contains("the next run"), "{run:?}");
     assert_eq!(
         snapshots(&copy),
@@ -127,14 +120,11 @@ fn an_sshd_that_ends_in_the_middle_of_a_run_does_not_keep_the_other_host_from_be
     let run = Run::end(&world, run, LIMIT).0.expect_code(1);
     let object = format!("{}@2026-01-10-030000", world.backup(GUEST));
     assert_told(
-        &run.stderr,
+        &run,
         &["dying", &object, "the host cannot be reached", "check that the host is up", "the next run"],
     );
     let run = world.run_for_a_person("2026-01-10T04:00:00Z", &["--no-snapshot"]).expect_code(1);
-    assert_told(
-        &run.stderr,
-        &["backup", "dying", "Connection refused", "the next run sends what is missing"],
-    );
+    assert_told(&run, &["backup", "dying", "Connection refused", "the next run sends what is missing"]);
     host.start_sshd();
     assert_served_and_resumed(&mut world, 12);
 }
@@ -146,7 +136,7 @@ fn a_cable_that_is_pulled_ends_in_a_stall_and_the_other_host_is_served() {
     let run = Run::end(&world, run, LIMIT).0.expect_code(1);
     host.plug();
     let object = format!("{}@2026-01-10-030000", world.guest(GUEST));
-    assert_told(&run.stderr, &["(backup)", &object, "no data moved for 4 seconds", "the next run"]);
+    assert_told(&run, &["(backup)", &object, "no data moved for 4 seconds", "the next run"]);
     assert_served_and_resumed(&mut world, 48);
 }
 
@@ -157,7 +147,7 @@ fn a_host_that_nothing_can_be_sent_to_has_its_guests_snapshots_and_bookmarks_all
     world.policy.backup_at = Some(("unheard-of".to_owned(), world.backup_root()));
     let run = world.run_for_a_person(DAY_1, &[]).expect_code(1);
     assert_told(
-        &run.stderr,
+        &run,
         &["backup", "unheard-of", "Could not resolve hostname", "the next run sends what is missing"],
     );
     assert_eq!(snapshots(&files), ["2026-01-10-030000"]);
@@ -178,7 +168,7 @@ fn a_login_shell_that_reads_what_zhaul_sends_is_named_and_the_other_host_is_serv
         let limit = Duration::from_secs(150);
         let (run, _) = Run::end(&world, world.start(DAY_1, &["--archive"]), limit);
         let run = run.expect_code(1);
-        assert_told(&run.stderr, &["backup", "reads standard input", "next: "]);
+        assert_told(&run, &["backup", "reads standard input", "next: "]);
         assert_same_newest(&files, &world.archive(GUEST));
         world.wait_for_quiet();
     }

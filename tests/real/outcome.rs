@@ -10,6 +10,13 @@ use serde_json::Value;
 
 use crate::world::World;
 
+/// A run names all of this to the admin.
+pub(crate) fn assert_told(run: &Run, words: &[&str]) {
+    for word in words {
+        assert!(run.stderr.contains(word), "{word:?} is not in {run:?}");
+    }
+}
+
 /// A finished run.
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::super::args::AtArg;
 use super::super::render::duration_text;
-use crate::channel::login_advice;
+use crate::channel::connection_advice;
 use crate::host::Problem;
 use crate::model::{DatasetName, GuestId, PointName, TargetName};
 use crate::plan::Place;
@@ -237,9 +237,8 @@ pub(super) fn advice(problem: &Problem) -> Cow<'static, str> {
             "zpool status shows which devices do not answer; resume the pool (zpool clear), then give the same command again"
         }
         Problem::Unreachable(text) => {
-            let login = login_advice(text)
-                .unwrap_or("check that the host is up and that ssh logs in without a password");
-            return format!("{login}; then run the same command again, which continues").into();
+            let advice = connection_advice(text);
+            return format!("{advice}; then run the same command again, which continues").into();
         }
         Problem::NoSpace(_) => "make room, then run the same command again: it keeps what was received",
         Problem::Denied(_) => "use an ssh key that may read the copies; then give the same command again",
