@@ -16,15 +16,16 @@
 //!
 //! It needs pipes or sockets on both sides, and nothing in between (no compression, no frames).
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::fs::{FileType, fstat};
+use rustix::io::{Errno, ioctl_fionread};
 
 use super::cancel::{Cancel, Cancelled};
 use super::clock::Doing;
+use super::departed::{END_GRACE, broken};
 use super::meter::Meters;
 use super::rate::RateLimit;
 use super::ring::Allowance;
@@ -141,10 +142,20 @@ impl<'a> Mover<'a> {
                 Ok(false)
             }
             Ok(Moved::WouldBlock) => Ok(false),
+            // To move nothing into a pipe without a reader fails too.
+            Err(Errno::PIPE) if is_straight && self.is_exhausted() => {
+                self.has_ended = true;
+                Ok(false)
+            }
             // Only a target fails in a way of its own (a pipe or connection whose reader has gone); a
             // connection that fails as source is rare enough to be named wrongly.
             Err(error) => Err(PumpError::target(error.into())),
         }
+    }
+
+    /// The source holds nothing: where a move into a pipe without a reader fails instead of waiting, it has ended.
+    fn is_exhausted(&self) -> bool {
+        ioctl_fionread(self.source).is_ok_and(|bytes| bytes == 0)
     }
 
     /// Bytes that may go to the target now; waits for its turn under a rate limit.
@@ -230,9 +241,21 @@ impl<'a> Mover<'a> {
         reader.enter(Doing::Work);
         writer.enter(Doing::Work);
         if seen.is_some_and(|[_, of_target]| of_target.contains(PollFlags::ERR)) {
-            return Err(PumpError::Target(io::ErrorKind::BrokenPipe.into()));
+            return self.wait_for_end(watched[0]);
         }
         Ok(())
+    }
+
+    /// The target has gone. Where nothing is stored, the source may have ended too, or be about to.
+    fn wait_for_end(&self, from_source: Option<(BorrowedFd<'_>, PollFlags)>) -> Result<(), PumpError> {
+        if !self.store.is_empty() {
+            return Err(broken());
+        }
+        let seen = self
+            .controls
+            .stop
+            .wait_for_either([from_source.or(Some((self.source, PollFlags::IN))), None], Some(END_GRACE));
+        seen.map_err(PumpError::source)?.map(drop).ok_or_else(broken)
     }
 
     /// The target, or the rate limit, held the source up: a pause of the source after that is a loss that

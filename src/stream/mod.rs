@@ -28,6 +28,7 @@ use std::error::Error;
 pub mod cancel;
 pub mod clock;
 pub mod codec;
+mod departed;
 mod direct;
 pub mod endpoint;
 pub mod frame;

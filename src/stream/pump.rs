@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
 use super::clock::Doing;
+use super::departed::Departed;
 use super::direct::{Controls, Mover, is_spliceable};
 use super::endpoint::{Source, Target};
 use super::meter::Meters;
@@ -120,6 +121,7 @@ impl Pump {
         let clock = &self.meters.writer;
         let outflow =
             Outflow { rate: self.settings.rate.as_deref(), meters: &self.meters, clock, stop: &self.stop };
+        let mut departed = Departed::default();
         loop {
             clock.enter(Doing::WaitInput);
             self.stop.check()?;
@@ -128,10 +130,7 @@ impl Pump {
                     outflow.write(&mut target, chunk.filled())?;
                     ring.recycle(chunk);
                 }
-                Drained::Nothing if target.is_gone() => {
-                    return Err(PumpError::Target(std::io::ErrorKind::BrokenPipe.into()));
-                }
-                Drained::Nothing => {}
+                Drained::Nothing => departed.check(target.is_gone())?,
                 Drained::End => break,
             }
         }

@@ -67,15 +67,20 @@ fn send(request: &SendRequest) -> (io::PipeReader, JoinHandle<Result<(), Error>>
 /// Sends into `zfs receive` and returns how many bytes the stream had.
 fn transfer(request: &SendRequest, target: &DatasetName) -> u64 {
     let (mut stream, call) = send(request);
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    call.join().unwrap().unwrap();
     let mut child = receive(target);
-    let copied = io::copy(&mut stream, &mut child.stdin.take().unwrap());
-    drop(stream);
-    let sent = call.join().unwrap();
+    // Not by io::copy: it moves what is left, nothing, into a pipe that `zfs receive` may have closed at the end record.
+    let written = child.stdin.take().unwrap().write_all(&bytes);
     let output = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "zfs receive: {} {stderr}, {copied:?}, {sent:?}", output.status);
-    sent.unwrap();
-    copied.unwrap()
+    assert!(
+        output.status.success() && written.is_ok(),
+        "zfs receive: {} {stderr}, {written:?}",
+        output.status
+    );
+    u64::try_from(bytes.len()).unwrap()
 }
 
 /// Every file of a snapshot, in order of the names.

@@ -51,9 +51,9 @@ fn read(stream: &mut (dyn Source + '_), most: usize) -> io::Result<usize> {
     Ok(all)
 }
 
-/// Nothing keeps the snapshot any more; on a busy machine the kernel may let go of it a moment after the process that was killed.
+/// Nothing keeps the snapshot any more.
 fn assert_free(dataset: &DatasetName) {
-    look::destroy_soon(&format!("{dataset}@1"));
+    zfs(&["destroy", &format!("{dataset}@1")]);
 }
 
 #[test]

@@ -203,7 +203,7 @@ pub(crate) fn content_of(snapshot: &str, is_volume: bool) -> u64 {
         // Without volmode: setting it makes the kernel remove the device again and make another one.
         zfs(&["clone", snapshot, &clone]);
         digest(&mut hash, open_device(&clone, fs::OpenOptions::new().read(true)));
-        destroy_soon(&clone);
+        zfs(&["destroy", &clone]);
     } else {
         let directory = tempfile::tempdir().unwrap();
         let run = |program: &str, args: &[&str]| {
@@ -241,15 +241,6 @@ fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
         } else {
             files.push(path);
         }
-    }
-}
-
-/// Destroys a volume, at whose new device udev may still look, or a snapshot that the kernel is just about to let go of.
-pub(crate) fn destroy_soon(name: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !Command::new("zfs").args(["destroy", name]).output().unwrap().status.success() {
-        assert!(Instant::now() < deadline, "{name} stays busy");
-        thread::sleep(Duration::from_millis(20));
     }
 }
 

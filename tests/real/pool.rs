@@ -2,6 +2,8 @@
 
 use std::env;
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use zhaul::model::{BookmarkName, DatasetName, PointName, SnapshotName};
 
@@ -53,8 +55,20 @@ impl Drop for Scratch {
 }
 
 /// Runs `zfs`, which must succeed, and returns what it printed, trimmed.
+///
+/// What is to be destroyed may be busy for a moment: a snapshot longer than the killed process that sent it, a volume while
+/// udev looks at its new device.
 pub(crate) fn zfs(args: &[&str]) -> String {
-    let output = Command::new("zfs").args(args).output().expect("zfs can be run");
+    let run = || Command::new("zfs").args(args).output().expect("zfs can be run");
+    let mut output = run();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while args.first() == Some(&"destroy")
+        && String::from_utf8_lossy(&output.stderr).contains("dataset is busy")
+        && Instant::now() < deadline
+    {
+        thread::sleep(Duration::from_millis(50));
+        output = run();
+    }
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "zfs {args:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()

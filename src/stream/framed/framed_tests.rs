@@ -406,6 +406,27 @@ fn a_receiver_that_dies_is_the_first_cause_though_the_source_has_not_ended() {
     }
 }
 
+#[test]
+fn a_target_that_has_everything_may_go_before_the_frame_of_the_end() {
+    // The receiving end of the pipe has gone before the sender knows that its source has ended.
+    let (near, far) = pairs(2);
+    let receiver = receiver();
+    let (kept, target) = rustix::pipe::pipe().unwrap();
+    let target = FdTarget::new(target, &receiver.stop).unwrap();
+    let receiving = receive(receiver, far, target);
+    let (source, feed_end) = rustix::pipe::pipe().unwrap();
+    let sender = sender(Compression::Off);
+    let source = FdSource::new(source, &sender.stop).unwrap();
+    let sending = send(sender, source, near);
+    let mut feed_end = std::fs::File::from(feed_end);
+    feed_end.write_all(&vec![7; 50_000]).unwrap();
+    std::fs::File::from(kept).read_exact(&mut vec![0; 50_000]).unwrap();
+    thread::sleep(Duration::from_millis(1500));
+    drop(feed_end);
+    sending.join().unwrap().unwrap();
+    assert_eq!(receiving.join().unwrap().unwrap().output_bytes, 50_000);
+}
+
 /// A target that takes nothing for a while.
 struct Slow(Duration, Checked);
 

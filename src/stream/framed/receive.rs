@@ -15,6 +15,7 @@ use crate::model::printable;
 use crate::stream::cancel::Cancel;
 use crate::stream::clock::{Doing, StageClock};
 use crate::stream::codec::{Unpacker, check};
+use crate::stream::departed::Departed;
 use crate::stream::endpoint::{Source, Target};
 use crate::stream::frame::{Codec, FrameError, Header, Kind};
 use crate::stream::meter::Meters;
@@ -194,6 +195,7 @@ impl Receiving<'_> {
         let Receiver { settings, meters, stop, .. } = self.receiver;
         let clock = &meters.writer;
         let outflow = Outflow { rate: settings.rate.as_deref(), meters, clock, stop };
+        let mut departed = Departed::default();
         loop {
             clock.enter(Doing::WaitInput);
             match self.window.take(IDLE_CHECK) {
@@ -202,10 +204,7 @@ impl Receiving<'_> {
                     meters.gauge.remove(chunk.filled().len());
                     self.spares.give(chunk);
                 }
-                Ok(Found::Nothing) if target.is_gone() => {
-                    return Err(PumpError::Target(io::ErrorKind::BrokenPipe.into()));
-                }
-                Ok(Found::Nothing) => {}
+                Ok(Found::Nothing) => departed.check(target.is_gone())?,
                 Ok(Found::End) => break,
                 Err(error) => {
                     // What came before the break is to reach the target too; the break is what counts.
