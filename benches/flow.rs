@@ -2,10 +2,10 @@
 //! `benches/side_by_side.sh` does. Without arguments it does nothing.
 //!
 //! ```text
-//! flow send WAY [HOST:PORT [LANES]]      standard input  → network, or standard output without an address
-//! flow receive WAY [PORT [LANES]]        network or standard input → standard output
-//! flow send tls|tcp DIR LANES            standard input  → so many lanes, opened by way of two files in DIR
-//! flow receive tls|tcp DIR LANES         so many lanes → standard output
+//! flow send WAY [HOST:PORT [CONNECTIONS]]      standard input  → network, or standard output without an address
+//! flow receive WAY [PORT [CONNECTIONS]]        network or standard input → standard output
+//! flow send tls|tcp DIR CONNECTIONS            standard input  → so many connections, opened by way of two files in DIR
+//! flow receive tls|tcp DIR CONNECTIONS         so many connections → standard output
 //! flow rate MIB                          10 s of zeros at so many MiB/s into nothing: how exactly that is kept
 //! flow source FILE TIMES [wide]          writes a file as the kernel writes a stream; wide: into a pipe as zhaul makes it
 //! flow sink                              reads standard input as `zfs receive` does, and forgets it
@@ -27,14 +27,14 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use rustix::pipe::{SpliceFlags, splice};
-use zhaul::channel::lanes::{Caller, Lane, LaneKind, Listening};
+use zhaul::channel::connections::{Caller, Connection, ConnectionKind, Listening};
 use zhaul::model::{PortRange, RateSchedule};
 use zhaul::stream::endpoint::widen;
-use zhaul::stream::framed::{Receiver, Sender, workers};
+use zhaul::stream::framed::{FramedReceiver, FramedSender, workers};
 use zhaul::stream::meter::{Meters, Places};
 use zhaul::stream::pump::{Pump, PumpSettings};
 use zhaul::stream::rate::{RateLimit, SystemClock};
-use zhaul::stream::{Cancel, FdSource, FdTarget, Source, Target};
+use zhaul::stream::{ByteSink, ByteSource, Cancel, FdSource, FdTarget};
 
 const BUFFER_BYTES: u64 = 256 << 20;
 const PIPE_BYTES: usize = 1 << 20;
@@ -53,22 +53,22 @@ fn main() {
         ["rate", mib] => rate(mib.parse().unwrap()),
         ["send", "bare", address] => bare(io::stdin().as_fd(), connect(address).as_fd()),
         ["receive", "bare", port] => bare(accept(port, 1)[0].as_fd(), output().as_fd()),
-        ["send", kind @ ("tls" | "tcp"), dir, lanes] => {
-            send_lanes("off", &mut call(kind, Path::new(dir), lanes.parse().unwrap()));
+        ["send", kind @ ("tls" | "tcp"), dir, connections] => {
+            send_connections("off", &mut call(kind, Path::new(dir), connections.parse().unwrap()));
         }
-        ["receive", "tls" | "tcp", dir, lanes] => {
-            receive_lanes(&mut listen(Path::new(dir), lanes.parse().unwrap()));
+        ["receive", "tls" | "tcp", dir, connections] => {
+            receive_connections(&mut listen(Path::new(dir), connections.parse().unwrap()));
         }
         ["send", way] => send(way, vec![own(io::stdout().as_fd())]),
         ["send", way, address] => send(way, vec![connect(address)]),
-        ["send", way, address, lanes] => {
-            let lanes: usize = lanes.parse().unwrap();
-            send(way, (0..lanes).map(|_| connect(address)).collect());
+        ["send", way, address, connections] => {
+            let connections: usize = connections.parse().unwrap();
+            send(way, (0..connections).map(|_| connect(address)).collect());
         }
         ["receive", way] => receive(way, vec![own(io::stdin().as_fd())]),
         ["receive", way, port] => receive(way, accept(port, 1)),
-        ["receive", way, port, lanes] => receive(way, accept(port, lanes.parse().unwrap())),
-        _ => eprintln!("flow send|receive WAY [ADDRESS [LANES]], or flow sink"),
+        ["receive", way, port, connections] => receive(way, accept(port, connections.parse().unwrap())),
+        _ => eprintln!("flow send|receive WAY [ADDRESS [CONNECTIONS]], or flow sink"),
     }
     if std::env::var_os("FLOW_PEAK").is_some() {
         tell_peak(&words.join(" "));
@@ -82,19 +82,20 @@ fn rate(mib: u64) {
     let limit = RateLimit::new(RateSchedule::constant(wanted), SystemClock::new(TimeZone::UTC));
     let (source, zeros) = io::pipe().unwrap();
     let (drain, target) = io::pipe().unwrap();
-    let stop = Cancel::new().unwrap();
+    let cancel = Cancel::new().unwrap();
     let pump = Pump {
         settings: PumpSettings { buffer_bytes: 8 << 20, rate: Some(Arc::new(limit)), stall_limit: None },
         meters: Meters::new(Places::LOCAL, 0),
-        stop: stop.clone(),
+        cancel: cancel.clone(),
         samples: None,
     };
-    let (meters, halt) = (Arc::clone(&pump.meters), stop.clone());
+    let (meters, halt) = (Arc::clone(&pump.meters), cancel.clone());
     thread::scope(|scope| {
         scope.spawn(move || io::copy(&mut io::repeat(0), &mut &zeros));
         scope.spawn(move || io::copy(&mut &drain, &mut io::sink()));
         let pumping = scope.spawn(move || {
-            let (from, to) = (FdSource::new(source, &stop).unwrap(), FdTarget::new(target, &stop).unwrap());
+            let (from, to) =
+                (FdSource::new(source, &cancel).unwrap(), FdTarget::new(target, &cancel).unwrap());
             pump.run(from, to)
         });
         // The first moments fill pipes that were empty.
@@ -158,27 +159,27 @@ fn connect(address: &str) -> OwnedFd {
     panic!("nobody listens at {address}");
 }
 
-fn accept(port: &str, lanes: usize) -> Vec<OwnedFd> {
+fn accept(port: &str, connections: usize) -> Vec<OwnedFd> {
     let listener = TcpListener::bind(("127.0.0.1", port.parse().unwrap())).unwrap();
-    (0..lanes).map(|_| listener.accept().unwrap().0.into()).collect()
+    (0..connections).map(|_| listener.accept().unwrap().0.into()).collect()
 }
 
 /// The exchange that ssh carries otherwise: the calling end's side.
-fn call(kind: &str, dir: &Path, lanes: usize) -> Vec<Lane> {
-    let stop = Cancel::new().unwrap();
-    let kind = if kind == "tls" { LaneKind::Tls } else { LaneKind::Tcp };
+fn call(kind: &str, dir: &Path, connections: usize) -> Vec<Connection> {
+    let cancel = Cancel::new().unwrap();
+    let kind = if kind == "tls" { ConnectionKind::Tls } else { ConnectionKind::Tcp };
     let caller = Caller::new(kind).unwrap();
     put(dir, "greeting", &caller.greeting());
-    caller.connect(&wait_for(dir, "offer"), lanes, LIMIT, &stop).unwrap()
+    caller.connect(&wait_for(dir, "offer"), connections, LIMIT, &cancel).unwrap()
 }
 
 /// And the listening end's.
-fn listen(dir: &Path, lanes: usize) -> Vec<Lane> {
-    let stop = Cancel::new().unwrap();
+fn listen(dir: &Path, connections: usize) -> Vec<Connection> {
+    let cancel = Cancel::new().unwrap();
     let greeting = wait_for(dir, "greeting");
     let (listening, offer) = Listening::open(&greeting, [127, 0, 0, 1].into(), PortRange::default()).unwrap();
     put(dir, "offer", &offer);
-    listening.accept(lanes, LIMIT, &stop).unwrap()
+    listening.accept(connections, LIMIT, &cancel).unwrap()
 }
 
 /// Writes a file, all of it at once.
@@ -249,65 +250,71 @@ fn settings() -> PumpSettings {
 }
 
 fn plain(from: OwnedFd, to: OwnedFd, places: Places) {
-    let stop = Cancel::new().unwrap();
-    let (from, to) = (FdSource::new(from, &stop).unwrap(), FdTarget::new(to, &stop).unwrap());
-    let pump = Pump { settings: settings(), meters: Meters::new(places, 0), stop, samples: None };
+    let cancel = Cancel::new().unwrap();
+    let (from, to) = (FdSource::new(from, &cancel).unwrap(), FdTarget::new(to, &cancel).unwrap());
+    let pump = Pump { settings: settings(), meters: Meters::new(places, 0), cancel, samples: None };
     pump.run(from, to).unwrap();
 }
 
-fn send(way: &str, mut lanes: Vec<OwnedFd>) {
+fn send(way: &str, mut connections: Vec<OwnedFd>) {
     let input = own(io::stdin().as_fd());
     if way == "plain" {
-        return plain(input, lanes.remove(0), Places::SENDING);
+        return plain(input, connections.remove(0), Places::SENDING);
     }
-    let stop = Cancel::new().unwrap();
-    let target = |lane| -> Box<dyn Target> { Box::new(FdTarget::new(lane, &stop).unwrap()) };
-    send_frames(way, input, lanes.into_iter().map(target).collect(), &stop);
+    let cancel = Cancel::new().unwrap();
+    let target = |connection| -> Box<dyn ByteSink> { Box::new(FdTarget::new(connection, &cancel).unwrap()) };
+    send_frames(way, input, connections.into_iter().map(target).collect(), &cancel);
 }
 
-fn send_lanes(way: &str, lanes: &mut [Lane]) {
-    let stop = Cancel::new().unwrap();
-    let lanes = lanes.iter_mut().map(|lane| lane.target(&stop).unwrap()).collect();
-    send_frames(way, own(io::stdin().as_fd()), lanes, &stop);
+fn send_connections(way: &str, connections: &mut [Connection]) {
+    let cancel = Cancel::new().unwrap();
+    let connections = connections.iter_mut().map(|connection| connection.target(&cancel).unwrap()).collect();
+    send_frames(way, own(io::stdin().as_fd()), connections, &cancel);
 }
 
-fn send_frames(way: &str, input: OwnedFd, lanes: Vec<Box<dyn Target + '_>>, stop: &Cancel) {
+fn send_frames(way: &str, input: OwnedFd, connections: Vec<Box<dyn ByteSink + '_>>, cancel: &Cancel) {
     let meters = Meters::new(Places::SENDING, workers());
-    let source = FdSource::new(input, stop).unwrap();
+    let source = FdSource::new(input, cancel).unwrap();
     let compression = way.parse().unwrap();
-    let sender = Sender {
+    let sender = FramedSender {
         settings: settings(),
         compression,
         stream: STREAM,
         meters,
-        stop: stop.clone(),
+        cancel: cancel.clone(),
         samples: None,
     };
-    let report = sender.run(source, lanes).unwrap();
+    let report = sender.run(source, connections).unwrap();
     if std::env::var_os("FLOW_SAYS").is_some() {
         eprintln!("sent {} bytes as {}", report.input_bytes, report.output_bytes);
     }
 }
 
-fn receive(way: &str, mut lanes: Vec<OwnedFd>) {
+fn receive(way: &str, mut connections: Vec<OwnedFd>) {
     if way == "plain" {
-        return plain(lanes.remove(0), output(), Places::RECEIVING);
+        return plain(connections.remove(0), output(), Places::RECEIVING);
     }
-    let stop = Cancel::new().unwrap();
-    let source = |lane| -> Box<dyn Source> { Box::new(FdSource::new(lane, &stop).unwrap()) };
-    receive_frames(lanes.into_iter().map(source).collect(), &stop);
+    let cancel = Cancel::new().unwrap();
+    let source =
+        |connection| -> Box<dyn ByteSource> { Box::new(FdSource::new(connection, &cancel).unwrap()) };
+    receive_frames(connections.into_iter().map(source).collect(), &cancel);
 }
 
-fn receive_lanes(lanes: &mut [Lane]) {
-    let stop = Cancel::new().unwrap();
-    let lanes = lanes.iter_mut().map(|lane| lane.source(&stop).unwrap()).collect();
-    receive_frames(lanes, &stop);
+fn receive_connections(connections: &mut [Connection]) {
+    let cancel = Cancel::new().unwrap();
+    let connections = connections.iter_mut().map(|connection| connection.source(&cancel).unwrap()).collect();
+    receive_frames(connections, &cancel);
 }
 
-fn receive_frames(lanes: Vec<Box<dyn Source + '_>>, stop: &Cancel) {
+fn receive_frames(connections: Vec<Box<dyn ByteSource + '_>>, cancel: &Cancel) {
     let meters = Meters::new(Places::RECEIVING, workers());
-    let target = FdTarget::new(output(), stop).unwrap();
-    let receiver =
-        Receiver { settings: settings(), stream: STREAM, meters, stop: stop.clone(), samples: None };
-    receiver.run(lanes, target).unwrap();
+    let target = FdTarget::new(output(), cancel).unwrap();
+    let receiver = FramedReceiver {
+        settings: settings(),
+        stream: STREAM,
+        meters,
+        cancel: cancel.clone(),
+        samples: None,
+    };
+    receiver.run(connections, target).unwrap();
 }

@@ -14,10 +14,11 @@ use zhaul::model::{
     Answer, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, LineageMark, Listing,
     Point, PointKind, Proxmox, TargetName, Txg,
 };
-use zhaul::plan::{Place, Planned, Request, Wants, estimate, plan, wanted_sizes};
+use zhaul::plan::{MissingDetails, Place, Planned, Request, estimate, plan, wanted_sizes};
 use zhaul::policy::{Flags, KeepRules, Policy, TargetKind};
 
-const DETAILS: Details = Details { used_bytes: 4096, written_bytes: 4096, holds: 0, is_doomed: false };
+const DETAILS: Details =
+    Details { used_bytes: 4096, written_bytes: 4096, holds: 0, is_destroy_deferred: false };
 
 /// What each dataset has: how many of its newest own snapshots and bookmarks are at the source, how many of the newest, or
 /// only the oldest, at the backup, and how many months in the archive.
@@ -147,7 +148,7 @@ fn inventory(policy: &Policy, case: &Case, now: Timestamp) -> Inventory {
 }
 
 /// Notes what a host would say of these snapshots; gives how many there are.
-fn learn(inventory: &mut Inventory, wants: &Wants) -> usize {
+fn learn(inventory: &mut Inventory, wants: &MissingDetails) -> usize {
     let mut asked = 0;
     for (place, snapshots) in wants.places() {
         let answer = match place {
@@ -162,7 +163,7 @@ fn learn(inventory: &mut Inventory, wants: &Wants) -> usize {
         for (dataset, guids) in by_dataset {
             asked += guids.len();
             let learnt = guids.into_iter().map(|guid| (guid, Some(DETAILS)));
-            listing.get_mut(&dataset).unwrap().history.learn(learnt);
+            listing.get_mut(&dataset).unwrap().history.add_details(learnt);
         }
     }
     asked

@@ -3,7 +3,7 @@
 #
 #   benches/side_by_side.sh STREAM [ROUNDS] [WHAT...]
 #
-# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto lanes tls (all), or memory or rate, alone. Both ends run
+# STREAM is a recorded `zfs send`, WHAT is some of: plain zstd auto connections tls (all), or memory or rate, alone. Both ends run
 # on this machine, over loopback or a pipe. Without LINK a short STREAM is repeated up to 3 GiB, so that starting and logging
 # in weigh little. One `flow` writes it as a kernel that sends does, another reads it as one that receives, for zhaul through
 # pipes of the size that zhaul makes, else through ordinary ones; CPU is that of all processes, with and without these two.
@@ -14,7 +14,7 @@
 set -euo pipefail
 stream=$1 rounds=${2:-5}
 shift; shift || true
-what=${*:-plain zstd auto lanes tls}
+what=${*:-plain zstd auto connections tls}
 pv=${PV:-pv} mbuffer=${MBUFFER:-mbuffer} zstd=${ZSTD:-zstd} sshd=${SSHD:-/usr/sbin/sshd}
 if [ -z "${FLOW:-}" ]; then
     FLOW=$(cargo bench --bench flow --no-run --message-format=json 2>/dev/null | grep -o '"executable":"[^"]*flow-[^"]*"' | cut -d'"' -f4)
@@ -85,9 +85,9 @@ plain_bare() { hop "'$flow' receive bare $port" "'$flow' send bare 127.0.0.1:$po
 plain_splice() { hop "'$flow' receive plain $port" "'$flow' send plain 127.0.0.1:$port"; }
 plain_frames() { hop "'$flow' receive off $port" "'$flow' send off 127.0.0.1:$port"; }
 plain_mbuffer() { hop "'$mbuffer' -q -s 128k -m 256M -I $port" "'$pv' -q | { sleep 0.1; '$mbuffer' -q -s 128k -m 256M -O 127.0.0.1:$port; }" narrow; }
-lanes_1() { hop "'$flow' receive off $port 1" "'$flow' send off 127.0.0.1:$port 1"; }
-lanes_2() { hop "'$flow' receive off $port 2" "'$flow' send off 127.0.0.1:$port 2"; }
-lanes_4() { hop "'$flow' receive off $port 4" "'$flow' send off 127.0.0.1:$port 4"; }
+connections_1() { hop "'$flow' receive off $port 1" "'$flow' send off 127.0.0.1:$port 1"; }
+connections_2() { hop "'$flow' receive off $port 2" "'$flow' send off 127.0.0.1:$port 2"; }
+connections_4() { hop "'$flow' receive off $port 4" "'$flow' send off 127.0.0.1:$port 4"; }
 crypted() { mkdir -p "$dir/exchange"; hop "'$flow' receive $1 $dir/exchange $2" "'$flow' send $1 $dir/exchange $2"; }
 tls_1() { crypted tls 1; }
 tls_2() { crypted tls 2; }
@@ -113,7 +113,7 @@ auto_zstd9() { auto zstd:9; }
 ways() {
     case $1 in
         plain) echo "plain_mbuffer plain_frames plain_splice plain_bare" ;;
-        lanes) echo "lanes_1 lanes_2 lanes_4" ;;
+        connections) echo "connections_1 connections_2 connections_4" ;;
         tls) echo "tls_ssh_mbuffer tls_1 tls_2 tls_4 tcp_1 tcp_2" ;;
         zstd) echo "zstd_1_tool zstd_1_zhaul zstd_3_tool zstd_3_zhaul" ;;
         auto) echo "auto_off auto_auto auto_lz4 auto_zstd1 auto_zstd3 auto_zstd6 auto_zstd9" ;;

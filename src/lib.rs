@@ -57,7 +57,7 @@
 //!   `cli/render/finding.rs` (its words).
 //! * **a key of the policy**: `policy/file.rs` (as written), `policy/checked.rs` and `policy/check.rs` (as checked),
 //!   `policy/example.toml` (which a test parses).
-//! * **a channel**: a directory in `channel/lanes/`, and `host/agent/lanes.rs`, which chooses.
+//! * **a channel**: a directory in `channel/connections/`, and `host/agent/connections.rs`, which chooses.
 //! * **a promise about every plan**: `plan/check.rs`, and `tests/planning.rs`, which shows that a spoilt plan is refused.
 
 pub mod bench;

@@ -165,11 +165,11 @@ fn a_bench_of_this_machine_measures_every_stage_and_names_the_settings() {
     assert_eq!(measured["source"]["bytes"], 8 << 20);
     let stages = |name: &str| measured[name].as_array().expect("a list").clone();
     let cores = std::thread::available_parallelism().expect("a number").get();
-    assert_eq!(stages("packings").len(), if cores == 1 { 5 } else { 10 });
-    for packing in stages("packings") {
-        assert_eq!(packing["pack"]["bytes"], 8 << 20, "{packing}");
-        assert_eq!(packing["unpack"]["bytes"], 8 << 20, "{packing}");
-        assert!(packing["pack"]["ratio"].as_f64().expect("a number") > 1.5, "{packing}");
+    assert_eq!(stages("compression_runs").len(), if cores == 1 { 5 } else { 10 });
+    for compression in stages("compression_runs") {
+        assert_eq!(compression["compress"]["bytes"], 8 << 20, "{compression}");
+        assert_eq!(compression["decompress"]["bytes"], 8 << 20, "{compression}");
+        assert!(compression["compress"]["ratio"].as_f64().expect("a number") > 1.5, "{compression}");
     }
     let ways = stages("ways")
         .iter()

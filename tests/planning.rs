@@ -60,7 +60,7 @@ fn dataset(at: &str, points: &str) -> Dataset {
 fn with_data(mut there: Dataset) -> Dataset {
     for point in there.history.points().cloned().collect::<Vec<_>>() {
         let details = point.details.map(|details| Details { written_bytes: 1, ..details });
-        there.history.learn([(point.guid, details)]);
+        there.history.add_details([(point.guid, details)]);
     }
     there
 }
@@ -96,7 +96,7 @@ fn policy(kind: TargetKind) -> Policy {
         exclude: Vec::new(),
         name_format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
         time_zone: TimeZone::UTC,
-        keep_local: keep_last(15),
+        keep_at_source: keep_last(15),
         keep_bookmarks: None,
         targets: vec![Target {
             name: TargetName("nfs".to_owned()),
@@ -154,15 +154,15 @@ fn broken(policy: &Policy, source: &str, target: &str, spoil: impl Fn(&mut Plan)
 }
 
 /// The first step that destroys snapshots.
-fn doomed_of(plan: &mut Plan) -> &mut zhaul::plan::Step {
+fn to_destroy_of(plan: &mut Plan) -> &mut zhaul::plan::Step {
     plan.steps
         .iter_mut()
         .find(|step| matches!(step.action, Action::Change(Change::DestroySnapshots { .. })))
         .unwrap()
 }
 
-fn doom(plan: &mut Plan, change: impl Fn(&mut zhaul::plan::Doomed)) {
-    if let Action::Change(Change::DestroySnapshots { snapshots, .. }) = &mut doomed_of(plan).action {
+fn doom(plan: &mut Plan, change: impl Fn(&mut zhaul::plan::ToDestroy)) {
+    if let Action::Change(Change::DestroySnapshots { snapshots, .. }) = &mut to_destroy_of(plan).action {
         snapshots.iter_mut().for_each(change);
     }
 }
@@ -170,7 +170,7 @@ fn doom(plan: &mut Plan, change: impl Fn(&mut zhaul::plan::Doomed)) {
 #[test]
 fn a_plan_that_breaks_a_promise_is_refused() {
     let mut at_source = policy(backup());
-    at_source.keep_local = keep_last(1);
+    at_source.keep_at_source = keep_last(1);
     let (source, target) = ("#0118 @0118 #0119 @0119 @m=manual", "@0118 @0119");
     let spoilt = |spoil: &dyn Fn(&mut Plan)| broken(&at_source, source, target, spoil);
     assert_eq!(spoilt(&|_| {}), "");
@@ -189,14 +189,14 @@ fn a_plan_that_breaks_a_promise_is_refused() {
     assert!(
         spoilt(&|plan| {
             another(plan, "0119", "2026-01-19-000000");
-            doomed_of(plan).needs.clear();
+            to_destroy_of(plan).needs.clear();
         })
         .contains("newest-stays")
     );
     assert!(
         broken(&at_source, "@0118 #0119 @0119", target, |plan| {
-            doomed_of(plan).after.clear();
-            doomed_of(plan).needs.clear();
+            to_destroy_of(plan).after.clear();
+            to_destroy_of(plan).needs.clear();
         })
         .contains("bookmark-first")
     );
@@ -280,11 +280,11 @@ fn words(plan: &Plan) -> String {
                 format!("send {base}@{from}{renamed}{origin}")
             }
             Action::Change(Change::DestroySnapshots { snapshots, .. }) => {
-                let names: Vec<String> = snapshots.iter().map(|doomed| short(&doomed.name)).collect();
+                let names: Vec<String> = snapshots.iter().map(|to_destroy| short(&to_destroy.name)).collect();
                 format!("destroy {} {}", step.place, names.join(" "))
             }
             Action::DestroyBookmarks { bookmarks, .. } => {
-                let names: Vec<String> = bookmarks.iter().map(|doomed| short(&doomed.name)).collect();
+                let names: Vec<String> = bookmarks.iter().map(|to_destroy| short(&to_destroy.name)).collect();
                 format!("unmark {}", names.join(" "))
             }
             Action::Change(Change::Rollback { to, .. }) => format!("rollback {}", short(to)),
@@ -334,7 +334,12 @@ fn a_backup_follows_its_source_by_guid() {
         ("a renamed base is the same", "#0118 @0118=before-upgrade", "@0118", "send @before-upgrade..@0120"),
         ("renamed at the target too", "#0118 @0118", "@0118=weekly", "send @0118..@0120"),
         ("a bookmark lost is made again", "@0118", "@0118", "mark 0118; send @0118..@0120"),
-        ("a doomed snapshot is no base", "#0110 @0110 #0118 @0118!d", "@0110 @0118", "send #0118..@0120"),
+        (
+            "a snapshot with a deferred destroy is no base",
+            "#0110 @0110 #0118 @0118!d",
+            "@0110 @0118",
+            "send #0118..@0120",
+        ),
     ];
     check(&policy(backup()), "0120", cases);
 }
@@ -437,8 +442,8 @@ fn what_diverged_is_set_aside_unless_the_policy_says_otherwise() {
         "aside after 0110; send @0110..@0120; Warning: set-aside",
         "what is in no snapshot is not removed"
     );
-    let stop = backup_that(BackupDivergence::Stop);
-    assert_eq!(diverged(&stop, "@0110", 4096), "Blocked: written-to");
+    let cancel = backup_that(BackupDivergence::Stop);
+    assert_eq!(diverged(&cancel, "@0110", 4096), "Blocked: written-to");
     let archive_keeps = policy(archive(ArchiveDivergence::Keep));
     let there = Dataset { written_bytes: 4096, ..dataset(COPY, "@0110=2026-Jan") };
     assert_eq!(
@@ -458,7 +463,7 @@ fn a_snapshot_that_can_get_no_bookmark_is_not_pruned() {
     let mut policy = policy(backup());
     policy.name_format =
         NameFormat::new(&format!("{}%Y-%m-%d-%H%M%S", "x".repeat(232 - SOURCE.len()))).unwrap();
-    policy.keep_local = keep_last(1);
+    policy.keep_at_source = keep_last(1);
     let named = |day: &str| {
         let time: Timestamp = format!("2026-01-{day}T00:00:00Z").parse().unwrap();
         policy.name_format.name(time).unwrap()
@@ -535,7 +540,7 @@ fn without_catch_up_only_the_first_counts() {
 
 #[test]
 fn an_archive_is_never_changed() {
-    let parted = |on_divergence, target: &str| {
+    let diverged = |on_divergence, target: &str| {
         let mut there = dataset(COPY, target);
         there.written_bytes = 1;
         words(&plan_of(&policy(archive(on_divergence)), "0210", "#0101 #0120 @0120", Some(there)))
@@ -547,8 +552,8 @@ fn an_archive_is_never_changed() {
         ),
         ("@y=2026-Jan", "aside; send full @0210 as 2026-Feb; Warning: set-aside"),
     ] {
-        assert_eq!(parted(ArchiveDivergence::Keep, target), branch);
-        let stopped = parted(ArchiveDivergence::Stop, target);
+        assert_eq!(diverged(ArchiveDivergence::Keep, target), branch);
+        let stopped = diverged(ArchiveDivergence::Stop, target);
         assert_eq!(stopped, "Blocked: archive-diverged");
     }
 }
@@ -578,7 +583,7 @@ fn a_forced_archive_has_the_day_in_its_name() {
 #[test]
 fn keep_last_is_exact_and_spares_what_is_not_ours() {
     let mut policy = policy(backup());
-    policy.keep_local = keep_last(2);
+    policy.keep_at_source = keep_last(2);
     if let TargetKind::Backup(rules) = &mut policy.targets[0].kind {
         rules.keep = keep_last(3);
     }

@@ -1,11 +1,11 @@
 //! Which settings the measurements speak for, and what would limit a transfer with them. Pure.
 //!
-//! A transfer is as fast as its slowest stage, and all stages of one machine share its cores. TCP lanes are measured but
+//! A transfer is as fast as its slowest stage, and all stages of one machine share its cores. TCP connections are measured but
 //! never chosen: that others may read along is for a person to decide.
 
 use serde::Serialize;
 
-use super::measured::{Flow, Measured, Packing, Way, as_name, as_text};
+use super::measured::{CompressionRun, Flow, Measured, Way, as_name, as_text};
 use crate::model::{Channel, Compression};
 use crate::stream::Bottleneck;
 
@@ -65,19 +65,21 @@ pub fn choose(measured: &Measured) -> Choice {
 /// One possible choice, and what is to be expected of it.
 struct Candidate<'a> {
     way: Option<&'a Way>,
-    packing: Option<&'a Packing>,
+    compression_run: Option<&'a CompressionRun>,
     rate: f64,
     bottleneck: Bottleneck,
     cpu_seconds_per_gib: f64,
 }
 
 fn best<'a>(measured: &'a Measured, ways: impl Iterator<Item = &'a Way>) -> Option<Candidate<'a>> {
-    let threads = measured.packings.iter().map(|packing| packing.threads).max();
-    let packings = || measured.packings.iter().filter(|packing| Some(packing.threads) == threads);
+    let threads = measured.compression_runs.iter().map(|compression_run| compression_run.threads).max();
+    let compression_runs = || {
+        measured.compression_runs.iter().filter(|compression_run| Some(compression_run.threads) == threads)
+    };
     let candidates: Vec<_> = ways
         .flat_map(|way| {
-            let packings = std::iter::once(None).chain(packings().map(Some));
-            packings.map(move |packing| Candidate::new(measured, Some(way), packing))
+            let compression_runs = std::iter::once(None).chain(compression_runs().map(Some));
+            compression_runs.map(move |compression_run| Candidate::new(measured, Some(way), compression_run))
         })
         .collect();
     let fastest = candidates.iter().map(|one| one.rate).fold(0.0, f64::max);
@@ -90,17 +92,19 @@ fn best<'a>(measured: &'a Measured, ways: impl Iterator<Item = &'a Way>) -> Opti
 }
 
 impl<'a> Candidate<'a> {
-    fn new(measured: &Measured, way: Option<&'a Way>, packing: Option<&'a Packing>) -> Self {
-        let ratio = packing.map_or(1.0, |packing| packing.pack.ratio.max(f64::MIN_POSITIVE));
+    fn new(measured: &Measured, way: Option<&'a Way>, compression_run: Option<&'a CompressionRun>) -> Self {
+        let ratio = compression_run
+            .map_or(1.0, |compression_run| compression_run.compress.ratio.max(f64::MIN_POSITIVE));
         let cpu = |flow: &Flow| flow.cpu_seconds_per_gib;
         let has_both_ends = way.is_some_and(|way| way.has_both_ends);
-        let packed = packing.map_or(0.0, |packing| {
-            cpu(&packing.pack) + if has_both_ends { cpu(&packing.unpack) } else { 0.0 }
+        let compressed = compression_run.map_or(0.0, |compression_run| {
+            cpu(&compression_run.compress)
+                + if has_both_ends { cpu(&compression_run.decompress) } else { 0.0 }
         });
         // Who works most is what the cores would have to be spared.
         let shares = [
             (Bottleneck::SourceRead, cpu(&measured.source)),
-            (Bottleneck::Compress, packed),
+            (Bottleneck::Compress, compressed),
             (Bottleneck::Network, way.map_or(0.0, |way| cpu(&way.flow) / ratio)),
         ];
         let cpu_seconds_per_gib: f64 = shares.iter().map(|(_, share)| share).sum();
@@ -109,9 +113,9 @@ impl<'a> Candidate<'a> {
         let of_cores =
             if cpu_seconds_per_gib > 0.0 { cores * 1024.0 / cpu_seconds_per_gib } else { f64::MAX };
         let mut limits = vec![(Bottleneck::SourceRead, measured.source.mib_per_second)];
-        if let Some(packing) = packing {
-            limits.push((Bottleneck::Compress, packing.pack.mib_per_second));
-            limits.push((Bottleneck::Compress, packing.unpack.mib_per_second));
+        if let Some(compression_run) = compression_run {
+            limits.push((Bottleneck::Compress, compression_run.compress.mib_per_second));
+            limits.push((Bottleneck::Compress, compression_run.decompress.mib_per_second));
         }
         limits.extend(way.map(|way| (Bottleneck::Network, way.flow.mib_per_second * ratio)));
         // One that waited for the network says nothing about the pool.
@@ -123,14 +127,16 @@ impl<'a> Candidate<'a> {
         limits.push((worker, of_cores));
         let slowest = limits.into_iter().min_by(|a, b| a.1.total_cmp(&b.1));
         let (bottleneck, rate) = slowest.unwrap_or((Bottleneck::SourceRead, 0.0));
-        Self { way, packing, rate, bottleneck, cpu_seconds_per_gib }
+        Self { way, compression_run, rate, bottleneck, cpu_seconds_per_gib }
     }
 
     fn settings(&self) -> Option<Settings> {
         self.way.map(|way| Settings {
             channel: way.channel,
             connections: way.connections,
-            compression: self.packing.map_or(Compression::Off, |packing| packing.compression),
+            compression: self
+                .compression_run
+                .map_or(Compression::Off, |compression_run| compression_run.compression),
         })
     }
 }

@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::setup::Limits;
-use crate::stream::{Source, Target};
+use crate::stream::{ByteSink, ByteSource};
 
-/// How much of a stream is kept in memory, to measure other stages with the same data. As much again holds it packed.
+/// How much of a stream is kept in memory, to measure other stages with the same data. As much again holds it compressed.
 pub(super) const KEPT_BYTES: usize = 128 << 20;
 
-/// How long a made stream is before it comes again: longer than what is packed at once.
+/// How long a synthetic stream is before it comes again: longer than what is compressed at once.
 const MADE_BYTES: usize = 8 << 20;
 /// Made data changes its kind after so many bytes.
 const STRIPE_BYTES: usize = 64 << 10;
 
-/// What a made stream repeats: noise and text by turns.
+/// What a synthetic stream repeats: noise and text by turns.
 pub(super) fn made() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut noise = move || {
@@ -59,7 +59,7 @@ impl<'a> Memory<'a> {
     }
 }
 
-impl Source for Memory<'_> {
+impl ByteSource for Memory<'_> {
     fn read_within(&mut self, buffer: &mut [u8], _: Option<Duration>) -> io::Result<Option<usize>> {
         if self.at == self.data.len() && self.repeats {
             self.at = 0;
@@ -84,14 +84,14 @@ pub(super) struct Limited<'a, S> {
     is_complete: bool,
 }
 
-impl<'a, S: Source> Limited<'a, S> {
+impl<'a, S: ByteSource> Limited<'a, S> {
     /// `was_cut` is set if the limits were the end. `is_complete`: that counts as the stream's end.
     pub(super) fn new(inner: S, limits: Limits, was_cut: &'a AtomicBool, is_complete: bool) -> Self {
         Self { inner, time: limits.time, until: None, left: limits.bytes, was_cut, is_complete }
     }
 }
 
-impl<S: Source> Source for Limited<'_, S> {
+impl<S: ByteSource> ByteSource for Limited<'_, S> {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         let now = Instant::now();
         let left = self.until.get_or_insert(now + self.time).saturating_duration_since(now);
@@ -130,7 +130,7 @@ pub(super) struct Keeper<'a> {
     pub(super) most: usize,
 }
 
-impl Target for Keeper<'_> {
+impl ByteSink for Keeper<'_> {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let room = self.most.saturating_sub(self.kept.len()).min(bytes.len());
         self.kept.extend_from_slice(&bytes[..room]);
@@ -183,8 +183,8 @@ mod tests {
     fn half_of_what_is_made_can_be_compressed() {
         let made = made();
         assert_eq!(made.len(), MADE_BYTES);
-        let packed = zstd::bulk::compress(&made[..1 << 20], 3).unwrap().len();
-        assert!((500_000..700_000).contains(&packed), "{packed}");
+        let compressed = zstd::bulk::compress(&made[..1 << 20], 3).unwrap().len();
+        assert!((500_000..700_000).contains(&compressed), "{compressed}");
     }
 
     #[test]

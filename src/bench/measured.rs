@@ -5,12 +5,12 @@ use serde::{Serialize, Serializer};
 use crate::model::{Channel, Compression};
 use crate::stream::Bottleneck;
 
-/// What one measurement came to. Rates and CPU are those of the stream before it is packed.
+/// What one measurement came to. Rates and CPU are those of the stream before it is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Flow {
     /// Bytes of the stream.
     pub bytes: u64,
-    /// Bytes that went out: fewer if packed.
+    /// Bytes that went out: fewer if compressed.
     pub sent_bytes: u64,
     /// How long it took.
     pub seconds: f64,
@@ -46,19 +46,19 @@ fn mib(bytes: u64) -> f64 {
 
 /// One compression on so many threads, in memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Packing {
+pub struct CompressionRun {
     /// Which.
     #[serde(serialize_with = "as_text")]
     pub compression: Compression,
     /// On how many threads.
     pub threads: usize,
-    /// Packing; the ratio holds the headers of frames, too.
-    pub pack: Flow,
+    /// Compression; the ratio holds the headers of frames, too.
+    pub compress: Flow,
     /// And the reverse.
-    pub unpack: Flow,
+    pub decompress: Flow,
 }
 
-/// One way across the network, with a stream that is not packed.
+/// One way across the network, with a stream that is not compressed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Way {
     /// What carries it.
@@ -89,7 +89,7 @@ pub struct Measured {
     /// The stream read and thrown away.
     pub source: Flow,
     /// Compressions.
-    pub packings: Vec<Packing>,
+    pub compression_runs: Vec<CompressionRun>,
     /// Ways across the network.
     pub ways: Vec<Way>,
     /// The target's receive, with nothing in front of it but the network.
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_those_of_the_stream_before_it_is_packed() {
+    fn rates_are_those_of_the_stream_before_it_is_compressed() {
         let flow = Flow::new(1 << 30, 1 << 28, 2.0, 3.0);
         assert_eq!((flow.mib_per_second, flow.ratio, flow.cpu_seconds_per_gib), (512.0, 4.0, 3.0));
     }

@@ -7,8 +7,8 @@
 //! | --- | --- |
 //! | `setup` | what is measured, and within which limits |
 //! | `stages` | one after the other |
-//! | `packing` | compression, in memory |
-//! | `network` | lanes on this machine, and an agent's sink |
+//! | `compression_run` | compression, in memory |
+//! | `network` | connections on this machine, and an agent's sink |
 //! | `receive`, `removal` | a receive that leaves nothing |
 //! | `material` | streams to measure with |
 //! | `timing` | seconds, CPU seconds, and what was waited for |
@@ -18,10 +18,10 @@
 mod choice;
 #[cfg(test)]
 mod choice_tests;
+mod compression_run;
 mod material;
 mod measured;
 mod network;
-mod packing;
 mod receive;
 #[cfg(test)]
 mod receive_tests;
@@ -32,7 +32,7 @@ mod stages;
 mod timing;
 
 pub use choice::{Choice, Settings, choose};
-pub use measured::{Flow, Measured, Packing, Received, Way, channel_name};
+pub use measured::{CompressionRun, Flow, Measured, Received, Way, channel_name};
 pub use report::{Report, Together};
 pub use setup::{BenchError, Destination, End, Limits, Material, Setup, Snapshot, Watcher};
 pub use stages::run;

@@ -1,33 +1,33 @@
-//! The ways across the network: lanes from this machine to itself, or an agent that throws away what comes.
+//! The ways across the network: connections from this machine to itself, or an agent that throws away what comes.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::compression_run::pump_settings;
 use super::material::{Keeper, Limited, Memory};
 use super::measured::{Way, channel_name};
-use super::packing::pump_settings;
 use super::setup::{BenchError, Destination, Setup};
 use super::timing::{Moved, Timed, moved_since};
-use crate::channel::lanes::{Caller, Lane, LaneError, LaneKind, Listening};
-use crate::host::{HostError, Incoming, Inlet, Problem};
+use crate::channel::connections::{Caller, Connection, ConnectionError, ConnectionKind, Listening};
+use crate::host::{HostError, Incoming, Problem, ReceiveInput};
 use crate::model::{Channel, Compression, PortRange};
-use crate::stream::framed::{Receiver, Sender, workers};
+use crate::stream::framed::{FramedReceiver, FramedSender, workers};
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::Pump;
 use crate::stream::sample::SampleSender;
 use crate::stream::supervise::{PumpError, PumpReport};
 use crate::stream::threads::beside;
-use crate::stream::{Cancel, Source};
+use crate::stream::{ByteSource, Cancel};
 
 /// How many connections are tried.
 const CONNECTIONS: [usize; 3] = [1, 2, 4];
-/// How long lanes may take to be there.
-const LANES_LIMIT: Duration = Duration::from_secs(20);
+/// How long connections may take to be there.
+const CONNECTIONS_LIMIT: Duration = Duration::from_secs(20);
 
 impl Setup<'_> {
-    /// Every way there is, with a stream that is not packed; and what could not be measured.
+    /// Every way there is, with a stream that is not compressed; and what could not be measured.
     pub(super) fn ways(&self, kept: &[u8]) -> Result<(Vec<Way>, Option<String>), BenchError> {
         match &self.destination {
             None => Ok((self.ways_here(kept)?, None)),
@@ -37,14 +37,14 @@ impl Setup<'_> {
 
     fn ways_here(&self, kept: &[u8]) -> Result<Vec<Way>, BenchError> {
         let mut ways = Vec::new();
-        for (channel, kind) in [(Channel::Tls, LaneKind::Tls), (Channel::Tcp, LaneKind::Tcp)] {
+        for (channel, kind) in [(Channel::Tls, ConnectionKind::Tls), (Channel::Tcp, ConnectionKind::Tcp)] {
             for connections in CONNECTIONS {
                 let what = format!("the network, {} x{connections}", channel_name(channel));
                 let (flow, _) = self.timed(&what, |samples, cancel| {
                     let was_cut = AtomicBool::new(false);
                     let source = Limited::new(Memory::repeated(kept), self.limits, &was_cut, true);
-                    let lanes = Lanes { kind, connections, compression: Compression::Off };
-                    lanes.carry(&what, source, samples, cancel)
+                    let connections = Connections { kind, count: connections, compression: Compression::Off };
+                    connections.carry(&what, source, samples, cancel)
                 })?;
                 ways.push(Way { channel, connections, has_both_ends: true, flow });
             }
@@ -71,7 +71,7 @@ impl Setup<'_> {
                     let why = "no agent of zhaul there could throw a stream away";
                     return Ok((ways, Some(format!("the way to {name} was not measured by itself: {why}"))));
                 }
-                // Lanes need a port, which may well be closed.
+                // Connections need a port, which may well be closed.
                 Err(BenchError::Host { error, .. })
                     if channel != Channel::Ssh && matches!(error.problem, Problem::Unreachable(_)) =>
                 {
@@ -89,7 +89,7 @@ impl Setup<'_> {
         &self,
         over: &Over<'_>,
         what: &str,
-        source: impl Source,
+        source: impl ByteSource,
     ) -> Result<Option<Timed>, BenchError> {
         let failed = |error| BenchError::host(what, error);
         let mut has_sink = true;
@@ -127,59 +127,59 @@ pub(super) struct Over<'a> {
 
 /// Moves `source` into `incoming`; tells what the pump said, and how many bytes went in and out in any case.
 pub(super) fn pump(
-    source: impl Source,
+    source: impl ByteSource,
     incoming: &mut dyn Incoming,
     compression: Compression,
     samples: SampleSender,
     cancel: &Cancel,
 ) -> Result<(Result<PumpReport, PumpError>, u64, u64), HostError> {
-    let packers = if compression == Compression::Off { 0 } else { workers() };
-    let meters = Meters::new(incoming.places(), packers);
+    let compressors = if compression == Compression::Off { 0 } else { workers() };
+    let meters = Meters::new(incoming.places(), compressors);
     let inlet = incoming.inlet(cancel, &meters)?;
-    let (settings, stop, samples) = (pump_settings(), cancel.clone(), Some(samples));
+    let (settings, cancel, samples) = (pump_settings(), cancel.clone(), Some(samples));
     let seen = std::sync::Arc::clone(&meters);
     let pumped = match inlet {
-        Inlet::Plain(target) => Pump { settings, meters, stop, samples }.run(source, target),
-        Inlet::Framed { lanes, stream, .. } => {
-            Sender { settings, compression, stream, meters, stop, samples }.run(source, lanes)
+        ReceiveInput::Plain(target) => Pump { settings, meters, cancel, samples }.run(source, target),
+        ReceiveInput::Framed { connections, stream, .. } => {
+            FramedSender { settings, compression, stream, meters, cancel, samples }.run(source, connections)
         }
     };
     Ok((pumped, seen.input_bytes(), seen.output_bytes()))
 }
 
 /// Connections from this machine to itself.
-pub(super) struct Lanes {
-    pub(super) kind: LaneKind,
-    pub(super) connections: usize,
+pub(super) struct Connections {
+    pub(super) kind: ConnectionKind,
+    pub(super) count: usize,
     pub(super) compression: Compression,
 }
 
-impl Lanes {
+impl Connections {
     /// Carries `source` across and throws it away.
     pub(super) fn carry(
         &self,
         what: &str,
-        source: impl Source,
+        source: impl ByteSource,
         samples: SampleSender,
         cancel: &Cancel,
     ) -> Result<Moved, BenchError> {
-        let (mut near, mut far) = self.open(cancel).map_err(|error| BenchError::lanes(what, error))?;
-        let near: Result<Vec<_>, _> = near.iter_mut().map(|lane| lane.target(cancel)).collect();
-        let far: Result<Vec<_>, _> = far.iter_mut().map(|lane| lane.source(cancel)).collect();
+        let (mut near, mut far) = self.open(cancel).map_err(|error| BenchError::connections(what, error))?;
+        let near: Result<Vec<_>, _> = near.iter_mut().map(|connection| connection.target(cancel)).collect();
+        let far: Result<Vec<_>, _> = far.iter_mut().map(|connection| connection.source(cancel)).collect();
         let (near, far) = (near?, far?);
-        let sender = Sender {
+        let sender = FramedSender {
             settings: pump_settings(),
             compression: self.compression,
             stream: 0,
             meters: Meters::new(Places::SENDING, workers()),
-            stop: cancel.clone(),
+            cancel: cancel.clone(),
             samples: Some(samples),
         };
-        let receiver = Receiver {
+        let receiver = FramedReceiver {
             settings: pump_settings(),
             stream: 0,
             meters: Meters::new(Places::RECEIVING, workers()),
-            stop: cancel.clone(),
+            cancel: cancel.clone(),
             samples: None,
         };
         let mut nothing = Vec::new();
@@ -197,16 +197,16 @@ impl Lanes {
     }
 
     /// Both ends of so many connections.
-    fn open(&self, cancel: &Cancel) -> Result<(Vec<Lane>, Vec<Lane>), LaneError> {
+    fn open(&self, cancel: &Cancel) -> Result<(Vec<Connection>, Vec<Connection>), ConnectionError> {
         let caller = Caller::new(self.kind)?;
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (listening, offer) = Listening::open(&caller.greeting(), here, PortRange::default())?;
         thread::scope(|scope| {
             let accepting =
-                beside(scope, "accept", || listening.accept(self.connections, LANES_LIMIT, cancel))
-                    .map_err(LaneError::Setup)?;
-            let near = caller.connect(&offer, self.connections, LANES_LIMIT, cancel)?;
-            let far = accepting.join().unwrap_or(Err(LaneError::Nonsense("the listening end died")))?;
+                beside(scope, "accept", || listening.accept(self.count, CONNECTIONS_LIMIT, cancel))
+                    .map_err(ConnectionError::Setup)?;
+            let near = caller.connect(&offer, self.count, CONNECTIONS_LIMIT, cancel)?;
+            let far = accepting.join().unwrap_or(Err(ConnectionError::Nonsense("the listening end died")))?;
             Ok((near, far))
         })
     }

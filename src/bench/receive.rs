@@ -13,7 +13,7 @@ use super::timing::moved_since;
 use crate::channel::random_bytes;
 use crate::host::{HostError, Problem, ReceiveSpec, TargetHost};
 use crate::model::{Compression, DatasetName, SnapshotName};
-use crate::stream::Source;
+use crate::stream::ByteSource;
 use crate::stream::supervise::PumpError;
 
 /// How the names of what is received begin.
@@ -39,7 +39,7 @@ impl Setup<'_> {
         &self,
         what: &str,
         trial: &Trial<'_>,
-        source: impl Source,
+        source: impl ByteSource,
         limits: Limits,
     ) -> (Result<Received, BenchError>, Option<String>) {
         let dataset = match self.free_name(what, trial) {
@@ -61,7 +61,7 @@ impl Setup<'_> {
 
     /// A name below the root that nothing has.
     fn free_name(&self, what: &str, trial: &Trial<'_>) -> Result<DatasetName, BenchError> {
-        self.stop.check()?;
+        self.cancel.check()?;
         let failed = |error| BenchError::host(what, error);
         let listing = trial.keeper.list(trial.root).map_err(failed)?;
         if listing.get(trial.root).is_none() {
@@ -81,7 +81,7 @@ impl Setup<'_> {
         Ok(dataset)
     }
 
-    fn receive_into<S: Source>(
+    fn receive_into<S: ByteSource>(
         &self,
         what: &str,
         trial: &Trial<'_>,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::receive::{Trial, check_can_destroy};
 use super::removal::{Removal, remove};
 use super::setup::{BenchError, Limits, Material, Setup, Snapshot, Watcher};
-use crate::host::fake::{FakeHost, Universe};
+use crate::host::fake::{FakeHost, SharedState};
 use crate::host::{SourceHost, TargetHost};
 use crate::model::{Compression, DatasetKind, DatasetName, Encryption, Listing, PointName, SnapshotName};
-use crate::stream::{Cancel, Sample, Source};
+use crate::stream::{ByteSource, Cancel, Sample};
 
 struct Nobody;
 
@@ -21,7 +21,7 @@ struct World {
     source: FakeHost,
     target: FakeHost,
     snapshot: Snapshot,
-    stop: Cancel,
+    cancel: Cancel,
 }
 
 fn name(text: &str) -> DatasetName {
@@ -31,8 +31,9 @@ fn name(text: &str) -> DatasetName {
 impl World {
     /// `s/a@1` at the source, `t/pve0` at the target.
     fn new() -> Self {
-        let universe = Universe::default();
-        let (source, target) = (FakeHost::new("source", &universe), FakeHost::new("target", &universe));
+        let shared_state = SharedState::default();
+        let (source, target) =
+            (FakeHost::new("source", &shared_state), FakeHost::new("target", &shared_state));
         source.create("s", DatasetKind::Filesystem).unwrap();
         source.create("s/a", DatasetKind::Volume).unwrap();
         source.write("s/a", 200).unwrap();
@@ -45,7 +46,7 @@ impl World {
             kind: DatasetKind::Volume,
             encryption: Encryption::Off,
         };
-        Self { source, target, snapshot, stop: Cancel::new().unwrap() }
+        Self { source, target, snapshot, cancel: Cancel::new().unwrap() }
     }
 
     fn listing(&self) -> Listing {
@@ -55,7 +56,7 @@ impl World {
     /// How much of the stream was received into a dataset below `root`, and what is left behind.
     fn receive(&self, root: &str, bytes: u64) -> (Result<u64, BenchError>, Option<String>) {
         let mut outgoing = self.source.send(&self.snapshot.send_spec()).unwrap();
-        let stream = outgoing.stream(&self.stop).unwrap();
+        let stream = outgoing.stream(&self.cancel).unwrap();
         self.receive_from(root, bytes, stream)
     }
 
@@ -63,7 +64,7 @@ impl World {
         &self,
         root: &str,
         bytes: u64,
-        stream: impl Source,
+        stream: impl ByteSource,
     ) -> (Result<u64, BenchError>, Option<String>) {
         let limits = Limits { time: Duration::from_secs(60), bytes };
         let setup = Setup {
@@ -71,7 +72,7 @@ impl World {
             destination: None,
             limits,
             receives: true,
-            stop: &self.stop,
+            cancel: &self.cancel,
             watcher: &Nobody,
         };
         let root = name(root);
@@ -105,16 +106,16 @@ impl World {
         let mut incoming = self.target.receive(&spec).unwrap();
         let mut outgoing = self.source.send(&self.snapshot.send_spec()).unwrap();
         let meters = crate::stream::meter::Meters::new(crate::stream::meter::Places::LOCAL, 0);
-        let crate::host::Inlet::Plain(target) = incoming.inlet(&self.stop, &meters).unwrap() else {
+        let crate::host::ReceiveInput::Plain(target) = incoming.inlet(&self.cancel, &meters).unwrap() else {
             panic!("frames");
         };
         let pump = crate::stream::pump::Pump {
-            settings: super::packing::pump_settings(),
+            settings: super::compression_run::pump_settings(),
             meters,
-            stop: self.stop.child().unwrap(),
+            cancel: self.cancel.child().unwrap(),
             samples: None,
         };
-        pump.run(outgoing.stream(&self.stop).unwrap(), target).unwrap();
+        pump.run(outgoing.stream(&self.cancel).unwrap(), target).unwrap();
         incoming.finish().unwrap();
     }
 }
@@ -150,7 +151,7 @@ fn a_root_that_does_not_exist_is_not_made() {
 #[test]
 fn a_bench_that_was_stopped_receives_nothing() {
     let world = World::new();
-    world.stop.request();
+    world.cancel.request();
     let before = world.listing();
     let limits = Limits { time: Duration::from_secs(60), bytes: u64::MAX };
     let setup = Setup {
@@ -158,7 +159,7 @@ fn a_bench_that_was_stopped_receives_nothing() {
         destination: None,
         limits,
         receives: false,
-        stop: &world.stop,
+        cancel: &world.cancel,
         watcher: &Nobody,
     };
     assert!(matches!(super::run(&setup), Err(BenchError::Interrupted)));
@@ -169,14 +170,14 @@ fn a_bench_that_was_stopped_receives_nothing() {
 struct Interrupting<'a, S> {
     inner: S,
     reads: u32,
-    stop: &'a Cancel,
+    cancel: &'a Cancel,
 }
 
-impl<S: Source> Source for Interrupting<'_, S> {
+impl<S: ByteSource> ByteSource for Interrupting<'_, S> {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> std::io::Result<Option<usize>> {
         self.reads += 1;
         if self.reads == 3 {
-            self.stop.request();
+            self.cancel.request();
         }
         let most = buffer.len().min(512);
         self.inner.read_within(&mut buffer[..most], limit)
@@ -190,7 +191,7 @@ fn a_bench_that_is_stopped_in_mid_receive_removes_what_it_made() {
     let mut outgoing = world.source.send(&world.snapshot.send_spec()).unwrap();
     // The machine's own waits are not those of the bench.
     let inner = outgoing.stream(&Cancel::new().unwrap()).unwrap();
-    let source = Interrupting { inner, reads: 0, stop: &world.stop };
+    let source = Interrupting { inner, reads: 0, cancel: &world.cancel };
     let (received, left) = world.receive_from("t/pve0", u64::MAX, source);
     assert!(matches!(received, Err(BenchError::Interrupted)), "{received:?}");
     assert_eq!((left, world.listing()), (None, before));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::channel::lanes::LaneError;
+use crate::channel::connections::ConnectionError;
 use crate::host::{HostError, Incoming, Remote, SendSpec, Shell, SourceHost, TargetHost};
 use crate::model::{Channel, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, SnapshotName};
 use crate::stream::supervise::PumpError;
@@ -22,7 +22,7 @@ pub struct Setup<'a> {
     /// Whether the destination is to receive, and so to write.
     pub receives: bool,
     /// Ends the bench. What has been made is removed all the same.
-    pub stop: &'a Cancel,
+    pub cancel: &'a Cancel,
     /// Who looks on.
     pub watcher: &'a dyn Watcher,
 }
@@ -46,7 +46,7 @@ pub struct Limits {
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "a host has none")]
 pub enum Material<'a> {
-    /// A made stream, half of which can be compressed.
+    /// A synthetic stream, half of which can be compressed.
     Made,
     /// A snapshot, in full.
     Snapshot(&'a dyn SourceHost, Snapshot),
@@ -55,7 +55,7 @@ pub enum Material<'a> {
 impl fmt::Display for Material<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Made => f.write_str("a made stream, half of it compressible"),
+            Self::Made => f.write_str("a synthetic stream, half of it compressible"),
             Self::Snapshot(_, snapshot) => write!(f, "{}", snapshot.name),
         }
     }
@@ -170,12 +170,12 @@ pub enum BenchError {
     },
     /// The connections could not be made.
     #[error("cannot measure {what}")]
-    Lanes {
+    Connections {
         /// What was measured.
         what: String,
         /// Why.
         #[source]
-        error: LaneError,
+        error: ConnectionError,
     },
     /// It failed, and what it had made by then is still there.
     #[error("{}", .left.join("\n"))]
@@ -206,7 +206,7 @@ impl BenchError {
         Self::Stream { what: what.to_owned(), error }
     }
 
-    pub(super) fn lanes(what: &str, error: LaneError) -> Self {
-        Self::Lanes { what: what.to_owned(), error }
+    pub(super) fn connections(what: &str, error: ConnectionError) -> Self {
+        Self::Connections { what: what.to_owned(), error }
     }
 }

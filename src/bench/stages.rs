@@ -4,20 +4,20 @@ use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use super::choice::{Choice, Settings, choose};
+use super::compression_run::pump_settings;
 use super::material::{KEPT_BYTES, Keeper, Limited, Memory, made};
 use super::measured::{Flow, Measured, Received};
-use super::network::{Lanes, Over};
-use super::packing::pump_settings;
+use super::network::{Connections, Over};
 use super::receive::{Trial, check_can_destroy};
 use super::report::{Report, Together};
 use super::setup::{BenchError, Destination, Limits, Material, Setup, Snapshot};
 use super::timing::{Timed, moved_since};
-use crate::channel::lanes::LaneKind;
+use crate::channel::connections::ConnectionKind;
 use crate::model::{Channel, Compression};
 use crate::stream::framed::workers;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::Pump;
-use crate::stream::{Cancel, Source};
+use crate::stream::{ByteSource, Cancel};
 
 /// What reads the stream, what is received of it, and where the latter goes.
 type Trials<'a> = Option<(&'a Destination<'a>, &'a Snapshot)>;
@@ -36,7 +36,7 @@ pub fn run(setup: &Setup<'_>) -> Result<Report, BenchError> {
 fn measure(setup: &Setup<'_>, left_behind: &mut Vec<String>) -> Result<Report, BenchError> {
     let trials = setup.trials()?;
     let (source, kept, is_whole) = setup.source()?;
-    let packings = setup.packings(&kept, workers())?;
+    let compression_runs = setup.compression_runs(&kept, workers())?;
     let (ways, missing) = setup.ways(&kept)?;
     let mut remarks: Vec<String> = missing.into_iter().collect();
     let fastest = ways
@@ -59,7 +59,7 @@ fn measure(setup: &Setup<'_>, left_behind: &mut Vec<String>) -> Result<Report, B
     };
     drop(kept);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let measured = Measured { cores, source, packings, ways, receive };
+    let measured = Measured { cores, source, compression_runs, ways, receive };
     let choice = choose(&measured);
     let together = setup.together(&choice, trials, left_behind)?;
     if let Some(rate) = choice.tcp_mib_per_second {
@@ -86,7 +86,7 @@ impl Setup<'_> {
         else {
             return Ok(None);
         };
-        let end = (destination.open)(self.stop, Channel::Ssh, 1);
+        let end = (destination.open)(self.cancel, Channel::Ssh, 1);
         check_can_destroy(end.is_append_only(), destination.name)?;
         Ok(Some((destination, snapshot)))
     }
@@ -99,10 +99,10 @@ impl Setup<'_> {
             self.with_stream(what, cancel, |stream| {
                 let keeper = Keeper { kept: &mut kept, most: KEPT_BYTES };
                 let meters = Meters::new(Places::LOCAL, 0);
-                let (settings, stop, samples) = (pump_settings(), cancel.clone(), Some(samples));
+                let (settings, cancel, samples) = (pump_settings(), cancel.clone(), Some(samples));
                 let source = Limited::new(stream, self.limits, &was_cut, true);
                 let started = Instant::now();
-                let pumped = Pump { settings, meters, stop, samples }.run(source, keeper);
+                let pumped = Pump { settings, meters, cancel, samples }.run(source, keeper);
                 let report = pumped.map_err(|error| BenchError::stream(what, error))?;
                 Ok(moved_since(started, report.input_bytes, report.input_bytes))
             })
@@ -117,7 +117,7 @@ impl Setup<'_> {
         &self,
         what: &str,
         cancel: &Cancel,
-        work: impl FnOnce(Box<dyn Source + '_>) -> Result<T, BenchError>,
+        work: impl FnOnce(Box<dyn ByteSource + '_>) -> Result<T, BenchError>,
     ) -> Result<T, BenchError> {
         match &self.material {
             Material::Made => {
@@ -140,7 +140,7 @@ impl Setup<'_> {
         what: &str,
         snapshot: &Snapshot,
         over: &Over<'_>,
-        source: impl Source,
+        source: impl ByteSource,
         limits: Limits,
     ) -> (Result<Received, BenchError>, Option<String>) {
         // A bench that is stopped removes what it made all the same.
@@ -148,8 +148,8 @@ impl Setup<'_> {
             Ok(patient) => patient,
             Err(error) => return (Err(error.into()), None),
         };
-        let open = |stop| (over.destination.open)(stop, over.channel, over.connections);
-        let (end, keeper) = (open(self.stop), open(&patient));
+        let open = |cancel| (over.destination.open)(cancel, over.channel, over.connections);
+        let (end, keeper) = (open(self.cancel), open(&patient));
         let trial = Trial {
             host: end.host(),
             keeper: keeper.host(),
@@ -174,7 +174,7 @@ impl Setup<'_> {
         let was_cut = AtomicBool::new(false);
         if let Some((destination, snapshot)) = trials {
             let over = over(destination, way, compression);
-            let cancel = self.stop.child()?;
+            let cancel = self.cancel.child()?;
             let received = self.with_stream(what, &cancel, |stream| {
                 let (received, left) = self.try_receive(what, snapshot, &over, stream, self.limits);
                 left_behind.extend(left);
@@ -186,7 +186,7 @@ impl Setup<'_> {
             (_, None) => None,
             (Some(destination), Some(_)) => {
                 let over = over(destination, way, compression);
-                let cancel = self.stop.child()?;
+                let cancel = self.cancel.child()?;
                 self.with_stream(what, &cancel, |stream| {
                     self.send_to_sink(&over, what, Limited::new(stream, self.limits, &was_cut, true))
                 })?
@@ -202,11 +202,12 @@ impl Setup<'_> {
     fn together_here(&self, settings: &Settings) -> Result<Timed, BenchError> {
         let what = "all together";
         let was_cut = AtomicBool::new(false);
-        let kind = if settings.channel == Channel::Tcp { LaneKind::Tcp } else { LaneKind::Tls };
-        let lanes = Lanes { kind, connections: settings.connections, compression: settings.compression };
+        let kind = if settings.channel == Channel::Tcp { ConnectionKind::Tcp } else { ConnectionKind::Tls };
+        let connections =
+            Connections { kind, count: settings.connections, compression: settings.compression };
         self.timed(what, |samples, cancel| {
             self.with_stream(what, cancel, |stream| {
-                lanes.carry(what, Limited::new(stream, self.limits, &was_cut, true), samples, cancel)
+                connections.carry(what, Limited::new(stream, self.limits, &was_cut, true), samples, cancel)
             })
         })
     }

@@ -31,9 +31,9 @@ impl Setup<'_> {
         what: &str,
         work: impl FnOnce(SampleSender, &Cancel) -> Result<Moved, BenchError>,
     ) -> Result<Timed, BenchError> {
-        self.stop.check()?;
+        self.cancel.check()?;
         self.watcher.begins(what);
-        let cancel = self.stop.child()?;
+        let cancel = self.cancel.child()?;
         let (sender, receiver) = samples();
         let before = cpu_seconds();
         thread::scope(|scope| {
@@ -43,7 +43,7 @@ impl Setup<'_> {
             let spent = (cpu_seconds() - before).max(0.0);
             let waited_for = tallying.join().unwrap_or_default();
             // Whatever failed then is only an echo.
-            self.stop.check()?;
+            self.cancel.check()?;
             let moved = worked?;
             let seconds = moved.time.as_secs_f64();
             Ok((Flow::new(moved.bytes, moved.sent_bytes, seconds, spent), waited_for))

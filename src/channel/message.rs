@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
-use crate::stream::{Source, Target};
+use crate::stream::{ByteSink, ByteSource};
 
 /// The longest text. A listing is sent in pieces far below it.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -47,7 +47,7 @@ pub enum MessageError {
 }
 
 /// Writes one message and hands it on.
-pub fn write(target: &mut (impl Target + ?Sized), message: &impl Serialize) -> Result<(), MessageError> {
+pub fn write(target: &mut (impl ByteSink + ?Sized), message: &impl Serialize) -> Result<(), MessageError> {
     let mut bytes = vec![0; HEADER_BYTES];
     serde_json::to_writer(&mut bytes, message).map_err(io::Error::other)?;
     let text_bytes = bytes.len() - HEADER_BYTES;
@@ -65,7 +65,7 @@ pub fn write(target: &mut (impl Target + ?Sized), message: &impl Serialize) -> R
 
 /// Reads one message; `Ok(None)` if the other end closed the connection before it. `limit` is for the whole message.
 pub fn read<M: DeserializeOwned>(
-    source: &mut (impl Source + ?Sized),
+    source: &mut (impl ByteSource + ?Sized),
     limit: Option<Duration>,
 ) -> Result<Option<M>, MessageError> {
     Ok(read_sized(source, limit)?.map(|(message, _)| message))
@@ -73,7 +73,7 @@ pub fn read<M: DeserializeOwned>(
 
 /// The same, with the length of its text in bytes.
 pub fn read_sized<M: DeserializeOwned>(
-    source: &mut (impl Source + ?Sized),
+    source: &mut (impl ByteSource + ?Sized),
     limit: Option<Duration>,
 ) -> Result<Option<(M, usize)>, MessageError> {
     let until = limit.map(|limit| (limit, Instant::now() + limit));
@@ -106,7 +106,7 @@ pub fn read_sized<M: DeserializeOwned>(
 
 /// Fills `room`; gives fewer bytes only where the input ended.
 fn fill(
-    source: &mut (impl Source + ?Sized),
+    source: &mut (impl ByteSource + ?Sized),
     room: &mut [u8],
     until: Option<(Duration, Instant)>,
 ) -> Result<usize, MessageError> {

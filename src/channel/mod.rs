@@ -3,12 +3,12 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`Ssh`] | the `ssh` child |
-//! | [`lanes`] | connections beside it, over which frames travel |
+//! | [`connections`] | connections beside it, over which frames travel |
 //! | [`message`] | what is asked and answered through it |
 //! | [`login_advice`] | what helps where `ssh` cannot log in |
 //! | [`random_bytes`] | random numbers of the system, for keys and marks |
 
-pub mod lanes;
+pub mod connections;
 mod login_words;
 pub mod message;
 mod random;

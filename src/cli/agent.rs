@@ -10,7 +10,7 @@ use super::args::AgentArgs;
 use super::exit_code::{Code, Failure, OrExit};
 use super::{logging, progress, signals, slots};
 use crate::host::Shell;
-use crate::host::agent::{Cage, Service, serve};
+use crate::host::agent::{Restrictions, Service, serve};
 use crate::stream::Cancel;
 
 /// How the command ends that a zhaul on another machine asks sshd for, of every version.
@@ -28,14 +28,14 @@ pub(super) fn agent(args: &AgentArgs) -> Result<Code, Failure> {
         );
         return Err(error).or_exit(Code::Usage);
     }
-    let stop = Cancel::new().or_exit(Code::Failed)?;
-    let asked = stop.clone();
+    let cancel = Cancel::new().or_exit(Code::Failed)?;
+    let asked = cancel.clone();
     signals::watch("stopping", move || asked.request()).or_exit(Code::Failed)?;
     let slot = slots::take(&args.roots, args.sessions);
-    let host = Shell::for_agent("this machine", &stop);
+    let host = Shell::for_agent("this machine", &cancel);
     let service = Service {
         host: &host,
-        cage: Cage {
+        cage: Restrictions {
             roots: args.roots.clone(),
             append_only: args.append_only,
             name_format: args.name.clone(),
@@ -45,9 +45,9 @@ pub(super) fn agent(args: &AgentArgs) -> Result<Code, Failure> {
         buffer_bytes_max: args.buffer.0,
         has_room: slot.is_some(),
     };
-    let served = serve((input.as_fd(), output.as_fd()), &mut std::io::stderr(), &service, &stop);
+    let served = serve((input.as_fd(), output.as_fd()), &mut std::io::stderr(), &service, &cancel);
     served.context("cannot serve").or_exit(Code::Failed)?;
-    Ok(if stop.is_requested() { Code::Interrupted } else { Code::Done })
+    Ok(if cancel.is_requested() { Code::Interrupted } else { Code::Done })
 }
 
 /// A key with a forced command (`authorized_keys`) runs the agent whatever is asked for: who asks for something else than a

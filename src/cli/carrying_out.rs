@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::args::LogArgs;
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
 use super::progress::Progress;
 use super::render::{
     Estimates, breaches_text, changes_text, failures_text, plan_json, plan_text, report_json, report_text,
 };
-use super::session::Session;
 use crate::execute::{self, Report, Settings};
 use crate::model::{DatasetName, Inventory};
 use crate::plan::check::check;
@@ -42,20 +42,20 @@ pub(super) struct Wish {
 
 /// Shows `plan`, which was made of `inventory`, or carries it out.
 pub(super) fn carry_out(
-    session: &Session,
+    context: &CommandContext,
     inventory: &Inventory,
     plan: Plan,
     wish: Wish,
 ) -> Result<Code, Failure> {
-    refuse_unsound(&session.policy, inventory, &plan)?;
+    refuse_unsound(&context.policy, inventory, &plan)?;
     let Wish { is_dry, json, log, estimates, configs } = wish;
     if is_dry {
         return show_plan(json, &plan, &estimates);
     }
     let started = Instant::now();
-    let progress = Progress::new(session.screen.clone(), &plan, &estimates);
-    let settings = settings(&session.policy, session.is_watched, configs);
-    let report = execute::run(plan, session.hosts(), &settings, &progress, &session.cancel);
+    let progress = Progress::new(context.screen.clone(), &plan, &estimates);
+    let settings = settings(&context.policy, context.is_watched, configs);
+    let report = execute::run(plan, context.hosts(), &settings, &progress, &context.cancel);
     progress.finish();
     show_report(json, log, &report, started.elapsed())
 }
@@ -108,7 +108,7 @@ fn show_report(json: bool, log: LogArgs, report: &Report, took: Duration) -> Res
     if !log.quiet {
         output::complain(&changes_text(report, log.level() > 0, style));
     }
-    output::complain(&failures_text(report, told_from(is_watched, log.quiet), style));
+    output::complain(&failures_text(report, reported_from(is_watched, log.quiet), style));
     let text = if json {
         format!(
             "{}\n",
@@ -129,7 +129,7 @@ fn show_report(json: bool, log: LogArgs, report: &Report, took: Duration) -> Res
 }
 
 /// Under cron a note would be a mail every night.
-fn told_from(is_watched: bool, is_quiet: bool) -> Severity {
+fn reported_from(is_watched: bool, is_quiet: bool) -> Severity {
     match (is_watched, is_quiet) {
         (true, _) => Severity::Note,
         (false, false) => Severity::Warning,

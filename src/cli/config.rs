@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 
 use super::args::ConfigCommand;
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
 use super::policy_source;
 use super::render::{count, duration_text, escape, left_out_lines, unlisted_what};
-use super::session::Session;
 use crate::model::{Inventory, Listing, ProxmoxState};
 use crate::plan::{Request, Selection, select};
 use crate::policy::{
@@ -26,12 +26,12 @@ pub(super) fn config(command: &ConfigCommand) -> Result<Code, Failure> {
             policy_text(&policy_source::load(policy)?)
         }
         ConfigCommand::Check { policy, log, .. } => {
-            let session = Session::open(policy, *log, None)?;
-            let (inventory, listing) = session.source_inventory()?;
+            let context = CommandContext::open(policy, *log, None)?;
+            let (inventory, listing) = context.source_inventory()?;
             if listing.unlisted().next().is_some() {
                 code = Code::Failed;
             }
-            policy_text(&session.policy) + &selection_text(&session.policy, &inventory, &listing, session.now)
+            policy_text(&context.policy) + &selection_text(&context.policy, &inventory, &listing, context.now)
         }
     };
     output::print(&text).or_exit(Code::Failed)?;
@@ -94,7 +94,7 @@ fn policy_text(policy: &Policy) -> String {
         "  snapshots are named {} in UTC; days and months begin as in {zone}",
         policy.name_format
     );
-    let _ = writeln!(text, "  {}", keep_text(&policy.keep_local));
+    let _ = writeln!(text, "  {}", keep_text(&policy.keep_at_source));
     match policy.keep_bookmarks {
         Some(number) => {
             let _ = writeln!(text, "  the newest {} without a snapshot stay", count(number, "bookmark"));
@@ -203,13 +203,13 @@ mod tests {
 
     use super::*;
     use crate::host::SourceHost;
-    use crate::host::fake::{FakeHost, Universe};
+    use crate::host::fake::{FakeHost, SharedState};
     use crate::model::{Answer, DatasetKind, DatasetName, Proxmox};
     use crate::policy::{Flags, Pattern};
 
     #[test]
     fn the_check_shows_what_is_selected_and_which_pattern_matches_nothing() {
-        let host = FakeHost::new("pve0", &Universe::new());
+        let host = FakeHost::new("pve0", &SharedState::new());
         for name in ["tank", "tank/vm"] {
             host.create(name, DatasetKind::Filesystem).unwrap();
         }

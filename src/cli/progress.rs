@@ -178,11 +178,11 @@ impl State {
 }
 
 /// `vm-100-disk-0 -> nfs8  35%  112 MiB/s  limited by network  20 s left  1.20 GiB of 3.40 GiB  buffer 80%`, and how much
-/// smaller it travels where it is packed. What counts most comes first: a terminal may have only 80 columns.
+/// smaller it travels where it is compressed. What counts most comes first: a terminal may have only 80 columns.
 fn transfer_line(label: &str, expected: Option<ByteCount>, sample: &Sample) -> String {
     let buffer = percent(sample.buffer_used_bytes, sample.buffer_total_bytes).unwrap_or_default();
     let (moved, rate) = (ByteCount(sample.input_bytes), ByteCount(sample.input_bytes_per_second));
-    let (limit, packed) = (sample.bottleneck, packed_text(sample));
+    let (limit, compressed) = (sample.bottleneck, compressed_text(sample));
     let (share, rest) = match expected {
         Some(expected) => (
             format!("{}  ", share_text(moved.0, expected.0)),
@@ -190,7 +190,7 @@ fn transfer_line(label: &str, expected: Option<ByteCount>, sample: &Sample) -> S
         ),
         None => (String::new(), moved.to_string()),
     };
-    format!("{label}  {share}{rate}/s  limited by {limit}  {rest}  buffer {buffer}%{packed}")
+    format!("{label}  {share}{rate}/s  limited by {limit}  {rest}  buffer {buffer}%{compressed}")
 }
 
 /// An estimate may be too low; 100% is only said when it is over.
@@ -211,10 +211,10 @@ fn left_text(moved: u64, expected: u64, bytes_per_second: u64) -> String {
 }
 
 /// Nothing where it travels as it is.
-fn packed_text(sample: &Sample) -> String {
+fn compressed_text(sample: &Sample) -> String {
     let taken = sample.input_bytes.saturating_sub(sample.buffer_used_bytes);
     let tenths = taken.saturating_mul(10).checked_div(sample.output_bytes).unwrap_or(0);
-    if tenths > 10 { format!("  packed {}.{}x", tenths / 10, tenths % 10) } else { String::new() }
+    if tenths > 10 { format!("  compressed {}.{}x", tenths / 10, tenths % 10) } else { String::new() }
 }
 
 fn moved_text(moved: u64, expected: Option<ByteCount>, bytes_per_second: u64) -> String {
@@ -264,8 +264,8 @@ mod tests {
             transfer_line("a -> nfs8", None, &sample(1 << 29)),
             "a -> nfs8  100 MiB/s  limited by network  512 MiB  buffer 25%"
         );
-        let packed = Sample { output_bytes: 1 << 28, ..sample(1 << 29) };
-        assert!(transfer_line("a -> nfs8", None, &packed).ends_with("  buffer 25%  packed 1.7x"));
+        let compressed = Sample { output_bytes: 1 << 28, ..sample(1 << 29) };
+        assert!(transfer_line("a -> nfs8", None, &compressed).ends_with("  buffer 25%  compressed 1.7x"));
     }
 
     #[test]

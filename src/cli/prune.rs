@@ -2,9 +2,9 @@
 
 use super::args::PruneArgs;
 use super::carrying_out::{self, Configs, Wish};
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::render::{Estimates, unlisted_what};
-use super::session::Session;
 use crate::model::{Answer, Inventory, NameFormat, Unlisted};
 use crate::plan::prune as plan;
 use crate::policy::{BackupRules, KeepRules, Policy};
@@ -28,17 +28,17 @@ pub(super) fn prune(args: &PruneArgs) -> Result<Code, Failure> {
         None => NameFormat::new(NameFormat::DEFAULT).or_exit(Code::Failed)?,
     };
     let rules = BackupRules { keep, keep_superseded: args.keep_superseded, ..BackupRules::default() };
-    let session = Session::with_policy(
+    let context = CommandContext::with_policy(
         Policy::of_backup_here(args.root.clone(), rules, format),
         args.log,
         args.lab_clock,
     )?;
-    let mut inventory = session.inventory()?;
+    let mut inventory = context.inventory()?;
     check_root(args, &inventory)?;
-    let plan = session.complete(&mut inventory, |known| Ok(plan(&session.policy, known, session.now)))?;
+    let plan = context.complete(&mut inventory, |known| Ok(plan(&context.policy, known, context.now)))?;
     let (estimates, configs) = (Estimates::new(), Configs::new());
     let wish = Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs };
-    carrying_out::carry_out(&session, &inventory, plan, wish)
+    carrying_out::carry_out(&context, &inventory, plan, wish)
 }
 
 fn check_root(args: &PruneArgs, inventory: &Inventory) -> Result<(), Failure> {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::args::RunArgs;
 use super::carrying_out::{self, Configs, Wish};
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::lock;
 use super::render::Estimates;
-use super::session::Session;
 use crate::discover;
 use crate::model::Inventory;
 use crate::plan::{Plan, PlanError, Request, estimate, plan, wanted_sizes};
@@ -18,42 +18,42 @@ pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
         let error = anyhow::anyhow!("--at plans as of another time and needs --dry-run: a run happens now");
         return Err(error).or_exit(Code::Usage);
     }
-    let session = Session::open(&args.policy, args.log, args.at.or(args.lab_clock))?;
-    carry_out(args, &session)
+    let context = CommandContext::open(&args.policy, args.log, args.at.or(args.lab_clock))?;
+    carry_out(args, &context)
 }
 
-fn carry_out(args: &RunArgs, session: &Session) -> Result<Code, Failure> {
+fn carry_out(args: &RunArgs, context: &CommandContext) -> Result<Code, Failure> {
     // Until the end of the run. A dry run changes nothing, so it may look while another run is active.
-    let lock = if args.dry_run { None } else { Some(take_lock(args, session)?) };
+    let lock = if args.dry_run { None } else { Some(take_lock(args, context)?) };
     let mut inventory = match lock.as_ref().map(lock::Lock::run_mark) {
-        Some(Ok(mark)) => session.inventory_of_run(mark)?,
+        Some(Ok(mark)) => context.inventory_of_run(mark)?,
         Some(Err(error)) => {
             tracing::warn!("what earlier runs left on the targets is not looked for: {error}");
-            session.inventory()?
+            context.inventory()?
         }
-        None => session.inventory()?,
+        None => context.inventory()?,
     };
-    let request = request(args, session);
+    let request = request(args, context);
     let plan =
-        session.complete(&mut inventory, |known| plan(&session.policy, known, &request).map_err(explain))?;
-    let estimates = estimates(args, session, &plan, &mut inventory);
-    let configs = if args.dry_run { Configs::new() } else { configs(session, &inventory) };
+        context.complete(&mut inventory, |known| plan(&context.policy, known, &request).map_err(explain))?;
+    let estimates = estimates(args, context, &plan, &mut inventory);
+    let configs = if args.dry_run { Configs::new() } else { configs(context, &inventory) };
     let wish = Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs };
-    carrying_out::carry_out(session, &inventory, plan, wish)
+    carrying_out::carry_out(context, &inventory, plan, wish)
 }
 
 /// Sizes of transfers, where somebody looks at them: they take a closer look at the source's snapshots.
-fn estimates(args: &RunArgs, session: &Session, plan: &Plan, inventory: &mut Inventory) -> Estimates {
-    if !args.dry_run && !session.is_watched {
+fn estimates(args: &RunArgs, context: &CommandContext, plan: &Plan, inventory: &mut Inventory) -> Estimates {
+    if !args.dry_run && !context.is_watched {
         return Estimates::new();
     }
-    session.learn(inventory, &wanted_sizes(plan, inventory));
+    context.load_details(inventory, &wanted_sizes(plan, inventory));
     estimate(plan, inventory)
 }
 
 /// Read as late as possible: it is to be the configuration of the snapshot's moment.
-fn configs(session: &Session, inventory: &Inventory) -> Configs {
-    let Some(directory) = &session.policy.guest_config else { return Configs::new() };
+fn configs(context: &CommandContext, inventory: &Inventory) -> Configs {
+    let Some(directory) = &context.policy.guest_config else { return Configs::new() };
     let mut configs = Configs::new();
     for config in discover::guest_configs(directory, &inventory.proxmox) {
         let Some(properties) = config.properties() else {
@@ -72,19 +72,19 @@ fn configs(session: &Session, inventory: &Inventory) -> Configs {
     configs
 }
 
-fn request(args: &RunArgs, session: &Session) -> Request {
+fn request(args: &RunArgs, context: &CommandContext) -> Request {
     Request {
-        now: session.now,
+        now: context.now,
         take_snapshot: !args.no_snapshot,
         force_archive: args.archive,
         guests: args.guests.clone(),
     }
 }
 
-fn take_lock(args: &RunArgs, session: &Session) -> Result<lock::Lock, Failure> {
-    let patience =
+fn take_lock(args: &RunArgs, context: &CommandContext) -> Result<lock::Lock, Failure> {
+    let deadline =
         args.wait.map_or(Duration::ZERO, |limit| Duration::try_from(limit).unwrap_or(Duration::MAX));
-    Ok(lock::take(&session.policy, session.policy_file.as_deref(), patience, &session.cancel)?)
+    Ok(lock::take(&context.policy, context.policy_file.as_deref(), deadline, &context.cancel)?)
 }
 
 /// Which code a policy that cannot be planned leads to.

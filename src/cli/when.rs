@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 /// A moment on the command line; one without an offset is meant in the policy's time zone, which is not known before
 /// the policy is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum TimeArgument {
     /// With an offset: RFC 3339.
     Instant(Timestamp),
     /// A day or a day with a time, in the policy's time zone.
@@ -21,7 +21,7 @@ pub(super) enum When {
 #[error("write for example 2026-02-01, \"2026-02-01 03:00\" or 2026-02-01T03:00:00+01:00")]
 pub(super) struct WhenError;
 
-impl FromStr for When {
+impl FromStr for TimeArgument {
     type Err = WhenError;
 
     /// Takes RFC 3339 (`2026-02-01T03:00:00Z`), a day (its midnight), or a day and a time.
@@ -42,7 +42,7 @@ impl FromStr for When {
     }
 }
 
-impl When {
+impl TimeArgument {
     /// The moment itself. Where a clock change skips or repeats the time, the earlier reading that exists is taken, as
     /// RFC 5545 has it.
     pub(super) fn in_zone(self, zone: &TimeZone) -> Result<Timestamp, jiff::Error> {
@@ -59,7 +59,7 @@ mod tests {
 
     fn resolved(text: &str) -> String {
         let zone = TimeZone::get("Europe/Berlin").unwrap();
-        text.parse::<When>().unwrap().in_zone(&zone).unwrap().to_string()
+        text.parse::<TimeArgument>().unwrap().in_zone(&zone).unwrap().to_string()
     }
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
         for text in
             ["", "tomorrow", "2026-13-01", "2026-02-30", "03:00", "2026-02-01 25:00", "2026-02-01[UTC]"]
         {
-            assert!(text.parse::<When>().is_err(), "{text}");
+            assert!(text.parse::<TimeArgument>().is_err(), "{text}");
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{
     Answer, DatasetName, Details, Guid, Inventory, LineHistory, LineageMark, SnapshotName, Unlisted,
     UserProperty,
 };
-use crate::plan::{Place, Plan, Planned, Wants};
+use crate::plan::{MissingDetails, Place, Plan, Planned};
 use crate::stream::threads::beside_or_here;
 
 /// How often a plan is made at most. Two are the rule; each one more takes a snapshot that turned out to be of no use.
@@ -30,7 +30,7 @@ pub fn complete<E>(
         if planned.wants.is_empty() {
             break;
         }
-        learn(inventory, source, targets, &planned.wants);
+        load_details(inventory, source, targets, &planned.wants);
         planned = plan(inventory)?;
     }
     Ok(planned.plan)
@@ -38,7 +38,12 @@ pub fn complete<E>(
 
 /// Adds to `inventory` what `wants` names, from all hosts and all pools of the source at once. A snapshot that is gone is
 /// taken out; a host that cannot be asked any more is noted as such, and so are the datasets of a source pool.
-pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targets, wants: &Wants) {
+pub fn load_details(
+    inventory: &mut Inventory,
+    source: &dyn SourceHost,
+    targets: &Targets,
+    wants: &MissingDetails,
+) {
     thread::scope(|scope| {
         let lineage = beside_or_here(scope, "lineage", || lineage(source, wants));
         let histories = beside_or_here(scope, "history", || line_histories(source, wants));
@@ -63,13 +68,13 @@ pub fn learn(inventory: &mut Inventory, source: &dyn SourceHost, targets: &Targe
             }
         }
         for (place, pool, thread) in asked {
-            let told = thread.join();
-            note(inventory, place, pool.as_deref(), told.unwrap_or_else(|| Err(DIED.to_owned())));
+            let loaded = thread.join();
+            note(inventory, place, pool.as_deref(), loaded.unwrap_or_else(|| Err(DIED.to_owned())));
         }
         note_histories(inventory, histories.join().unwrap_or_else(|| Err(DIED.to_owned())));
-        let told = lineage.join();
-        for (pool, told) in told.unwrap_or_default() {
-            note_lineage(inventory, &pool, told);
+        let loaded = lineage.join();
+        for (pool, loaded) in loaded.unwrap_or_default() {
+            note_lineage(inventory, &pool, loaded);
         }
     });
 }
@@ -98,12 +103,12 @@ fn leave_out(source: &mut Answer, pool: &str, why: String) {
 }
 
 /// What was told of each snapshot, or why nothing was.
-type Told = Result<Vec<(SnapshotName, Guid, Option<Details>)>, String>;
+type LoadedDetails = Result<Vec<(SnapshotName, Guid, Option<Details>)>, String>;
 
 fn pair(
     snapshots: Vec<(SnapshotName, Guid)>,
     ask: impl Fn(&[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError>,
-) -> Told {
+) -> LoadedDetails {
     let details = ask(&snapshots).map_err(|error| error.chain())?;
     if details.len() != snapshots.len() {
         return Err("it told of more or fewer snapshots than it was asked for; this is a bug".to_owned());
@@ -111,20 +116,20 @@ fn pair(
     Ok(snapshots.into_iter().zip(details).map(|((name, guid), details)| (name, guid, details)).collect())
 }
 
-fn note(inventory: &mut Inventory, place: &Place, pool: Option<&str>, told: Told) {
+fn note(inventory: &mut Inventory, place: &Place, pool: Option<&str>, loaded: LoadedDetails) {
     let answer = match place {
         Place::Source => Some(&mut inventory.source),
         Place::Target(name) => inventory.targets.get_mut(name),
     };
-    match (answer, told) {
-        (Some(Answer::Listed(listing)), Ok(told)) => {
+    match (answer, loaded) {
+        (Some(Answer::Listed(listing)), Ok(loaded)) => {
             let mut by_dataset: BTreeMap<DatasetName, Vec<(Guid, Option<Details>)>> = BTreeMap::new();
-            for (name, guid, details) in told {
+            for (name, guid, details) in loaded {
                 by_dataset.entry(name.dataset().clone()).or_default().push((guid, details));
             }
             for (name, learnt) in by_dataset {
                 if let Some(dataset) = listing.get_mut(&name) {
-                    dataset.history.learn(learnt);
+                    dataset.history.add_details(learnt);
                 }
             }
         }
@@ -138,43 +143,43 @@ fn note(inventory: &mut Inventory, place: &Place, pool: Option<&str>, told: Told
 }
 
 /// What each snapshot of the source says of its lineage.
-type ToldLineage = Result<Vec<(SnapshotName, Guid, Option<UserProperty>)>, String>;
+type LoadedLineage = Result<Vec<(SnapshotName, Guid, Option<UserProperty>)>, String>;
 
-fn lineage(source: &dyn SourceHost, wants: &Wants) -> Vec<(String, ToldLineage)> {
+fn lineage(source: &dyn SourceHost, wants: &MissingDetails) -> Vec<(String, LoadedLineage)> {
     match wants.lineage() {
         Ok(snapshots) => {
-            let told = by_pool(snapshots).into_iter();
-            told.map(|(pool, some)| (pool, lineage_of(source, some))).collect()
+            let loaded = by_pool(snapshots).into_iter();
+            loaded.map(|(pool, some)| (pool, lineage_of(source, some))).collect()
         }
         // A name that is none is of no pool.
         Err(error) => vec![(String::new(), Err(error.to_string()))],
     }
 }
 
-fn lineage_of(source: &dyn SourceHost, snapshots: Vec<(SnapshotName, Guid)>) -> ToldLineage {
-    let told = source.lineage(&snapshots).map_err(|error| error.chain())?;
-    if told.len() != snapshots.len() {
+fn lineage_of(source: &dyn SourceHost, snapshots: Vec<(SnapshotName, Guid)>) -> LoadedLineage {
+    let loaded = source.lineage(&snapshots).map_err(|error| error.chain())?;
+    if loaded.len() != snapshots.len() {
         return Err("it told of more or fewer snapshots than it was asked for; this is a bug".to_owned());
     }
-    Ok(snapshots.into_iter().zip(told).map(|((name, guid), property)| (name, guid, property)).collect())
+    Ok(snapshots.into_iter().zip(loaded).map(|((name, guid), property)| (name, guid, property)).collect())
 }
 
 /// When each source dataset that somebody wants to know of left its line.
-type ToldHistories = Result<Vec<(DatasetName, LineHistory)>, String>;
+type LoadedHistories = Result<Vec<(DatasetName, LineHistory)>, String>;
 
-fn line_histories(source: &dyn SourceHost, wants: &Wants) -> ToldHistories {
+fn line_histories(source: &dyn SourceHost, wants: &MissingDetails) -> LoadedHistories {
     let datasets = wants.line_histories();
     if datasets.is_empty() {
         return Ok(Vec::new());
     }
-    let told = source.line_histories(&datasets).map_err(|error| error.chain())?;
-    Ok(datasets.into_iter().zip(told).collect())
+    let loaded = source.line_histories(&datasets).map_err(|error| error.chain())?;
+    Ok(datasets.into_iter().zip(loaded).collect())
 }
 
-fn note_histories(inventory: &mut Inventory, told: ToldHistories) {
-    match (&mut inventory.source, told) {
-        (Answer::Listed(listing), Ok(told)) => {
-            for (name, history) in told {
+fn note_histories(inventory: &mut Inventory, loaded: LoadedHistories) {
+    match (&mut inventory.source, loaded) {
+        (Answer::Listed(listing), Ok(loaded)) => {
+            for (name, history) in loaded {
                 if let Some(dataset) = listing.get_mut(&name) {
                     dataset.line_history = Some(history);
                 }
@@ -185,10 +190,10 @@ fn note_histories(inventory: &mut Inventory, told: ToldHistories) {
     }
 }
 
-fn note_lineage(inventory: &mut Inventory, pool: &str, told: ToldLineage) {
-    match (&mut inventory.source, told) {
-        (Answer::Listed(listing), Ok(told)) => {
-            for (name, guid, property) in told {
+fn note_lineage(inventory: &mut Inventory, pool: &str, loaded: LoadedLineage) {
+    match (&mut inventory.source, loaded) {
+        (Answer::Listed(listing), Ok(loaded)) => {
+            for (name, guid, property) in loaded {
                 if let Some(dataset) = listing.get_mut(name.dataset()) {
                     let mark = LineageMark::read(property.as_ref(), dataset.guid);
                     dataset.lineage.insert(guid, mark);

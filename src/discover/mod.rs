@@ -22,7 +22,7 @@ use crate::stream::Cancel;
 use crate::stream::threads::{Begun, beside_or_here};
 use crate::zfs::LoadError;
 
-pub use details::{complete, learn};
+pub use details::{complete, load_details};
 pub use pools::{PoolAnswer, pool_states};
 #[cfg(test)]
 pub(crate) use proxmox::read as read_proxmox;
@@ -31,23 +31,23 @@ pub use proxmox::{guest_configs, proxmox, read_guests};
 /// The hosts that a policy names.
 pub type Targets = BTreeMap<TargetName, Box<dyn TargetHost>>;
 
-/// The real hosts of `policy`. No connection is made yet; `stop` ends every wait of theirs.
-pub fn hosts(policy: &Policy, stop: &Cancel) -> Result<(Local, Targets), LoadError> {
-    let targets = policy.targets.iter().map(|target| (target.name.clone(), host(policy, target, stop)));
+/// The real hosts of `policy`. No connection is made yet; `cancel` ends every wait of theirs.
+pub fn hosts(policy: &Policy, cancel: &Cancel) -> Result<(Local, Targets), LoadError> {
+    let targets = policy.targets.iter().map(|target| (target.name.clone(), host(policy, target, cancel)));
     let targets = targets.collect();
     let limit = Duration::try_from(policy.transfer.stall_limit).unwrap_or(Duration::MAX);
-    Ok((Local::new(limit, stop)?, targets))
+    Ok((Local::new(limit, cancel)?, targets))
 }
 
-fn host(policy: &Policy, target: &Target, stop: &Cancel) -> Box<dyn TargetHost> {
-    match agent(policy, target, &target.link, stop) {
+fn host(policy: &Policy, target: &Target, cancel: &Cancel) -> Box<dyn TargetHost> {
+    match agent(policy, target, &target.link, cancel) {
         Some(agent) => Box::new(agent),
-        None => Box::new(local(target, stop)),
+        None => Box::new(local(target, cancel)),
     }
 }
 
 /// A target on another machine, over `link`; `None` for one on this machine.
-pub fn agent(policy: &Policy, target: &Target, link: &Link, stop: &Cancel) -> Option<Remote> {
+pub fn agent(policy: &Policy, target: &Target, link: &Link, cancel: &Cancel) -> Option<Remote> {
     let Address::Ssh { host, user, port, config } = &target.address else {
         return None;
     };
@@ -57,11 +57,11 @@ pub fn agent(policy: &Policy, target: &Target, link: &Link, stop: &Cancel) -> Op
         buffer: policy.transfer.buffer,
         stall_limit: Duration::try_from(policy.transfer.stall_limit).ok(),
     };
-    Some(Remote::new(&target.name.0, Machine::Ssh(ssh), framing, stop))
+    Some(Remote::new(&target.name.0, Machine::Ssh(ssh), framing, cancel))
 }
 
 /// Each target, as a machine that copies are read from. Nothing is connected before it is needed.
-pub fn senders(policy: &Policy, stop: &Cancel) -> BTreeMap<TargetName, Sending> {
+pub fn senders(policy: &Policy, cancel: &Cancel) -> BTreeMap<TargetName, Sending> {
     let sender = |target: &Target| {
         let machine = match &target.address {
             Address::Ssh { host, user, port, config } => Machine::Ssh(Ssh {
@@ -72,14 +72,14 @@ pub fn senders(policy: &Policy, stop: &Cancel) -> BTreeMap<TargetName, Sending> 
             }),
             Address::Local => Machine::Local,
         };
-        (target.name.clone(), Sending::new(&target.name.0, machine, stop))
+        (target.name.clone(), Sending::new(&target.name.0, machine, cancel))
     };
     policy.targets.iter().map(sender).collect()
 }
 
 /// A target on another pool of this machine.
-pub fn local(target: &Target, stop: &Cancel) -> Shell {
-    Shell::new(&target.name.0, Machine::Local, stop)
+pub fn local(target: &Target, cancel: &Cancel) -> Shell {
+    Shell::new(&target.name.0, Machine::Local, cancel)
 }
 
 /// What `policy` lets be known of Proxmox VE's configuration.

@@ -27,8 +27,8 @@ pub struct PoolAnswer {
 }
 
 /// Asks for each pool of a root here, and that of each target, all at once.
-pub fn pool_states(policy: &Policy, targets: &Targets, stop: &Cancel) -> Vec<PoolAnswer> {
-    let here = Shell::new("here", Machine::Local, stop);
+pub fn pool_states(policy: &Policy, targets: &Targets, cancel: &Cancel) -> Vec<PoolAnswer> {
+    let here = Shell::new("here", Machine::Local, cancel);
     let mut pools = BTreeSet::new();
     let roots = policy.roots.iter().map(|root| &root.dataset);
     let roots = roots.filter(|root| pools.insert(root.pool())).map(|root| (Place::Source, root));

@@ -5,7 +5,7 @@
 //! and the next run sends the snapshot from its beginning.
 
 use super::transfer;
-use super::work::{Told, Work};
+use super::work::{StepResult, Work};
 use crate::host::{HostError, Problem, TargetHost};
 use crate::model::{Change, ResumeToken};
 use crate::plan::{Step, Transfer};
@@ -23,9 +23,9 @@ pub(super) fn run(
     step: &Step,
     transfer: &Transfer,
     target: &dyn TargetHost,
-) -> Result<Told, HostError> {
+) -> Result<StepResult, HostError> {
     let attempt = || transfer::run(work, step, transfer, target);
-    let is_stuck = |ended: &Result<Told, HostError>| match ended {
+    let is_stuck = |ended: &Result<StepResult, HostError>| match ended {
         Err(error) if is_refusal(&error.problem) => unmoved_token(transfer, target),
         Ok(_) | Err(_) => None,
     };

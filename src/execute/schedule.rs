@@ -46,7 +46,7 @@ pub(super) fn run(
                     let Some(step) = steps.get(index) else { return };
                     let outcome = verdict.unwrap_or_else(|| guarded(&work, step));
                     ended(step, &outcome);
-                    settle(&state, &changed, &followers, index, outcome);
+                    finish_step(&state, &changed, &followers, index, outcome);
                 }
             });
         }
@@ -105,7 +105,13 @@ fn guarded(work: &(impl Fn(&Step) -> Outcome + Sync), step: &Step) -> Outcome {
     })
 }
 
-fn settle(state: &Mutex<State>, changed: &Condvar, followers: &[Vec<usize>], index: usize, outcome: Outcome) {
+fn finish_step(
+    state: &Mutex<State>,
+    changed: &Condvar,
+    followers: &[Vec<usize>],
+    index: usize,
+    outcome: Outcome,
+) {
     let mut locked = state.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(slot) = locked.outcomes.get_mut(index) {
         *slot = Some(outcome);

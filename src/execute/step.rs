@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::state::Taken;
-use super::work::{Told, Work};
+use super::work::{StepResult, Work};
 use super::{MemberFailure, Outcome, advice, busy, resuming, transfer};
 use crate::host::{Changed, HostError, NotMade, Problem, Refusal, SnapshotGroup, TargetHost};
 use crate::model::{Change, DatasetName, Guid, PointName, SnapshotName};
-use crate::plan::{Action, Doomed, NewBookmark, Place, Step};
+use crate::plan::{Action, NewBookmark, Place, Step, ToDestroy};
 
 impl Work<'_> {
     /// Runs `step` and tells what became of it.
@@ -27,7 +27,7 @@ impl Work<'_> {
         outcome(result, started.elapsed(), self.cancel.is_requested())
     }
 
-    fn at_source(&self, step: &Step) -> Result<Told, HostError> {
+    fn at_source(&self, step: &Step) -> Result<StepResult, HostError> {
         let source = self.hosts.source;
         if !matches!(step.action, Action::Send(_)) {
             self.observer.started(step);
@@ -53,7 +53,7 @@ impl Work<'_> {
                 self.prune(step, dataset, snapshots)
             }
             Action::DestroyBookmarks { dataset, bookmarks } => {
-                told(step, source.destroy_bookmarks(dataset, &named(bookmarks))?)
+                step_result(step, source.destroy_bookmarks(dataset, &named(bookmarks))?)
             }
             Action::Send(_) | Action::Change(_) => {
                 Err(misplaced(step, "the source never does this".to_owned()))
@@ -67,7 +67,7 @@ impl Work<'_> {
         config.cloned().unwrap_or_default()
     }
 
-    fn snapshot(&self, step: &Step, group: &SnapshotGroup) -> Result<Told, HostError> {
+    fn snapshot(&self, step: &Step, group: &SnapshotGroup) -> Result<StepResult, HostError> {
         let snapshots = &group.snapshots;
         let not_made = match self.hosts.source.snapshot(group) {
             Ok(not_made) => not_made,
@@ -84,11 +84,11 @@ impl Work<'_> {
             self.state.note_taken(snapshot.dataset(), taken);
         }
         let failures = not_made.into_iter().map(|left| failure(step, "take", '@', left));
-        Ok(Told { failures: failures.collect(), ..Told::default() })
+        Ok(StepResult { failures: failures.collect(), ..StepResult::default() })
     }
 
     /// Makes those bookmarks whose snapshots were taken.
-    fn bookmark(&self, step: &Step, bookmarks: &[NewBookmark]) -> Result<Told, HostError> {
+    fn bookmark(&self, step: &Step, bookmarks: &[NewBookmark]) -> Result<StepResult, HostError> {
         let is_taken = |new: &&NewBookmark| {
             new.guid.is_some() || matches!(self.state.taken(new.bookmark.dataset()), Taken::Yes(_))
         };
@@ -110,23 +110,30 @@ impl Work<'_> {
             }
         }
         let failures = made.not_made.into_iter().map(|left| failure(step, "make", '#', left));
-        Ok(Told { failures: failures.collect(), ..Told::default() })
+        Ok(StepResult { failures: failures.collect(), ..StepResult::default() })
     }
 
     /// Destroys source snapshots, but none whose bookmark could not be made: it may be the base of an increment.
-    fn prune(&self, step: &Step, dataset: &DatasetName, snapshots: &[Doomed]) -> Result<Told, HostError> {
-        let (kept, doomed): (Vec<_>, Vec<_>) =
-            snapshots.iter().partition(|doomed| self.state.is_without_bookmark(dataset, &doomed.name));
-        let points: Vec<_> = doomed.into_iter().map(|doomed| (doomed.name.clone(), doomed.guid)).collect();
+    fn prune(
+        &self,
+        step: &Step,
+        dataset: &DatasetName,
+        snapshots: &[ToDestroy],
+    ) -> Result<StepResult, HostError> {
+        let (kept, to_destroy): (Vec<_>, Vec<_>) = snapshots
+            .iter()
+            .partition(|to_destroy| self.state.is_without_bookmark(dataset, &to_destroy.name));
+        let points: Vec<_> =
+            to_destroy.into_iter().map(|to_destroy| (to_destroy.name.clone(), to_destroy.guid)).collect();
         let named = points.iter().filter_map(|(name, guid)| Some((dataset.snapshot(name).ok()?, *guid)));
         self.state.wait_for_release(&named.collect::<Vec<_>>());
-        let mut told = told(step, self.hosts.source.destroy_snapshots(dataset, &points)?)?;
-        let remark = |kept: &Doomed| format!("{} stays: it could get no bookmark", kept.name);
+        let mut told = step_result(step, self.hosts.source.destroy_snapshots(dataset, &points)?)?;
+        let remark = |kept: &ToDestroy| format!("{} stays: it could get no bookmark", kept.name);
         told.remarks.extend(kept.into_iter().map(remark));
         Ok(told)
     }
 
-    fn at_target(&self, step: &Step, target: &dyn TargetHost) -> Result<Told, HostError> {
+    fn at_target(&self, step: &Step, target: &dyn TargetHost) -> Result<StepResult, HostError> {
         if !matches!(step.action, Action::Send(_)) {
             self.observer.started(step);
         }
@@ -139,13 +146,13 @@ impl Work<'_> {
                     told.remarks.extend(remark);
                     Ok(told)
                 }
-                Err(why) => Ok(Told { skipped: Some(why), ..Told::default() }),
+                Err(why) => Ok(StepResult { skipped: Some(why), ..StepResult::default() }),
             },
             Action::Change(change) => {
-                let change = change.clone().map(|doomed| (doomed.name, doomed.guid));
+                let change = change.clone().map(|to_destroy| (to_destroy.name, to_destroy.guid));
                 let Changed { refusals, set_aside } =
                     busy::patiently(self.cancel, || target.change(&change))?;
-                let mut told = told(step, refusals)?;
+                let mut told = step_result(step, refusals)?;
                 told.remarks.extend(set_aside.map(|mark| format!("set aside as {}", mark.name)));
                 Ok(told)
             }
@@ -162,8 +169,8 @@ fn pair(step: &Step, new: &NewBookmark) -> Result<(SnapshotName, crate::model::B
     Ok((snapshot, new.bookmark.clone()))
 }
 
-fn named(doomed: &[Doomed]) -> Vec<(PointName, Guid)> {
-    doomed.iter().map(|point| (point.name.clone(), point.guid)).collect()
+fn named(to_destroy: &[ToDestroy]) -> Vec<(PointName, Guid)> {
+    to_destroy.iter().map(|point| (point.name.clone(), point.guid)).collect()
 }
 
 fn failure(step: &Step, verb: &'static str, separator: char, left: NotMade) -> MemberFailure {
@@ -174,7 +181,7 @@ fn failure(step: &Step, verb: &'static str, separator: char, left: NotMade) -> M
 }
 
 /// What was left standing is told; it is a failure only where ZFS gave no reason that time or a person will mend.
-fn told(step: &Step, refusals: Vec<Refusal>) -> Result<Told, HostError> {
+fn step_result(step: &Step, refusals: Vec<Refusal>) -> Result<StepResult, HostError> {
     let mut remarks = Vec::new();
     for Refusal { name, problem } in refusals {
         match problem {
@@ -196,18 +203,18 @@ fn told(step: &Step, refusals: Vec<Refusal>) -> Result<Told, HostError> {
             | Problem::Other(_) => return Err(HostError::new(&step.place, "destroy", name, problem)),
         }
     }
-    Ok(Told { remarks, ..Told::default() })
+    Ok(StepResult { remarks, ..StepResult::default() })
 }
 
 fn misplaced(step: &Step, why: String) -> HostError {
     HostError::new(&step.place, "carry out step", step.id.0, Problem::Other(why))
 }
 
-fn outcome(result: Result<Told, HostError>, seconds: Duration, was_stopped: bool) -> Outcome {
+fn outcome(result: Result<StepResult, HostError>, seconds: Duration, was_stopped: bool) -> Outcome {
     match result {
-        Ok(Told { skipped: Some(why), .. }) => Outcome::Skipped { why },
-        Ok(Told { failures, .. }) if !failures.is_empty() => Outcome::Partly { seconds, failures },
-        Ok(Told { moved_bytes, remarks, .. }) => Outcome::Done { moved_bytes, seconds, remarks },
+        Ok(StepResult { skipped: Some(why), .. }) => Outcome::Skipped { why },
+        Ok(StepResult { failures, .. }) if !failures.is_empty() => Outcome::Partly { seconds, failures },
+        Ok(StepResult { moved_bytes, remarks, .. }) => Outcome::Done { moved_bytes, seconds, remarks },
         // Whatever else says "cancelled", a peer for example, has failed.
         Err(error) if was_stopped && matches!(error.problem, Problem::Cancelled) => {
             Outcome::Skipped { why: "the run was stopped".to_owned() }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Settings;
-use crate::host::{HostError, Incoming, Inlet, Outgoing, Problem};
+use crate::host::{HostError, Incoming, Outgoing, Problem, ReceiveInput};
 use crate::model::SnapshotName;
 use crate::stream::Cancel;
-use crate::stream::framed::Sender;
+use crate::stream::framed::FramedSender;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::Pump;
 use crate::stream::sample::{Sample, SampleReceiver, samples};
@@ -41,7 +41,7 @@ impl Stream<'_> {
         cancel: Cancel,
     ) -> Result<PumpReport, HostError> {
         let pumped = pump(self, outgoing.as_mut(), incoming.as_mut(), cancel);
-        settle(self, pumped, outgoing, incoming)
+        resolve(self, pumped, outgoing, incoming)
     }
 
     fn failed(&self, problem: Problem) -> HostError {
@@ -58,7 +58,7 @@ fn pump(
     incoming: &mut dyn Incoming,
     cancel: Cancel,
 ) -> Pumped {
-    let meters = Meters::new(incoming.places(), incoming.packers());
+    let meters = Meters::new(incoming.places(), incoming.compressors());
     meters.set_probes(outgoing.probe(), incoming.probe());
     // What is to be sent is looked at before anything is: nothing of a wrong stream reaches the target.
     let reader = outgoing.stream(&cancel)?;
@@ -73,9 +73,10 @@ fn pump(
             drop(beside(scope, "show", || show(stream, &receiver, &over)));
         }
         let pumped = match inlet {
-            Inlet::Plain(target) => Pump { settings, meters, stop: cancel, samples }.run(reader, target),
-            Inlet::Framed { lanes, stream, compression } => {
-                Sender { settings, compression, stream, meters, stop: cancel, samples }.run(reader, lanes)
+            ReceiveInput::Plain(target) => Pump { settings, meters, cancel, samples }.run(reader, target),
+            ReceiveInput::Framed { connections, stream, compression } => {
+                FramedSender { settings, compression, stream, meters, cancel, samples }
+                    .run(reader, connections)
             }
         };
         over.store(true, Ordering::Relaxed);
@@ -92,7 +93,7 @@ fn show(stream: &Stream<'_>, receiver: &SampleReceiver, over: &AtomicBool) {
     }
 }
 
-fn settle(
+fn resolve(
     stream: &Stream<'_>,
     pumped: Pumped,
     outgoing: Box<dyn Outgoing + '_>,

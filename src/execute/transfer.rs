@@ -2,7 +2,7 @@
 
 use super::state::{State, Taken};
 use super::stream::Stream;
-use super::work::{Told, Work};
+use super::work::{StepResult, Work};
 use crate::host::{HostError, Problem, ReceiveSpec, SendBase, SendSpec, SourceHost, TargetHost};
 use crate::model::{ByteCount, Change, PointKind};
 use crate::plan::{Fallback, Step, Transfer};
@@ -14,7 +14,7 @@ pub(super) fn run(
     step: &Step,
     transfer: &Transfer,
     target: &dyn TargetHost,
-) -> Result<Told, HostError> {
+) -> Result<StepResult, HostError> {
     let source = work.hosts.source;
     let send = send_spec(transfer);
     work.observer.started(step);
@@ -52,7 +52,7 @@ pub(super) fn run(
     });
     let report = report.map_err(|error| with_size(source, &send, error, work.cancel))?;
     let remarks = store_config(source, transfer, target).into_iter().collect();
-    Ok(Told { moved_bytes: ByteCount(report.input_bytes), remarks, ..Told::default() })
+    Ok(StepResult { moved_bytes: ByteCount(report.input_bytes), remarks, ..StepResult::default() })
 }
 
 /// Adds how large the stream is to what failed because the target has too little room.

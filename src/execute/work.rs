@@ -16,7 +16,7 @@ pub(super) struct Work<'a> {
 
 /// What a step that was done has to tell.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct StepResult {
     pub(super) moved_bytes: ByteCount,
     pub(super) remarks: Vec<String>,
     /// Datasets of several for which it failed.

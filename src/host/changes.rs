@@ -98,13 +98,13 @@ impl ZfsProgram {
         snapshots: &[(PointName, Guid)],
         refusals: &mut Vec<Refusal>,
     ) -> Result<(), Problem> {
-        let (doomed, refused) = self.confirm(dataset, PointKind::Snapshot, snapshots)?;
+        let (to_destroy, refused) = self.confirm(dataset, PointKind::Snapshot, snapshots)?;
         refusals.extend(refused);
-        if doomed.is_empty() {
+        if to_destroy.is_empty() {
             return Ok(());
         }
         // All or nothing: one that got a hold just now keeps the others, which then are tried one by one.
-        let together: Vec<_> = doomed.iter().map(PointName::as_str).collect();
+        let together: Vec<_> = to_destroy.iter().map(PointName::as_str).collect();
         let together = format!("{dataset}@{}", together.join(","));
         match self.run(&["destroy", &together]) {
             Ok(()) | Err(Problem::NotFound) => return Ok(()),
@@ -113,7 +113,7 @@ impl ZfsProgram {
             }
             Err(_) => {}
         }
-        for name in doomed {
+        for name in to_destroy {
             match self.run(&["destroy", &format!("{dataset}@{name}")]) {
                 Ok(()) | Err(Problem::NotFound) => {}
                 Err(problem) => refusals.push(Refusal { name, problem }),

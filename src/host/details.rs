@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::session::Answer;
-use super::{Problem, zfs_words};
+use super::session::CompletedCommand;
+use super::{Problem, zfs_errors};
 use crate::model::{Details, Guid, SnapshotName};
 
 /// What `zfs list -o` is asked for; every column but the first two costs a look at the snapshot itself.
@@ -39,7 +39,7 @@ impl DetailsReader {
         self,
         snapshots: &[(SnapshotName, Guid)],
         names: &[String],
-        answer: Answer,
+        answer: CompletedCommand,
     ) -> Result<Vec<Option<Details>>, Problem> {
         let missing = names.iter().filter(|name| !self.found.contains_key(*name));
         let missing: Vec<String> =
@@ -51,7 +51,7 @@ impl DetailsReader {
             0 if missing.is_empty() => {}
             0 => return Err(Problem::Protocol("zfs list left out what it was asked for".to_owned())),
             1 if is_explained => {}
-            _ => return Err(zfs_words::problem(answer)),
+            _ => return Err(zfs_errors::problem(answer)),
         }
         let told = snapshots.iter().zip(names).map(|((_, guid), name)| {
             self.found.get(name).filter(|(found, _)| found == guid).map(|(_, details)| *details)
@@ -71,7 +71,7 @@ fn read(line: &[u8]) -> Result<(String, Guid, Details), String> {
         used_bytes: number(used)?,
         written_bytes: number(written)?,
         holds: u32::try_from(number(holds)?).unwrap_or(u32::MAX),
-        is_doomed: match *defer_destroy {
+        is_destroy_deferred: match *defer_destroy {
             "on" | "1" => true,
             "off" | "0" => false,
             other => return Err(format!("defer_destroy is {other:?}")),
@@ -93,7 +93,11 @@ mod tests {
             .collect();
         let mut reader = DetailsReader::default();
         lines.iter().try_for_each(|line| reader.take(line))?;
-        reader.finish(&snapshots, &names.map(str::to_owned), Answer { status, errors: errors.to_owned() })
+        reader.finish(
+            &snapshots,
+            &names.map(str::to_owned),
+            CompletedCommand { status, errors: errors.to_owned() },
+        )
     }
 
     const X: &[u8] = b"tank/a@x\t7\t2\ton\t5\t6";
@@ -101,8 +105,8 @@ mod tests {
 
     #[test]
     fn each_snapshot_gets_what_was_told_of_it() {
-        let x = Details { used_bytes: 5, written_bytes: 6, holds: 2, is_doomed: true };
-        let y = Details { used_bytes: 0, written_bytes: 9, holds: 0, is_doomed: false };
+        let x = Details { used_bytes: 5, written_bytes: 6, holds: 2, is_destroy_deferred: true };
+        let y = Details { used_bytes: 0, written_bytes: 9, holds: 0, is_destroy_deferred: false };
         assert_eq!(ask(&[Y, X], 0, "").unwrap(), [Some(x), Some(y)]);
         let gone = "cannot open 'tank/a@y 1': dataset does not exist";
         assert_eq!(ask(&[X], 1, gone).unwrap(), [Some(x), None]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::ReceiveSpec;
 use crate::model::{DatasetKind, Guid};
-use crate::stream::Target;
+use crate::stream::ByteSink;
 use crate::zfs::{StreamBegin, StreamForm, is_end};
 
 /// What a stream must begin with.
@@ -98,7 +98,7 @@ pub(super) struct Gate<T> {
     passed: Option<usize>,
 }
 
-impl<T: Target> Gate<T> {
+impl<T: ByteSink> Gate<T> {
     pub(super) fn new(target: T, expected: Expected, seen: SharedSeen) -> Self {
         Self { target, expected, seen, first: Vec::with_capacity(StreamBegin::BYTES), passed: None }
     }
@@ -119,7 +119,7 @@ impl<T: Target> Gate<T> {
     }
 }
 
-impl<T: Target> Target for Gate<T> {
+impl<T: ByteSink> ByteSink for Gate<T> {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.passed.is_none() {
             let missing = StreamBegin::BYTES - self.first.len();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::zfs_program::ZfsProgram;
-use super::{Problem, zfs_words};
+use super::{Problem, zfs_errors};
 use crate::model::{DatasetName, GUEST_PROPERTY, GuestConfig, Guid, PointName};
 
 /// A value is base64 or a few words: longer or other text is not from zhaul.
@@ -31,7 +31,7 @@ impl ZfsProgram {
             }
             Ok(())
         })?;
-        if answer.status == 0 { Ok(found) } else { Err(zfs_words::problem(answer)) }
+        if answer.status == 0 { Ok(found) } else { Err(zfs_errors::problem(answer)) }
     }
 
     /// Sets those of `properties` that the snapshot lacks.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::stream::Source;
+use crate::stream::ByteSource;
 
 /// The longest line taken, in bytes: a name, a resume token and a user property's value (8 KiB) fit.
 const LINE_BYTES_MAX: usize = 32 << 10;
@@ -22,7 +22,7 @@ pub(super) enum Line<'a> {
 }
 
 /// What is not lines can be read, too.
-impl<S: Source> Source for Lines<S> {
+impl<S: ByteSource> ByteSource for Lines<S> {
     fn read_within(&mut self, room: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();
         if rest.is_empty() {
@@ -43,7 +43,7 @@ pub(super) struct Lines<S> {
     start: usize,
 }
 
-impl<S: Source> Lines<S> {
+impl<S: ByteSource> Lines<S> {
     pub(super) fn new(source: S) -> Self {
         Self { source, buffer: Vec::new(), start: 0 }
     }
@@ -97,7 +97,7 @@ mod tests {
     /// Gives its pieces one by one, then ends.
     struct Pieces(Vec<Option<&'static [u8]>>);
 
-    impl Source for Pieces {
+    impl ByteSource for Pieces {
         fn read_within(&mut self, buffer: &mut [u8], _limit: Option<Duration>) -> io::Result<Option<usize>> {
             if self.0.is_empty() {
                 return Ok(Some(0));

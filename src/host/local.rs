@@ -42,18 +42,18 @@ pub struct Local {
 
 impl Local {
     /// Loads the ZFS libraries; says what is missing where that fails. A call that has not returned after `limit` (30 s at
-    /// least) is given up; `stop` ends every wait.
-    pub fn new(limit: Duration, stop: &Cancel) -> Result<Self, LoadError> {
-        Self::through(PathBuf::from(THIS_PROGRAM), limit, stop)
+    /// least) is given up; `cancel` ends every wait.
+    pub fn new(limit: Duration, cancel: &Cancel) -> Result<Self, LoadError> {
+        Self::through(PathBuf::from(THIS_PROGRAM), limit, cancel)
     }
 
     /// The same with `zhaul`, the path of one, in call processes.
-    pub fn through(zhaul: PathBuf, limit: Duration, stop: &Cancel) -> Result<Self, LoadError> {
+    pub fn through(zhaul: PathBuf, limit: Duration, cancel: &Cancel) -> Result<Self, LoadError> {
         Library::load()?;
         let limits = Limits::within(limit);
-        let sessions = Sessions::new(Machine::Local, limits, stop);
+        let sessions = Sessions::new(Machine::Local, limits, cancel);
         let program = ZfsProgram::new(HOST.to_owned(), Arc::new(sessions));
-        Ok(Self { calls: Calls::new(zhaul, limits.answer, stop), program, limit: limits.answer })
+        Ok(Self { calls: Calls::new(zhaul, limits.answer, cancel), program, limit: limits.answer })
     }
 
     /// Lists the roots of each pool at once, so that none waits for another. An error is one of all of them.

@@ -33,7 +33,7 @@ struct LocalSource<'a, 'c> {
     task: &'a mut SendCall<'c>,
 }
 
-impl stream::Source for LocalSource<'_, '_> {
+impl stream::ByteSource for LocalSource<'_, '_> {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         self.pipe.read_within(buffer, limit)
     }
@@ -72,7 +72,7 @@ fn wait_for_begin(
 }
 
 impl Outgoing for LocalOutgoing<'_> {
-    fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
+    fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::ByteSource + '_>, HostError> {
         let Self { reader, task, spec, limit } = self;
         let refuse = |problem| HostError::new(HOST, "send", &spec.snapshot, problem);
         let failed = |error: io::Error| {

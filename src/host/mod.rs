@@ -47,8 +47,8 @@ mod shell;
 mod swapping;
 mod usage;
 mod worker;
+mod zfs_errors;
 mod zfs_program;
-mod zfs_words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -77,7 +77,7 @@ pub use sessions::Machine;
 pub use shell::Shell;
 pub use usage::users;
 
-use session::Answer;
+use session::CompletedCommand;
 
 /// A stream to send: large, compressed and, where the copy can have them, embedded blocks as they are; raw where encrypted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,7 +211,7 @@ pub struct Changed {
 pub trait Outgoing: Send {
     /// Where the stream comes out. Asked for once. Fails with [`Problem::Changed`] where the stream's ends are not those that
     /// were asked for by GUID.
-    fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::Source + '_>, HostError>;
+    fn stream(&mut self, cancel: &stream::Cancel) -> Result<Box<dyn stream::ByteSource + '_>, HostError>;
 
     /// How the pool that the stream comes from is looked at.
     fn probe(&self) -> Option<Probe> {
@@ -223,26 +223,26 @@ pub trait Outgoing: Send {
 }
 
 /// Where the stream of a transfer goes in.
-pub enum Inlet<'a> {
+pub enum ReceiveInput<'a> {
     /// As it is: what is written here is what `zfs receive` reads.
-    Plain(Box<dyn stream::Target + 'a>),
-    /// Packed and in frames, which an agent unpacks.
+    Plain(Box<dyn stream::ByteSink + 'a>),
+    /// Compressed and in frames, which an agent decompresss.
     Framed {
         /// The connections that the frames are spread over.
-        lanes: Vec<Box<dyn stream::Target + 'a>>,
+        connections: Vec<Box<dyn stream::ByteSink + 'a>>,
         /// The number of the transfer in its session.
         stream: u32,
-        /// How the frames are to be packed.
+        /// How the frames are to be compressed.
         compression: Compression,
     },
 }
 
-impl std::fmt::Debug for Inlet<'_> {
+impl std::fmt::Debug for ReceiveInput<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Plain(_) => f.write_str("Plain"),
-            Self::Framed { lanes, stream, compression } => {
-                write!(f, "Framed({} lanes, stream {stream}, {compression})", lanes.len())
+            Self::Framed { connections, stream, compression } => {
+                write!(f, "Framed({} connections, stream {stream}, {compression})", connections.len())
             }
         }
     }
@@ -252,7 +252,8 @@ impl std::fmt::Debug for Inlet<'_> {
 pub trait Incoming: Send {
     /// Where the stream goes in. Asked for once. An agent tells `meters` from then on that it lives and what it waits
     /// for, and requests `cancel` when it gives up: [`abort`](Self::abort) then says why.
-    fn inlet(&mut self, cancel: &stream::Cancel, meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError>;
+    fn inlet(&mut self, cancel: &stream::Cancel, meters: &Arc<Meters>)
+    -> Result<ReceiveInput<'_>, HostError>;
 
     /// How the pool that the stream goes to is looked at; an agent looks at its own.
     fn probe(&self) -> Option<Probe> {
@@ -264,8 +265,8 @@ pub trait Incoming: Send {
         Places::LOCAL
     }
 
-    /// How many threads of this machine pack what goes in.
-    fn packers(&self) -> usize {
+    /// How many threads of this machine compress what goes in.
+    fn compressors(&self) -> usize {
         0
     }
 

@@ -3,9 +3,9 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use super::guard::{Expected, Gate, Seen, SharedSeen};
-use super::session::{Answer, Session};
+use super::session::{CompletedCommand, Session};
 use super::zfs_program::ZfsProgram;
-use super::{HostError, Incoming, Inlet, Problem, ReceiveSpec, zfs_words};
+use super::{HostError, Incoming, Problem, ReceiveInput, ReceiveSpec, zfs_errors};
 use crate::model::{CopyEncryption, DatasetKind, Guid, Orphan, SnapshotName, WRITER_PROPERTY};
 use crate::stream::Cancel;
 use crate::stream::meter::{Meters, Places};
@@ -79,15 +79,15 @@ impl ShellIncoming<'_> {
     }
 
     /// Why `zfs receive` failed.
-    fn refused(&self, answer: Answer) -> Problem {
+    fn refused(&self, answer: CompletedCommand) -> Problem {
         let dataset = self.snapshot.dataset();
-        let problem = self.program.with_room(zfs_words::problem(answer), dataset);
+        let problem = self.program.with_room(zfs_errors::problem(answer), dataset);
         let Problem::Busy(text) = &problem else { return problem };
         if let Some(Orphan { pid, .. }) = self.program.receiver(dataset) {
             return Problem::Busy(format!("{text}; process {pid} there (zfs receive) is receiving into it"));
         }
         let has_token = self.program.resume_token(dataset).is_ok_and(|token| token.is_some());
-        if text.contains(zfs_words::PARTIAL_RECEIVE) || !has_token {
+        if text.contains(zfs_errors::PARTIAL_RECEIVE) || !has_token {
             return problem;
         }
         // Its call into the kernel was begun again, in mid-stream, and found what it had itself received before.
@@ -98,9 +98,9 @@ impl ShellIncoming<'_> {
 }
 
 impl Incoming for ShellIncoming<'_> {
-    fn inlet(&mut self, cancel: &Cancel, _meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
+    fn inlet(&mut self, cancel: &Cancel, _meters: &Arc<Meters>) -> Result<ReceiveInput<'_>, HostError> {
         match self.session.stream(cancel) {
-            Ok(target) => Ok(Inlet::Plain(match &self.guard {
+            Ok(target) => Ok(ReceiveInput::Plain(match &self.guard {
                 Some((expected, seen)) => Box::new(Gate::new(target, *expected, Arc::clone(seen))),
                 None => Box::new(target),
             })),

@@ -24,10 +24,10 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// A target called `host` in errors. Nothing is connected before it is needed; `stop` ends every wait.
-    pub fn new(host: &str, machine: Machine, framing: Framing, stop: &Cancel) -> Self {
+    /// A target called `host` in errors. Nothing is connected before it is needed; `cancel` ends every wait.
+    pub fn new(host: &str, machine: Machine, framing: Framing, cancel: &Cancel) -> Self {
         let limits = framing.stall_limit.map_or_else(Limits::default, Limits::within);
-        let sessions = Sessions::new(machine, limits, stop).with_agent(framing.link.agent);
+        let sessions = Sessions::new(machine, limits, cancel).with_agent(framing.link.agent);
         let sessions = Arc::new(sessions);
         let shell = Shell::over(host.to_owned(), Arc::clone(&sessions));
         let agent = Agent::over(host.to_owned(), Arc::clone(&sessions), framing);

@@ -27,9 +27,9 @@ pub struct Restoring {
 }
 
 impl Restoring {
-    /// Nothing is started before it is needed; `stop` ends every wait.
-    pub fn new(stop: &Cancel) -> Self {
-        let sessions = Sessions::new(Machine::Local, Limits::default(), stop);
+    /// Nothing is started before it is needed; `cancel` ends every wait.
+    pub fn new(cancel: &Cancel) -> Self {
+        let sessions = Sessions::new(Machine::Local, Limits::default(), cancel);
         Self { program: ZfsProgram::new(HOST.to_owned(), Arc::new(sessions)) }
     }
 
@@ -250,7 +250,7 @@ impl Restoring {
             Ok(())
         })?;
         if answer.status != 0 {
-            return Err(super::zfs_words::problem(answer));
+            return Err(super::zfs_errors::problem(answer));
         }
         if value.as_deref() == Some(mark) {
             return Ok(());

@@ -12,10 +12,10 @@ use super::session::{Limits, Output, Session};
 use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
-use super::{HostError, Outgoing, Problem, SendSpec, zfs_words};
+use super::{HostError, Outgoing, Problem, SendSpec, zfs_errors};
 use crate::model::{ByteCount, CopyEncryption, Encryption, SnapshotName};
 use crate::stream::probe::Probe;
-use crate::stream::{self, Cancel, Source as _};
+use crate::stream::{self, ByteSource as _, Cancel};
 use crate::zfs::StreamBegin;
 
 /// How long the first record of a stream may take: `zfs send` of a large dataset from a busy pool is slow to begin.
@@ -28,9 +28,9 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// A machine called `host` in errors. Nothing is connected before it is needed; `stop` ends every wait.
-    pub fn new(host: impl Into<String>, machine: Machine, stop: &Cancel) -> Self {
-        let sessions = Sessions::new(machine, Limits::default(), stop);
+    /// A machine called `host` in errors. Nothing is connected before it is needed; `cancel` ends every wait.
+    pub fn new(host: impl Into<String>, machine: Machine, cancel: &Cancel) -> Self {
+        let sessions = Sessions::new(machine, Limits::default(), cancel);
         Self { program: ZfsProgram::new(host.into(), Arc::new(sessions)) }
     }
 
@@ -49,7 +49,7 @@ impl Sending {
         });
         match answer.map_err(failed)? {
             answer if answer.status == 0 => Ok(ByteCount(size.unwrap_or(0))),
-            answer => Err(failed(zfs_words::problem(answer))),
+            answer => Err(failed(zfs_errors::problem(answer))),
         }
     }
 
@@ -119,7 +119,7 @@ struct ShellSource<'a> {
     first: Vec<u8>,
 }
 
-impl stream::Source for ShellSource<'_> {
+impl stream::ByteSource for ShellSource<'_> {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         if self.first.is_empty() {
             return self.output.read_within(buffer, limit);
@@ -139,12 +139,12 @@ impl stream::Source for ShellSource<'_> {
 fn end(session: &mut Session) -> Result<(), Problem> {
     match session.end_send()? {
         answer if answer.status == 0 => Ok(()),
-        answer => Err(zfs_words::problem(answer)),
+        answer => Err(zfs_errors::problem(answer)),
     }
 }
 
 impl Outgoing for ShellOutgoing<'_> {
-    fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
+    fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::ByteSource + '_>, HostError> {
         let Self { program, session, spec } = self;
         let refuse = |problem| program.error("send", &spec.snapshot, problem);
         let mut output = session.sent().map_err(refuse)?;

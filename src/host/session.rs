@@ -18,7 +18,7 @@ use super::lines::{Line, Lines};
 use super::liveness;
 use super::session_errors::{Record, read_errors};
 use super::session_words::{Speaks, random_key, speaks, trailer};
-use crate::channel::lanes::Lane;
+use crate::channel::connections::Connection;
 use crate::model::Liveness;
 use crate::stream::endpoint::widen;
 use crate::stream::threads::alone;
@@ -65,7 +65,7 @@ pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// How one `zfs` ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(super) struct CompletedCommand {
     /// Its exit status.
     pub(super) status: i32,
     /// What it wrote to standard error, made printable; the first 16 KiB.
@@ -81,7 +81,7 @@ pub(super) struct Session {
     child: Child,
     pub(super) input: Option<ChildStdin>,
     /// To an agent, for the frames of streams.
-    pub(super) lanes: Vec<Lane>,
+    pub(super) connections: Vec<Connection>,
     /// `None` while an agent's replies are read elsewhere.
     pub(super) output: Option<Output>,
     errors: Receiver<Record>,
@@ -91,7 +91,7 @@ pub(super) struct Session {
     pub(super) is_append_only: bool,
     is_remote: bool,
     pub(super) limits: Limits,
-    pub(super) stop: Cancel,
+    pub(super) cancel: Cancel,
 }
 
 impl Session {
@@ -100,7 +100,7 @@ impl Session {
         mut command: Command,
         is_remote: bool,
         limits: Limits,
-        stop: &Cancel,
+        cancel: &Cancel,
     ) -> Result<Self, Problem> {
         let key = random_key()?;
         let program = command.get_program().to_string_lossy().into_owned();
@@ -114,11 +114,11 @@ impl Session {
         };
         // As large as the pipe that the stream comes from: large pieces, and few changes between the two.
         widen(&input, PIPE_BYTES);
-        let output = FdSource::new(output, stop).map_err(|e| Problem::Other(e.to_string()))?;
+        let output = FdSource::new(output, cancel).map_err(|e| Problem::Other(e.to_string()))?;
         let mut session = Self {
             child,
             input: Some(input),
-            lanes: Vec::new(),
+            connections: Vec::new(),
             output: Some(Lines::new(output)),
             errors: spawn_errors_reader(errors, key.clone())?,
             key,
@@ -126,7 +126,7 @@ impl Session {
             is_append_only: false,
             is_remote,
             limits,
-            stop: stop.clone(),
+            cancel: cancel.clone(),
         };
         session.greet()?;
         Ok(session)
@@ -191,7 +191,7 @@ impl Session {
         &mut self,
         arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<CompletedCommand, Problem> {
         self.request("run", arguments)?;
         self.answer(self.limits.answer, AnswerLimit::of_list(), take, &mut |_| None)
     }
@@ -204,7 +204,7 @@ impl Session {
         arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
         doubt: Doubt<'_>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<CompletedCommand, Problem> {
         self.request(mode, arguments)?;
         let most = if mode == "history" { AnswerLimit::of_history() } else { AnswerLimit::of_list() };
         self.answer(Duration::MAX, most, take, doubt)
@@ -217,7 +217,7 @@ impl Session {
         mode: &str,
         arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<CompletedCommand, Problem> {
         self.request(mode, arguments)?;
         self.answer(self.limits.answer, AnswerLimit::of_words(), take, &mut |_| None)
     }
@@ -239,18 +239,18 @@ impl Session {
     }
 
     /// Where the stream of a receive goes in.
-    pub(super) fn stream<'a>(&'a mut self, stop: &Cancel) -> io::Result<FdTarget<&'a ChildStdin>> {
+    pub(super) fn stream<'a>(&'a mut self, cancel: &Cancel) -> io::Result<FdTarget<&'a ChildStdin>> {
         let input = self.input.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
-        FdTarget::new(input, stop)
+        FdTarget::new(input, cancel)
     }
 
     /// Waits for the end of a receive whose last byte is in, unless `doubt` says that it will not come.
-    pub(super) fn end_receive(&mut self, doubt: Doubt<'_>) -> Result<Answer, Problem> {
+    pub(super) fn end_receive(&mut self, doubt: Doubt<'_>) -> Result<CompletedCommand, Problem> {
         self.answer(Duration::MAX, AnswerLimit::of_words(), &mut |_| Ok(()), doubt)
     }
 
     /// Cuts the stream of a receive off, so that `zfs receive` keeps what it has, and waits a little for its words.
-    pub(super) fn cut_receive(&mut self) -> Result<Answer, Problem> {
+    pub(super) fn cut_receive(&mut self) -> Result<CompletedCommand, Problem> {
         self.input = None;
         self.answer(self.limits.farewell, AnswerLimit::of_words(), &mut |_| Ok(()), &mut |_| None)
     }
@@ -266,13 +266,13 @@ impl Session {
     }
 
     /// How a `zfs send` ended. Whoever reads its stream must have seen the end, or be gone.
-    pub(super) fn end_send(&mut self) -> Result<Answer, Problem> {
+    pub(super) fn end_send(&mut self) -> Result<CompletedCommand, Problem> {
         let until = Instant::now() + self.limits.farewell;
         let said = self.errors.recv_deadline(until).map(|record| record.text).unwrap_or_default();
         self.input = None;
         match wait(&mut self.child, self.limits.farewell).and_then(|status| status.code()) {
             Some(255) if self.is_remote => Err(Problem::Unreachable(said)),
-            Some(status) => Ok(Answer { status, errors: said }),
+            Some(status) => Ok(CompletedCommand { status, errors: said }),
             None => Err(Problem::Protocol(format!("zfs send did not end by itself {said}"))),
         }
     }
@@ -293,7 +293,7 @@ impl Session {
         let Some(input) = &self.input else {
             return Err(self.lost());
         };
-        let written = FdTarget::new(input, &self.stop).and_then(|mut to| to.write_all(text.as_bytes()));
+        let written = FdTarget::new(input, &self.cancel).and_then(|mut to| to.write_all(text.as_bytes()));
         written.map_err(|error| self.broken(&error))
     }
 
@@ -303,7 +303,7 @@ impl Session {
         mut most: AnswerLimit,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
         doubt: Doubt<'_>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<CompletedCommand, Problem> {
         let mut heard = Instant::now();
         let status = loop {
             let Some(output) = &mut self.output else {
@@ -334,7 +334,7 @@ impl Session {
             }
         };
         let record = self.next_record(limit.min(self.limits.answer))?;
-        Ok(Answer { status, errors: record.text })
+        Ok(CompletedCommand { status, errors: record.text })
     }
 
     fn next_record(&mut self, limit: Duration) -> Result<Record, Problem> {

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use super::agent::wire::{PROTOCOL, Reply, Request};
 use super::agent::{Agent, Framing};
-use super::session::{Answer, Limits, Session};
+use super::session::{CompletedCommand, Limits, Session};
 use super::sessions::{Machine, Sessions};
 use super::{Problem, TargetHost as _, worker};
 use crate::channel::message;
 use crate::model::{ByteCount, Guid, Link, SnapshotName};
-use crate::stream::{Cancel, Target as _};
+use crate::stream::{ByteSink as _, Cancel};
 
 /// A machine whose `zfs` is a script.
 struct Fake {
     directory: tempfile::TempDir,
     limits: Limits,
-    stop: Cancel,
+    cancel: Cancel,
 }
 
 impl Fake {
@@ -34,7 +34,7 @@ impl Fake {
             answer: Duration::from_secs(20),
             farewell: Duration::from_secs(5),
         };
-        Self { directory, limits, stop: Cancel::new().unwrap() }
+        Self { directory, limits, cancel: Cancel::new().unwrap() }
     }
 
     fn in_path(&self, command: &mut Command) {
@@ -45,7 +45,7 @@ impl Fake {
     fn open(&self) -> Session {
         let mut command = worker::local_command();
         self.in_path(&mut command);
-        Session::open(command, false, self.limits, &self.stop).unwrap()
+        Session::open(command, false, self.limits, &self.cancel).unwrap()
     }
 
     /// A session whose login shell is `script`, through a fake ssh.
@@ -53,7 +53,7 @@ impl Fake {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         self.in_path(&mut command);
-        Session::open(command, true, self.limits, &self.stop)
+        Session::open(command, true, self.limits, &self.cancel)
     }
 
     /// An agent that greets, and then says the same for ever.
@@ -81,7 +81,7 @@ impl Fake {
         let first = asked.0.len() + 1;
         let wait = format!("cat hello; head -c {first} >/dev/null");
         let script = format!("read key; {greet}; {greet} >&2; {wait}; while cat said; do :; done");
-        let sessions = Sessions::new(Machine::Local, self.limits, &self.stop);
+        let sessions = Sessions::new(Machine::Local, self.limits, &self.cancel);
         sessions.give_back(self.log_in(&script).unwrap());
         let framing = Framing { link: Link::default(), buffer: ByteCount(1 << 20), stall_limit: None };
         Agent::over("nfs8".to_owned(), Arc::new(sessions), framing)
@@ -92,7 +92,7 @@ impl Fake {
     }
 }
 
-fn run(session: &mut Session, arguments: &[&str]) -> Result<(Answer, Vec<String>), Problem> {
+fn run(session: &mut Session, arguments: &[&str]) -> Result<(CompletedCommand, Vec<String>), Problem> {
     let mut lines = Vec::new();
     let answer = session.run(arguments, &mut |line| {
         lines.push(String::from_utf8(line.to_vec()).unwrap());
@@ -113,7 +113,7 @@ fn arguments_arrive_as_they_are() {
     for _ in 0..3 {
         let (answer, lines) = run(&mut session, &odd).unwrap();
         assert_eq!(lines, odd.map(|argument| format!("[{argument}]")));
-        assert_eq!(answer, Answer { status: 3, errors: "words: 9".to_owned() });
+        assert_eq!(answer, CompletedCommand { status: 3, errors: "words: 9".to_owned() });
     }
     assert_eq!(fake.file("pwned"), None);
     assert!(session.is_usable());
@@ -126,7 +126,7 @@ fn output_without_a_last_newline_does_not_hide_the_end() {
     let fake = Fake::new("printf 'one\\ntwo'; printf 'no end' >&2");
     let (answer, lines) = run(&mut fake.open(), &["list"]).unwrap();
     assert_eq!(lines, ["one", "two"]);
-    assert_eq!(answer, Answer { status: 0, errors: "no end".to_owned() });
+    assert_eq!(answer, CompletedCommand { status: 0, errors: "no end".to_owned() });
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn several_receives_use_one_session() {
     let mut session = fake.open();
     for stream in [b"ABCDEFGH", b"12345678"] {
         session.start_receive(&["receive", "x"]).unwrap();
-        session.stream(&fake.stop).unwrap().write_all(stream).unwrap();
+        session.stream(&fake.cancel).unwrap().write_all(stream).unwrap();
         assert_eq!(session.end_receive(&mut |_| None).unwrap().status, 0);
     }
     assert_eq!(fake.file("received").unwrap(), "ABCDEFGH.\n12345678.\n");
@@ -158,11 +158,11 @@ fn after_a_failed_receive_the_stream_is_not_taken_for_requests() {
     let mut written = Ok(());
     // The worker is gone at some point; how far the stream gets before is up to the pipe.
     for _ in 0..100 {
-        written = written.and_then(|()| session.stream(&fake.stop).unwrap().write_all(stream.as_bytes()));
+        written = written.and_then(|()| session.stream(&fake.cancel).unwrap().write_all(stream.as_bytes()));
     }
     assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
     let answer = session.cut_receive().unwrap();
-    assert_eq!(answer, Answer { status: 1, errors: "out of space".to_owned() });
+    assert_eq!(answer, CompletedCommand { status: 1, errors: "out of space".to_owned() });
     assert_eq!(fake.file("pwned"), None);
     assert!(!session.is_usable());
 }
@@ -174,7 +174,7 @@ fn a_receive_that_reads_too_little_ends_the_session() {
     // A stream cannot know the key: it was made before.
     let stream = hostile_stream("0123456789abcdef0123456789abcdef");
     session.start_receive(&["receive", "x"]).unwrap();
-    let wrote = session.stream(&fake.stop).unwrap().write_some(stream.as_bytes());
+    let wrote = session.stream(&fake.cancel).unwrap().write_some(stream.as_bytes());
     assert!(wrote.is_ok());
     assert_eq!(session.end_receive(&mut |_| None).unwrap().status, 0);
     let error = run(&mut session, &["list"]).unwrap_err();
@@ -187,9 +187,9 @@ fn a_cut_receive_tells_what_it_has_to_say() {
     let fake = Fake::new("cat > received; echo 'incomplete stream' >&2; exit 1");
     let mut session = fake.open();
     session.start_receive(&["receive", "x"]).unwrap();
-    session.stream(&fake.stop).unwrap().write_all(b"half").unwrap();
+    session.stream(&fake.cancel).unwrap().write_all(b"half").unwrap();
     let answer = session.cut_receive().unwrap();
-    assert_eq!(answer, Answer { status: 1, errors: "incomplete stream".to_owned() });
+    assert_eq!(answer, CompletedCommand { status: 1, errors: "incomplete stream".to_owned() });
     assert_eq!(fake.file("received").unwrap(), "half");
 }
 
@@ -251,10 +251,10 @@ fn a_worker_that_dies_is_no_success() {
 fn a_cancel_ends_the_wait_and_the_child() {
     let fake = Fake::new("echo $$ > pid; exec sleep 100");
     let mut session = fake.open();
-    let stop = fake.stop.clone();
+    let cancel = fake.cancel.clone();
     let watcher = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));
-        stop.request();
+        cancel.request();
     });
     let error = run(&mut session, &["list"]).unwrap_err();
     assert!(matches!(error, Problem::Cancelled), "{error}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Problem;
 use super::liveness;
-use super::session::{Answer, LOOK, Limits, Session};
+use super::session::{CompletedCommand, LOOK, Limits, Session};
 use super::session_words::Speaks;
 use super::{orphans, worker};
 use crate::channel::Ssh;
@@ -59,14 +59,14 @@ pub(super) struct Sessions {
     /// What the processes of its sessions are marked with there.
     run: OnceLock<RunMark>,
     limits: Limits,
-    stop: Cancel,
+    cancel: Cancel,
 }
 
 impl Sessions {
-    pub(super) fn new(machine: Machine, limits: Limits, stop: &Cancel) -> Self {
+    pub(super) fn new(machine: Machine, limits: Limits, cancel: &Cancel) -> Self {
         let (is_agent_broken, idle, prober, hanging, run) = Default::default();
-        let stop = stop.clone();
-        Self { machine, agent: AgentUse::Off, is_agent_broken, idle, prober, hanging, run, limits, stop }
+        let cancel = cancel.clone();
+        Self { machine, agent: AgentUse::Off, is_agent_broken, idle, prober, hanging, run, limits, cancel }
     }
 
     /// With an agent at the other end, where there is one and it is wanted.
@@ -106,7 +106,7 @@ impl Sessions {
         &self,
         arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<CompletedCommand, Problem> {
         let pools = pools_of(arguments);
         let known = self.hanging.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pool) = pools.iter().find(|pool| known.contains(*pool)) {
@@ -133,7 +133,7 @@ impl Sessions {
         }
         let Ok(mut kept) = self.prober.try_lock() else { return Liveness::Unknown };
         let usable = kept.take().and_then(|mut session| session.is_usable().then_some(session));
-        let open = || Session::open(self.command(false), true, PROBE_LIMITS, &self.stop);
+        let open = || Session::open(self.command(false), true, PROBE_LIMITS, &self.cancel);
         let Ok(mut session) = usable.map_or_else(open, Ok) else { return Liveness::Unknown };
         if session.speaks() != Speaks::Worker {
             return Liveness::Unknown;
@@ -186,7 +186,7 @@ impl Sessions {
         &self,
         pool: &str,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<CompletedCommand, Problem> {
         let mut session = self.take()?;
         let pools = BTreeSet::from([pool.to_owned()]);
         let answer = session.ask_of_pool("history", &[pool], take, &mut doubt(self, pools))?;
@@ -199,7 +199,7 @@ impl Sessions {
         &self,
         pool: &str,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<CompletedCommand, Problem> {
         let mut session = self.take()?;
         let pools = BTreeSet::from([pool.to_owned()]);
         let answer = session.ask_of_pool("pool", &[pool], take, &mut doubt(self, pools))?;
@@ -230,10 +230,10 @@ impl Sessions {
         let mut retries = RETRIES.iter();
         loop {
             let command = self.command(wants_agent);
-            let opened = Session::open(command, self.is_remote(), self.limits, &self.stop);
+            let opened = Session::open(command, self.is_remote(), self.limits, &self.cancel);
             match (opened, retries.next()) {
                 (Err(Problem::Unreachable(text)), Some(pause)) if is_dropped(&text) => {
-                    self.stop.sleep(*pause).map_err(|_| Problem::Cancelled)?;
+                    self.cancel.sleep(*pause).map_err(|_| Problem::Cancelled)?;
                 }
                 (opened, _) => return opened,
             }

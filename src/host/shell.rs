@@ -20,20 +20,20 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// A target called `host` in errors. Nothing is connected before it is needed; `stop` ends every wait.
-    pub fn new(host: impl Into<String>, machine: Machine, stop: &Cancel) -> Self {
-        Self::with_limits(host.into(), machine, Limits::default(), stop)
+    /// A target called `host` in errors. Nothing is connected before it is needed; `cancel` ends every wait.
+    pub fn new(host: impl Into<String>, machine: Machine, cancel: &Cancel) -> Self {
+        Self::with_limits(host.into(), machine, Limits::default(), cancel)
     }
 
     /// This machine for an agent: it decides from each stream and from its own datasets what a copy gets, and takes only
     /// plain streams that are what was announced.
-    pub fn for_agent(host: impl Into<String>, stop: &Cancel) -> Self {
-        let Self { program } = Self::new(host, Machine::Local, stop);
+    pub fn for_agent(host: impl Into<String>, cancel: &Cancel) -> Self {
+        let Self { program } = Self::new(host, Machine::Local, cancel);
         Self { program: program.guarded() }
     }
 
-    pub(super) fn with_limits(host: String, machine: Machine, limits: Limits, stop: &Cancel) -> Self {
-        Self::over(host, Arc::new(Sessions::new(machine, limits, stop)))
+    pub(super) fn with_limits(host: String, machine: Machine, limits: Limits, cancel: &Cancel) -> Self {
+        Self::over(host, Arc::new(Sessions::new(machine, limits, cancel)))
     }
 
     /// The same through sessions that an agent shares.

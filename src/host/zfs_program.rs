@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use super::details::{self, DetailsReader};
 use super::pool_history::HistoryReader;
-use super::session::{Answer, Session};
+use super::session::{CompletedCommand, Session};
 use super::sessions::{Sessions, doubt};
-use super::zfs_words;
+use super::zfs_errors;
 use super::{HostError, Problem, Refusal};
 use crate::model::{
     DatasetName, Details, Guid, HostState, LineHistory, Orphan, PointKind, PointName, PoolState, RunMark,
@@ -93,7 +93,7 @@ impl ZfsProgram {
     /// Runs `zfs`, which has nothing to print.
     pub(super) fn run(&self, arguments: &[&str]) -> Result<(), Problem> {
         let answer = self.sessions.run(arguments, &mut |_| Ok(()))?;
-        if answer.status == 0 { Ok(()) } else { Err(zfs_words::problem(answer)) }
+        if answer.status == 0 { Ok(()) } else { Err(zfs_errors::problem(answer)) }
     }
 
     /// Runs `zfs`; what it prints, line by line.
@@ -103,7 +103,7 @@ impl ZfsProgram {
             lines.push(String::from_utf8_lossy(line).into_owned());
             Ok(())
         })?;
-        if answer.status == 0 { Ok(lines) } else { Err(zfs_words::problem(answer)) }
+        if answer.status == 0 { Ok(lines) } else { Err(zfs_errors::problem(answer)) }
     }
 
     /// Begins `run` there; what was ended. On this machine nothing can be left: its processes end with their run.
@@ -142,7 +142,7 @@ impl ZfsProgram {
             Ok(())
         })?;
         if answer.status != 0 {
-            return Err(zfs_words::problem(answer));
+            return Err(zfs_errors::problem(answer));
         }
         let pool = PoolState::parse(&text);
         let pool = pool.ok_or_else(|| Problem::Protocol(format!("zpool status answered {text:?}")))?;
@@ -160,7 +160,7 @@ impl ZfsProgram {
         if answer.status == 0 || !rows.is_empty() {
             return Ok(rows);
         }
-        let problem = zfs_words::problem(answer);
+        let problem = zfs_errors::problem(answer);
         if matches!(problem, Problem::NotFound) { Ok(rows) } else { Err(problem) }
     }
 
@@ -169,7 +169,7 @@ impl ZfsProgram {
         &self,
         arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<CompletedCommand, Problem> {
         self.sessions.run(arguments, take)
     }
 
@@ -213,7 +213,7 @@ impl ZfsProgram {
                 Ok(())
             })?;
             if answer.status != 0 {
-                let problem = zfs_words::problem(answer);
+                let problem = zfs_errors::problem(answer);
                 if !matches!(problem, Problem::NotFound) {
                     return Err(problem);
                 }
@@ -247,7 +247,7 @@ impl ZfsProgram {
             Ok(())
         })?;
         if answer.status != 0 {
-            return Err(zfs_words::problem(answer));
+            return Err(zfs_errors::problem(answer));
         }
         Ok(datasets.iter().map(|dataset| reader.of(dataset)).collect())
     }

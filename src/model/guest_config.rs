@@ -26,7 +26,7 @@ const FIREWALL: &str = "zhaul:firewall-";
 const PIECE_BYTES: usize = 8000;
 /// No file of Proxmox VE is longer than 1 MiB, and this much compressed is far more.
 const PIECES_MAX: usize = 64;
-/// The longest file that is unpacked.
+/// The longest file that is decompressed.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// Keys whose values are secrets.
@@ -98,9 +98,9 @@ impl GuestConfig {
         properties.insert(GUEST_PROPERTY.to_owned(), guest);
         let files = [(CONFIG, Some(&self.config)), (FIREWALL, self.firewall.as_ref())];
         for (prefix, text) in files.into_iter().filter_map(|(prefix, text)| Some((prefix, text?))) {
-            let mut packed = Vec::new();
-            GzEncoder::new(text.as_bytes(), Compression::best()).read_to_end(&mut packed).ok()?;
-            let encoded = base64(&packed);
+            let mut compressed = Vec::new();
+            GzEncoder::new(text.as_bytes(), Compression::best()).read_to_end(&mut compressed).ok()?;
+            let encoded = base64(&compressed);
             if encoded.len() > PIECES_MAX * PIECE_BYTES {
                 return None;
             }
@@ -131,10 +131,10 @@ impl GuestConfig {
         let file = |prefix: &str| {
             let pieces = (0..PIECES_MAX).map_while(|number| properties.get(&format!("{prefix}{number}")));
             let text: String = pieces.map(String::as_str).collect();
-            let packed = unbase64(&text).filter(|packed| !packed.is_empty())?;
+            let compressed = unbase64(&text).filter(|compressed| !compressed.is_empty())?;
             let mut file = String::new();
             // What is not whole has no valid checksum at its end.
-            GzDecoder::new(&*packed).take(FILE_BYTES_MAX).read_to_string(&mut file).ok()?;
+            GzDecoder::new(&*compressed).take(FILE_BYTES_MAX).read_to_string(&mut file).ok()?;
             Some(file)
         };
         let is_firewalled = properties.contains_key(&format!("{FIREWALL}0"));

@@ -73,7 +73,7 @@ impl History {
     }
 
     /// Notes what was learnt of snapshots, by GUID; `None` is one that is gone.
-    pub fn learn(&mut self, learnt: impl IntoIterator<Item = (Guid, Option<Details>)>) {
+    pub fn add_details(&mut self, learnt: impl IntoIterator<Item = (Guid, Option<Details>)>) {
         let learnt: BTreeMap<Guid, Option<Details>> = learnt.into_iter().collect();
         self.0.retain_mut(|point| {
             match learnt.get(&point.guid).filter(|_| point.kind == PointKind::Snapshot) {

@@ -35,7 +35,7 @@ pub struct Link {
     pub agent: AgentUse,
     /// What carries the data; only an agent takes anything but ssh.
     pub channel: Channel,
-    /// How the data is packed; only an agent unpacks.
+    /// How the data is compressed; only an agent decompresss.
     pub compression: Compression,
     /// How many TLS or TCP connections share a stream.
     pub connections: usize,

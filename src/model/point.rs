@@ -92,32 +92,32 @@ pub struct Details {
     /// The `userrefs` property: how many user holds keep it from being destroyed.
     pub holds: u32,
     /// Marked by `zfs destroy -d`: will vanish when its last hold or clone goes, so nothing may build on it.
-    pub is_doomed: bool,
+    pub is_destroy_deferred: bool,
 }
 
 impl Details {
     /// Those of every bookmark: it takes no space, and nothing keeps it.
-    pub const BOOKMARK: Self = Self { used_bytes: 0, written_bytes: 0, holds: 0, is_doomed: false };
+    pub const BOOKMARK: Self = Self { used_bytes: 0, written_bytes: 0, holds: 0, is_destroy_deferred: false };
 }
 
 impl Point {
     /// Whether this is a snapshot that can be built on, as far as is known.
     pub fn is_snapshot(&self) -> bool {
-        self.kind == PointKind::Snapshot && !self.is_doomed()
+        self.kind == PointKind::Snapshot && !self.is_destroy_deferred()
     }
 
     /// Whether it is known to vanish by itself.
-    pub fn is_doomed(&self) -> bool {
-        self.details.is_some_and(|details| details.is_doomed)
+    pub fn is_destroy_deferred(&self) -> bool {
+        self.details.is_some_and(|details| details.is_destroy_deferred)
     }
 
     /// Whether ZFS itself would refuse to destroy it now; so would zhaul where that is not known.
-    pub fn is_pinned(&self) -> bool {
-        self.is_pinned_but_for(0)
+    pub fn is_held_or_cloned(&self) -> bool {
+        self.is_held_or_cloned_but_for(0)
     }
 
     /// The same as soon as `clones` of its clones are gone.
-    pub fn is_pinned_but_for(&self, clones: u32) -> bool {
+    pub fn is_held_or_cloned_but_for(&self, clones: u32) -> bool {
         self.clones > clones || self.details.is_none_or(|details| details.holds > 0)
     }
 }

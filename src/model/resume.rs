@@ -21,7 +21,7 @@ mod tests;
 
 use nvlist::{NativeList, Order, Value};
 
-/// The longest token that is looked at, and the most that it may unpack to: real ones have some hundred bytes.
+/// The longest token that is looked at, and the most that it may decompress to: real ones have some hundred bytes.
 const TOKEN_BYTES_MAX: usize = 1 << 20;
 
 /// What a resume token says.
@@ -62,10 +62,10 @@ pub enum ResumeTokenError {
     /// The data do not add up to the checksum.
     #[error("the resume token is damaged: its checksum is wrong")]
     Checksum,
-    /// The data do not unpack.
-    #[error("the resume token is damaged: its data cannot be unpacked")]
+    /// The data do not decompress.
+    #[error("the resume token is damaged: its data cannot be decompressed")]
     Compression,
-    /// The data unpack to another length than announced.
+    /// The data decompress to another length than announced.
     #[error("the resume token is damaged: {announced} bytes are announced, {found} or more found")]
     Length {
         /// The token's own number.
@@ -123,7 +123,7 @@ impl Sums {
     }
 }
 
-/// Splits the text, decodes the hexadecimal digits, and checks the sum before anything is unpacked.
+/// Splits the text, decodes the hexadecimal digits, and checks the sum before anything is decompressed.
 fn unwrap(text: &str) -> Result<(Vec<u8>, usize, Sums), Error> {
     if text.len() > TOKEN_BYTES_MAX {
         return Err(Error::Form("it is longer than 1 MiB"));

@@ -14,8 +14,8 @@ use super::backup::{refuse, refuse_unknown_data};
 use super::builder::Builder;
 use super::containers::Containers;
 use super::divergence::{self, Misfit};
-use super::lane::Lane;
 use super::outbound::{How, Outbound};
+use super::replication::Replication;
 use super::{AsideFinding, FindingKind, Obstacle, Reason, Request, Severity, months, writer};
 use crate::model::{
     ByteCount, Change, Dataset, Month, NameError, NameFormat, Point, PointName, SetAsideCause,
@@ -46,61 +46,61 @@ pub(super) fn plan(
     policy: &Policy,
     rules: &ArchiveRules,
     request: &Request,
-    lane: &mut Lane<'_>,
+    replication: &mut Replication<'_>,
     containers: &mut Containers<'_>,
 ) {
-    writer::settle(builder, policy, lane);
-    if lane.is_blocked {
+    writer::resolve(builder, policy, replication);
+    if replication.is_blocked {
         return;
     }
-    let (mut archived, set_aside) = (renames(builder, policy, lane), months::set_aside(lane));
-    report_set_aside(builder, lane, &archived, &set_aside);
+    let (mut archived, set_aside) = (renames(builder, policy, replication), months::set_aside(replication));
+    report_set_aside(builder, replication, &archived, &set_aside);
     archived.extend(set_aside);
-    let misfit = divergence::judge(builder, policy, lane);
-    if lane.is_blocked {
+    let misfit = divergence::judge(builder, policy, replication);
+    if replication.is_blocked {
         return;
     }
-    if let Some((to, resume)) = lane.settle_partial(builder, misfit.is_some()) {
+    if let Some((to, resume)) = replication.resolve_partial(builder, misfit.is_some()) {
         let reason = Reason::Resumes { received_bytes: ByteCount(resume.received_bytes) };
         let month = policy.name_format.time(&to.name).map(|time| Month::of(time, &policy.time_zone));
-        match name_for(lane, policy, to, month.filter(|month| !archived.contains(month))) {
+        match name_for(replication, policy, to, month.filter(|month| !archived.contains(month))) {
             Ok(name) => {
                 archived.extend(month);
                 let how = How { resume: Some(resume), ..How::new(reason) };
-                lane.send(builder, containers, Outbound::Taken(to), &name, how);
+                replication.send(builder, containers, Outbound::Taken(to), &name, how);
             }
-            Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
+            Err(error) => replication.block(builder, FindingKind::ArchiveName { error }),
         }
     }
-    if lane.is_blocked {
+    if replication.is_blocked {
         return;
     }
-    let due = due(builder, policy, rules, request, lane, &archived);
+    let due = due(builder, policy, rules, request, replication, &archived);
     if due.is_empty() {
         return;
     }
-    match (lane.there, misfit) {
-        (Some(there), Some(misfit)) => settle_misfit(builder, rules, lane, there, misfit),
-        (Some(there), None) if lane.line.is_none() && there.resume_token.is_none() => {
-            refuse_unknown_data(builder, lane);
+    match (replication.there, misfit) {
+        (Some(there), Some(misfit)) => resolve_misfit(builder, rules, replication, there, misfit),
+        (Some(there), None) if replication.comparison.is_none() && there.resume_token.is_none() => {
+            refuse_unknown_data(builder, replication);
         }
         _ => {}
     }
-    divergence::report_known(builder, lane);
-    lane.check_encryption(builder);
+    divergence::report_known(builder, replication);
+    replication.check_encryption(builder);
     for Due { what, name, reason } in due {
-        if lane.is_blocked {
+        if replication.is_blocked {
             return;
         }
         let name = match name {
-            Wanted::Month(month) => months::free_month_name(lane, month),
-            Wanted::Day(time) => day_name(lane, time, &policy.time_zone),
+            Wanted::Month(month) => months::free_month_name(replication, month),
+            Wanted::Day(time) => day_name(replication, time, &policy.time_zone),
         };
         match name {
             Ok(name) => {
-                lane.send(builder, containers, what, &name, How::new(reason));
+                replication.send(builder, containers, what, &name, How::new(reason));
             }
-            Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
+            Err(error) => replication.block(builder, FindingKind::ArchiveName { error }),
         }
     }
 }
@@ -108,7 +108,7 @@ pub(super) fn plan(
 /// Tells of the months that only lineages have that were set aside: they are kept there, not lost.
 fn report_set_aside(
     builder: &mut Builder,
-    lane: &Lane<'_>,
+    replication: &Replication<'_>,
     archived: &BTreeSet<Month>,
     set_aside: &BTreeSet<Month>,
 ) {
@@ -116,47 +116,51 @@ fn report_set_aside(
     if months.is_empty() {
         return;
     }
-    let lineages = months::asides(lane).map(|aside| aside.name.clone()).collect();
+    let lineages = months::set_asides(replication).map(|aside| aside.name.clone()).collect();
     let kind = AsideFinding::MonthsSetAside { months, lineages };
-    builder.find(Severity::Note, Some(&lane.dataset().name), lane.place.clone(), kind);
+    builder.find(Severity::Note, Some(&replication.dataset().name), replication.place.clone(), kind);
 }
 
 /// The months that the copy has; adds a rename for each snapshot that arrived but still has its source's name.
-fn renames(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> BTreeSet<Month> {
-    let mut archived = months::on_copy(lane);
-    let Some(there) = lane.there else { return archived };
+fn renames(builder: &mut Builder, policy: &Policy, replication: &mut Replication<'_>) -> BTreeSet<Month> {
+    let mut archived = months::on_copy(replication);
+    let Some(there) = replication.there else { return archived };
     let arrived: Vec<(&Point, Timestamp)> = there
         .history
         .snapshots()
-        .filter(|point| lane.knows(point.guid))
+        .filter(|point| replication.knows(point.guid))
         .filter_map(|point| Some((point, policy.name_format.time(&point.name)?)))
         .collect();
-    builder.knows(&lane.place, &lane.name, arrived.iter().map(|(point, _)| *point));
+    builder.knows(&replication.place, &replication.name, arrived.iter().map(|(point, _)| *point));
     for (point, time) in arrived {
         let month = Month::of(time, &policy.time_zone);
         let to = if archived.insert(month) {
-            months::free_month_name(lane, month)
+            months::free_month_name(replication, month)
         } else {
-            day_name(lane, time, &policy.time_zone)
+            day_name(replication, time, &policy.time_zone)
         };
         match to {
             Ok(to) => {
-                let (dataset, from, guid) = (lane.name.clone(), point.name.clone(), point.guid);
-                lane.renamed.insert(to.clone());
-                lane.step(builder, Change::RenameSnapshot { dataset, from, guid, to }, Reason::NotRenamed);
+                let (dataset, from, guid) = (replication.name.clone(), point.name.clone(), point.guid);
+                replication.renamed.insert(to.clone());
+                replication.step(
+                    builder,
+                    Change::RenameSnapshot { dataset, from, guid, to },
+                    Reason::NotRenamed,
+                );
             }
-            Err(error) => lane.block(builder, FindingKind::ArchiveName { error }),
+            Err(error) => replication.block(builder, FindingKind::ArchiveName { error }),
         }
     }
     archived
 }
 
 /// The name of a forced archive, `YYYY-Mon-DD`, with a number where the day has one already.
-fn day_name(lane: &Lane<'_>, time: Timestamp, zone: &TimeZone) -> Result<PointName, NameError> {
+fn day_name(replication: &Replication<'_>, time: Timestamp, zone: &TimeZone) -> Result<PointName, NameError> {
     let day = format!("{}-{:02}", Month::of(time, zone), zone.to_datetime(time).day());
     let mut name = PointName::new(&day)?;
     let mut number = 2_u32;
-    while lane.is_taken(&name) {
+    while replication.is_taken(&name) {
         name = PointName::new(&format!("{day}-{number}"))?;
         number += 1;
     }
@@ -164,15 +168,17 @@ fn day_name(lane: &Lane<'_>, time: Timestamp, zone: &TimeZone) -> Result<PointNa
 }
 
 fn name_for(
-    lane: &Lane<'_>,
+    replication: &Replication<'_>,
     policy: &Policy,
     point: &Point,
     month: Option<Month>,
 ) -> Result<PointName, NameError> {
     match (month, policy.name_format.time(&point.name)) {
-        (Some(month), _) => months::free_month_name(lane, month),
-        (None, Some(time)) => day_name(lane, time, &policy.time_zone),
-        (None, None) if lane.is_taken(&point.name) => NameFormat::name_with_guid(&point.name, point.guid),
+        (Some(month), _) => months::free_month_name(replication, month),
+        (None, Some(time)) => day_name(replication, time, &policy.time_zone),
+        (None, None) if replication.is_taken(&point.name) => {
+            NameFormat::name_with_guid(&point.name, point.guid)
+        }
         (None, None) => Ok(point.name.clone()),
     }
 }
@@ -183,7 +189,7 @@ fn due<'a>(
     policy: &Policy,
     rules: &ArchiveRules,
     request: &Request,
-    lane: &Lane<'a>,
+    replication: &Replication<'a>,
     archived: &BTreeSet<Month>,
 ) -> Vec<Due<'a>> {
     let zone = &policy.time_zone;
@@ -191,20 +197,21 @@ fn due<'a>(
     let mut lost = Vec::new();
     let mut newest: Option<&Point> = None;
     let current = Month::of(request.now, zone);
-    let mut months = months_due(policy, rules, request.now, lane, archived);
-    if lane.ground.is_append_only
-        && let Some(newest) = months::newest_name(lane)
+    let mut months = months_due(policy, rules, request.now, replication, archived);
+    if replication.ground.is_append_only
+        && let Some(newest) = months::newest_name(replication)
     {
         // Such a target archives months in their order.
         lost.extend(months.iter().copied().filter(|month| *month < newest));
         months.retain(|month| *month >= newest);
     }
-    let of_months = if months.is_empty() { BTreeMap::new() } else { by_month(policy, lane) };
+    let of_months = if months.is_empty() { BTreeMap::new() } else { by_month(policy, replication) };
     for month in months {
         let is_after = |point: &&Point| newest.is_none_or(|newest| point.createtxg > newest.createtxg);
         let candidate = of_months.get(&month).into_iter().flatten().copied().find(is_after);
         newest = candidate.or(newest);
-        let pending = lane.source.pending.as_ref().filter(|_| month.contains(lane.source.time, zone));
+        let pending =
+            replication.source.pending.as_ref().filter(|_| month.contains(replication.source.time, zone));
         let what = candidate.map(Outbound::Taken).or(pending.map(Outbound::Pending));
         match what {
             Some(what) => {
@@ -215,18 +222,20 @@ fn due<'a>(
             None => lost.push(month),
         }
     }
-    report_lost(builder, lane, &lost, current);
+    report_lost(builder, replication, &lost, current);
     let has_pending = due.last().is_some_and(|due| matches!(due.what, Outbound::Pending(_)));
     if request.force_archive && !has_pending {
-        due.extend(forced(policy, lane, newest));
+        due.extend(forced(policy, replication, newest));
     }
     due
 }
 
 /// The own snapshots that could be sent, by the month in which they were taken, each month's oldest first.
-fn by_month<'a>(policy: &Policy, lane: &Lane<'a>) -> BTreeMap<Month, Vec<&'a Point>> {
+fn by_month<'a>(policy: &Policy, replication: &Replication<'a>) -> BTreeMap<Month, Vec<&'a Point>> {
     let mut of_months: BTreeMap<Month, Vec<&'a Point>> = BTreeMap::new();
-    for point in lane.dataset().history.snapshots().filter(|point| lane.is_newer_than_head(point)) {
+    for point in
+        replication.dataset().history.snapshots().filter(|point| replication.is_newer_than_head(point))
+    {
         if let Some(time) = policy.name_format.time(&point.name) {
             of_months.entry(Month::of(time, &policy.time_zone)).or_default().push(point);
         }
@@ -235,13 +244,15 @@ fn by_month<'a>(policy: &Policy, lane: &Lane<'a>) -> BTreeMap<Month, Vec<&'a Poi
 }
 
 /// The newest snapshot, as `YYYY-Mon-DD`, whether anything is due or not.
-fn forced<'a>(policy: &Policy, lane: &Lane<'a>, newest_due: Option<&Point>) -> Option<Due<'a>> {
-    let own = lane.dataset().history.snapshots().rev();
-    let taken =
-        own.filter(|point| lane.is_newer_than_head(point) && Some(point.guid) != newest_due.map(|p| p.guid));
+fn forced<'a>(policy: &Policy, replication: &Replication<'a>, newest_due: Option<&Point>) -> Option<Due<'a>> {
+    let own = replication.dataset().history.snapshots().rev();
+    let taken = own.filter(|point| {
+        replication.is_newer_than_head(point) && Some(point.guid) != newest_due.map(|p| p.guid)
+    });
     let mut taken =
         taken.filter_map(|point| Some((Outbound::Taken(point), policy.name_format.time(&point.name)?)));
-    let pending = lane.source.pending.as_ref().map(|name| (Outbound::Pending(name), lane.source.time));
+    let pending =
+        replication.source.pending.as_ref().map(|name| (Outbound::Pending(name), replication.source.time));
     let (what, time) = pending.or_else(|| taken.next())?;
     Some(Due { what, name: Wanted::Day(time), reason: Reason::ArchiveForced })
 }
@@ -251,7 +262,7 @@ fn months_due(
     policy: &Policy,
     rules: &ArchiveRules,
     now: Timestamp,
-    lane: &Lane<'_>,
+    replication: &Replication<'_>,
     archived: &BTreeSet<Month>,
 ) -> Vec<Month> {
     let zone = &policy.time_zone;
@@ -266,7 +277,7 @@ fn months_due(
     // before ZFS existed or later than now, says nothing of when.
     let is_possible = |time: &Timestamp| *time <= now && zone.to_datetime(*time).year() >= FIRST_YEAR;
     let past = |point: &Point| policy.name_format.time(&point.name).filter(is_possible);
-    let own = lane.dataset().history.points().find_map(past);
+    let own = replication.dataset().history.points().find_map(past);
     let alive = own.map(|time| Month::of(time, zone)).into_iter().chain(archived.first().copied()).min();
     let first = match alive {
         Some(month) if own.is_some_and(|time| time <= month.start(zone)) => month,
@@ -287,7 +298,7 @@ fn months_due(
     months
 }
 
-fn report_lost(builder: &mut Builder, lane: &Lane<'_>, months: &[Month], current: Month) {
+fn report_lost(builder: &mut Builder, replication: &Replication<'_>, months: &[Month], current: Month) {
     if months.is_empty() {
         return;
     }
@@ -295,25 +306,26 @@ fn report_lost(builder: &mut Builder, lane: &Lane<'_>, months: &[Month], current
     let severity =
         if months.iter().any(|month| month.next() >= current) { Severity::Warning } else { Severity::Note };
     let kind = FindingKind::MonthsLost { months: months.to_vec() };
-    builder.find(severity, Some(&lane.dataset().name), lane.place.clone(), kind);
+    builder.find(severity, Some(&replication.dataset().name), replication.place.clone(), kind);
 }
 
 /// Makes sure that an increment, or a full stream, will follow the archive's line.
-fn settle_misfit(
+fn resolve_misfit(
     builder: &mut Builder,
     rules: &ArchiveRules,
-    lane: &mut Lane<'_>,
+    replication: &mut Replication<'_>,
     there: &Dataset,
     misfit: Misfit,
 ) {
     match (rules.on_divergence, misfit) {
-        (ArchiveDivergence::Keep, _) => divergence::set_aside(builder, lane, there, misfit, None),
+        (ArchiveDivergence::Keep, _) => divergence::set_aside(builder, replication, there, misfit, None),
         (ArchiveDivergence::Stop, Misfit::AfterBase(cause @ SetAsideCause::Written)) => {
-            refuse(builder, lane, there, cause, Obstacle::Policy);
+            refuse(builder, replication, there, cause, Obstacle::Policy);
         }
         (ArchiveDivergence::Stop, _) => {
-            let because = divergence::reason(lane, misfit);
-            lane.block(builder, FindingKind::ArchiveDiverged { copy: lane.name.clone(), because });
+            let because = divergence::reason(replication, misfit);
+            replication
+                .block(builder, FindingKind::ArchiveDiverged { copy: replication.name.clone(), because });
         }
     }
 }

@@ -4,9 +4,9 @@
 use super::builder::Builder;
 use super::containers::Containers;
 use super::divergence::{self, Misfit, names};
-use super::lane::Lane;
 use super::outbound::{How, Outbound};
-use super::{Doomed, FindingKind, Obstacle, Reason, writer};
+use super::replication::Replication;
+use super::{FindingKind, Obstacle, Reason, ToDestroy, writer};
 use crate::model::{ByteCount, Change, Dataset, Point, SetAsideCause};
 use crate::policy::{BackupDivergence, BackupRules, OnNoBase, Policy};
 
@@ -15,59 +15,60 @@ pub(super) fn plan(
     builder: &mut Builder,
     policy: &Policy,
     rules: &BackupRules,
-    lane: &mut Lane<'_>,
+    replication: &mut Replication<'_>,
     containers: &mut Containers<'_>,
 ) {
-    writer::settle(builder, policy, lane);
-    if lane.is_blocked {
+    writer::resolve(builder, policy, replication);
+    if replication.is_blocked {
         return;
     }
-    let misfit = divergence::judge(builder, policy, lane);
-    if lane.is_blocked {
+    let misfit = divergence::judge(builder, policy, replication);
+    if replication.is_blocked {
         return;
     }
-    if let Some((to, resume)) = lane.settle_partial(builder, misfit.is_some()) {
+    if let Some((to, resume)) = replication.resolve_partial(builder, misfit.is_some()) {
         let what = Outbound::Taken(to);
         let reason = Reason::Resumes { received_bytes: ByteCount(resume.received_bytes) };
-        send(builder, lane, containers, what, How { resume: Some(resume), ..How::new(reason) });
+        send(builder, replication, containers, what, How { resume: Some(resume), ..How::new(reason) });
     }
-    if lane.is_blocked {
+    if replication.is_blocked {
         return;
     }
-    match (lane.there, misfit) {
-        (Some(there), Some(misfit)) => settle_misfit(builder, policy, rules, lane, there, misfit),
-        (Some(there), None) if lane.line.is_none() && there.resume_token.is_none() => {
-            refuse_unknown_data(builder, lane);
+    match (replication.there, misfit) {
+        (Some(there), Some(misfit)) => resolve_misfit(builder, policy, rules, replication, there, misfit),
+        (Some(there), None) if replication.comparison.is_none() && there.resume_token.is_none() => {
+            refuse_unknown_data(builder, replication);
         }
         _ => {}
     }
-    divergence::report_known(builder, lane);
-    lane.check_encryption(builder);
-    for what in outbound(policy, lane) {
-        if lane.is_blocked {
+    divergence::report_known(builder, replication);
+    replication.check_encryption(builder);
+    for what in outbound(policy, replication) {
+        if replication.is_blocked {
             return;
         }
-        let fallback = matches!(what, Outbound::Pending(_)).then(|| newest_own(policy, lane)).flatten();
-        let how = How { fallback, ..How::new(reason(lane)) };
-        send(builder, lane, containers, what, how);
+        let fallback =
+            matches!(what, Outbound::Pending(_)).then(|| newest_own(policy, replication)).flatten();
+        let how = How { fallback, ..How::new(reason(replication)) };
+        send(builder, replication, containers, what, how);
     }
 }
 
 fn send<'a>(
     builder: &mut Builder,
-    lane: &mut Lane<'a>,
+    replication: &mut Replication<'a>,
     containers: &mut Containers<'_>,
     what: Outbound<'a>,
     how: How<'a>,
 ) {
-    match lane.free_name(what) {
-        Ok(name) => lane.send(builder, containers, what, &name, how),
-        Err(error) => lane.block(builder, FindingKind::CopyName { error }),
+    match replication.free_name(what) {
+        Ok(name) => replication.send(builder, containers, what, &name, how),
+        Err(error) => replication.block(builder, FindingKind::CopyName { error }),
     }
 }
 
-fn reason(lane: &Lane<'_>) -> Reason {
-    match (lane.received.last(), lane.target_base()) {
+fn reason(replication: &Replication<'_>) -> Reason {
+    match (replication.received.last(), replication.target_base()) {
         (Some(_), _) => Reason::NextSnapshot,
         (None, Some(base)) => Reason::CommonBase { base: base.name.clone() },
         (None, None) => Reason::NothingThere,
@@ -75,100 +76,107 @@ fn reason(lane: &Lane<'_>) -> Reason {
 }
 
 /// A target dataset without snapshots that no receive of ours left there is never written to.
-pub(super) fn refuse_unknown_data(builder: &mut Builder, lane: &mut Lane<'_>) {
-    lane.block(builder, FindingKind::UnknownData { copy: lane.name.clone() });
+pub(super) fn refuse_unknown_data(builder: &mut Builder, replication: &mut Replication<'_>) {
+    replication.block(builder, FindingKind::UnknownData { copy: replication.name.clone() });
 }
 
 /// Makes the target's line one that an increment, or a full stream, can follow.
-fn settle_misfit(
+fn resolve_misfit(
     builder: &mut Builder,
     policy: &Policy,
     rules: &BackupRules,
-    lane: &mut Lane<'_>,
+    replication: &mut Replication<'_>,
     there: &Dataset,
     misfit: Misfit,
 ) {
     let keep = rules.keep_superseded;
     match misfit {
         Misfit::NothingInCommon => match rules.on_no_base {
-            OnNoBase::Supersede => divergence::set_aside(builder, lane, there, misfit, keep),
-            OnNoBase::Stop => lane.block(builder, FindingKind::NoBase { copy: lane.name.clone() }),
+            OnNoBase::Supersede => divergence::set_aside(builder, replication, there, misfit, keep),
+            OnNoBase::Stop => {
+                replication.block(builder, FindingKind::NoBase { copy: replication.name.clone() });
+            }
         },
         Misfit::AfterBase(cause) => match rules.on_divergence {
-            BackupDivergence::Stop => refuse(builder, lane, there, cause, Obstacle::Policy),
+            BackupDivergence::Stop => refuse(builder, replication, there, cause, Obstacle::Policy),
             // What was written after the newest snapshot is in no snapshot, and on an append-only target nothing goes.
-            BackupDivergence::Remove if there.written_bytes == 0 && !lane.ground.is_append_only => {
-                remove(builder, policy, lane, there);
+            BackupDivergence::Remove if there.written_bytes == 0 && !replication.ground.is_append_only => {
+                remove(builder, policy, replication, there);
             }
             BackupDivergence::Keep | BackupDivergence::Remove => {
-                divergence::set_aside(builder, lane, there, misfit, keep);
+                divergence::set_aside(builder, replication, there, misfit, keep);
             }
         },
     }
 }
 
-/// Ends the lane: a person has to decide about what the copy has after the base.
+/// Ends the replication: a person has to decide about what the copy has after the base.
 pub(super) fn refuse(
     builder: &mut Builder,
-    lane: &mut Lane<'_>,
+    replication: &mut Replication<'_>,
     there: &Dataset,
     cause: SetAsideCause,
     obstacle: Obstacle,
 ) {
-    let copy = lane.name.clone();
+    let copy = replication.name.clone();
     if cause == SetAsideCause::Written {
         let newest = there.history.newest_snapshot().map(|point| point.name.clone());
         let written_bytes = ByteCount(there.written_bytes);
-        return lane.block(builder, FindingKind::WrittenTo { copy, newest, written_bytes });
+        return replication.block(builder, FindingKind::WrittenTo { copy, newest, written_bytes });
     }
-    let Some(base) = lane.target_base().map(|base| base.name.clone()) else { return };
-    let newer = names(lane.line.iter().flat_map(|line| &line.unknown).copied());
-    lane.block(builder, FindingKind::Diverged { copy, base, newer, obstacle });
+    let Some(base) = replication.target_base().map(|base| base.name.clone()) else { return };
+    let newer = names(replication.comparison.iter().flat_map(|comparison| &comparison.unknown).copied());
+    replication.block(builder, FindingKind::Diverged { copy, base, newer, obstacle });
 }
 
-/// Removes exactly the target's own snapshots that are newer than the base; anything else ends the lane.
-fn remove(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>, there: &Dataset) {
-    let Some(base) = lane.target_base() else { return };
-    let unknown: Vec<Point> =
-        lane.line.iter().flat_map(|line| &line.unknown).map(|point| (*point).clone()).collect();
-    let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !lane.is_a_guests(point);
+/// Removes exactly the target's own snapshots that are newer than the base; anything else ends the replication.
+fn remove(builder: &mut Builder, policy: &Policy, replication: &mut Replication<'_>, there: &Dataset) {
+    let Some(base) = replication.target_base() else { return };
+    let unknown: Vec<Point> = replication
+        .comparison
+        .iter()
+        .flat_map(|comparison| &comparison.unknown)
+        .map(|point| (*point).clone())
+        .collect();
+    let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !replication.is_a_guests(point);
     let foreign = names(unknown.iter().filter(|point| !is_ours(point)));
-    let in_use = names(unknown.iter().filter(|point| lane.is_pinned(point)));
+    let in_use = names(unknown.iter().filter(|point| replication.is_held_or_cloned(point)));
     let obstacle = match (foreign.is_empty(), in_use.is_empty()) {
         (false, _) => Some(Obstacle::Foreign(foreign)),
         (true, false) => Some(Obstacle::InUse(in_use)),
         (true, true) => None,
     };
     if let Some(obstacle) = obstacle {
-        return refuse(builder, lane, there, SetAsideCause::Diverged, obstacle);
+        return refuse(builder, replication, there, SetAsideCause::Diverged, obstacle);
     }
     let why = Reason::RolledBack { base: base.name.clone() };
-    let snapshots = unknown.iter().map(|point| Doomed::new(point, why.clone())).collect();
-    let action = Change::DestroySnapshots { dataset: lane.name.clone(), snapshots };
+    let snapshots = unknown.iter().map(|point| ToDestroy::new(point, why.clone())).collect();
+    let action = Change::DestroySnapshots { dataset: replication.name.clone(), snapshots };
     let (to, guid) = (base.name.clone(), base.guid);
-    lane.removed.extend(unknown.iter().map(|point| point.guid));
-    lane.step(builder, action, why);
-    let action = Change::Rollback { dataset: lane.name.clone(), to, guid };
-    lane.step(builder, action, Reason::OntoBase);
+    replication.removed.extend(unknown.iter().map(|point| point.guid));
+    replication.step(builder, action, why);
+    let action = Change::Rollback { dataset: replication.name.clone(), to, guid };
+    replication.step(builder, action, Reason::OntoBase);
 }
 
 /// What is newer than the target's head: the newest own snapshot, or all of them in their order.
-fn outbound<'a>(policy: &Policy, lane: &Lane<'a>) -> Vec<Outbound<'a>> {
-    let pending = lane.source.pending.as_ref().map(Outbound::Pending);
-    if lane.ground.target.intermediates {
-        let own = lane.dataset().history.snapshots();
+fn outbound<'a>(policy: &Policy, replication: &Replication<'a>) -> Vec<Outbound<'a>> {
+    let pending = replication.source.pending.as_ref().map(Outbound::Pending);
+    if replication.ground.target.intermediates {
+        let own = replication.dataset().history.snapshots();
         let own = own.filter(|point| policy.name_format.is_own(&point.name));
         // What has expired goes before anything is sent.
-        let stays = |point: &&Point| !lane.source.expired.contains(&point.guid);
-        let newer = own.filter(|point| lane.is_newer_than_head(point)).filter(stays).map(Outbound::Taken);
+        let stays = |point: &&Point| !replication.source.expired.contains(&point.guid);
+        let newer =
+            own.filter(|point| replication.is_newer_than_head(point)).filter(stays).map(Outbound::Taken);
         return newer.chain(pending).collect();
     }
-    pending.or(newest_own(policy, lane).map(Outbound::Taken)).into_iter().collect()
+    pending.or(newest_own(policy, replication).map(Outbound::Taken)).into_iter().collect()
 }
 
 /// The newest own snapshot that exists, if the target lacks it.
-fn newest_own<'a>(policy: &Policy, lane: &Lane<'a>) -> Option<&'a Point> {
-    let mut own = lane.dataset().history.snapshots().rev();
+fn newest_own<'a>(policy: &Policy, replication: &Replication<'a>) -> Option<&'a Point> {
+    let mut own = replication.dataset().history.snapshots().rev();
     let newest = own.find(|point| policy.name_format.is_own(&point.name));
-    newest.filter(|point| lane.is_newer_than_head(point))
+    newest.filter(|point| replication.is_newer_than_head(point))
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Action, Finding, FindingKind, LeftOut, LeftOutReason, NewBookmark, Orphan, Place, Plan, Planned, Reason,
-    Severity, Step, StepId, Wants, order,
+    Action, Finding, FindingKind, LeftOut, LeftOutReason, MissingDetails, NewBookmark, Orphan, Place, Plan,
+    Planned, Reason, Severity, Step, StepId, order,
 };
 use crate::model::{Dataset, DatasetName, Guid, Point};
 
@@ -12,7 +12,7 @@ use crate::model::{Dataset, DatasetName, Guid, Point};
 #[derive(Debug)]
 pub(super) struct Builder {
     plan: Plan,
-    wants: Wants,
+    wants: MissingDetails,
     /// Steps that make room, and so come as early as they can.
     first: BTreeSet<StepId>,
     /// The bookmarks that mark a snapshot whose stream goes on, by dataset: two targets may get the same one.
@@ -20,7 +20,7 @@ pub(super) struct Builder {
     /// Snapshots that are not in the dataset yet that the plan knows them in: by place and GUID, the dataset now.
     actual: BTreeMap<(Place, Guid), DatasetName>,
     /// Names at and below which a target is as the plan knows it only after a step.
-    settled: Vec<(Place, DatasetName, StepId)>,
+    resolved: Vec<(Place, DatasetName, StepId)>,
 }
 
 /// What a step needs before it can start.
@@ -49,11 +49,11 @@ impl Builder {
                 left_out: Vec::new(),
                 orphans: Vec::new(),
             },
-            wants: Wants::default(),
+            wants: MissingDetails::default(),
             first: BTreeSet::new(),
             marks: BTreeMap::new(),
             actual: BTreeMap::new(),
-            settled: Vec::new(),
+            resolved: Vec::new(),
         }
     }
 
@@ -83,19 +83,19 @@ impl Builder {
 
     /// Says that only after `step` a target is at and below `name` as the plan knows it: whatever is planned there from now on
     /// needs the step.
-    pub(super) fn settled(&mut self, place: &Place, name: &DatasetName, step: StepId) {
-        self.settled.push((place.clone(), name.clone(), step));
+    pub(super) fn resolved(&mut self, place: &Place, name: &DatasetName, step: StepId) {
+        self.resolved.push((place.clone(), name.clone(), step));
     }
 
     /// The steps after which the target is at `name` as the plan knows it; none if it is so from the start.
     pub(super) fn settling(&self, place: &Place, name: &DatasetName) -> impl Iterator<Item = StepId> {
         let above =
-            self.settled.iter().filter(move |(there, above, _)| there == place && name.is_within(above));
+            self.resolved.iter().filter(move |(there, above, _)| there == place && name.is_within(above));
         above.map(|(_, _, step)| *step)
     }
 
     /// Whether a target is at `name` as the plan knows it only after a step.
-    pub(super) fn is_settled_later(&self, place: &Place, name: &DatasetName) -> bool {
+    pub(super) fn is_resolved_later(&self, place: &Place, name: &DatasetName) -> bool {
         self.settling(place, name).next().is_some()
     }
 

@@ -6,7 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::builder::Builder;
-use super::lane::Lane;
+use super::replication::Replication;
 use super::{AsideFinding, FindingKind, Reason, Severity, months};
 use crate::model::{
     ByteCount, Change, Dataset, DatasetName, Encryption, NAME_BYTES_MAX, Point, PointName, SET_ASIDE_PAUSE,
@@ -26,30 +26,34 @@ pub(super) enum Misfit {
     AfterBase(SetAsideCause),
 }
 
-/// How the copy of `lane` differs, if it cannot go on. Ends the lane where that cannot be told.
-pub(super) fn judge(builder: &mut Builder, policy: &Policy, lane: &mut Lane<'_>) -> Option<Misfit> {
-    let there = lane.there?;
-    let compared = lane.line.as_ref()?;
+/// How the copy of `replication` differs, if it cannot go on. Ends the replication where that cannot be told.
+pub(super) fn judge(
+    builder: &mut Builder,
+    policy: &Policy,
+    replication: &mut Replication<'_>,
+) -> Option<Misfit> {
+    let there = replication.there?;
+    let compared = replication.comparison.as_ref()?;
     if compared.common.is_none() {
         return Some(Misfit::NothingInCommon);
     }
     if compared.unknown.is_empty() {
         return (there.written_bytes > 0).then_some(Misfit::AfterBase(SetAsideCause::Written));
     }
-    let is_raw = lane.dataset().encryption == Encryption::On;
+    let is_raw = replication.dataset().encryption == Encryption::On;
     let is_unchanged = compared.is_unchanged_since_base(there, is_raw);
-    let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !lane.is_a_guests(point);
+    let is_ours = |point: &&Point| policy.name_format.is_own(&point.name) && !replication.is_a_guests(point);
     let are_ours = compared.unknown.iter().all(|point| is_ours(point) || months::is_archives(&point.name));
     let cause = if are_ours { SetAsideCause::Diverged } else { SetAsideCause::Foreign };
-    if !lane.knows_unknown(builder) || is_unchanged {
+    if !replication.knows_unknown(builder) || is_unchanged {
         return None;
     }
     Some(Misfit::AfterBase(cause))
 }
 
 /// The reason that a person reads.
-pub(super) fn reason(lane: &Lane<'_>, misfit: Misfit) -> Reason {
-    let base = lane.target_base().map(|base| base.name.clone());
+pub(super) fn reason(replication: &Replication<'_>, misfit: Misfit) -> Reason {
+    let base = replication.target_base().map(|base| base.name.clone());
     match (misfit, base) {
         (Misfit::AfterBase(SetAsideCause::Written), Some(base)) => Reason::WrittenAfter { base },
         (Misfit::AfterBase(SetAsideCause::Diverged), Some(base)) => Reason::RolledBack { base },
@@ -58,56 +62,65 @@ pub(super) fn reason(lane: &Lane<'_>, misfit: Misfit) -> Reason {
     }
 }
 
-/// Adds the step that sets the copy's lineage aside; the lane then goes on from the base, or begins anew.
+/// Adds the step that sets the copy's lineage aside; the replication then goes on from the base, or begins anew.
 pub(super) fn set_aside(
     builder: &mut Builder,
-    lane: &mut Lane<'_>,
+    replication: &mut Replication<'_>,
     there: &Dataset,
     misfit: Misfit,
     keep: Option<SignedDuration>,
 ) {
-    let because = reason(lane, misfit);
-    if let Some(kind) = obstacle(builder, lane, there, misfit) {
-        return lane.block(builder, kind);
+    let because = reason(replication, misfit);
+    if let Some(kind) = obstacle(builder, replication, there, misfit) {
+        return replication.block(builder, kind);
     }
-    let base = lane.target_base().filter(|_| misfit != Misfit::NothingInCommon);
+    let base = replication.target_base().filter(|_| misfit != Misfit::NothingInCommon);
     let cause = match misfit {
         Misfit::NothingInCommon => SetAsideCause::NothingInCommon,
         Misfit::AfterBase(cause) => cause,
     };
     let wish = SetAside {
-        dataset: lane.name.clone(),
+        dataset: replication.name.clone(),
         guid: there.guid,
         base: base.map(|base| SnapshotId { name: base.name.clone(), guid: base.guid }),
         cause,
-        writer: lane.writer.clone(),
+        writer: replication.writer.clone(),
     };
-    let unknown: Vec<_> =
-        lane.line.iter().flat_map(|line| &line.unknown).map(|point| (*point).clone()).collect();
+    let unknown: Vec<_> = replication
+        .comparison
+        .iter()
+        .flat_map(|comparison| &comparison.unknown)
+        .map(|point| (*point).clone())
+        .collect();
     let kind = AsideFinding::SetAside {
-        copy: lane.name.clone(),
+        copy: replication.name.clone(),
         base: base.map(|base| base.name.clone()),
         newer: unknown.iter().map(|point| point.name.clone()).collect(),
         written_bytes: ByteCount(there.written_bytes),
         because: because.clone(),
         keep_hours: keep.map(|keep| keep.as_hours()),
     };
-    builder.find(Severity::Warning, Some(&lane.dataset().name), lane.place.clone(), kind);
-    lane.step(builder, Change::SetAside(wish.clone()), because);
-    lane.set_aside_step = lane.last;
+    builder.find(Severity::Warning, Some(&replication.dataset().name), replication.place.clone(), kind);
+    replication.step(builder, Change::SetAside(wish.clone()), because);
+    replication.set_aside_step = replication.last;
     if base.is_some() {
-        lane.removed.extend(unknown.iter().map(|point| point.guid));
+        replication.removed.extend(unknown.iter().map(|point| point.guid));
     } else {
-        lane.start_anew();
-        lane.children_wait = lane.has_children().then_some(wish);
+        replication.start_anew();
+        replication.children_wait = replication.has_children().then_some(wish);
     }
 }
 
 /// Why it cannot be set aside.
-fn obstacle(builder: &Builder, lane: &Lane<'_>, there: &Dataset, misfit: Misfit) -> Option<FindingKind> {
-    let copy = lane.name.clone();
-    if lane.name == lane.ground.target.root {
-        return Some(AsideFinding::RootMisfit { copy, because: reason(lane, misfit) }.into());
+fn obstacle(
+    builder: &Builder,
+    replication: &Replication<'_>,
+    there: &Dataset,
+    misfit: Misfit,
+) -> Option<FindingKind> {
+    let copy = replication.name.clone();
+    if replication.name == replication.ground.target.root {
+        return Some(AsideFinding::RootMisfit { copy, because: reason(replication, misfit) }.into());
     }
     if there.guid.0 == 0 {
         return Some(AsideFinding::SetAsideUnfinished { copy }.into());
@@ -116,28 +129,33 @@ fn obstacle(builder: &Builder, lane: &Lane<'_>, there: &Dataset, misfit: Misfit)
         Misfit::NothingInCommon => SetAsideCause::NothingInCommon,
         Misfit::AfterBase(cause) => cause,
     };
-    let mut marks = lane.asides.iter().filter_map(|aside| aside.set_aside());
-    if lane.ground.is_append_only
+    let mut marks = replication.set_asides.iter().filter_map(|aside| aside.set_aside());
+    if replication.ground.is_append_only
         && let Some(mark) = marks.find(|mark| mark.is_recent(builder.at()))
         && let Ok(until) = mark.at.checked_add(SET_ASIDE_PAUSE)
     {
         return Some(AsideFinding::SetAsideTooSoon { copy, earlier: mark.name, until }.into());
     }
     if matches!(cause, SetAsideCause::Written | SetAsideCause::Foreign)
-        && let Some(earlier) = earlier(lane, cause, builder.at())
+        && let Some(earlier) = earlier(replication, cause, builder.at())
     {
-        let newer = lane.line.iter().flat_map(|line| &line.unknown).map(|point| point.name.clone()).collect();
+        let newer = replication
+            .comparison
+            .iter()
+            .flat_map(|comparison| &comparison.unknown)
+            .map(|point| point.name.clone())
+            .collect();
         return Some(AsideFinding::SetAsideAgain { copy, earlier, newer }.into());
     }
     // The date and a number.
     let added = cause.infix().len() + "2026-01-01-000000-99".len();
-    let longest = longest_name(lane);
+    let longest = longest_name(replication);
     (longest + added > NAME_BYTES_MAX).then_some(FindingKind::SetAsideName { copy })
 }
 
 /// The longest name of a dataset or snapshot at or below the copy, in bytes.
-fn longest_name(lane: &Lane<'_>) -> usize {
-    let all = lane.there.into_iter().chain(lane.ground.listing.below(&lane.name));
+fn longest_name(replication: &Replication<'_>) -> usize {
+    let all = replication.there.into_iter().chain(replication.ground.listing.below(&replication.name));
     let longest = |dataset: &Dataset| {
         let points = dataset.history.points().map(|point| point.name.as_str().len() + 1).max();
         dataset.name.as_str().len() + points.unwrap_or(0)
@@ -146,23 +164,31 @@ fn longest_name(lane: &Lane<'_>) -> usize {
 }
 
 /// A lineage of the same copy that was set aside for the same cause not long ago: another program keeps doing it.
-fn earlier(lane: &Lane<'_>, cause: SetAsideCause, now: Timestamp) -> Option<DatasetName> {
-    let marks = lane.asides.iter().filter_map(|aside| aside.set_aside());
+fn earlier(replication: &Replication<'_>, cause: SetAsideCause, now: Timestamp) -> Option<DatasetName> {
+    let marks = replication.set_asides.iter().filter_map(|aside| aside.set_aside());
     let mut recent = marks.filter(|mark| mark.cause == cause && now.duration_since(mark.at) < AGAIN_WITHIN);
     recent.next().map(|mark| mark.name)
 }
 
 /// Tells where the source's newer points are known in a lineage that was set aside: they are sent again.
-pub(super) fn report_known(builder: &mut Builder, lane: &Lane<'_>) {
-    for aside in &lane.asides {
+pub(super) fn report_known(builder: &mut Builder, replication: &Replication<'_>) {
+    for aside in &replication.set_asides {
         let known = aside.history.snapshots().rev().find_map(|point| {
-            let known = lane.find_at_source(point.guid)?;
-            lane.is_newer_than_head(known).then(|| point.name.clone())
+            let known = replication.find_at_source(point.guid)?;
+            replication.is_newer_than_head(known).then(|| point.name.clone())
         });
         if let Some(snapshot) = known {
-            let kind =
-                AsideFinding::KnownSetAside { copy: lane.name.clone(), aside: aside.name.clone(), snapshot };
-            builder.find(Severity::Warning, Some(&lane.dataset().name), lane.place.clone(), kind);
+            let kind = AsideFinding::KnownSetAside {
+                copy: replication.name.clone(),
+                aside: aside.name.clone(),
+                snapshot,
+            };
+            builder.find(
+                Severity::Warning,
+                Some(&replication.dataset().name),
+                replication.place.clone(),
+                kind,
+            );
         }
     }
 }

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::line::GuidIndex;
-use super::{Action, Place, Plan, StepId, Transfer, Wants};
+use super::comparison::GuidIndex;
+use super::{Action, MissingDetails, Place, Plan, StepId, Transfer};
 use crate::model::{Answer, ByteCount, Dataset, DatasetName, Inventory, Point};
 
 /// The transfers whose size can be told.
@@ -20,8 +20,8 @@ pub fn estimate(plan: &Plan, inventory: &Inventory) -> BTreeMap<StepId, ByteCoun
 }
 
 /// The snapshots whose details the estimates lack.
-pub fn wanted_sizes(plan: &Plan, inventory: &Inventory) -> Wants {
-    let mut wants = Wants::default();
+pub fn wanted_sizes(plan: &Plan, inventory: &Inventory) -> MissingDetails {
+    let mut wants = MissingDetails::default();
     let mut histories = Histories::default();
     for (_, transfer, dataset) in transfers(plan, inventory) {
         for point in histories.between(transfer, dataset).into_iter().flatten() {

@@ -1,11 +1,11 @@
-//! What the lanes of one target have in common.
+//! What the replications of one target have in common.
 
 use std::collections::BTreeSet;
 
 use crate::model::{Guid, Listing, SetAsideMark};
 use crate::policy::Target;
 
-/// What the lanes of one target have in common.
+/// What the replications of one target have in common.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ground<'a> {
     pub(super) target: &'a Target,

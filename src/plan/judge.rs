@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::builder::Builder;
-use super::{Doomed, FindingKind, KeptBy, Place, Reason, Severity};
+use super::{FindingKind, KeptBy, Place, Reason, Severity, ToDestroy};
 use crate::model::{DatasetName, Point};
 use crate::policy::{KeepRules, Policy};
 
@@ -49,14 +49,14 @@ impl Judged<'_> {
 
     /// What may go of what no rule keeps, oldest first; reports what ZFS would not let go. Nothing goes before all that
     /// was counted is known: a snapshot that will vanish by itself must not push another one out.
-    pub(super) fn settle(
+    pub(super) fn resolve(
         self,
         builder: &mut Builder,
         source: &DatasetName,
         place: &Place,
         dataset: &DatasetName,
-        is_pinned: impl Fn(&Point) -> bool,
-    ) -> Vec<Doomed> {
+        is_held_or_cloned: impl Fn(&Point) -> bool,
+    ) -> Vec<ToDestroy> {
         let (unkept, rules) = (self.unkept, self.rules);
         if unkept.is_empty() {
             return Vec::new();
@@ -66,15 +66,20 @@ impl Judged<'_> {
             builder.find(Severity::Warning, Some(source), place.clone(), kind);
             return Vec::new();
         }
-        let (pinned, free): (Vec<&Point>, Vec<&Point>) =
-            unkept.into_iter().partition(|point| is_pinned(point));
-        report_pinned(builder, Some(source), place, &pinned);
-        free.into_iter().rev().map(|point| Doomed::new(point, Reason::NotKept { rules })).collect()
+        let (held_or_cloned, free): (Vec<&Point>, Vec<&Point>) =
+            unkept.into_iter().partition(|point| is_held_or_cloned(point));
+        report_held_or_cloned(builder, Some(source), place, &held_or_cloned);
+        free.into_iter().rev().map(|point| ToDestroy::new(point, Reason::NotKept { rules })).collect()
     }
 }
 
-fn report_pinned(builder: &mut Builder, dataset: Option<&DatasetName>, place: &Place, pinned: &[&Point]) {
-    for point in pinned {
+fn report_held_or_cloned(
+    builder: &mut Builder,
+    dataset: Option<&DatasetName>,
+    place: &Place,
+    held_or_cloned: &[&Point],
+) {
+    for point in held_or_cloned {
         let is_held = point.details.is_some_and(|details| details.holds > 0);
         let by = if is_held { KeptBy::Hold } else { KeptBy::Clone };
         let kind = FindingKind::StaysInUse { snapshot: point.name.clone(), by };

@@ -3,7 +3,7 @@
 //! Everything dangerous is decided here and visible in the plan. The order of thought, for each selected dataset:
 //!
 //! 1. `snapshot`: one snapshot in this run, a bookmark of it, and bookmarks that are missing;
-//! 2. `backup`, for each backup: resume what broke off, repair a line that parted, send what is newer than the base;
+//! 2. `backup`, for each backup: resume what broke off, repair a line that diverged, send what is newer than the base;
 //! 3. `archive`, for each archive: which months are due, and which snapshot each one is;
 //! 4. `rotate` and `retain`: what may go at the backup and at the source. What has expired goes first, what this run
 //!    pushes out goes last; `needed` knows what no target may miss, `sending` what one that is down may still need.
@@ -12,7 +12,7 @@
 //! `writer` makes sure that a copy is this source's, `divergence` sets aside what cannot go on, `superseded` says when that
 //! expires, and `view` what comes before everything else on a target.
 //! `trust` says which bookmarks can be incremental sources, `line` compares two histories, `partial` judges a receive that
-//! broke off, `lane` turns what is to be sent into steps, `wants` collects what a listing told too little of, `order` puts
+//! broke off, `replication` turns what is to be sent into steps, `wants` collects what a listing told too little of, `order` puts
 //! the steps in order.
 
 mod archive;
@@ -20,15 +20,15 @@ mod aside_finding;
 mod backup;
 mod builder;
 pub mod check;
+mod comparison;
 mod containers;
 mod divergence;
 mod estimate;
 mod finding;
 mod ground;
 mod judge;
-mod lane;
 mod left_out;
-mod line;
+mod missing_details;
 mod months;
 mod names;
 mod naming;
@@ -41,6 +41,7 @@ mod partial;
 mod prune;
 mod reason;
 mod renames;
+mod replication;
 pub mod restore;
 mod retain;
 mod rotate;
@@ -56,7 +57,6 @@ mod trust;
 mod unlisted;
 pub mod verify;
 mod view;
-mod wants;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,9 +66,9 @@ use jiff::Timestamp;
 use builder::{Builder, Order};
 use containers::Containers;
 use ground::Ground;
-use lane::Lane;
 use naming::RunName;
-use needed::Lanes;
+use needed::Replications;
+use replication::Replication;
 use snapshot::Taken;
 use superseded::Expiry;
 use trust::Trust;
@@ -84,14 +84,14 @@ pub use aside_finding::{AsideFinding, StaysBecause};
 pub use estimate::{estimate, wanted_sizes};
 pub use finding::{Finding, FindingKind, KeptBy, Obstacle, Severity};
 pub use left_out::{LeftOut, LeftOutReason};
+pub use missing_details::{DetailLookups, MissingDetails, Planned};
 pub use names::{CopyName, Names, names};
 pub use prune::prune;
 pub use reason::{PartialFault, Reason};
 pub use select::{Caution, Selected, Selection, select};
 pub use step::{
-    Action, Base, Doomed, Fallback, NewBookmark, NextLineage, Orphan, Place, Plan, Step, StepId, Transfer,
+    Action, Base, Fallback, NewBookmark, NextLineage, Orphan, Place, Plan, Step, StepId, ToDestroy, Transfer,
 };
-pub use wants::{Lookups, Planned, Wants};
 
 /// What this one run is asked for, beyond the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -227,10 +227,10 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         Some(Answer::CouldNotAsk(_)) | None => None,
     };
     let views: Vec<Option<View<'_>>> = policy.targets.iter().map(view).collect();
-    let mut lanes: Vec<Lanes<'_>> = sources.iter().map(|_| Lanes::default()).collect();
+    let mut replications: Vec<Replications<'_>> = sources.iter().map(|_| Replications::default()).collect();
     for (target, view) in policy.targets.iter().zip(&views) {
         let Some(view) = view else {
-            refuse_target(&mut builder, target, inventory, &mut lanes);
+            refuse_target(&mut builder, target, inventory, &mut replications);
             continue;
         };
         let ground = Ground {
@@ -240,11 +240,11 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
             waiting: &view.waiting,
             alive: &alive,
         };
-        plan_target(&mut builder, known, ground, view, &sources, &mut lanes);
+        plan_target(&mut builder, known, ground, view, &sources, &mut replications);
     }
-    for (source, lanes) in sources.iter().zip(&lanes) {
-        retain::plan_source(&mut builder, policy, source, lanes);
-        sent::plan_removal(&mut builder, policy, source, lanes);
+    for (source, replications) in sources.iter().zip(&replications) {
+        retain::plan_source(&mut builder, policy, source, replications);
+        sent::plan_removal(&mut builder, policy, source, replications);
     }
     Ok(builder.finish())
 }
@@ -256,7 +256,7 @@ fn plan_target<'a>(
     ground: Ground<'a>,
     view: &View<'_>,
     sources: &'a [Source<'a>],
-    lanes: &mut [Lanes<'a>],
+    replications: &mut [Replications<'a>],
 ) {
     let Known { policy, inventory, request, .. } = known;
     let Ground { target, listing, is_append_only, .. } = ground;
@@ -269,40 +269,40 @@ fn plan_target<'a>(
     let mut containers = Containers::new(target, listing, &copies);
     // Where copies are to come by a rename that is not planned yet: nothing is there before.
     let mut not_renamed: BTreeSet<&DatasetName> = view.later.keys().collect();
-    for ((source, name), lanes) in sources.iter().zip(&names).zip(lanes) {
+    for ((source, name), replications) in sources.iter().zip(&names).zip(replications) {
         let Some(name) = name else { continue };
         if unlisted::refuse_copy(builder, target, listing, &source.selected.dataset.name, name) {
-            lanes.has_unknown_target = true;
+            replications.has_unknown_target = true;
             continue;
         }
-        let mut lane = Lane::new(builder, &ground, name, source);
-        bring_into_place(builder, &mut containers, &mut lane, view, &mut not_renamed);
-        if lane.is_blocked {
-            lanes.add(lane);
+        let mut replication = Replication::new(builder, &ground, name, source);
+        bring_into_place(builder, &mut containers, &mut replication, view, &mut not_renamed);
+        if replication.is_blocked {
+            replications.add(replication);
             continue;
         }
-        if source.selected.caution == Caution::GoOnOnly && !lane.goes_on() {
+        if source.selected.caution == Caution::GoOnOnly && !replication.goes_on() {
             let kind = FindingKind::NoNewCopy { copy: name.clone() };
             let dataset = Some(&source.selected.dataset.name);
-            builder.find(Severity::Warning, dataset, lane.place.clone(), kind);
-            lanes.add(lane);
+            builder.find(Severity::Warning, dataset, replication.place.clone(), kind);
+            replications.add(replication);
             continue;
         }
         match &target.kind {
             TargetKind::Backup(rules) => {
-                backup::plan(builder, policy, rules, &mut lane, &mut containers);
+                backup::plan(builder, policy, rules, &mut replication, &mut containers);
                 if !is_append_only {
-                    rotate::plan_backup(builder, policy, rules, &mut lane);
+                    rotate::plan_backup(builder, policy, rules, &mut replication);
                 }
             }
             TargetKind::Archive(rules) => {
-                archive::plan(builder, policy, rules, request, &mut lane, &mut containers);
+                archive::plan(builder, policy, rules, request, &mut replication, &mut containers);
             }
         }
-        if let Some(step) = lane.set_aside_step {
-            builder.settled(&lane.place, name, step);
+        if let Some(step) = replication.set_aside_step {
+            builder.resolved(&replication.place, name, step);
         }
-        lanes.add(lane);
+        replications.add(replication);
     }
     orphans::plan(builder, known, ground, view, &not_renamed);
     let keep = match &target.kind {
@@ -324,25 +324,27 @@ fn plan_target<'a>(
     }
 }
 
-/// Renames the copy of `lane`, if it has to wait for its parent; ends the lane where what is above the copy is not in place.
+/// Renames the copy of `replication`, if it has to wait for its parent; ends the replication where what is above the copy is not in place.
 fn bring_into_place<'a>(
     builder: &mut Builder,
     containers: &mut Containers<'_>,
-    lane: &mut Lane<'_>,
+    replication: &mut Replication<'_>,
     view: &'a View<'_>,
     not_renamed: &mut BTreeSet<&'a DatasetName>,
 ) {
-    if let Some(rename) = view.later.get(&lane.name)
-        && renames::plan_later(builder, containers, lane, rename)
+    if let Some(rename) = view.later.get(&replication.name)
+        && renames::plan_later(builder, containers, replication, rename)
     {
-        not_renamed.remove(&lane.name);
+        not_renamed.remove(&replication.name);
     }
-    let mut unfinished = view.waiting.iter().filter(|mark| lane.name.below(&mark.of).is_some());
-    if let Some(mark) = unfinished.next().filter(|_| !builder.is_settled_later(&lane.place, &lane.name)) {
-        lane.block(builder, AsideFinding::SetAsideUnfinished { copy: mark.of.clone() });
-    } else if let Some(parent) = not_renamed.iter().find(|copy| lane.name.below(copy).is_some()) {
+    let mut unfinished = view.waiting.iter().filter(|mark| replication.name.below(&mark.of).is_some());
+    if let Some(mark) =
+        unfinished.next().filter(|_| !builder.is_resolved_later(&replication.place, &replication.name))
+    {
+        replication.block(builder, AsideFinding::SetAsideUnfinished { copy: mark.of.clone() });
+    } else if let Some(parent) = not_renamed.iter().find(|copy| replication.name.below(copy).is_some()) {
         let parent = (*parent).clone();
-        lane.block(builder, FindingKind::ParentMissing { parent });
+        replication.block(builder, FindingKind::ParentMissing { parent });
     }
 }
 
@@ -355,7 +357,7 @@ fn plan_first(builder: &mut Builder, target: &Target, view: &View<'_>) {
         let made = needs.iter().filter_map(|at| steps.get(*at)).copied();
         let order = Order::needs(builder.settling(&place, below).chain(made).collect::<BTreeSet<_>>());
         let step = builder.step(dataset.as_ref(), place.clone(), change.clone(), reason.clone(), order);
-        builder.settled(&place, below, step);
+        builder.resolved(&place, below, step);
         steps.push(step);
     }
     for (dataset, severity, kind) in &view.findings {
@@ -363,9 +365,14 @@ fn plan_first(builder: &mut Builder, target: &Target, view: &View<'_>) {
     }
 }
 
-fn refuse_target(builder: &mut Builder, target: &Target, inventory: &Inventory, lanes: &mut [Lanes<'_>]) {
-    for lanes in lanes {
-        lanes.has_unknown_target = true;
+fn refuse_target(
+    builder: &mut Builder,
+    target: &Target,
+    inventory: &Inventory,
+    replications: &mut [Replications<'_>],
+) {
+    for replications in replications {
+        replications.has_unknown_target = true;
     }
     let cause = match inventory.targets.get(&target.name) {
         Some(Answer::CouldNotAsk(why)) => why.clone(),

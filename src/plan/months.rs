@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::lane::Lane;
+use super::replication::Replication;
 use crate::model::{Dataset, Encryption, Month, NameError, Point, PointKind, PointName};
 
 /// The month of a snapshot that is a month's: `2026-Apr`, or `2026-Apr.2` where the name was taken.
@@ -33,10 +33,10 @@ pub(super) fn is_archives(name: &PointName) -> bool {
 }
 
 /// The name for `month` that nothing on the copy has.
-pub(super) fn free_month_name(lane: &Lane<'_>, month: Month) -> Result<PointName, NameError> {
+pub(super) fn free_month_name(replication: &Replication<'_>, month: Month) -> Result<PointName, NameError> {
     let mut name = PointName::new(&month.to_string())?;
     let mut number = 2_u32;
-    while lane.is_taken(&name) {
+    while replication.is_taken(&name) {
         name = PointName::new(&format!("{month}.{number}"))?;
         number += 1;
     }
@@ -44,48 +44,52 @@ pub(super) fn free_month_name(lane: &Lane<'_>, month: Month) -> Result<PointName
 }
 
 /// The newest month in the name of any snapshot of the copy, whoever made it.
-pub(super) fn newest_name(lane: &Lane<'_>) -> Option<Month> {
-    let names = lane.there.into_iter().flat_map(|there| there.history.snapshots());
+pub(super) fn newest_name(replication: &Replication<'_>) -> Option<Month> {
+    let names = replication.there.into_iter().flat_map(|there| there.history.snapshots());
     names.filter_map(|point| Month::parse(point.name.as_str().get(..8)?)).max()
 }
 
 /// The months that the copy has itself; where it is another dataset's, those of the copies that this dataset has written.
-pub(super) fn on_copy(lane: &Lane<'_>) -> BTreeSet<Month> {
-    let Some(there) = lane.there else { return BTreeSet::new() };
-    if is_anothers(lane, there) {
-        let copies = lane.ground.listing.below(&lane.ground.target.root);
+pub(super) fn on_copy(replication: &Replication<'_>) -> BTreeSet<Month> {
+    let Some(there) = replication.there else { return BTreeSet::new() };
+    if is_anothers(replication, there) {
+        let copies = replication.ground.listing.below(&replication.ground.target.root);
         return named(
-            copies.filter(|copy| copy.writer().is_some_and(|writer| writer.guid == lane.writer.guid)),
+            copies.filter(|copy| copy.writer().is_some_and(|writer| writer.guid == replication.writer.guid)),
         );
     }
-    let is_raw = lane.dataset().encryption == Encryption::On;
+    let is_raw = replication.dataset().encryption == Encryption::On;
     // What is newer than the base is set aside with its months, unless an increment goes on over it.
-    let goes_aside = lane.line.as_ref().is_some_and(|line| !line.is_unchanged_since_base(there, is_raw));
-    let base = lane.target_base().map(|base| base.createtxg);
+    let goes_aside = replication
+        .comparison
+        .as_ref()
+        .is_some_and(|comparison| !comparison.is_unchanged_since_base(there, is_raw));
+    let base = replication.target_base().map(|base| base.createtxg);
     let counts = |point: &&Point| {
-        base.is_none_or(|base| point.createtxg <= base) || lane.knows(point.guid) || goes_aside
+        base.is_none_or(|base| point.createtxg <= base) || replication.knows(point.guid) || goes_aside
     };
     let own = there.history.snapshots().filter(counts);
-    own.chain(ancestry(lane)).filter_map(|point| archived_month(&point.name)).collect()
+    own.chain(ancestry(replication)).filter_map(|point| archived_month(&point.name)).collect()
 }
 
 /// The snapshots before the one that the copy was cloned from: they are its past, in another dataset.
-fn ancestry<'a>(lane: &Lane<'a>) -> impl Iterator<Item = &'a Point> {
-    let origin = lane.there.and_then(|there| there.origin.as_ref());
-    let parent = origin.and_then(|origin| Some((lane.ground.listing.get(origin.dataset())?, origin.name())));
+fn ancestry<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Point> {
+    let origin = replication.there.and_then(|there| there.origin.as_ref());
+    let parent =
+        origin.and_then(|origin| Some((replication.ground.listing.get(origin.dataset())?, origin.name())));
     let upto = parent.and_then(|(parent, name)| parent.history.named(PointKind::Snapshot, name));
     let points = parent.into_iter().flat_map(|(parent, _)| parent.history.snapshots());
     points.filter(move |point| upto.is_some_and(|upto| point.createtxg <= upto.createtxg))
 }
 
 /// The months of lineages of the copy that were set aside.
-pub(super) fn set_aside(lane: &Lane<'_>) -> BTreeSet<Month> {
-    named(asides(lane))
+pub(super) fn set_aside(replication: &Replication<'_>) -> BTreeSet<Month> {
+    named(set_asides(replication))
 }
 
 /// The lineages of the copy that were set aside, without those that another dataset has written.
-pub(super) fn asides<'a>(lane: &Lane<'a>) -> impl Iterator<Item = &'a Dataset> {
-    lane.asides.iter().copied().filter(|aside| !is_anothers(lane, aside))
+pub(super) fn set_asides<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Dataset> {
+    replication.set_asides.iter().copied().filter(|aside| !is_anothers(replication, aside))
 }
 
 /// The months in the names of all snapshots of these copies.
@@ -94,7 +98,7 @@ fn named<'a>(copies: impl Iterator<Item = &'a Dataset>) -> BTreeSet<Month> {
 }
 
 /// Whether it is the copy of another dataset that the source still has, served or not: the two have changed their names.
-fn is_anothers(lane: &Lane<'_>, copy: &Dataset) -> bool {
+fn is_anothers(replication: &Replication<'_>, copy: &Dataset) -> bool {
     let writer = copy.writer().map(|writer| writer.guid);
-    writer.is_some_and(|guid| guid != lane.writer.guid && lane.ground.alive.contains(&guid))
+    writer.is_some_and(|guid| guid != replication.writer.guid && replication.ground.alive.contains(&guid))
 }

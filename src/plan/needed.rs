@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::lane::Lane;
+use super::replication::Replication;
 use super::{Place, StepId};
 use crate::model::{DatasetName, Guid, Point};
 
 /// What the targets need of one source dataset, before this run and after it.
 #[derive(Debug, Default)]
-pub(super) struct Lanes<'a> {
+pub(super) struct Replications<'a> {
     /// A target that did not answer: what it needs is not known.
     pub(super) has_unknown_target: bool,
     /// Every transfer.
@@ -24,22 +24,25 @@ pub(super) struct Lanes<'a> {
     pub(super) kept: BTreeSet<Guid>,
 }
 
-impl<'a> Lanes<'a> {
-    pub(super) fn add(&mut self, lane: Lane<'a>) {
-        self.bases.extend(lane.target_base().map(|base| (lane.place.clone(), lane.name.clone(), base)));
-        self.common.extend(lane.target_base().map(|point| point.guid));
-        self.common.extend(lane.received.last().and_then(|(_, what)| what.guid()));
-        let sent = lane.sends.iter().zip(&lane.received);
+impl<'a> Replications<'a> {
+    pub(super) fn add(&mut self, replication: Replication<'a>) {
+        self.bases.extend(
+            replication.target_base().map(|base| (replication.place.clone(), replication.name.clone(), base)),
+        );
+        self.common.extend(replication.target_base().map(|point| point.guid));
+        self.common.extend(replication.received.last().and_then(|(_, what)| what.guid()));
+        let sent = replication.sends.iter().zip(&replication.received);
         let sent: Vec<(Guid, StepId)> =
             sent.filter_map(|(send, (_, what))| Some((what.guid()?, *send))).collect();
-        let partial = lane.resumable.iter().flat_map(|partial| [Some(partial.to), partial.base]).flatten();
+        let partial =
+            replication.resumable.iter().flat_map(|partial| [Some(partial.to), partial.base]).flatten();
         self.kept.extend(partial.filter(|guid| sent.iter().all(|(to, _)| to != guid)));
-        if let (Some(last), Some(shared)) = (lane.sends.last(), lane.newest_shared()) {
+        if let (Some(last), Some(shared)) = (replication.sends.last(), replication.newest_shared()) {
             self.needed_by.entry(shared).or_default().insert(*last);
         }
         for (guid, send) in sent {
             self.needed_by.entry(guid).or_default().insert(send);
         }
-        self.sends.extend(lane.sends);
+        self.sends.extend(replication.sends);
     }
 }

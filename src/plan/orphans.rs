@@ -73,7 +73,7 @@ fn prune(
     let own: Vec<Candidate<'_>> =
         own.filter_map(|point| Some((format.time(&point.name)?, Some(point)))).collect();
     let judged = judge(&rules.keep, known.policy, builder.at(), own);
-    let snapshots = judged.settle(builder, source, &place, &copy.name, Point::is_pinned);
+    let snapshots = judged.resolve(builder, source, &place, &copy.name, Point::is_held_or_cloned);
     if snapshots.is_empty() {
         return;
     }

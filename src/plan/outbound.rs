@@ -1,4 +1,4 @@
-//! What a lane sends, and how.
+//! What a replication sends, and how.
 
 use super::Reason;
 use crate::model::{Guid, Point, PointName, ResumePoint, SnapshotName};

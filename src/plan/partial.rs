@@ -5,7 +5,7 @@
 
 use super::PartialFault;
 use super::builder::Builder;
-use super::line::GuidIndex;
+use super::comparison::GuidIndex;
 use super::trust::Trust;
 use crate::model::{
     Dataset, Encryption, Point, PointKind, ResumePoint, ResumeToken, SendFlags, SnapshotName,

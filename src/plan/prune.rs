@@ -55,7 +55,7 @@ fn prune_copy(builder: &mut Builder, policy: &Policy, target: &Target, rules: &B
         // Any of them may be what the receive builds on.
         Some(Err(_)) => judged.keep(|_| true),
     }
-    let snapshots = judged.settle(builder, &copy.name, &place, &copy.name, Point::is_pinned);
+    let snapshots = judged.resolve(builder, &copy.name, &place, &copy.name, Point::is_held_or_cloned);
     if !snapshots.is_empty() {
         let change = Change::DestroySnapshots { dataset: copy.name.clone(), snapshots };
         let reason = Reason::NotKept { rules: rules.keep };

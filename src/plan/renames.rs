@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Order};
 use super::containers::Containers;
-use super::lane::Lane;
 use super::names::{CopyName, names};
+use super::replication::Replication;
 use super::view::{First, Later, View};
 use super::{Caution, FindingKind, Known, Reason, Severity, Source};
 use crate::model::{Change, Dataset, DatasetKind, DatasetName, Guid, Point, Writer};
@@ -46,9 +46,9 @@ impl View<'_> {
             matches!(target.kind, TargetKind::Backup(_)) && !inventory.append_only.contains(&target.name);
         if !may_rename {
             for (from, copy) in self.moves(target, sources, false, |room| room != Room::Never) {
-                self.tell(&from, &copy, false);
+                self.report(&from, &copy, false);
             }
-            return self.tell_renamed_here(target, sources);
+            return self.report_renamed_here(target, sources);
         }
         // One after the other: what lies below a copy goes with it, and may then have to go on to somewhere else.
         let mut made = BTreeSet::new();
@@ -63,7 +63,7 @@ impl View<'_> {
             self.follow_later(&from, &copy);
             self.called = called(self);
         }
-        self.tell_renamed_here(target, sources);
+        self.report_renamed_here(target, sources);
     }
 
     /// Renames by the name that the copy has. Each goes to a name that is free, or that another one of them leaves, and where
@@ -228,7 +228,7 @@ impl View<'_> {
     fn follow(&mut self, from: &DatasetName, copy: &Move, name: &DatasetName) {
         let is_there = *name == copy.to;
         if is_there {
-            self.tell(&self.listed_as(from), copy, true);
+            self.report(&self.listed_as(from), copy, true);
         }
         let parent = name.parent().filter(|parent| self.listing.get(parent).is_none());
         if let Some(parent) = parent {
@@ -270,14 +270,14 @@ impl View<'_> {
         })
     }
 
-    fn tell(&mut self, from: &DatasetName, copy: &Move, is_followed: bool) {
+    fn report(&mut self, from: &DatasetName, copy: &Move, is_followed: bool) {
         let kind = FindingKind::RenamedAtSource { copy: copy.to.clone(), from: from.clone(), is_followed };
         let severity = if is_followed { Severity::Warning } else { Severity::Note };
         self.findings.push((Some(copy.dataset.clone()), severity, kind));
     }
 
     /// Names copies that somebody has renamed on the target, where a new one begins in their place.
-    fn tell_renamed_here(&mut self, target: &Target, sources: &[Source<'_>]) {
+    fn report_renamed_here(&mut self, target: &Target, sources: &[Source<'_>]) {
         let copies = by_writer(self.without_source(target).into_iter());
         let is_backup = matches!(target.kind, TargetKind::Backup(_));
         let severity = if is_backup { Severity::Warning } else { Severity::Note };
@@ -293,29 +293,32 @@ impl View<'_> {
     }
 }
 
-/// Renames the copy of `lane` when what it is to be below has been received. Gives whether that is planned.
+/// Renames the copy of `replication` when what it is to be below has been received. Gives whether that is planned.
 pub(super) fn plan_later(
     builder: &mut Builder,
     containers: &mut Containers<'_>,
-    lane: &mut Lane<'_>,
+    replication: &mut Replication<'_>,
     rename: &Later,
 ) -> bool {
-    let parent = match containers.parent_of(builder, &lane.name) {
+    let parent = match containers.parent_of(builder, &replication.name) {
         Ok(steps) => steps,
         Err(why) => {
-            lane.block(builder, *why);
+            replication.block(builder, *why);
             return false;
         }
     };
     let Later { from, guid } = rename.clone();
-    let dataset = &lane.source.selected.dataset.name;
-    let kind =
-        FindingKind::RenamedAtSource { copy: lane.name.clone(), from: from.clone(), is_followed: true };
-    builder.find(Severity::Warning, Some(dataset), lane.place.clone(), kind);
+    let dataset = &replication.source.selected.dataset.name;
+    let kind = FindingKind::RenamedAtSource {
+        copy: replication.name.clone(),
+        from: from.clone(),
+        is_followed: true,
+    };
+    builder.find(Severity::Warning, Some(dataset), replication.place.clone(), kind);
     let reason = Reason::RenamedAtSource { from: from.clone() };
-    let change = Change::RenameDataset { from, guid, to: lane.name.clone() };
-    let step = builder.step(Some(dataset), lane.place.clone(), change, reason, Order::needs(parent));
-    builder.settled(&lane.place, &lane.name, step);
+    let change = Change::RenameDataset { from, guid, to: replication.name.clone() };
+    let step = builder.step(Some(dataset), replication.place.clone(), change, reason, Order::needs(parent));
+    builder.resolved(&replication.place, &replication.name, step);
     true
 }
 

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::builder::{Builder, Order};
 use super::judge::{Candidate, Judged, judge};
-use super::needed::Lanes;
+use super::needed::Replications;
 use super::select::Selected;
-use super::{Action, Caution, Doomed, Place, Reason, Source, StepId, sending};
+use super::{Action, Caution, Place, Reason, Source, StepId, ToDestroy, sending};
 use crate::model::{Change, Guid, Point};
 use crate::policy::Policy;
 
@@ -28,40 +28,45 @@ fn own<'a>(policy: &Policy, selected: &Selected<'a>) -> Vec<Candidate<'a>> {
 /// The snapshots that no rule keeps even without this run's snapshot. They are not sent any more, unless as a month or to
 /// complete a partial receive.
 pub(super) fn expired(policy: &Policy, selected: &Selected<'_>, now: jiff::Timestamp) -> BTreeSet<Guid> {
-    let judged = judge(&policy.keep_local, policy, now, own(policy, selected));
+    let judged = judge(&policy.keep_at_source, policy, now, own(policy, selected));
     judged.unkept.iter().map(|point| point.guid).collect()
 }
 
 /// Adds the pruning of one dataset's own snapshots and bookmarks at the source.
-pub(super) fn plan_source(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes<'_>) {
+pub(super) fn plan_source(
+    builder: &mut Builder,
+    policy: &Policy,
+    source: &Source<'_>,
+    replications: &Replications<'_>,
+) {
     // Which snapshots are Proxmox VE's is not known.
     if source.selected.caution != Caution::None {
         return;
     }
     let now = builder.at().max(source.time);
     let candidates = own(policy, &source.selected);
-    let marked = sending::protected(policy, source, lanes.has_unknown_target, now);
+    let marked = sending::protected(policy, source, replications.has_unknown_target, now);
     let is_needed = |point: &Point| {
-        lanes.kept.contains(&point.guid)
-            || source.taken.unmarkable.contains(&point.guid)
+        replications.kept.contains(&point.guid)
+            || source.taken.cannot_bookmark.contains(&point.guid)
             || marked.contains(&point.guid)
     };
-    let mut early = judge(&policy.keep_local, policy, now, candidates.clone());
-    early.keep(|point| is_needed(point) || lanes.needed_by.contains_key(&point.guid));
+    let mut early = judge(&policy.keep_at_source, policy, now, candidates.clone());
+    early.keep(|point| is_needed(point) || replications.needed_by.contains_key(&point.guid));
     let gone: BTreeSet<Guid> = early.unkept.iter().map(|point| point.guid).collect();
     plan_early(builder, policy, source, early);
     let pending = source.pending.iter().map(|_| (source.time, None));
-    let mut late = judge(&policy.keep_local, policy, now, pending.chain(candidates).collect());
+    let mut late = judge(&policy.keep_at_source, policy, now, pending.chain(candidates).collect());
     late.keep(|point| is_needed(point) || gone.contains(&point.guid));
-    plan_late(builder, policy, source, lanes, late);
-    plan_bookmarks(builder, policy, source, lanes);
+    plan_late(builder, policy, source, replications, late);
+    plan_bookmarks(builder, policy, source, replications);
 }
 
 /// What must have happened before anything goes that this run's points push out. Every own snapshot has a bookmark by then,
 /// or the step leaves out those that could get none: a base is safe.
 fn points(source: &Source<'_>, sends: &[StepId]) -> Order {
     let taken = &source.taken;
-    let after = taken.bookmark.into_iter().chain(taken.healed).chain(sends.iter().copied());
+    let after = taken.bookmark.into_iter().chain(taken.missing_bookmarks).chain(sends.iter().copied());
     Order { needs: taken.snapshot.into_iter().collect(), after: after.collect() }
 }
 
@@ -70,10 +75,11 @@ fn points(source: &Source<'_>, sends: &[StepId]) -> Order {
 fn plan_early(builder: &mut Builder, policy: &Policy, source: &Source<'_>, judged: Judged<'_>) {
     let dataset = source.selected.dataset;
     let bookmarked: BTreeSet<Guid> = dataset.history.bookmarks().map(|point| point.guid).collect();
-    let doomed = judged.settle(builder, &dataset.name, &Place::Source, &dataset.name, Point::is_pinned);
-    let (ready, waiting): (Vec<Doomed>, Vec<Doomed>) =
-        doomed.into_iter().partition(|doomed| bookmarked.contains(&doomed.guid));
-    for (snapshots, needs) in [(ready, None), (waiting, source.taken.healed)] {
+    let to_destroy =
+        judged.resolve(builder, &dataset.name, &Place::Source, &dataset.name, Point::is_held_or_cloned);
+    let (ready, waiting): (Vec<ToDestroy>, Vec<ToDestroy>) =
+        to_destroy.into_iter().partition(|to_destroy| bookmarked.contains(&to_destroy.guid));
+    for (snapshots, needs) in [(ready, None), (waiting, source.taken.missing_bookmarks)] {
         if snapshots.is_empty() {
             continue;
         }
@@ -90,18 +96,18 @@ fn plan_late(
     builder: &mut Builder,
     policy: &Policy,
     source: &Source<'_>,
-    lanes: &Lanes<'_>,
+    replications: &Replications<'_>,
     judged: Judged<'_>,
 ) {
     let dataset = &source.selected.dataset.name;
-    let doomed = judged.settle(builder, dataset, &Place::Source, dataset, Point::is_pinned);
-    let mut by_needs: BTreeMap<Option<&BTreeSet<StepId>>, Vec<Doomed>> = BTreeMap::new();
-    for one in doomed {
-        by_needs.entry(lanes.needed_by.get(&one.guid)).or_default().push(one);
+    let to_destroy = judged.resolve(builder, dataset, &Place::Source, dataset, Point::is_held_or_cloned);
+    let mut by_needs: BTreeMap<Option<&BTreeSet<StepId>>, Vec<ToDestroy>> = BTreeMap::new();
+    for one in to_destroy {
+        by_needs.entry(replications.needed_by.get(&one.guid)).or_default().push(one);
     }
     for (transfers, snapshots) in by_needs {
         // After all of them: a base that is being sent from cannot be destroyed.
-        let mut order = points(source, &lanes.sends);
+        let mut order = points(source, &replications.sends);
         order.needs.extend(transfers.into_iter().flatten());
         destroy(builder, policy, source, snapshots, order);
     }
@@ -111,38 +117,45 @@ fn destroy(
     builder: &mut Builder,
     policy: &Policy,
     source: &Source<'_>,
-    snapshots: Vec<Doomed>,
+    snapshots: Vec<ToDestroy>,
     order: Order,
 ) -> StepId {
     let dataset = source.selected.dataset.name.clone();
-    let reason = Reason::NotKept { rules: policy.keep_local };
+    let reason = Reason::NotKept { rules: policy.keep_at_source };
     let action = Change::DestroySnapshots { dataset: dataset.clone(), snapshots };
     builder.step(Some(&dataset), Place::Source, action, reason, order)
 }
 
 /// Adds the pruning of bookmarks without a snapshot, newest kept, never one that a target still needs.
-fn plan_bookmarks(builder: &mut Builder, policy: &Policy, source: &Source<'_>, lanes: &Lanes<'_>) {
+fn plan_bookmarks(
+    builder: &mut Builder,
+    policy: &Policy,
+    source: &Source<'_>,
+    replications: &Replications<'_>,
+) {
     let Some(keep) = policy.keep_bookmarks else { return };
-    if lanes.has_unknown_target {
+    if replications.has_unknown_target {
         return;
     }
     let history = &source.selected.dataset.history;
     let alive: BTreeSet<Guid> = history.snapshots().map(|point| point.guid).collect();
     let alone = history.bookmarks().rev().filter(|point| !alive.contains(&point.guid));
     let own = alone.filter(|point| policy.name_format.is_own(&point.name)).skip(keep);
-    let bookmarks: Vec<Doomed> = own
-        .filter(|point| !lanes.common.contains(&point.guid) && !lanes.kept.contains(&point.guid))
-        .map(|point| Doomed::new(point, Reason::BookmarksKeep { keep }))
+    let bookmarks: Vec<ToDestroy> = own
+        .filter(|point| {
+            !replications.common.contains(&point.guid) && !replications.kept.contains(&point.guid)
+        })
+        .map(|point| ToDestroy::new(point, Reason::BookmarksKeep { keep }))
         .collect();
     // A base that will vanish by itself is none: the one before it is needed.
     let are_bases_known = bookmarks.is_empty()
-        || lanes
+        || replications
             .bases
             .iter()
             .fold(true, |all, (place, dataset, base)| builder.knows(place, dataset, [*base]) && all);
     if !bookmarks.is_empty() && are_bases_known {
         let dataset = &source.selected.dataset.name;
-        let order = points(source, &lanes.sends);
+        let order = points(source, &replications.sends);
         let action = Action::DestroyBookmarks { dataset: dataset.clone(), bookmarks };
         builder.step(Some(dataset), Place::Source, action, Reason::BookmarksKeep { keep }, order);
     }

@@ -21,7 +21,7 @@ pub struct Selected<'a> {
     /// The root that selected it.
     pub root: &'a SourceRoot,
     /// Whether it is a root that has no children.
-    pub is_lone_root: bool,
+    pub is_leaf_root: bool,
     /// The guest it is a volume of, if one.
     pub guest_id: Option<GuestId>,
     /// What that guest's file says, where it could be read.
@@ -96,8 +96,8 @@ pub fn select<'a>(
                 }
                 Owner::Nobody | Owner::OnOtherNode(..) => (None, Caution::None),
             };
-            let is_lone_root = is_root && !has_children;
-            selection.selected.push(Selected { dataset, root, is_lone_root, guest_id, guest, caution });
+            let is_leaf_root = is_root && !has_children;
+            selection.selected.push(Selected { dataset, root, is_leaf_root, guest_id, guest, caution });
         }
     }
     selection.selected.sort_by(|a, b| a.dataset.name.cmp(&b.dataset.name));

@@ -6,7 +6,7 @@ use super::builder::{Builder, Order};
 use super::naming::RunName;
 use super::select::{Caution, Selected};
 use super::trust::{Next, Trust};
-use super::{Action, Doomed, FindingKind, NewBookmark, NextLineage, Place, Reason, Severity, StepId};
+use super::{Action, FindingKind, NewBookmark, NextLineage, Place, Reason, Severity, StepId, ToDestroy};
 use crate::model::{
     Claim, DatasetName, GuestId, Guid, NameFormat, Point, PointKind, PointName, SnapshotName, Txg,
 };
@@ -19,9 +19,9 @@ pub(super) struct Taken {
     /// The step that bookmarks it.
     pub(super) bookmark: Option<StepId>,
     /// The step that makes the bookmarks which earlier own snapshots lack.
-    pub(super) healed: Option<StepId>,
+    pub(super) missing_bookmarks: Option<StepId>,
     /// Own snapshots that can get no bookmark: none of them may go.
-    pub(super) unmarkable: BTreeSet<Guid>,
+    pub(super) cannot_bookmark: BTreeSet<Guid>,
 }
 
 /// Adds a step for each group of datasets whose snapshots must be of one moment: the volumes of a guest, and the rest of
@@ -134,7 +134,7 @@ pub(super) fn plan_missing_bookmarks(
                 });
             }
             Err(error) => {
-                taken.unmarkable.insert(snapshot.guid);
+                taken.cannot_bookmark.insert(snapshot.guid);
                 let dataset = Some(&one.dataset.name);
                 let kind = FindingKind::CannotBookmark { snapshot: snapshot.name.clone(), error };
                 builder.find(Severity::Warning, dataset, Place::Source, kind);
@@ -145,7 +145,8 @@ pub(super) fn plan_missing_bookmarks(
         let reason = Reason::MissingBookmarks { count: bookmarks.len() };
         let action = Action::Bookmark { bookmarks };
         let order = Order::default();
-        taken.healed = Some(builder.step(Some(&one.dataset.name), Place::Source, action, reason, order));
+        taken.missing_bookmarks =
+            Some(builder.step(Some(&one.dataset.name), Place::Source, action, reason, order));
     }
 }
 
@@ -159,7 +160,7 @@ pub(super) fn plan_void_bookmarks(
 ) {
     let own = one.dataset.history.bookmarks().filter(|point| format.is_own(&point.name));
     let void = own.filter(|point| trust.is_void(point));
-    let bookmarks: Vec<Doomed> = void.map(|point| Doomed::new(point, Reason::LineLeft)).collect();
+    let bookmarks: Vec<ToDestroy> = void.map(|point| ToDestroy::new(point, Reason::LineLeft)).collect();
     if !bookmarks.is_empty() && one.caution == Caution::None {
         let dataset = &one.dataset.name;
         let action = Action::DestroyBookmarks { dataset: dataset.clone(), bookmarks };

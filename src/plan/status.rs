@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::line::{GuidIndex, Line};
+use super::comparison::{Comparison, GuidIndex};
 use super::trust::Trust;
 use super::{CopyName, Names, Request, Selected, names, select};
 use crate::model::{Answer, Dataset, DatasetName, Inventory, Listing, Month, NameFormat, TargetName};
@@ -214,7 +214,7 @@ fn copy_state(
     }
     let index = GuidIndex::new(&selected.dataset.history);
     let trust = Trust::new(selected.dataset, &policy.name_format);
-    let line = Line::as_listed(&index, &trust, &there.history);
+    let line = Comparison::as_listed(&index, &trust, &there.history);
     let common = line.common.map(|common| common.source);
     let is_newer = |txg| common.is_none_or(|common| txg > common.createtxg);
     let source_snapshots = selected.dataset.history.snapshots();

@@ -117,11 +117,11 @@ pub enum Action {
         /// The dataset.
         dataset: DatasetName,
         /// Which, and why each.
-        bookmarks: Vec<Doomed>,
+        bookmarks: Vec<ToDestroy>,
     },
     /// Changes a target in another way; snapshots are destroyed at the source, too. Its own fields and its own `action`.
     #[serde(untagged)]
-    Change(Change<Doomed>),
+    Change(Change<ToDestroy>),
 }
 
 impl Action {
@@ -135,8 +135,8 @@ impl Action {
     }
 }
 
-impl From<Change<Doomed>> for Action {
-    fn from(change: Change<Doomed>) -> Self {
+impl From<Change<ToDestroy>> for Action {
+    fn from(change: Change<ToDestroy>) -> Self {
         Self::Change(change)
     }
 }
@@ -171,7 +171,7 @@ pub struct NewBookmark {
 
 /// A point to destroy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Doomed {
+pub struct ToDestroy {
     /// Its name.
     pub name: PointName,
     /// What identifies it: checked again before it is destroyed.
@@ -182,7 +182,7 @@ pub struct Doomed {
     pub used_bytes: u64,
 }
 
-impl Doomed {
+impl ToDestroy {
     /// Marks `point` for destruction.
     pub(super) fn new(point: &Point, why: Reason) -> Self {
         let used_bytes = point.details.map_or(0, |details| details.used_bytes);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use super::builder::{Builder, Order};
-use super::{AsideFinding, Doomed, Place, Reason, Severity, StaysBecause, StepId};
+use super::{AsideFinding, Place, Reason, Severity, StaysBecause, StepId, ToDestroy};
 use crate::model::{
     ARCHIVE_ASIDE, BACKUP_ASIDE, Change, Dataset, DatasetName, Listing, NameFormat, Point, PointKind,
     PointName, SET_ASIDE_PROPERTY, SetAside, SetAsideCause, SetAsideMark, Writer,
@@ -76,7 +76,7 @@ impl Expiry<'_> {
         gone: &[(&Dataset, StepId)],
     ) -> StepId {
         let why = Reason::SupersededSince { since: mark.at };
-        let snapshots = old.history.snapshots().map(|point| Doomed::new(point, why.clone())).collect();
+        let snapshots = old.history.snapshots().map(|point| ToDestroy::new(point, why.clone())).collect();
         let action = Change::DestroyDataset { dataset: old.name.clone(), guid: old.guid, snapshots };
         let clones = gone.iter().filter(|(clone, _)| is_clone_of(clone, old)).map(|(_, step)| *step);
         builder.step(None, self.place(), action, why, Order::needs(clones))
@@ -112,7 +112,7 @@ impl Expiry<'_> {
                     .as_ref()
                     .is_some_and(|origin| *origin.dataset() == old.name && *origin.name() == point.name)
             });
-            point.is_pinned_but_for(u32::try_from(clones.count()).unwrap_or(u32::MAX))
+            point.is_held_or_cloned_but_for(u32::try_from(clones.count()).unwrap_or(u32::MAX))
         });
         let in_use: Vec<PointName> = in_use.map(|point| point.name.clone()).collect();
         (!in_use.is_empty()).then_some(StaysBecause::InUse(in_use))

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Selected;
-use super::line::{GuidIndex, Line};
+use super::comparison::{Comparison, GuidIndex};
 use super::status::{copy_of, selected_and_named};
 use super::trust::Trust;
 use crate::model::{
@@ -43,7 +43,7 @@ pub enum Chain {
     /// There is no snapshot of it.
     Nothing,
     /// No snapshot has the GUID of any point of the source.
-    Parted {
+    Diverged {
         /// How many there are.
         snapshots: usize,
     },
@@ -127,9 +127,9 @@ fn chain(format: &NameFormat, source: &Dataset, copy: &Dataset) -> Chain {
         return Chain::Nothing;
     }
     let index = GuidIndex::new(&source.history);
-    let line = Line::as_listed(&index, &Trust::new(source, format), &copy.history);
-    let Some(common) = line.common.map(|common| common.source) else {
-        return Chain::Parted { snapshots };
+    let comparison = Comparison::as_listed(&index, &Trust::new(source, format), &copy.history);
+    let Some(common) = comparison.common.map(|common| common.source) else {
+        return Chain::Diverged { snapshots };
     };
     let newer = source.history.snapshots().filter(|point| point.createtxg > common.createtxg);
     Chain::GoesOn {
@@ -137,7 +137,7 @@ fn chain(format: &NameFormat, source: &Dataset, copy: &Dataset) -> Chain {
         snapshots,
         known: copy.history.snapshots().filter(|point| index.find(point.guid).is_some()).count(),
         behind: newer.filter(|point| format.is_own(&point.name)).count(),
-        unknown: line.unknown.len(),
+        unknown: comparison.unknown.len(),
         other_moments: other_moments(format, &source.history, &copy.history),
         out_of_order: out_of_order(&index, &copy.history),
     }
@@ -205,7 +205,7 @@ mod tests {
         match chain(&format, &dataset(source), &dataset(copy)) {
             Chain::NotKnown { why } => why,
             Chain::Nothing => "nothing".to_owned(),
-            Chain::Parted { snapshots } => format!("parted {snapshots}"),
+            Chain::Diverged { snapshots } => format!("diverged {snapshots}"),
             Chain::GoesOn {
                 newest_common,
                 snapshots,
@@ -230,7 +230,7 @@ mod tests {
     fn a_copy_is_compared_point_by_point() {
         for (source, copy, expected) in [
             ("@a @b @c", "", "nothing"),
-            ("@a @b @c", "@x @y", "parted 2"),
+            ("@a @b @c", "@x @y", "diverged 2"),
             ("@a @b @c", "@a @b @c", "03 3/3 -0 +0  "),
             ("#a #b @c @d", "@a @b", "02 2/2 -2 +0  "),
             ("@b @c", "@a @b @y", "02 1/3 -1 +1  "),

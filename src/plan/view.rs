@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::names::Names;
 use super::{FindingKind, Known, Reason, Severity, Source};
 use crate::model::{Change, Dataset, DatasetKind, DatasetName, Guid, History, Listing, Point, SetAsideMark};
-use crate::plan::Doomed;
+use crate::plan::ToDestroy;
 use crate::policy::Target;
 
 /// A change that comes first.
@@ -15,7 +15,7 @@ use crate::policy::Target;
 pub(super) struct First {
     /// The source dataset that it serves, if one.
     pub(super) dataset: Option<DatasetName>,
-    pub(super) change: Change<Doomed>,
+    pub(super) change: Change<ToDestroy>,
     pub(super) reason: Reason,
     /// Whatever is at or below this name needs the change.
     pub(super) below: DatasetName,

@@ -57,7 +57,7 @@ impl Checker<'_> {
         policy.exclude = self.exclude(section)?;
         let keep = self.keep(&section.keep())?;
         if !keep.is_empty() {
-            policy.keep_local = keep;
+            policy.keep_at_source = keep;
         }
         if let Some(path) = &section.guest_config {
             let is_off = path.get_ref().is_empty();

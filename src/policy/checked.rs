@@ -23,7 +23,7 @@ pub struct Policy {
     /// Decides where a day, week, month or year begins; names are UTC whatever it says.
     pub time_zone: TimeZone,
     /// Which of our snapshots stay at the source.
-    pub keep_local: KeepRules,
+    pub keep_at_source: KeepRules,
     /// How many of our bookmarks without a snapshot stay, newest first; `None` keeps every one.
     pub keep_bookmarks: Option<usize>,
     /// Where copies go: backups first, then archives.
@@ -84,7 +84,7 @@ impl Policy {
             exclude: Vec::new(),
             name_format,
             time_zone: TimeZone::system(),
-            keep_local: KeepRules::last(Self::KEEP_LAST),
+            keep_at_source: KeepRules::last(Self::KEEP_LAST),
             keep_bookmarks: None,
             targets: Vec::new(),
             guest_config: Some(PathBuf::from("/etc/pve")),

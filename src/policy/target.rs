@@ -73,7 +73,7 @@ pub struct ArchiveRules {
     pub on_divergence: ArchiveDivergence,
 }
 
-/// What an archive does where its line and the source's have parted.
+/// What an archive does where its line and the source's have diverged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArchiveDivergence {
     /// Set the copy's lineage aside, for ever, and go on from the base, or with a full stream.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// What a stage thread is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doing {
+pub enum StageState {
     /// Nothing yet, or nothing any more.
     Idle,
     /// Waits for the stage before it.
@@ -21,9 +21,10 @@ pub enum Doing {
     WaitRate,
 }
 
-const DOINGS: [Doing; 5] = [Doing::Idle, Doing::WaitInput, Doing::Work, Doing::WaitOutput, Doing::WaitRate];
+const DOINGS: [StageState; 5] =
+    [StageState::Idle, StageState::WaitInput, StageState::Work, StageState::WaitOutput, StageState::WaitRate];
 
-impl Doing {
+impl StageState {
     fn index(self) -> u8 {
         match self {
             Self::Idle => 0,
@@ -39,7 +40,7 @@ impl Doing {
     }
 }
 
-/// Time by [`Doing`], of one thread or of several added up.
+/// Time by [`StageState`], of one thread or of several added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
     pub(super) nanos: [u64; DOINGS.len()],
@@ -47,7 +48,7 @@ pub struct StageTimes {
 
 impl StageTimes {
     /// Time spent on `doing`.
-    pub fn of(&self, doing: Doing) -> Duration {
+    pub fn of(&self, doing: StageState) -> Duration {
         Duration::from_nanos(self.nanos[doing.slot()])
     }
 
@@ -79,11 +80,16 @@ pub struct StageClock {
 impl StageClock {
     pub(super) fn new(started: Instant) -> Self {
         let nanos = std::array::from_fn(|_| AtomicU64::new(0));
-        Self { started, doing: AtomicU8::new(Doing::Idle.index()), since_nanos: AtomicU64::new(0), nanos }
+        Self {
+            started,
+            doing: AtomicU8::new(StageState::Idle.index()),
+            since_nanos: AtomicU64::new(0),
+            nanos,
+        }
     }
 
     /// From now on the thread is doing this. Only the thread that owns the stage may say so.
-    pub fn enter(&self, doing: Doing) {
+    pub fn enter(&self, doing: StageState) {
         let now_nanos = nanos_since(self.started);
         let before = usize::from(self.doing.load(Ordering::Relaxed));
         let spent_nanos = now_nanos.saturating_sub(self.since_nanos.load(Ordering::Relaxed));
@@ -93,7 +99,7 @@ impl StageClock {
     }
 
     /// What the thread is doing at this moment.
-    pub fn doing(&self) -> Doing {
+    pub fn doing(&self) -> StageState {
         DOINGS[usize::from(self.doing.load(Ordering::Relaxed))]
     }
 

@@ -1,4 +1,4 @@
-//! Packs and unpacks single chunks, each for itself, so that any number of threads can share the work.
+//! Packs and decompresss single chunks, each for itself, so that any number of threads can share the work.
 
 use std::io;
 
@@ -6,10 +6,10 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use super::frame::{Codec, FrameError, Header};
 
-/// What is packed must save at least this part of its length; unpacking costs time at the target.
+/// What is compressed must save at least this part of its length; decompressing costs time at the target.
 const SAVING: usize = 32;
 
-/// One way of packing.
+/// One way of compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     Raw,
@@ -17,20 +17,20 @@ pub(super) enum Method {
     Zstd(i32),
 }
 
-/// The most room that [`Packer::pack`] needs for a chunk of `raw_bytes`.
+/// The most room that [`ChunkCompressor::compress`] needs for a chunk of `raw_bytes`.
 pub(super) fn room_for(raw_bytes: usize) -> usize {
     lz4_flex::block::get_maximum_output_size(raw_bytes)
 }
 
 /// Packs chunks; one for each thread, since it keeps working memory.
 #[derive(Default)]
-pub(super) struct Packer {
+pub(super) struct ChunkCompressor {
     zstd: Option<(i32, Compressor<'static>)>,
 }
 
-impl Packer {
+impl ChunkCompressor {
     /// Packs `raw` into `room` and says how; `None`: it is better left as it is.
-    pub(super) fn pack(
+    pub(super) fn compress(
         &mut self,
         method: Method,
         raw: &[u8],
@@ -40,8 +40,8 @@ impl Packer {
         let (codec, stored_bytes) = match method {
             Method::Raw => return Ok(None),
             Method::Lz4 => {
-                let packed = lz4_flex::block::compress_into(raw, room);
-                (Codec::Lz4, packed.map_err(io::Error::other)?)
+                let compressed = lz4_flex::block::compress_into(raw, room);
+                (Codec::Lz4, compressed.map_err(io::Error::other)?)
             }
             Method::Zstd(level) => {
                 let room_bytes = useful_bytes.min(room.len());
@@ -57,27 +57,27 @@ impl Packer {
 
     fn zstd(&mut self, level: i32) -> io::Result<&mut Compressor<'static>> {
         match &mut self.zstd {
-            Some((current, packer)) if *current != level => {
-                packer.set_compression_level(level)?;
+            Some((current, compressor)) if *current != level => {
+                compressor.set_compression_level(level)?;
                 *current = level;
             }
             Some(_) => {}
             None => self.zstd = Some((level, Compressor::new(level)?)),
         }
-        let (_, packer) = self.zstd.as_mut().ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(packer)
+        let (_, compressor) = self.zstd.as_mut().ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(compressor)
     }
 }
 
 /// Unpacks chunks; one for each thread, since it keeps working memory.
 #[derive(Default)]
-pub(super) struct Unpacker {
+pub(super) struct ChunkDecompressor {
     zstd: Option<Decompressor<'static>>,
 }
 
-impl Unpacker {
+impl ChunkDecompressor {
     /// Unpacks `stored` into `room`, which is as long as the header says that the data is.
-    pub(super) fn unpack(
+    pub(super) fn decompress(
         &mut self,
         codec: Codec,
         header: &Header,
@@ -92,7 +92,9 @@ impl Unpacker {
                 if self.zstd.is_none() {
                     self.zstd = Decompressor::new().ok();
                 }
-                self.zstd.as_mut().and_then(|unpacker| unpacker.decompress_to_buffer(stored, room).ok())
+                self.zstd
+                    .as_mut()
+                    .and_then(|decompressor| decompressor.decompress_to_buffer(stored, room).ok())
             }
         };
         if raw_bytes == Some(header.raw_len()) { check(header, room) } else { Err(damaged) }
@@ -127,20 +129,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_unpacks_and_damage_is_found() {
+    fn what_is_compressed_decompresss_and_damage_is_found() {
         let raw: Vec<u8> = (0..1_000_000_u32).map(|i| (i / 7 % 251).to_le_bytes()[0]).collect();
         let mut room = vec![0; room_for(raw.len())];
         for method in [Method::Lz4, Method::Zstd(-7), Method::Zstd(1), Method::Zstd(19)] {
-            let (codec, stored) = Packer::default().pack(method, &raw, &mut room).unwrap().unwrap();
+            let (codec, stored) =
+                ChunkCompressor::default().compress(method, &raw, &mut room).unwrap().unwrap();
             assert!(stored < raw.len() / 2, "{method:?}: {stored}");
             let header = header(codec, &raw);
             let mut plain = vec![0; raw.len()];
-            let mut unpacker = Unpacker::default();
-            unpacker.unpack(codec, &header, &room[..stored], &mut plain).unwrap();
+            let mut decompressor = ChunkDecompressor::default();
+            decompressor.decompress(codec, &header, &room[..stored], &mut plain).unwrap();
             assert!(plain == raw);
-            let short = unpacker.unpack(codec, &header, &room[..stored - 1], &mut plain);
+            let short = decompressor.decompress(codec, &header, &room[..stored - 1], &mut plain);
             assert_eq!(short, Err(FrameError::DataDamaged(4)));
-            let bomb = unpacker.unpack(codec, &header, &room[..stored], &mut plain[..1000]);
+            let bomb = decompressor.decompress(codec, &header, &room[..stored], &mut plain[..1000]);
             assert_eq!(bomb, Err(FrameError::DataDamaged(4)), "more than the header says");
         }
     }
@@ -156,8 +159,8 @@ mod tests {
         .collect();
         let mut room = vec![0; room_for(noise.len())];
         for method in [Method::Raw, Method::Lz4, Method::Zstd(3)] {
-            assert_eq!(Packer::default().pack(method, &noise, &mut room).unwrap(), None);
+            assert_eq!(ChunkCompressor::default().compress(method, &noise, &mut room).unwrap(), None);
         }
-        assert_eq!(Packer::default().pack(Method::Zstd(3), b"x", &mut room).unwrap(), None);
+        assert_eq!(ChunkCompressor::default().compress(Method::Zstd(3), b"x", &mut room).unwrap(), None);
     }
 }

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One thread does both. Bytes go straight through until it is clear that reading ahead would have helped (see
-//! [`super::ring::Allowance`]); from then on it reads ahead whenever the target blocks, up to the configured
+//! [`super::ring::AdaptiveLimit`]); from then on it reads ahead whenever the target blocks, up to the configured
 //! buffer: the rhythm-breaker that the ring is, with the kernel's pages as its memory. Every byte is counted and
 //! limited as it passes.
 //!
@@ -24,12 +24,12 @@ use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, ioctl_fionread};
 
 use super::cancel::{Cancel, Cancelled};
-use super::clock::Doing;
+use super::clock::StageState;
 use super::departed::{END_GRACE, broken};
 use super::meter::Meters;
 use super::rate::RateLimit;
-use super::ring::Allowance;
-use super::store::{MOVE_BYTES, Moved, Store, try_move};
+use super::ring::AdaptiveLimit;
+use super::splice_pipes::{MOVE_BYTES, MoveOutcome, SplicePipes, try_move};
 use super::supervise::PumpError;
 
 /// Whether splice(2) works with this descriptor as we use it.
@@ -50,7 +50,7 @@ enum Side {
 pub(super) struct Controls<'a> {
     pub(super) meters: &'a Meters,
     pub(super) rate: Option<&'a RateLimit>,
-    pub(super) stop: &'a Cancel,
+    pub(super) cancel: &'a Cancel,
 }
 
 /// The one stage of a direct transfer.
@@ -59,7 +59,7 @@ pub(super) struct Mover<'a> {
     controls: Controls<'a>,
     source: BorrowedFd<'a>,
     target: BorrowedFd<'a>,
-    store: Store,
+    store: SplicePipes,
     /// Bytes that the rate limit has granted and the target has not taken yet.
     granted_bytes: usize,
     /// The side that was waited for last: most likely the one to wait for again.
@@ -76,7 +76,7 @@ impl<'a> Mover<'a> {
         controls: Controls<'a>,
         source: BorrowedFd<'a>,
         target: BorrowedFd<'a>,
-        store: Store,
+        store: SplicePipes,
     ) -> Self {
         Self {
             controls,
@@ -94,7 +94,7 @@ impl<'a> Mover<'a> {
     /// Moves until the source has ended and the target has everything.
     pub(super) fn run(mut self) -> Result<(), PumpError> {
         while !self.is_done() {
-            self.controls.stop.check()?;
+            self.controls.cancel.check()?;
             let has_given = self.give()?;
             // Straight ahead as long as that works; once something is stored, all must pass the store.
             let has_taken = (!has_given || !self.store.is_empty()) && self.take()?;
@@ -104,8 +104,8 @@ impl<'a> Mover<'a> {
                 self.wait()?;
             }
         }
-        self.meters().reader.enter(Doing::Idle);
-        self.meters().writer.enter(Doing::Idle);
+        self.meters().reader.enter(StageState::Idle);
+        self.meters().writer.enter(StageState::Idle);
         Ok(())
     }
 
@@ -127,7 +127,7 @@ impl<'a> Mover<'a> {
             self.store.drain(self.target, limit_bytes)
         };
         match moved {
-            Ok(Moved::Bytes(bytes)) => {
+            Ok(MoveOutcome::Bytes(bytes)) => {
                 self.granted_bytes = self.granted_bytes.saturating_sub(bytes);
                 if is_straight {
                     self.meters().count_input(bytes);
@@ -137,11 +137,11 @@ impl<'a> Mover<'a> {
                 self.meters().count_output(bytes);
                 Ok(true)
             }
-            Ok(Moved::End) => {
+            Ok(MoveOutcome::End) => {
                 self.has_ended = true;
                 Ok(false)
             }
-            Ok(Moved::WouldBlock) => Ok(false),
+            Ok(MoveOutcome::WouldBlock) => Ok(false),
             // To move nothing into a pipe without a reader fails too.
             Err(Errno::PIPE) if is_straight && self.is_exhausted() => {
                 self.has_ended = true;
@@ -164,10 +164,10 @@ impl<'a> Mover<'a> {
             return Ok(MOVE_BYTES);
         };
         if self.granted_bytes == 0 {
-            self.meters().writer.enter(Doing::WaitRate);
+            self.meters().writer.enter(StageState::WaitRate);
             let asked = Instant::now();
-            self.granted_bytes = rate.take(MOVE_BYTES, self.controls.stop)?;
-            self.meters().writer.enter(Doing::Work);
+            self.granted_bytes = rate.take(MOVE_BYTES, self.controls.cancel)?;
+            self.meters().writer.enter(StageState::Work);
             self.note_target_wait(asked.elapsed());
         }
         Ok(self.granted_bytes)
@@ -175,24 +175,24 @@ impl<'a> Mover<'a> {
 
     /// Reads ahead into the store, if that is worth it. `false`: it is not, or nothing came.
     fn take(&mut self) -> Result<bool, PumpError> {
-        if self.has_ended || self.store.allowance.bytes == 0 || !self.store.has_room() {
+        if self.has_ended || self.store.adaptive_limit.bytes == 0 || !self.store.has_room() {
             return Ok(false);
         }
-        let (stop, source) = (self.controls.stop, self.source);
+        let (cancel, source) = (self.controls.cancel, self.source);
         let is_readable =
-            || matches!(stop.wait_for(source, PollFlags::IN, Some(Duration::ZERO)), Ok(Some(_)));
+            || matches!(cancel.wait_for(source, PollFlags::IN, Some(Duration::ZERO)), Ok(Some(_)));
         match self.store.fill(source, is_readable) {
-            Ok(Moved::Bytes(bytes)) => {
+            Ok(MoveOutcome::Bytes(bytes)) => {
                 self.meters().count_input(bytes);
                 self.meters().gauge.add(bytes);
                 self.meters().gauge.set_allocated(self.store.allocated_bytes());
                 Ok(true)
             }
-            Ok(Moved::End) => {
+            Ok(MoveOutcome::End) => {
                 self.has_ended = true;
                 Ok(false)
             }
-            Ok(Moved::WouldBlock) => Ok(false),
+            Ok(MoveOutcome::WouldBlock) => Ok(false),
             Err(error) => Err(PumpError::source(error.into())),
         }
     }
@@ -207,7 +207,7 @@ impl<'a> Mover<'a> {
             // A source that is not to be read now is not watched: its hang-up would end every wait at once.
             let reads = !self.has_ended && self.store.has_room();
             let input = if reads { from_source } else { None };
-            return self.wait_doing([input, for_target], Doing::WaitOutput);
+            return self.wait_doing([input, for_target], StageState::WaitOutput);
         }
         if self.is_stuck {
             self.guess = if self.guess == Side::Source { Side::Target } else { Side::Source };
@@ -216,12 +216,12 @@ impl<'a> Mover<'a> {
         let asked = Instant::now();
         match self.guess {
             Side::Source => {
-                self.wait_doing([from_source, target_only_watched], Doing::WaitInput)?;
-                self.store.allowance.note_pause(asked.elapsed());
+                self.wait_doing([from_source, target_only_watched], StageState::WaitInput)?;
+                self.store.adaptive_limit.note_pause(asked.elapsed());
                 self.waited_for_target = Duration::ZERO;
             }
             Side::Target => {
-                self.wait_doing([None, for_target], Doing::WaitOutput)?;
+                self.wait_doing([None, for_target], StageState::WaitOutput)?;
                 self.note_target_wait(asked.elapsed());
             }
         }
@@ -231,15 +231,15 @@ impl<'a> Mover<'a> {
     fn wait_doing(
         &self,
         watched: [Option<(BorrowedFd<'_>, PollFlags)>; 2],
-        doing: Doing,
+        doing: StageState,
     ) -> Result<(), PumpError> {
         let (reader, writer) = (&self.meters().reader, &self.meters().writer);
         // With something stored and room for more, both are waited for.
-        reader.enter(if watched[0].is_some() { Doing::WaitInput } else { Doing::WaitOutput });
+        reader.enter(if watched[0].is_some() { StageState::WaitInput } else { StageState::WaitOutput });
         writer.enter(doing);
-        let seen = self.controls.stop.wait_for_either(watched, None).map_err(PumpError::source)?;
-        reader.enter(Doing::Work);
-        writer.enter(Doing::Work);
+        let seen = self.controls.cancel.wait_for_either(watched, None).map_err(PumpError::source)?;
+        reader.enter(StageState::Work);
+        writer.enter(StageState::Work);
         if seen.is_some_and(|[_, of_target]| of_target.contains(PollFlags::ERR)) {
             return self.wait_for_end(watched[0]);
         }
@@ -253,7 +253,7 @@ impl<'a> Mover<'a> {
         }
         let seen = self
             .controls
-            .stop
+            .cancel
             .wait_for_either([from_source.or(Some((self.source, PollFlags::IN))), None], Some(END_GRACE));
         seen.map_err(PumpError::source)?.map(drop).ok_or_else(broken)
     }
@@ -262,8 +262,8 @@ impl<'a> Mover<'a> {
     /// reading ahead would have avoided.
     fn note_target_wait(&mut self, waited: Duration) {
         self.waited_for_target += waited;
-        if self.waited_for_target >= Allowance::PAUSE {
-            self.store.allowance.note_reached();
+        if self.waited_for_target >= AdaptiveLimit::PAUSE {
+            self.store.adaptive_limit.note_reached();
         }
     }
 }

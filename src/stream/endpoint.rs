@@ -20,7 +20,7 @@ use super::cancel::Cancel;
 const PEEK_PAUSE: Duration = Duration::from_millis(1);
 
 /// Where the bytes of a transfer come from.
-pub trait Source: Send {
+pub trait ByteSource: Send {
     /// Reads some bytes. `Ok(Some(0))` is the end; `Ok(None)`: nothing came within `limit`.
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>>;
 
@@ -38,7 +38,7 @@ pub trait Source: Send {
 }
 
 /// Where the bytes of a transfer go.
-pub trait Target: Send {
+pub trait ByteSink: Send {
     /// Writes some bytes, at least one; blocks until it can.
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
@@ -53,13 +53,13 @@ pub trait Target: Send {
         false
     }
 
-    /// The descriptor behind it, if what is written there is the stream and nothing else, as [`Source::bare_fd`].
+    /// The descriptor behind it, if what is written there is the stream and nothing else, as [`ByteSource::bare_fd`].
     fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }
 
-impl<S: Source + ?Sized> Source for Box<S> {
+impl<S: ByteSource + ?Sized> ByteSource for Box<S> {
     fn confirm_end(&mut self) -> io::Result<()> {
         (**self).confirm_end()
     }
@@ -73,7 +73,7 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 }
 
-impl<T: Target + ?Sized> Target for Box<T> {
+impl<T: ByteSink + ?Sized> ByteSink for Box<T> {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         (**self).write_some(bytes)
     }
@@ -96,7 +96,7 @@ impl<T: Target + ?Sized> Target for Box<T> {
 #[derive(Debug)]
 pub struct Plain<T>(pub T);
 
-impl<R: Read + Send> Source for Plain<R> {
+impl<R: Read + Send> ByteSource for Plain<R> {
     fn read_within(&mut self, buffer: &mut [u8], _limit: Option<Duration>) -> io::Result<Option<usize>> {
         loop {
             match self.0.read(buffer) {
@@ -107,7 +107,7 @@ impl<R: Read + Send> Source for Plain<R> {
     }
 }
 
-impl<W: Write + Send> Target for Plain<W> {
+impl<W: Write + Send> ByteSink for Plain<W> {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.0.write(bytes) {
@@ -127,13 +127,13 @@ impl<W: Write + Send> Target for Plain<W> {
 #[derive(Debug)]
 pub struct FdSource<F: AsFd> {
     fd: Nonblocking<F>,
-    stop: Cancel,
+    cancel: Cancel,
 }
 
 impl<F: AsFd> FdSource<F> {
     /// Takes over `fd`. Fails if the descriptor's flags cannot be changed (fcntl(2)).
-    pub fn new(fd: F, stop: &Cancel) -> io::Result<Self> {
-        Ok(Self { fd: Nonblocking::new(fd)?, stop: stop.clone() })
+    pub fn new(fd: F, cancel: &Cancel) -> io::Result<Self> {
+        Ok(Self { fd: Nonblocking::new(fd)?, cancel: cancel.clone() })
     }
 
     /// Copies the first bytes of a pipe and leaves them in it (tee(2)). Waits until there are enough to fill `bytes`; fewer
@@ -141,7 +141,7 @@ impl<F: AsFd> FdSource<F> {
     pub fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         loop {
-            let seen = self.stop.wait_for(self.fd.as_fd(), PollFlags::IN, None)?;
+            let seen = self.cancel.wait_for(self.fd.as_fd(), PollFlags::IN, None)?;
             let copied = match tee(self.fd.as_fd(), &writer, bytes.len(), SpliceFlags::NONBLOCK) {
                 Ok(copied) => copied,
                 Err(Errno::INTR | Errno::AGAIN) => continue,
@@ -161,20 +161,20 @@ impl<F: AsFd> FdSource<F> {
                 return Ok(read);
             }
             // Half a record: the rest is being written.
-            self.stop.sleep(PEEK_PAUSE)?;
+            self.cancel.sleep(PEEK_PAUSE)?;
         }
     }
 }
 
-impl<F: AsFd + Send> Source for FdSource<F> {
+impl<F: AsFd + Send> ByteSource for FdSource<F> {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         loop {
-            self.stop.check()?;
+            self.cancel.check()?;
             match rustix::io::read(self.fd.as_fd(), &mut *buffer) {
                 Ok(read) => return Ok(Some(read)),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    if self.stop.wait_for(self.fd.as_fd(), PollFlags::IN, limit)?.is_none() {
+                    if self.cancel.wait_for(self.fd.as_fd(), PollFlags::IN, limit)?.is_none() {
                         return Ok(None);
                     }
                 }
@@ -199,26 +199,26 @@ impl<F: AsFd + Send> Read for FdSource<F> {
 #[derive(Debug)]
 pub struct FdTarget<F: AsFd> {
     fd: Nonblocking<F>,
-    stop: Cancel,
+    cancel: Cancel,
 }
 
 impl<F: AsFd> FdTarget<F> {
     /// Takes over `fd`. Fails if the descriptor's flags cannot be changed (fcntl(2)).
-    pub fn new(fd: F, stop: &Cancel) -> io::Result<Self> {
-        Ok(Self { fd: Nonblocking::new(fd)?, stop: stop.clone() })
+    pub fn new(fd: F, cancel: &Cancel) -> io::Result<Self> {
+        Ok(Self { fd: Nonblocking::new(fd)?, cancel: cancel.clone() })
     }
 }
 
-impl<F: AsFd + Send> Target for FdTarget<F> {
+impl<F: AsFd + Send> ByteSink for FdTarget<F> {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            self.stop.check()?;
+            self.cancel.check()?;
             match rustix::io::write(self.fd.as_fd(), bytes) {
                 Ok(0) if !bytes.is_empty() => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => return Ok(written),
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    self.stop.wait_for(self.fd.as_fd(), PollFlags::OUT, None)?;
+                    self.cancel.wait_for(self.fd.as_fd(), PollFlags::OUT, None)?;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -227,7 +227,7 @@ impl<F: AsFd + Send> Target for FdTarget<F> {
 
     fn is_gone(&self) -> bool {
         // With no events asked for, poll reports only error and hang-up.
-        let seen = self.stop.wait_for(self.fd.as_fd(), PollFlags::empty(), Some(Duration::ZERO));
+        let seen = self.cancel.wait_for(self.fd.as_fd(), PollFlags::empty(), Some(Duration::ZERO));
         matches!(seen, Ok(Some(flags)) if flags.intersects(PollFlags::ERR | PollFlags::HUP))
     }
 
@@ -307,10 +307,10 @@ mod tests {
 
     #[test]
     fn a_pipe_carries_bytes_and_its_end() {
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let (read_end, write_end) = pipe(1 << 20).unwrap();
-        let mut target = FdTarget::new(write_end, &stop).unwrap();
-        let mut source = FdSource::new(read_end, &stop).unwrap();
+        let mut target = FdTarget::new(write_end, &cancel).unwrap();
+        let mut source = FdSource::new(read_end, &cancel).unwrap();
         target.write_all(b"abc").unwrap();
         let mut buffer = [0; 8];
         assert_eq!(source.read(&mut buffer).unwrap(), 3);
@@ -323,10 +323,10 @@ mod tests {
 
     #[test]
     fn what_is_peeked_at_stays_in_the_pipe() {
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let (read_end, write_end) = pipe(1 << 20).unwrap();
-        let mut target = FdTarget::new(write_end, &stop).unwrap();
-        let mut source = FdSource::new(read_end, &stop).unwrap();
+        let mut target = FdTarget::new(write_end, &cancel).unwrap();
+        let mut source = FdSource::new(read_end, &cancel).unwrap();
         let writing = thread::spawn(move || {
             for part in [&b"ab"[..], b"cd", b"efg"] {
                 target.write_all(part).unwrap();
@@ -343,7 +343,7 @@ mod tests {
         source.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"abcdefg");
         assert_eq!(source.peek(&mut seen).unwrap(), 0);
-        stop.request();
+        cancel.request();
         assert!(source.peek(&mut seen).is_err());
     }
 
@@ -367,9 +367,9 @@ mod tests {
 
     #[test]
     fn a_target_without_reader_is_gone() {
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let (read_end, write_end) = pipe(4096).unwrap();
-        let mut target = FdTarget::new(write_end, &stop).unwrap();
+        let mut target = FdTarget::new(write_end, &cancel).unwrap();
         drop(read_end);
         assert!(target.is_gone());
         assert_eq!(target.write_some(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
@@ -377,9 +377,9 @@ mod tests {
 
     #[test]
     fn the_blocking_mode_is_put_back() {
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let (read_end, _write_end) = pipe(4096).unwrap();
-        let source = FdSource::new(&read_end, &stop).unwrap();
+        let source = FdSource::new(&read_end, &cancel).unwrap();
         assert!(fcntl_getfl(&read_end).unwrap().contains(OFlags::NONBLOCK));
         drop(source);
         assert!(!fcntl_getfl(&read_end).unwrap().contains(OFlags::NONBLOCK));

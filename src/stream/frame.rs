@@ -10,12 +10,12 @@
 //! | 6..8 | zero |
 //! | 8..12 | stream: which transfer of the session it belongs to |
 //! | 12..20 | sequence: the number of this chunk; in an end or failed frame that of all chunks; else 0 |
-//! | 20..24 | raw length: what the data has when it is unpacked, at most 1 MiB |
+//! | 20..24 | raw length: what the data has when it is decompressed, at most 1 MiB |
 //! | 24..28 | stored length: what follows the header |
 //! | 28..32 | CRC-32 of the raw data, or of what follows if that is no data |
 //! | 32..36 | CRC-32 of the header before it |
 //!
-//! Data that does not shrink travels as it is, so packed data is always shorter than what it unpacks to: no length needs
+//! Data that does not shrink travels as it is, so compressed data is always shorter than what it decompresss to: no length needs
 //! more than 1 MiB of memory. The checks find accidents; they are no protection against a forger, which is the
 //! channel's task. Here is no I/O: whatever comes in is a header or an error, and never a panic.
 
@@ -34,10 +34,10 @@ pub(super) const TOTALS_BYTES: usize = 16;
 const MAGIC: [u8; 3] = *b"zhf";
 const VERSION: u8 = 1;
 
-/// Why what came over a lane cannot be the stream that was sent.
+/// Why what came over a connection cannot be the stream that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
-    /// The first bytes are wrong: something else writes to this lane.
+    /// The first bytes are wrong: something else writes to this connection.
     #[error("what came is no frame")]
     NotAFrame,
     /// The other end speaks a later or earlier form of this protocol.
@@ -57,16 +57,16 @@ pub enum FrameError {
         /// The stream that the frame belongs to.
         found: u32,
     },
-    /// The data does not unpack, or not to what was sent.
+    /// The data does not decompress, or not to what was sent.
     #[error("the data of frame {0} is damaged")]
     DataDamaged(u64),
-    /// A frame came twice, or after a later one of the same lane.
+    /// A frame came twice, or after a later one of the same connection.
     #[error("frame {0} came twice or out of order")]
     Repeated(u64),
     /// A frame that can no longer come.
     #[error("frame {0} is missing")]
     Missing(u64),
-    /// A lane ended before its End frame.
+    /// A connection ended before its End frame.
     #[error("the connection ended in the middle of the stream")]
     Cut,
     /// The End frame speaks of another stream than came.
@@ -77,7 +77,7 @@ pub enum FrameError {
     Flood,
 }
 
-/// How the data of a frame is packed.
+/// How the data of a frame is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// Not at all.
@@ -110,7 +110,7 @@ pub struct Header {
     pub stream: u32,
     /// The number of this chunk, or of all chunks in a frame that ends the stream.
     pub sequence: u64,
-    /// Length of the data when unpacked; 0 if this is no data.
+    /// Length of the data when decompressed; 0 if this is no data.
     pub raw_bytes: u32,
     /// Length of what follows.
     pub stored_bytes: u32,

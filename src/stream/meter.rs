@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::clock::{Doing, StageClock, StageTimes, nanos_since};
+use super::clock::{StageClock, StageState, StageTimes, nanos_since};
 use super::probe::Probe;
 use super::ring::Gauge;
 
@@ -164,10 +164,10 @@ impl Meters {
         BOTTLENECKS.get(self.peer.load(Ordering::Relaxed)).copied()
     }
 
-    /// Whether this end waits for its output, rather than its input. One lane stands for all: it may have nothing to do while
+    /// Whether this end waits for its output, rather than its input. One connection stands for all: it may have nothing to do while
     /// another waits, but then the reader does not wait for input either.
     pub(super) fn waits_for_output(&self) -> bool {
-        self.writer.doing() == Doing::WaitOutput || self.reader.doing() != Doing::WaitInput
+        self.writer.doing() == StageState::WaitOutput || self.reader.doing() != StageState::WaitInput
     }
 
     /// Time since the last byte or heartbeat.
@@ -218,17 +218,17 @@ impl Meters {
         let compress = if self.workers.is_empty() {
             Duration::ZERO
         } else {
-            (spent.workers.of(Doing::Work) / workers).min(spent.writer.of(Doing::WaitInput))
+            (spent.workers.of(StageState::Work) / workers).min(spent.writer.of(StageState::WaitInput))
         };
         let output = match BOTTLENECKS.get(self.peer.load(Ordering::Relaxed)) {
             Some(known) if self.places.output == Bottleneck::Network => *known,
             _ => self.places.output,
         };
         let found = [
-            (spent.writer.of(Doing::WaitRate), Bottleneck::RateLimit),
-            (spent.writer.of(Doing::WaitOutput), output),
+            (spent.writer.of(StageState::WaitRate), Bottleneck::RateLimit),
+            (spent.writer.of(StageState::WaitOutput), output),
             (compress, Bottleneck::Compress),
-            (spent.reader.of(Doing::WaitInput), self.places.input),
+            (spent.reader.of(StageState::WaitInput), self.places.input),
         ];
         // The first of equals wins: far stages before near ones.
         let longest = found.iter().rev().max_by_key(|(time, _)| *time);
@@ -263,7 +263,7 @@ impl Reading {
 mod tests {
     use super::*;
 
-    fn times(parts: &[(Doing, u64)]) -> StageTimes {
+    fn times(parts: &[(StageState, u64)]) -> StageTimes {
         let mut times = StageTimes::default();
         for (doing, millis) in parts {
             times.nanos[doing.slot()] = millis * 1_000_000;
@@ -273,8 +273,8 @@ mod tests {
 
     #[test]
     fn the_stage_that_others_wait_for_is_named() {
-        use Doing::{WaitInput, WaitOutput, WaitRate, Work};
-        type Times = &'static [(Doing, u64)];
+        use StageState::{WaitInput, WaitOutput, WaitRate, Work};
+        type Times = &'static [(StageState, u64)];
         let cases: [(&str, Times, Times, Times); 5] = [
             // named             reader               two workers added up           writer
             ("source read", &[(WaitInput, 900)], &[(WaitInput, 1800)], &[(WaitInput, 950), (Work, 10)]),
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn the_other_end_tells_network_and_target_apart() {
         let meters = Meters::new(Places::SENDING, 0);
-        let spent = Reading { writer: times(&[(Doing::WaitOutput, 100)]), ..Reading::default() };
+        let spent = Reading { writer: times(&[(StageState::WaitOutput, 100)]), ..Reading::default() };
         assert_eq!(meters.decide_bottleneck(&spent), Bottleneck::Network);
         meters.note_peer(Bottleneck::TargetReceive);
         assert_eq!(meters.decide_bottleneck(&spent), Bottleneck::TargetReceive);
@@ -306,12 +306,12 @@ mod tests {
     #[test]
     fn a_wait_counts_while_it_lasts() {
         let meters = Meters::new(Places::LOCAL, 0);
-        meters.writer.enter(Doing::WaitOutput);
+        meters.writer.enter(StageState::WaitOutput);
         std::thread::sleep(Duration::from_millis(20));
-        assert!(meters.reading().writer.of(Doing::WaitOutput) >= Duration::from_millis(20));
-        meters.writer.enter(Doing::Work);
-        let waited = meters.reading().writer.of(Doing::WaitOutput);
+        assert!(meters.reading().writer.of(StageState::WaitOutput) >= Duration::from_millis(20));
+        meters.writer.enter(StageState::Work);
+        let waited = meters.reading().writer.of(StageState::WaitOutput);
         std::thread::sleep(Duration::from_millis(5));
-        assert_eq!(meters.reading().writer.of(Doing::WaitOutput), waited);
+        assert_eq!(meters.reading().writer.of(StageState::WaitOutput), waited);
     }
 }

@@ -10,15 +10,15 @@
 //! | [`ring`] | through a buffer between a reader and a writer |
 //! | `direct` | or without copying, from pipe to pipe or socket |
 //! | `store` | what that reads ahead |
-//! | [`framed`] | a stream packed, cut into frames and spread over connections, and the reverse |
+//! | [`framed`] | a stream compressed, cut into frames and spread over connections, and the reverse |
 //! | [`frame`] | one frame |
-//! | [`codec`] | packing one chunk |
+//! | [`codec`] | compression one chunk |
 //! | [`endpoint`] | pipes and sockets that hear a cancel |
 //! | [`cancel`] | how blocked threads are told to stop |
 //! | [`clock`] | what each thread is doing, and for how long |
 //! | [`meter`] | bytes, waits, and the bottleneck found from them |
 //! | [`sample`] | what a screen shows of them |
-//! | `outflow` | writing, counted and limited |
+//! | `metered_writer` | writing, counted and limited |
 //! | [`rate`] | the smooth, shared rate limit with its time-of-day schedule |
 //! | [`threads`] | threads that the system may refuse |
 //! | [`supervise`] | the threads of a transfer together: first error, stall watchdog |
@@ -28,26 +28,26 @@ use std::error::Error;
 pub mod cancel;
 pub mod clock;
 pub mod codec;
+mod deadline;
 mod departed;
 mod direct;
 pub mod endpoint;
 pub mod frame;
 pub mod framed;
 pub mod meter;
-mod outflow;
-mod patience;
+mod metered_writer;
 pub mod probe;
 pub mod pump;
 pub mod rate;
 pub mod ring;
 pub mod sample;
-mod store;
+mod splice_pipes;
 pub mod supervise;
 pub mod threads;
 
 pub use crate::model::Compression;
 pub use cancel::{Cancel, Cancelled};
-pub use endpoint::{FdSource, FdTarget, Plain, Source, Target};
+pub use endpoint::{ByteSink, ByteSource, FdSource, FdTarget, Plain};
 pub use meter::Bottleneck;
 pub use sample::Sample;
 

@@ -14,16 +14,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cancel::Cancel;
-use super::clock::Doing;
+use super::clock::StageState;
 use super::departed::Departed;
 use super::direct::{Controls, Mover, is_spliceable};
-use super::endpoint::{Source, Target};
+use super::endpoint::{ByteSink, ByteSource};
 use super::meter::Meters;
-use super::outflow::Outflow;
+use super::metered_writer::MeteredWriter;
 use super::rate::RateLimit;
-use super::ring::{CHUNK_BYTES, Chunk, Drained, Drainer, Filler, chunk_count, ring};
+use super::ring::{CHUNK_BYTES, Chunk, Drainer, Filler, RingPoll, chunk_count, ring};
 use super::sample::SampleSender;
-use super::store::Store;
+use super::splice_pipes::SplicePipes;
 use super::supervise::{PumpError, PumpReport, Stages};
 
 /// How long the reader waits for more before it passes on a chunk that is not full to an idle writer.
@@ -54,21 +54,21 @@ pub struct Pump {
     pub meters: Arc<Meters>,
     /// Ends the transfer. The pump requests it itself when one side fails, so that the other side stops too:
     /// give each transfer a [`Cancel::child`] of its own.
-    pub stop: Cancel,
+    pub cancel: Cancel,
     /// Where samples go, five a second.
     pub samples: Option<SampleSender>,
 }
 
 impl Pump {
     /// Moves everything from `source` to `target`; returns when the source has ended and all is written, or on
-    /// the first error. Both must watch [`Pump::stop`] wherever they block.
+    /// the first error. Both must watch [`Pump::cancel`] wherever they block.
     ///
     /// Without copying where both are bare pipes or sockets, else through the ring.
-    pub fn run(&self, source: impl Source, target: impl Target) -> Result<PumpReport, PumpError> {
+    pub fn run(&self, source: impl ByteSource, target: impl ByteSink) -> Result<PumpReport, PumpError> {
         if let (Some(from), Some(to)) = (source.bare_fd(), target.bare_fd())
             && is_spliceable(from)
             && is_spliceable(to)
-            && let Some(store) = Store::new(self.settings.buffer_bytes)
+            && let Some(store) = SplicePipes::new(self.settings.buffer_bytes)
         {
             return self.run_direct(from, to, store);
         }
@@ -79,13 +79,13 @@ impl Pump {
         &self,
         source: BorrowedFd<'_>,
         target: BorrowedFd<'_>,
-        store: Store,
+        store: SplicePipes,
     ) -> Result<PumpReport, PumpError> {
         self.meters.set_buffer_bytes(super::as_u64(store.capacity_bytes()));
         let controls =
-            Controls { meters: &self.meters, rate: self.settings.rate.as_deref(), stop: &self.stop };
+            Controls { meters: &self.meters, rate: self.settings.rate.as_deref(), cancel: &self.cancel };
         let mover = Mover::new(controls, source, target, store);
-        let stages = Stages::new(&self.meters, &self.stop);
+        let stages = Stages::new(&self.meters, &self.cancel);
         let (running, over) = Stages::running();
         std::thread::scope(|scope| {
             stages.start(scope, "move", running, || mover.run());
@@ -94,11 +94,11 @@ impl Pump {
         stages.finish()
     }
 
-    fn run_ring(&self, source: impl Source, target: impl Target) -> Result<PumpReport, PumpError> {
+    fn run_ring(&self, source: impl ByteSource, target: impl ByteSink) -> Result<PumpReport, PumpError> {
         let buffer_bytes = self.settings.buffer_bytes;
         self.meters.set_buffer_bytes(super::as_u64(chunk_count(buffer_bytes) * CHUNK_BYTES));
         let (filler, drainer) = ring(buffer_bytes, &self.meters.gauge);
-        let stages = Stages::new(&self.meters, &self.stop);
+        let stages = Stages::new(&self.meters, &self.cancel);
         let (running, over) = Stages::running();
         std::thread::scope(|scope| {
             // Each stage owns its end of the ring: an end that is dropped is how the other learns of it.
@@ -117,25 +117,29 @@ impl Pump {
         clippy::needless_pass_by_value,
         reason = "dropping the ring's end is how the other end learns of ours"
     )]
-    fn write_stage(&self, mut target: impl Target, ring: Drainer) -> Result<(), PumpError> {
+    fn write_stage(&self, mut target: impl ByteSink, ring: Drainer) -> Result<(), PumpError> {
         let clock = &self.meters.writer;
-        let outflow =
-            Outflow { rate: self.settings.rate.as_deref(), meters: &self.meters, clock, stop: &self.stop };
+        let metered_writer = MeteredWriter {
+            rate: self.settings.rate.as_deref(),
+            meters: &self.meters,
+            clock,
+            cancel: &self.cancel,
+        };
         let mut departed = Departed::default();
         loop {
-            clock.enter(Doing::WaitInput);
-            self.stop.check()?;
+            clock.enter(StageState::WaitInput);
+            self.cancel.check()?;
             match ring.next(IDLE_CHECK) {
-                Drained::Chunk(chunk) => {
-                    outflow.write(&mut target, chunk.filled())?;
+                RingPoll::Chunk(chunk) => {
+                    metered_writer.write(&mut target, chunk.filled())?;
                     ring.recycle(chunk);
                 }
-                Drained::Nothing => departed.check(target.is_gone())?,
-                Drained::End => break,
+                RingPoll::Nothing => departed.check(target.is_gone())?,
+                RingPoll::End => break,
             }
         }
         target.flush_all().map_err(PumpError::target)?;
-        clock.enter(Doing::Idle);
+        clock.enter(StageState::Idle);
         Ok(())
     }
 }
@@ -143,18 +147,18 @@ impl Pump {
 /// Fills chunks from `source` and passes them on, until it ends (`true`) or nobody takes them any more (`false`): then a
 /// later stage has failed, and says why.
 pub(super) fn read_stage(
-    source: &mut impl Source,
+    source: &mut impl ByteSource,
     ring: &mut Filler,
     meters: &Meters,
 ) -> Result<bool, PumpError> {
     loop {
-        meters.reader.enter(Doing::WaitOutput);
+        meters.reader.enter(StageState::WaitOutput);
         let Some(mut chunk) = ring.take() else {
             return Ok(false);
         };
-        meters.reader.enter(Doing::WaitInput);
+        meters.reader.enter(StageState::WaitInput);
         let has_ended = fill(&mut chunk, source, ring, meters)?;
-        meters.reader.enter(Doing::Idle);
+        meters.reader.enter(StageState::Idle);
         if !chunk.is_empty() && !ring.pass(chunk) {
             return Ok(false);
         }
@@ -167,7 +171,7 @@ pub(super) fn read_stage(
 /// Fills `chunk`, or less if the source pauses while the writer has nothing to do. `true`: the source ended.
 fn fill(
     chunk: &mut Chunk,
-    source: &mut impl Source,
+    source: &mut impl ByteSource,
     ring: &mut Filler,
     meters: &Meters,
 ) -> Result<bool, PumpError> {

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::cancel::Cancel;
 use super::departed::END_GRACE;
 use super::direct::is_spliceable;
-use super::endpoint::{FdSource, FdTarget, Plain, Source, Target, pipe};
+use super::endpoint::{ByteSink, ByteSource, FdSource, FdTarget, Plain, pipe};
 use super::meter::{Bottleneck, Meters, Places};
 use super::probe::Probe;
 use super::pump::{Pump, PumpSettings};
@@ -26,7 +26,7 @@ fn pump(buffer_bytes: u64) -> Pump {
     Pump {
         settings: PumpSettings { buffer_bytes, rate: None, stall_limit: None },
         meters: Meters::new(Places::LOCAL, 0),
-        stop: Cancel::new().unwrap(),
+        cancel: Cancel::new().unwrap(),
         samples: None,
     }
 }
@@ -42,8 +42,8 @@ impl Way {
     const ALL: [Self; 2] = [Self::Direct, Self::Ring];
 
     fn run(self, pump: &Pump, source: OwnedFd, target: OwnedFd) -> Result<PumpReport, PumpError> {
-        let source = FdSource::new(source, &pump.stop).unwrap();
-        let target = FdTarget::new(target, &pump.stop).unwrap();
+        let source = FdSource::new(source, &pump.cancel).unwrap();
+        let target = FdTarget::new(target, &pump.cancel).unwrap();
         match self {
             Self::Direct => {
                 assert!(is_spliceable(source.bare_fd().unwrap()) && is_spliceable(target.bare_fd().unwrap()));
@@ -57,13 +57,13 @@ impl Way {
 /// An endpoint that does not show its descriptor.
 struct Hidden<T>(T);
 
-impl<S: Source> Source for Hidden<S> {
+impl<S: ByteSource> ByteSource for Hidden<S> {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         self.0.read_within(buffer, limit)
     }
 }
 
-impl<T: Target> Target for Hidden<T> {
+impl<T: ByteSink> ByteSink for Hidden<T> {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write_some(bytes)
     }
@@ -151,11 +151,11 @@ fn a_target_that_is_only_slow_gets_a_small_buffer() {
         let (drain_end, target) = pipe(4096).unwrap();
         let feeder = feed(feed_end, 64 * MIB);
         let pump = pump(64 << 20);
-        let (meters, stop) = (Arc::clone(&pump.meters), pump.stop.clone());
+        let (meters, cancel) = (Arc::clone(&pump.meters), pump.cancel.clone());
         let runner = thread::spawn(move || way.run(&pump, source, target));
         thread::sleep(Duration::from_millis(300));
         assert!(meters.gauge.allocated_bytes() <= 4 << 20, "{way:?}: {:?}", meters.gauge);
-        stop.request();
+        cancel.request();
         assert!(matches!(runner.join().unwrap(), Err(PumpError::Cancelled)));
         drop(drain_end);
         assert!(feeder.join().unwrap().is_err(), "the source sees the pipe close");
@@ -176,7 +176,7 @@ fn sides_that_pause_in_turn_get_all_of_the_buffer_and_not_more() {
             Ok::<_, io::Error>(())
         });
         let pump = pump(16 << 20);
-        let (meters, stop) = (Arc::clone(&pump.meters), pump.stop.clone());
+        let (meters, cancel) = (Arc::clone(&pump.meters), pump.cancel.clone());
         let runner = thread::spawn(move || way.run(&pump, source, target));
         let mut drain = std::fs::File::from(drain_end);
         let mut round = vec![0; 24 * MIB];
@@ -199,7 +199,7 @@ fn sides_that_pause_in_turn_get_all_of_the_buffer_and_not_more() {
         assert!(is_full(), "{way:?}: {:?}", meters.gauge);
         assert_eq!(meters.gauge.allocated_bytes(), 16 << 20, "{way:?}: all of the buffer, and nothing else");
         assert!(meters.gauge.used_bytes() <= 16 << 20, "{way:?}: {:?}", meters.gauge);
-        stop.request();
+        cancel.request();
         assert!(matches!(runner.join().unwrap(), Err(PumpError::Cancelled)));
         drop(drain);
         feeder.join().unwrap().unwrap_err();
@@ -212,11 +212,11 @@ fn a_cancel_ends_a_pump_that_is_blocked_on_both_sides() {
         let (silent, _feed_end) = pipe(MIB).unwrap();
         let (_drain_end, target) = pipe(MIB).unwrap();
         let pump = pump(8 << 20);
-        let stop = pump.stop.clone();
+        let cancel = pump.cancel.clone();
         let runner = thread::spawn(move || way.run(&pump, silent, target));
         thread::sleep(Duration::from_millis(50));
         let asked = Instant::now();
-        stop.request();
+        cancel.request();
         assert!(matches!(runner.join().unwrap(), Err(PumpError::Cancelled)));
         assert!(asked.elapsed() < Duration::from_secs(1));
     }
@@ -300,7 +300,7 @@ fn a_target_that_has_gone_is_missed_by_what_still_comes() {
 #[test]
 fn a_source_that_fails_is_a_source_error() {
     struct Broken;
-    impl Source for Broken {
+    impl ByteSource for Broken {
         fn read_within(&mut self, _: &mut [u8], _: Option<Duration>) -> io::Result<Option<usize>> {
             Err(io::Error::other("a test"))
         }
@@ -312,7 +312,7 @@ fn a_source_that_fails_is_a_source_error() {
 #[test]
 fn a_stage_that_crashes_is_an_error_of_this_transfer_only() {
     struct Crashing;
-    impl Target for Crashing {
+    impl ByteSink for Crashing {
         fn write_some(&mut self, _: &[u8]) -> io::Result<usize> {
             panic!("a test");
         }
@@ -407,12 +407,12 @@ fn the_rate_limit_holds_between_real_pipes_and_is_named() {
         let schedule = RateSchedule::constant(rate.try_into().unwrap());
         pump.settings.rate = Some(Arc::new(RateLimit::new(schedule, SystemClock::new(TimeZone::UTC))));
         pump.samples = Some(sender);
-        let stop = pump.stop.clone();
+        let cancel = pump.cancel.clone();
         let drainer = thread::spawn(move || io::copy(&mut std::fs::File::from(drain_end), &mut io::sink()));
         let runner = thread::spawn(move || way.run(&pump, source, target));
         thread::sleep(Duration::from_secs(2));
         let sample = receiver.try_recv().unwrap();
-        stop.request();
+        cancel.request();
         runner.join().unwrap().unwrap_err();
         drainer.join().unwrap().unwrap();
         feeder.join().unwrap().unwrap_err();

@@ -33,7 +33,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
     /// The local time of day.
     fn time_of_day(&self) -> Time;
     /// Sleeps, or returns `Err` when told to stop.
-    fn sleep(&self, duration: Duration, stop: &Cancel) -> Result<(), Cancelled>;
+    fn sleep(&self, duration: Duration, cancel: &Cancel) -> Result<(), Cancelled>;
 }
 
 /// The real time, in one time zone.
@@ -59,8 +59,8 @@ impl Clock for SystemClock {
         Timestamp::now().to_zoned(self.zone.clone()).time()
     }
 
-    fn sleep(&self, duration: Duration, stop: &Cancel) -> Result<(), Cancelled> {
-        stop.sleep(duration)
+    fn sleep(&self, duration: Duration, cancel: &Cancel) -> Result<(), Cancelled> {
+        cancel.sleep(duration)
     }
 }
 
@@ -81,7 +81,7 @@ impl RateLimit {
 
     /// Waits until some of `wanted_bytes` may be sent and says how many: at least one, at most as many as take
     /// 20 ms. `Err`: told to stop while waiting.
-    pub fn take(&self, wanted_bytes: usize, stop: &Cancel) -> Result<usize, Cancelled> {
+    pub fn take(&self, wanted_bytes: usize, cancel: &Cancel) -> Result<usize, Cancelled> {
         let Some(rate) = self.schedule.rate_at(self.clock.time_of_day()) else {
             return Ok(wanted_bytes);
         };
@@ -95,7 +95,7 @@ impl RateLimit {
         };
         let wait = begins.saturating_sub(now);
         if !wait.is_zero() {
-            self.clock.sleep(wait, stop)?;
+            self.clock.sleep(wait, cancel)?;
         }
         Ok(granted_bytes)
     }
@@ -141,9 +141,9 @@ mod tests {
             Time::midnight() + Duration::from_secs(seconds)
         }
 
-        fn sleep(&self, duration: Duration, stop: &Cancel) -> Result<(), Cancelled> {
+        fn sleep(&self, duration: Duration, cancel: &Cancel) -> Result<(), Cancelled> {
             *self.now.lock().unwrap() += duration + self.late;
-            stop.check()
+            cancel.check()
         }
     }
 
@@ -153,10 +153,10 @@ mod tests {
 
     /// What is granted, by moment, until `end`.
     fn grants(limit: &RateLimit, clock: &FakeClock, end: Duration) -> Vec<(Duration, usize)> {
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let mut grants = Vec::new();
         while clock.now() < end {
-            let bytes = limit.take(1 << 20, &stop).unwrap();
+            let bytes = limit.take(1 << 20, &cancel).unwrap();
             grants.push((clock.now(), bytes));
         }
         grants
@@ -196,8 +196,8 @@ mod tests {
     fn idle_time_is_not_saved_up() {
         let clock = FakeClock::new(Duration::ZERO);
         let limit = RateLimit::new(RateSchedule::constant(rate(1_000_000)), clock.clone());
-        let stop = Cancel::new().unwrap();
-        limit.take(1, &stop).unwrap();
+        let cancel = Cancel::new().unwrap();
+        limit.take(1, &cancel).unwrap();
         *clock.now.lock().unwrap() += Duration::from_mins(1);
         let from = clock.now();
         let grants = grants(&limit, &clock, from + Duration::from_secs(2));
@@ -258,15 +258,15 @@ mod tests {
     fn transfers_share_one_limit() {
         let limit =
             Arc::new(RateLimit::new(RateSchedule::constant(rate(400_000)), SystemClock::new(TimeZone::UTC)));
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let until = Instant::now() + Duration::from_millis(500);
         let threads: Vec<_> = (0..4)
             .map(|_| {
-                let (limit, stop) = (Arc::clone(&limit), stop.clone());
+                let (limit, cancel) = (Arc::clone(&limit), cancel.clone());
                 std::thread::spawn(move || {
                     let mut bytes = 0;
                     while Instant::now() < until {
-                        bytes += limit.take(1 << 20, &stop).unwrap();
+                        bytes += limit.take(1 << 20, &cancel).unwrap();
                     }
                     bytes
                 })
@@ -282,11 +282,11 @@ mod tests {
     #[test]
     fn a_waiting_transfer_hears_the_cancel() {
         let limit = RateLimit::new(RateSchedule::constant(rate(1)), SystemClock::new(TimeZone::UTC));
-        let stop = Cancel::new().unwrap();
-        limit.take(1, &stop).unwrap();
-        stop.request();
+        let cancel = Cancel::new().unwrap();
+        limit.take(1, &cancel).unwrap();
+        cancel.request();
         let asked = Instant::now();
-        assert_eq!(limit.take(1, &stop), Err(Cancelled));
+        assert_eq!(limit.take(1, &cancel), Err(Cancelled));
         assert!(asked.elapsed() < Duration::from_millis(500));
     }
 }

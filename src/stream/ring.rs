@@ -18,14 +18,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounde
 /// source pauses with nothing left in a buffer that has been at its limit since: then a larger one would have
 /// helped.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Allowance {
+pub(super) struct AdaptiveLimit {
     /// The limit now.
     pub(super) bytes: usize,
     most_bytes: usize,
     was_reached: bool,
 }
 
-impl Allowance {
+impl AdaptiveLimit {
     const GROWTH: usize = 8;
     /// Shorter pauses are the scheduler's, and what is in the pipes bridges them.
     pub(super) const PAUSE: Duration = Duration::from_millis(30);
@@ -159,7 +159,7 @@ pub(super) fn ring_for(users: usize, buffer_bytes: u64, gauge: &Arc<Gauge>) -> (
     let filler = Filler {
         free: free_out,
         full: full_in,
-        allowance: Allowance::new(first_bytes, capacity_chunks * CHUNK_BYTES),
+        adaptive_limit: AdaptiveLimit::new(first_bytes, capacity_chunks * CHUNK_BYTES),
         allocated_bytes: 0,
         passed: 0,
         gauge: Arc::clone(gauge),
@@ -173,7 +173,7 @@ pub(super) fn ring_for(users: usize, buffer_bytes: u64, gauge: &Arc<Gauge>) -> (
 pub struct Filler {
     free: Receiver<Chunk>,
     full: Sender<Chunk>,
-    allowance: Allowance,
+    adaptive_limit: AdaptiveLimit,
     allocated_bytes: usize,
     passed: u64,
     gauge: Arc<Gauge>,
@@ -187,18 +187,18 @@ impl Filler {
             Err(TryRecvError::Disconnected) => return None,
             Err(TryRecvError::Empty) => {}
         }
-        if self.allocated_bytes < self.allowance.bytes {
+        if self.allocated_bytes < self.adaptive_limit.bytes {
             self.allocated_bytes += CHUNK_BYTES;
             self.gauge.set_allocated(self.allocated_bytes);
             return Some(Chunk::with_room(CHUNK_BYTES));
         }
-        self.allowance.note_reached();
+        self.adaptive_limit.note_reached();
         self.free.recv().ok()
     }
 
     /// The source was waited for, for so long, while nothing was left to be drained.
     pub fn note_pause(&mut self, waited: Duration) {
-        self.allowance.note_pause(waited);
+        self.adaptive_limit.note_pause(waited);
     }
 
     /// Passes a chunk on. `false`: the draining end has gone.
@@ -231,7 +231,7 @@ pub struct Drainer {
 
 /// What the draining end finds.
 #[derive(Debug)]
-pub enum Drained {
+pub enum RingPoll {
     /// The oldest full chunk.
     Chunk(Chunk),
     /// Nothing yet.
@@ -242,11 +242,11 @@ pub enum Drained {
 
 impl Drainer {
     /// The oldest full chunk, waiting for it at most for `limit`.
-    pub fn next(&self, limit: Duration) -> Drained {
+    pub fn next(&self, limit: Duration) -> RingPoll {
         match self.full.recv_timeout(limit) {
-            Ok(chunk) => Drained::Chunk(chunk),
-            Err(RecvTimeoutError::Timeout) => Drained::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Drained::End,
+            Ok(chunk) => RingPoll::Chunk(chunk),
+            Err(RecvTimeoutError::Timeout) => RingPoll::Nothing,
+            Err(RecvTimeoutError::Disconnected) => RingPoll::End,
         }
     }
 
@@ -275,7 +275,7 @@ mod tests {
         let (mut filler, drainer) = ring(4 << 20, &gauge);
         for _ in 0..50 {
             put(&mut filler, 10);
-            let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else { panic!("a chunk was passed") };
+            let RingPoll::Chunk(chunk) = drainer.next(Duration::ZERO) else { panic!("a chunk was passed") };
             drainer.recycle(chunk);
         }
         assert_eq!(gauge.allocated_bytes(), 1 << 20, "a drained ring recycles one chunk");
@@ -286,7 +286,7 @@ mod tests {
         let waiting = std::thread::spawn(move || filler.take().is_some());
         std::thread::sleep(Duration::from_millis(20));
         assert!(!waiting.is_finished(), "a fifth chunk has to be waited for");
-        let Drained::Chunk(chunk) = drainer.next(Duration::ZERO) else { panic!("the ring is full") };
+        let RingPoll::Chunk(chunk) = drainer.next(Duration::ZERO) else { panic!("the ring is full") };
         drainer.recycle(chunk);
         assert!(waiting.join().unwrap());
         assert_eq!(gauge.allocated_bytes(), 4 << 20);
@@ -298,8 +298,8 @@ mod tests {
         let (mut filler, drainer) = ring(0, &gauge);
         put(&mut filler, 1);
         drop(filler);
-        assert!(matches!(drainer.next(Duration::ZERO), Drained::Chunk(_)), "what was passed still arrives");
-        assert!(matches!(drainer.next(Duration::ZERO), Drained::End));
+        assert!(matches!(drainer.next(Duration::ZERO), RingPoll::Chunk(_)), "what was passed still arrives");
+        assert!(matches!(drainer.next(Duration::ZERO), RingPoll::End));
         let (mut filler, drainer) = ring(0, &gauge);
         drop(drainer);
         assert!(filler.take().is_none());

@@ -14,10 +14,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use thiserror::Error;
 
 use super::cancel::{Cancel, Cancelled};
-use super::clock::Doing;
+use super::clock::StageState;
+use super::deadline::{Deadline, GivenUp};
 use super::frame::FrameError;
 use super::meter::{Bottleneck, Meters};
-use super::patience::{GivenUp, Patience};
 use super::sample::{SampleSender, Sampler};
 use super::threads::beside;
 use crate::model::HangingPool;
@@ -105,7 +105,7 @@ pub struct PumpReport {
 #[derive(Debug)]
 pub(super) struct Stages<'a> {
     meters: &'a Meters,
-    stop: &'a Cancel,
+    cancel: &'a Cancel,
     first_error: Mutex<Option<PumpError>>,
     started: Instant,
 }
@@ -114,9 +114,9 @@ pub(super) struct Stages<'a> {
 pub(super) type Running = Sender<()>;
 
 impl<'a> Stages<'a> {
-    /// `stop` is requested by the first failure: it must be this transfer's own.
-    pub(super) fn new(meters: &'a Meters, stop: &'a Cancel) -> Self {
-        Self { meters, stop, first_error: Mutex::new(None), started: Instant::now() }
+    /// `cancel` is requested by the first failure: it must be this transfer's own.
+    pub(super) fn new(meters: &'a Meters, cancel: &'a Cancel) -> Self {
+        Self { meters, cancel, first_error: Mutex::new(None), started: Instant::now() }
     }
 
     /// The channel by which [`Stages::watch`] learns that all stages are gone.
@@ -149,7 +149,7 @@ impl<'a> Stages<'a> {
     /// Notes an error, if it is the first, and stops all stages.
     pub(super) fn fail(&self, error: PumpError) {
         self.first_error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-        self.stop.request();
+        self.cancel.request();
     }
 
     /// Takes samples and watches for a stall, until all stages have ended.
@@ -161,7 +161,7 @@ impl<'a> Stages<'a> {
     ) {
         let mut sampler = Sampler::default();
         let mut ticks = 0_u32;
-        let mut patience = Patience::new(self.meters, stall_limit);
+        let mut deadline = Deadline::new(self.meters, stall_limit);
         self.meters.note_moved();
         while over.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             ticks = ticks.wrapping_add(1);
@@ -169,11 +169,11 @@ impl<'a> Stages<'a> {
                 offer(screen, &mut sampler, self.meters);
             }
             // The limiter may hold a byte back for longer than any stall limit: that is not a stall.
-            let is_throttled = self.meters.writer.doing() == Doing::WaitRate;
+            let is_throttled = self.meters.writer.doing() == StageState::WaitRate;
             if is_throttled {
                 self.meters.note_moved();
-            } else if !self.stop.is_requested()
-                && let Err(given_up) = patience.check()
+            } else if !self.cancel.is_requested()
+                && let Err(given_up) = deadline.check()
             {
                 self.fail(match given_up {
                     GivenUp::PoolHangs(hanging) => PumpError::PoolHangs(hanging),
@@ -194,9 +194,9 @@ impl<'a> Stages<'a> {
             input_bytes: self.meters.input_bytes(),
             output_bytes: self.meters.output_bytes(),
             elapsed: self.started.elapsed(),
-            waited_input: reader.of(Doing::WaitInput),
-            waited_output: writer.of(Doing::WaitOutput),
-            waited_rate: writer.of(Doing::WaitRate),
+            waited_input: reader.of(StageState::WaitInput),
+            waited_output: writer.of(StageState::WaitOutput),
+            waited_rate: writer.of(StageState::WaitRate),
             allocated_bytes: self.meters.gauge.allocated_bytes(),
         })
     }

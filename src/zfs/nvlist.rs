@@ -47,7 +47,7 @@ impl NvList {
         NonNull::new(list).map(Self)
     }
 
-    /// For a call that reads the list, or packs it for the kernel.
+    /// For a call that reads the list, or compresses it for the kernel.
     pub(super) fn as_ptr(&self) -> *mut sys::nvlist_t {
         self.0.as_ptr()
     }

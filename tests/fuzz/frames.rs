@@ -1,4 +1,4 @@
-//! What a receiver makes of lanes that were damaged, cut, mixed up or forged.
+//! What a receiver makes of connections that were damaged, cut, mixed up or forged.
 //!
 //! In every round: no panic, no endless wait, no more memory than the buffer allows; and what is called complete is what
 //! was sent, what was written before an error is its beginning.
@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use zhaul::stream::frame::{HEADER_BYTES, Header};
-use zhaul::stream::framed::{Receiver, Sender};
+use zhaul::stream::framed::{FramedReceiver, FramedSender};
 use zhaul::stream::meter::{Meters, Places};
 use zhaul::stream::pump::PumpSettings;
 use zhaul::stream::supervise::PumpError;
-use zhaul::stream::{Cancel, Compression, Plain, Source, Target};
+use zhaul::stream::{ByteSink, ByteSource, Cancel, Compression, Plain};
 
 use crate::random::Random;
 
@@ -27,11 +27,11 @@ fn settings() -> PumpSettings {
     PumpSettings { buffer_bytes: 4 << 20, rate: None, stall_limit: Some(PATIENCE / 2) }
 }
 
-/// What a lane was given, frame by frame if it was written so.
+/// What a connection was given, frame by frame if it was written so.
 #[derive(Clone, Default)]
 struct Recorded(Arc<Mutex<Vec<u8>>>);
 
-impl Target for Recorded {
+impl ByteSink for Recorded {
     fn write_some(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -41,7 +41,7 @@ impl Target for Recorded {
 /// A source in pieces, so that there are many chunks without there being many bytes.
 struct Pieces(Vec<Vec<u8>>);
 
-impl Source for Pieces {
+impl ByteSource for Pieces {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> std::io::Result<Option<usize>> {
         if limit.is_some() && !self.0.is_empty() {
             // A pause: what was read so far becomes a chunk.
@@ -64,22 +64,22 @@ fn content(random: &mut Random) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn sent(random: &mut Random, pieces: &[Vec<u8>], lanes: usize) -> Vec<Vec<Frame>> {
+fn sent(random: &mut Random, pieces: &[Vec<u8>], connections: usize) -> Vec<Vec<Frame>> {
     let compressions = [Compression::Off, Compression::Lz4, Compression::Zstd(1)];
     let compression = compressions[random.below(compressions.len())];
-    let sender = Sender {
+    let sender = FramedSender {
         settings: settings(),
         compression,
         stream: STREAM,
         meters: Meters::new(Places::SENDING, 1),
-        stop: Cancel::new().unwrap(),
+        cancel: Cancel::new().unwrap(),
         samples: None,
     };
-    let recorded: Vec<Recorded> = (0..lanes).map(|_| Recorded::default()).collect();
-    let lane = |lane: &Recorded| -> Box<dyn Target> { Box::new(lane.clone()) };
+    let recorded: Vec<Recorded> = (0..connections).map(|_| Recorded::default()).collect();
+    let connection = |connection: &Recorded| -> Box<dyn ByteSink> { Box::new(connection.clone()) };
     let reversed = pieces.iter().rev().cloned().collect();
-    sender.run(Pieces(reversed), recorded.iter().map(lane).collect()).unwrap();
-    recorded.iter().map(|lane| frames(&lane.0.lock().unwrap())).collect()
+    sender.run(Pieces(reversed), recorded.iter().map(connection).collect()).unwrap();
+    recorded.iter().map(|connection| frames(&connection.0.lock().unwrap())).collect()
 }
 
 fn frames(mut bytes: &[u8]) -> Vec<Frame> {
@@ -93,36 +93,36 @@ fn frames(mut bytes: &[u8]) -> Vec<Frame> {
     frames
 }
 
-/// Damages one lane in one way. `true`: checksums were made good, so that other data may be taken for right.
-fn damage(random: &mut Random, lane: &mut Vec<Frame>) -> bool {
-    if lane.is_empty() {
+/// Damages one connection in one way. `true`: checksums were made good, so that other data may be taken for right.
+fn damage(random: &mut Random, connection: &mut Vec<Frame>) -> bool {
+    if connection.is_empty() {
         // All of it was taken away before.
         return false;
     }
-    let at = random.below(lane.len());
-    let other = random.below(lane.len());
+    let at = random.below(connection.len());
+    let other = random.below(connection.len());
     match random.below(8) {
-        0 if !lane[at].is_empty() => {
-            let byte = random.below(lane[at].len());
-            lane[at][byte] ^= 1 << random.below(8);
+        0 if !connection[at].is_empty() => {
+            let byte = random.below(connection[at].len());
+            connection[at][byte] ^= 1 << random.below(8);
         }
         1 => {
-            let length = random.below(lane[at].len());
-            lane[at].truncate(length);
+            let length = random.below(connection[at].len());
+            connection[at].truncate(length);
         }
-        2 => drop(lane.remove(at)),
+        2 => drop(connection.remove(at)),
         3 => {
-            let twice = lane[at].clone();
-            lane.insert(other, twice);
+            let twice = connection[at].clone();
+            connection.insert(other, twice);
         }
-        4 => lane.swap(at, other),
+        4 => connection.swap(at, other),
         5 => {
             let noise = (0..random.below(100)).map(|_| random.byte()).collect();
-            lane.insert(at, noise);
+            connection.insert(at, noise);
         }
-        6 => lane.truncate(at),
+        6 => connection.truncate(at),
         _ => {
-            forge(random, &mut lane[at]);
+            forge(random, &mut connection[at]);
             return true;
         }
     }
@@ -148,21 +148,21 @@ fn forge(random: &mut Random, frame: &mut Frame) {
     frame[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// One round: a small stream over some lanes, some damage, and what comes of it.
+/// One round: a small stream over some connections, some damage, and what comes of it.
 pub(crate) fn round(random: &mut Random) {
     let pieces = content(random);
-    let lanes = 1 + random.below(3);
-    let mut lanes = sent(random, &pieces, lanes);
+    let connections = 1 + random.below(3);
+    let mut connections = sent(random, &pieces, connections);
     let mut is_forged = false;
     for _ in 0..random.below(4) {
-        let lane = random.below(lanes.len());
-        if !lanes[lane].is_empty() {
-            is_forged |= damage(random, &mut lanes[lane]);
+        let connection = random.below(connections.len());
+        if !connections[connection].is_empty() {
+            is_forged |= damage(random, &mut connections[connection]);
         }
     }
     let expected = pieces.concat();
     let started = Instant::now();
-    let (written, result) = receive(&lanes);
+    let (written, result) = receive(&connections);
     assert!(started.elapsed() < PATIENCE, "it waited");
     assert!(!matches!(result, Err(PumpError::Crashed(_) | PumpError::Stalled { .. })), "{result:?}");
     if is_forged {
@@ -174,17 +174,19 @@ pub(crate) fn round(random: &mut Random) {
     }
 }
 
-fn receive(lanes: &[Vec<Frame>]) -> (Vec<u8>, Result<(), PumpError>) {
-    let receiver = Receiver {
+fn receive(connections: &[Vec<Frame>]) -> (Vec<u8>, Result<(), PumpError>) {
+    let receiver = FramedReceiver {
         settings: settings(),
         stream: STREAM,
         meters: Meters::new(Places::RECEIVING, 1),
-        stop: Cancel::new().unwrap(),
+        cancel: Cancel::new().unwrap(),
         samples: None,
     };
     let mut written = Vec::new();
-    let lane = |lane: &Vec<Frame>| -> Box<dyn Source> { Box::new(Plain(Cursor::new(lane.concat()))) };
-    let result = receiver.run(lanes.iter().map(lane).collect(), Plain(&mut written));
+    let connection = |connection: &Vec<Frame>| -> Box<dyn ByteSource> {
+        Box::new(Plain(Cursor::new(connection.concat())))
+    };
+    let result = receiver.run(connections.iter().map(connection).collect(), Plain(&mut written));
     assert!(receiver.meters.gauge.used_bytes() <= 4 << 20, "the buffer is larger than allowed");
     (written, result.map(drop))
 }

@@ -14,17 +14,17 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use zhaul::host::agent::{Cage, Service, serve};
-use zhaul::host::fake::{FakeHost, Universe};
+use zhaul::host::agent::{Restrictions, Service, serve};
+use zhaul::host::fake::{FakeHost, SharedState};
 use zhaul::host::{ReceiveSpec, SendSpec, SourceHost as _};
 use zhaul::model::{
     Change, Compression, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, PointName, SetAside,
     SetAsideCause, SnapshotId, SnapshotName, Writer,
 };
-use zhaul::stream::framed::Sender;
+use zhaul::stream::framed::FramedSender;
 use zhaul::stream::meter::{Meters, Places};
 use zhaul::stream::pump::PumpSettings;
-use zhaul::stream::{Cancel, Target};
+use zhaul::stream::{ByteSink, Cancel};
 
 use crate::random::Random;
 
@@ -52,7 +52,7 @@ pub(crate) fn round(random: &mut Random) {
     let world = World::new();
     let append_only = random.below(2) == 0;
     let is_damaged = random.below(4) > 0;
-    let cage = Cage { roots: vec![name("t/in")], append_only, name_format: None };
+    let cage = Restrictions { roots: vec![name("t/in")], append_only, name_format: None };
     let Talk { answers, said, has_sent } = talk(&world, cage, random, is_damaged);
     let said = || said.escape_ascii().to_string();
     assert_eq!(world.target.guid("t/out@1"), Some(world.guids[2]), "{}", said());
@@ -86,8 +86,9 @@ fn point(text: &str) -> PointName {
 
 impl World {
     fn new() -> Self {
-        let universe = Universe::default();
-        let (source, target) = (FakeHost::new("source", &universe), FakeHost::new("target", &universe));
+        let shared_state = SharedState::default();
+        let (source, target) =
+            (FakeHost::new("source", &shared_state), FakeHost::new("target", &shared_state));
         for dataset in ["s", "s/a"] {
             source.create(dataset, DatasetKind::Filesystem).unwrap();
         }
@@ -114,18 +115,18 @@ impl World {
             encryption: Encryption::Off,
             copy_encryption: CopyEncryption::AsSent,
         };
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let written = Written::default();
-        let sender = Sender {
+        let sender = FramedSender {
             settings: PumpSettings { buffer_bytes: BUFFER_BYTES, rate: None, stall_limit: None },
             compression,
             stream,
             meters: Meters::new(Places::SENDING, 1),
-            stop: stop.clone(),
+            cancel: cancel.clone(),
             samples: None,
         };
         let mut outgoing = self.source.send(&spec).unwrap();
-        sender.run(outgoing.stream(&stop).unwrap(), vec![Box::new(written.clone())]).unwrap();
+        sender.run(outgoing.stream(&cancel).unwrap(), vec![Box::new(written.clone())]).unwrap();
         let bytes = written.0.lock().unwrap();
         bytes.clone()
     }
@@ -134,7 +135,7 @@ impl World {
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
-impl Target for Written {
+impl ByteSink for Written {
     fn write_some(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -142,9 +143,9 @@ impl Target for Written {
 }
 
 /// Speaks with an agent until it has ended, or the caller hangs up.
-fn talk(world: &World, cage: Cage, random: &mut Random, is_damaged: bool) -> Talk {
+fn talk(world: &World, cage: Restrictions, random: &mut Random, is_damaged: bool) -> Talk {
     let (near, far) = UnixStream::pair().unwrap();
-    let stop = Cancel::new().unwrap();
+    let cancel = Cancel::new().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
             let service = Service {
@@ -156,7 +157,7 @@ fn talk(world: &World, cage: Cage, random: &mut Random, is_damaged: bool) -> Tal
                 has_room: true,
             };
             // Good or bad, it must end: with an answer, an error, or the end of what was said.
-            drop(serve((far.as_fd(), far.as_fd()), &mut std::io::sink(), &service, &stop));
+            drop(serve((far.as_fd(), far.as_fd()), &mut std::io::sink(), &service, &cancel));
             drop(far.shutdown(Shutdown::Both));
         });
         // Only who has been greeted goes on: what comes with the key is not read.
@@ -266,7 +267,7 @@ impl Session<'_, '_> {
         let is_sink = self.random.below(3) == 0 || self.talk.has_sent;
         let mut ask = json!({
             "ask": if is_sink { "sink" } else { "receive" },
-            "over_lanes": self.is_damaged && self.random.below(4) == 0,
+            "over_connections": self.is_damaged && self.random.below(4) == 0,
             "stream": stream,
             "buffer_bytes": if self.is_damaged { self.random.any() } else { BUFFER_BYTES },
             "stall_limit_seconds": 9,

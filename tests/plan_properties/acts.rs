@@ -199,7 +199,7 @@ pub(crate) fn meddle(world: &mut World, op: &Op, number: usize) {
         Op::Full { .. } | Op::OptOut { .. } | Op::Unlisted { .. } | Op::Fails { .. } => disturb(world, op),
         Op::Wait { hours } | Op::ClockStep { hours } => world.advance(SignedDuration::from_hours(*hours)),
         Op::Run => {}
-        Op::Crash { changes, moment } => world.universe.crash_at(*changes, *moment),
+        Op::Crash { changes, moment } => world.shared_state.crash_at(*changes, *moment),
         Op::Cut { is_backup, blocks } => host(world, *is_backup).cut_streams_after(Some(*blocks)),
     }
 }

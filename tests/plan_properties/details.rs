@@ -7,7 +7,7 @@ use std::cell::Cell;
 use jiff::SignedDuration;
 use zhaul::discover;
 use zhaul::model::{Answer, DatasetKind, Inventory, TargetName};
-use zhaul::plan::{self, Action, Doomed, FindingKind, Plan, Request, Severity};
+use zhaul::plan::{self, Action, FindingKind, Plan, Request, Severity, ToDestroy};
 use zhaul::policy::ArchiveDivergence;
 
 use crate::world::{BACKUP_ROOT, ROOT, World, is_good, policy};
@@ -21,7 +21,7 @@ fn world(days: i64) -> World {
         assert!(is_good(&world.run()));
         world.advance(SignedDuration::from_hours(24));
     }
-    world.universe.take_calls();
+    world.shared_state.take_calls();
     world
 }
 
@@ -38,7 +38,7 @@ fn snapshots(world: &World, host: &str, root: &str) -> Vec<String> {
 fn destroyed(plan: &Plan) -> Vec<String> {
     let points = plan.steps.iter().flat_map(|step| match &step.action {
         Action::Change(change) => {
-            let name = |doomed: &Doomed| format!("{}@{}", change.dataset(), doomed.name);
+            let name = |to_destroy: &ToDestroy| format!("{}@{}", change.dataset(), to_destroy.name);
             change.destroyed().iter().map(name).collect()
         }
         _ => Vec::new(),
@@ -47,7 +47,7 @@ fn destroyed(plan: &Plan) -> Vec<String> {
 }
 
 fn details_asked(world: &World) -> usize {
-    world.universe.take_calls().iter().filter(|call| call.verb == "details").count()
+    world.shared_state.take_calls().iter().filter(|call| call.verb == "details").count()
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_bookmark_is_not_given_up_for_a_base_that_will_vanish() {
             _ => None,
         })
         .flatten()
-        .map(|doomed| doomed.name.as_str())
+        .map(|to_destroy| to_destroy.name.as_str())
         .collect();
     assert_eq!(gone.len(), 4, "{gone:?}");
     assert!(!gone.contains(&kept), "{gone:?}");

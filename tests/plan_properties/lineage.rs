@@ -59,7 +59,7 @@ impl Story {
             world.policy.keep_bookmarks = Some(random.below(4));
         }
         world.source.create(DATASET, DatasetKind::Volume).unwrap();
-        let node = FakeHost::new("pve1", &world.universe);
+        let node = FakeHost::new("pve1", &world.shared_state);
         node.create("rpool", DatasetKind::Filesystem).unwrap();
         Self { world, node, random, counts: Counts::new(), is_credulous, unmarked_runs: 0, serial: 0 }
     }

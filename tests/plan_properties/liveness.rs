@@ -53,9 +53,9 @@ fn tries_until(world: &mut World, link: &Link, tries: u32, is_there: impl Fn(&Wo
                 // The transfer is the first change after the snapshot, its bookmark and what was pruned before them.
                 let sends = |step: &zhaul::plan::Step| matches!(step.action, zhaul::plan::Action::Send(_));
                 let first = plan.steps.iter().position(sends).unwrap_or_default();
-                world.universe.crash_at(u64::try_from(first).unwrap(), Moment::After);
+                world.shared_state.crash_at(u64::try_from(first).unwrap(), Moment::After);
                 world.execute(plan);
-                world.universe.restart();
+                world.shared_state.restart();
             } else {
                 world.run();
             }
@@ -68,7 +68,7 @@ fn tries_until(world: &mut World, link: &Link, tries: u32, is_there: impl Fn(&Wo
 fn world_of(link: &Link) -> World {
     let mut policy = policy(link.keep, link.intermediates, ArchiveDivergence::Stop);
     policy.targets.retain(|target| (target.name.0 == "nfs9") == link.is_archive);
-    policy.keep_local = KeepRules::last(link.keep);
+    policy.keep_at_source = KeepRules::last(link.keep);
     let mut world = World::new(policy);
     let volume = format!("{ROOT}/v");
     world.source.create(&volume, DatasetKind::Volume).unwrap();

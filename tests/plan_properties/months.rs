@@ -22,12 +22,12 @@ fn run(world: &mut World) {
     world.remember();
     let plan = world_plan(world);
     let Some(plan) = plan else {
-        return world.universe.restart();
+        return world.shared_state.restart();
     };
     let before = Before::of(world);
     let report = world.execute(plan);
     check_always(world, &before, &report);
-    world.universe.restart();
+    world.shared_state.restart();
     for host in [&world.backup, &world.archive] {
         host.cut_streams_after(None);
     }
@@ -39,7 +39,7 @@ fn run(world: &mut World) {
 
 /// The plan; `None` where the program had died before it could make one.
 fn world_plan(world: &World) -> Option<zhaul::plan::Plan> {
-    if world.universe.has_crashed() { None } else { Some(world.plan(true)) }
+    if world.shared_state.has_crashed() { None } else { Some(world.plan(true)) }
 }
 
 /// Lives through `ops`, and heals.
@@ -71,7 +71,7 @@ fn heal(world: &mut World) {
         host.set_unreachable(false);
         host.cut_streams_after(None);
     }
-    world.universe.restart();
+    world.shared_state.restart();
     world.advance(SignedDuration::from_hours(24 * 40));
     world.remember();
     let before = Before::of(world);
@@ -126,7 +126,7 @@ fn a_crash_at_any_step_is_healed_by_the_next_run() {
     }
 }
 
-/// A run that dies between the destruction of a parted copy's snapshots and the rollback of its head.
+/// A run that dies between the destruction of a diverged copy's snapshots and the rollback of its head.
 #[test]
 fn a_crash_before_a_rollback_is_healed_by_the_next_run() {
     for changes in 0..12 {

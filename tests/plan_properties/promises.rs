@@ -103,7 +103,7 @@ fn check_first_send(world: &World, before: &Before, target: &str, transfer: &Tra
         }
         (None, Some(_)) => panic!("the base is not on {target}: {transfer:?}"),
     }
-    assert!(world.universe.has_crashed() || transfer.base.is_some() || transfer.creates_dataset);
+    assert!(world.shared_state.has_crashed() || transfer.base.is_some() || transfer.creates_dataset);
 }
 
 fn find<'a>(datasets: &'a [Dataset], name: &DatasetName) -> Option<&'a Dataset> {
@@ -112,7 +112,7 @@ fn find<'a>(datasets: &'a [Dataset], name: &DatasetName) -> Option<&'a Dataset> 
 
 /// The newest target snapshot that the source knows.
 pub(crate) fn common(source: &History, target: &History) -> Option<Guid> {
-    let known = |guid: Guid| source.points().any(|point| point.guid == guid && !point.is_doomed());
+    let known = |guid: Guid| source.points().any(|point| point.guid == guid && !point.is_destroy_deferred());
     target.snapshots().rev().map(|point| point.guid).find(|guid| known(*guid))
 }
 
@@ -143,7 +143,9 @@ fn certain(world: &World, source: &Dataset, target: &History) -> Option<Guid> {
             || history.is_some_and(|history| history.proves(source.createtxg, point))
     };
     let mut all = target.snapshots().rev().map(|point| point.guid);
-    all.find(|guid| history.find(*guid).is_some_and(|point| !point.is_doomed() && is_certain(point)))
+    all.find(|guid| {
+        history.find(*guid).is_some_and(|point| !point.is_destroy_deferred() && is_certain(point))
+    })
 }
 
 /// Only own snapshots go, and never a held or cloned one; datasets go only where they were superseded.
@@ -155,7 +157,10 @@ fn check_destroyed(world: &World, before: &Before) {
                 let was_superseded = host == "nfs8" && was.set_aside().is_some_and(|mark| mark.done);
                 let was_begun = host != "pve0" && was.history.is_empty() && was.resume_token.is_some();
                 let may_go = (was_superseded || was_begun)
-                    && was.history.points().all(|point| world.is_own(&point.name) && !point.is_pinned());
+                    && was
+                        .history
+                        .points()
+                        .all(|point| world.is_own(&point.name) && !point.is_held_or_cloned());
                 assert!(may_go, "{host}: {} is gone", was.name);
                 continue;
             };
@@ -280,9 +285,10 @@ pub(crate) fn check_nothing_left(world: &World, done: &Plan) -> bool {
     let is_next = |action: &Action| match action {
         Action::Change(Change::DestroySnapshots { dataset, snapshots }) => {
             has_expired(dataset)
-                || snapshots.iter().all(|doomed| {
-                    sent.iter()
-                        .any(|sent| sent.target.dataset() == dataset && *sent.target.name() == doomed.name)
+                || snapshots.iter().all(|to_destroy| {
+                    sent.iter().any(|sent| {
+                        sent.target.dataset() == dataset && *sent.target.name() == to_destroy.name
+                    })
                 })
         }
         Action::Change(Change::DestroyDataset { dataset, .. }) => {
@@ -297,7 +303,7 @@ pub(crate) fn check_nothing_left(world: &World, done: &Plan) -> bool {
 
 /// The source has exactly the own snapshots that its rule keeps, and those that could not be destroyed.
 fn check_kept(world: &World, before: &Before, plan: &Plan) {
-    let Some(keep) = world.policy.keep_local.last.and_then(|last| usize::try_from(last).ok()) else {
+    let Some(keep) = world.policy.keep_at_source.last.and_then(|last| usize::try_from(last).ok()) else {
         return;
     };
     let is_left_out = |name: &DatasetName| plan.left_out.iter().any(|out| out.dataset == *name);
@@ -317,7 +323,7 @@ fn check_kept(world: &World, before: &Before, plan: &Plan) {
             |point: &Point| world.policy.name_format.time(&point.name) > named.max(Some(world.now));
         let future = own.iter().filter(|point| is_future(point)).count();
         let kept = own.iter().rev().enumerate().filter(|(rank, point)| {
-            *rank < keep + future || point.is_pinned() || Some(point.createtxg) == last
+            *rank < keep + future || point.is_held_or_cloned() || Some(point.createtxg) == last
         });
         let expected: BTreeSet<Guid> = kept.map(|(_, point)| point.guid).collect();
         let present = is

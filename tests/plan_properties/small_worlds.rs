@@ -121,7 +121,7 @@ fn build(points: [Left; 3], twist: Twist) -> Option<World> {
         Twist::Written => world.backup.write(&backup, 1).ok()?,
     }
     world.now = "2026-01-14T01:00:00Z".parse().unwrap();
-    world.universe.take_calls();
+    world.shared_state.take_calls();
     Some(world)
 }
 

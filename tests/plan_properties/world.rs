@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use zhaul::discover::{self, Targets};
 use zhaul::execute::{self, Hosts, Outcome, Report, Settings, Silent};
-use zhaul::host::fake::{Block, FakeHost, Universe};
+use zhaul::host::fake::{Block, FakeHost, SharedState};
 use zhaul::host::{SourceHost, TargetHost};
 use zhaul::model::{
     Answer, ByteCount, Dataset, DatasetKind, DatasetName, Guid, Inventory, LineageMark, Link, NameFormat,
@@ -28,7 +28,7 @@ pub(crate) const BACKUP_ROOT: &str = "tank/backup/pve0";
 pub(crate) const ARCHIVE_ROOT: &str = "tank/archive/pve0";
 
 pub(crate) struct World {
-    pub(crate) universe: Universe,
+    pub(crate) shared_state: SharedState,
     pub(crate) source: FakeHost,
     pub(crate) backup: FakeHost,
     pub(crate) archive: FakeHost,
@@ -75,7 +75,7 @@ pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDiver
         selected: Vec::new(),
         name_format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
         time_zone: TimeZone::UTC,
-        keep_local: last(keep),
+        keep_at_source: last(keep),
         keep_bookmarks: None,
         targets: vec![
             target("nfs8", BACKUP_ROOT, intermediates, TargetKind::Backup(backup)),
@@ -105,8 +105,8 @@ pub(crate) fn removes_at_once(policy: &mut Policy, removes: bool) {
 impl World {
     /// Empty pools on three machines, in the middle of January.
     pub(crate) fn new(policy: Policy) -> Self {
-        let universe = Universe::new();
-        let host = |name| FakeHost::new(name, &universe);
+        let shared_state = SharedState::new();
+        let host = |name| FakeHost::new(name, &shared_state);
         let (source, backup, archive) = (host("pve0"), host("nfs8"), host("nfs9"));
         for container in ["rpool", ROOT] {
             source.create(container, DatasetKind::Filesystem).unwrap();
@@ -114,7 +114,7 @@ impl World {
         backup.create("tank", DatasetKind::Filesystem).unwrap();
         archive.create("tank", DatasetKind::Filesystem).unwrap();
         let now = "2026-01-15T01:00:00Z".parse().unwrap();
-        Self { universe, source, backup, archive, policy, now, truth: BTreeMap::new() }
+        Self { shared_state, source, backup, archive, policy, now, truth: BTreeMap::new() }
     }
 
     pub(crate) fn targets(&self) -> [(&'static str, &'static str, &FakeHost); 2] {
@@ -179,7 +179,7 @@ impl World {
                     let mark = host.lineage_of(&dataset.name.snapshot(&point.name).unwrap(), point.guid);
                     known.lineage.insert(point.guid, LineageMark::read(mark.as_ref(), dataset.guid));
                 }
-                known.history.learn(snapshots().map(|point| (point.guid, point.details)));
+                known.history.add_details(snapshots().map(|point| (point.guid, point.details)));
                 known.line_history = Some(host.line_history_of(&dataset.name));
             }
         };
@@ -214,7 +214,7 @@ impl World {
         targets.map(|target| (target.name.clone(), boxed(self.host(&target.name.0)))).collect()
     }
 
-    /// One run of the program; the universe may crash in it.
+    /// One run of the program; the fake may crash in it.
     pub(crate) fn run(&mut self) -> Report {
         let plan = self.plan(true);
         self.execute(plan)
@@ -227,7 +227,7 @@ impl World {
     }
 
     pub(crate) fn carry_out(&self, plan: Plan) -> Report {
-        self.universe.set_now(self.now);
+        self.shared_state.set_now(self.now);
         let targets = self.boxed_targets();
         let hosts = Hosts { source: &self.source, targets: &targets };
         let pump = PumpSettings { buffer_bytes: 1 << 20, rate: None, stall_limit: None };

@@ -73,7 +73,7 @@ fn the_whole_policy_runs_through_agents() {
 
 #[test]
 fn every_channel_and_compression_brings_the_same_data() {
-    let mut world = behind_agents("agent_packed", "");
+    let mut world = behind_agents("agent_compressed", "");
     world.policy.has_archive = false;
     let lines = world.policy.backup.clone();
     world.filesystem(GUEST, 8);

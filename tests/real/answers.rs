@@ -129,14 +129,14 @@ fn roots_that_are_missing_and_pools_that_are_exported_or_suspended_cost_the_othe
 
 /// Creates and destroys datasets, and renames one to and fro, until it is dropped.
 struct Churn {
-    stop: Arc<AtomicBool>,
+    cancel: Arc<AtomicBool>,
     thread: Option<thread::JoinHandle<u32>>,
 }
 
 impl Churn {
     fn new(parents: Vec<String>) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&stop);
+        let cancel = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&cancel);
         let work = move || {
             let mut rounds = 0;
             while !is_over.load(Ordering::Relaxed) {
@@ -151,11 +151,11 @@ impl Churn {
             }
             rounds
         };
-        Self { stop, thread: Some(thread::spawn(work)) }
+        Self { cancel, thread: Some(thread::spawn(work)) }
     }
 
     fn end(mut self) -> u32 {
-        self.stop.store(true, Ordering::Relaxed);
+        self.cancel.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap()
     }
 }

@@ -117,7 +117,7 @@ fn months_are_named_and_known_in_english_in_every_locale() {
 
 #[test]
 fn an_archive_that_has_parted_stops_or_branches_and_keeps_all() {
-    let mut world = World::archive_only("archive-parted");
+    let mut world = World::archive_only("archive-diverged");
     let files = world.filesystem(GUEST, 1);
     let archive = world.archive(GUEST);
     world.run("2026-01-10T03:00:00Z");

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use zhaul::channel::Ssh;
 use zhaul::host::agent::Framing;
-use zhaul::host::{Inlet, Machine, ReceiveSpec, Remote, TargetHost};
+use zhaul::host::{Machine, ReceiveInput, ReceiveSpec, Remote, TargetHost};
 use zhaul::model::{
     AgentUse, ByteCount, Change, Channel, Compression, CopyEncryption, DatasetKind, DatasetName, Guid, Link,
     Month, PointName, SetAside, SetAsideCause, SnapshotId, SnapshotName, Writer,
 };
-use zhaul::stream::framed::{Sender, workers};
+use zhaul::stream::framed::{FramedSender, workers};
 use zhaul::stream::meter::Meters;
 use zhaul::stream::pump::PumpSettings;
 use zhaul::stream::{Cancel, Plain};
@@ -29,7 +29,7 @@ const NEWEST: &str = "2026-01-10-030000";
 struct Attacker {
     world: World,
     remote: Remote,
-    stop: Cancel,
+    cancel: Cancel,
 }
 
 impl Attacker {
@@ -41,7 +41,7 @@ impl Attacker {
         world.filesystem(GUEST, 1);
         world.volume(DISK, 1);
         world.run(DAY_1);
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let ssh = Ssh {
             host: "nfs8".to_owned(),
             user: None,
@@ -55,8 +55,8 @@ impl Attacker {
             ..Link::default()
         };
         let framing = Framing { link, buffer: ByteCount(1 << 30), stall_limit: None };
-        let remote = Remote::new("nfs8", Machine::Ssh(ssh), framing, &stop);
-        Self { world, remote, stop }
+        let remote = Remote::new("nfs8", Machine::Ssh(ssh), framing, &cancel);
+        Self { world, remote, cancel }
     }
 
     /// Everything that an attack could change: each dataset and point, each property that is not inherited, and what is
@@ -96,14 +96,15 @@ impl Attacker {
         let told = |error: zhaul::host::HostError| error.chain();
         let mut incoming = self.remote.receive(spec).map_err(told)?;
         let meters = Meters::new(incoming.places(), workers());
-        let cancel = self.stop.child().unwrap();
-        let Inlet::Framed { lanes, stream, compression } = incoming.inlet(&cancel, &meters).map_err(told)?
+        let cancel = self.cancel.child().unwrap();
+        let ReceiveInput::Framed { connections, stream, compression } =
+            incoming.inlet(&cancel, &meters).map_err(told)?
         else {
             panic!("an agent takes frames");
         };
         let settings = PumpSettings { buffer_bytes: 8 << 20, rate: None, stall_limit: None };
-        let sender = Sender { settings, compression, stream, meters, stop: cancel, samples: None };
-        match sender.run(Plain(bytes), lanes) {
+        let sender = FramedSender { settings, compression, stream, meters, cancel, samples: None };
+        match sender.run(Plain(bytes), connections) {
             Ok(_) => incoming.finish().map_err(told),
             Err(error) => Err(incoming.abort().map_or_else(|| error.to_string(), told)),
         }

@@ -89,9 +89,9 @@ fn the_first_cause_is_told_whatever_the_way_to_the_target() {
         zfs(&["create", &above]);
         "rate = \"3MiB\"".clone_into(&mut world.policy.transfer);
         let has_agent = options.is_some();
-        let has_lanes = lines.contains("tcp") || lines.contains("tls");
+        let has_connections = lines.contains("tcp") || lines.contains("tls");
         for (hour, failure) in FAILURES.into_iter().enumerate() {
-            if matches!(failure, Failure::Reset) && !has_lanes {
+            if matches!(failure, Failure::Reset) && !has_connections {
                 continue;
             }
             let quota = if matches!(failure, Failure::Full) { "quota=14M" } else { "quota=none" };

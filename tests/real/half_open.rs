@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use zhaul::channel::Ssh;
 use zhaul::host::agent::Framing;
-use zhaul::host::{Inlet, Machine, Remote};
+use zhaul::host::{Machine, ReceiveInput, Remote};
 use zhaul::model::{AgentUse, ByteCount, Channel, Link};
-use zhaul::stream::framed::{Sender, workers};
+use zhaul::stream::framed::{FramedSender, workers};
 use zhaul::stream::meter::Meters;
 use zhaul::stream::pump::PumpSettings;
 use zhaul::stream::{Cancel, Plain};
@@ -142,16 +142,17 @@ fn what_another_policy_or_another_program_receives_is_left_alone_and_named() {
 }
 
 /// Sends some bytes over the connections of `remote`, whose agent throws them away.
-fn pour(remote: &Remote, stop: &Cancel) {
+fn pour(remote: &Remote, cancel: &Cancel) {
     let mut incoming = remote.sink().unwrap().unwrap();
     let meters = Meters::new(incoming.places(), workers());
-    let cancel = stop.child().unwrap();
-    let Inlet::Framed { lanes, stream, compression } = incoming.inlet(&cancel, &meters).unwrap() else {
+    let cancel = cancel.child().unwrap();
+    let ReceiveInput::Framed { connections, stream, compression } = incoming.inlet(&cancel, &meters).unwrap()
+    else {
         panic!("an agent takes frames");
     };
     let settings = PumpSettings { buffer_bytes: 8 << 20, rate: None, stall_limit: None };
-    let sender = Sender { settings, compression, stream, meters, stop: cancel, samples: None };
-    sender.run(Plain(&vec![7; 4 << 20][..]), lanes).unwrap();
+    let sender = FramedSender { settings, compression, stream, meters, cancel, samples: None };
+    sender.run(Plain(&vec![7; 4 << 20][..]), connections).unwrap();
     incoming.finish().unwrap();
 }
 
@@ -162,11 +163,11 @@ fn a_connection_that_died_while_it_was_idle_is_not_given_to_the_next_dataset() {
     let ssh = Ssh { host: "halfidle".to_owned(), user: None, port: None, config };
     let link = Link { agent: AgentUse::Require, channel: Channel::Tls, ..Link::default() };
     let framing = Framing { link, buffer: ByteCount(8 << 20), stall_limit: None };
-    let stop = Cancel::new().unwrap();
-    let remote = Remote::new("halfidle", Machine::Ssh(ssh), framing, &stop);
-    pour(&remote, &stop);
+    let cancel = Cancel::new().unwrap();
+    let remote = Remote::new("halfidle", Machine::Ssh(ssh), framing, &cancel);
+    pour(&remote, &cancel);
     host.reset_connections();
     // For longer than it takes until the system asks whether idle connections live (15 s).
     thread::sleep(Duration::from_secs(20));
-    pour(&remote, &stop);
+    pour(&remote, &cancel);
 }

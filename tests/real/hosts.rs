@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use zhaul::channel::Ssh;
 use zhaul::host::{
-    Changed, Inlet, Local, Machine, Problem, ReceiveSpec, SendBase, SendSpec, Shell, SnapshotGroup,
+    Changed, Local, Machine, Problem, ReceiveInput, ReceiveSpec, SendBase, SendSpec, Shell, SnapshotGroup,
     SourceHost, TargetHost,
 };
 use zhaul::model::{
@@ -12,14 +12,14 @@ use zhaul::model::{
     ResumeToken, SendFlags, SnapshotName, Unlisted,
 };
 use zhaul::stream::meter::Meters;
-use zhaul::stream::{Cancel, Source as _, Target as _};
+use zhaul::stream::{ByteSink as _, ByteSource as _, Cancel};
 
 use crate::look;
 use crate::pool::{Scratch, bookmark, property, snapshot, zfs};
 
 /// A source dataset, and an empty container on nfs8 that is destroyed in the end.
 struct Pair {
-    stop: Cancel,
+    cancel: Cancel,
     source: Local,
     target: Shell,
     scratch: Scratch,
@@ -42,19 +42,19 @@ impl Pair {
         let pool = std::env::var_os("ZHAUL_LAB_POOL_NFS8").expect("run this with `cargo lab test`");
         let root = DatasetName::new(pool.to_str().unwrap()).unwrap().child(name).unwrap();
         destroy(&root);
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let ssh = Ssh { host: "nfs8".to_owned(), user: None, port: None, config: None };
         let pair = Self {
             source: Local::through(
                 env!("CARGO_BIN_EXE_zhaul").into(),
                 std::time::Duration::from_secs(600),
-                &stop,
+                &cancel,
             )
             .unwrap(),
-            target: Shell::new("nfs8", Machine::Ssh(ssh), &stop),
+            target: Shell::new("nfs8", Machine::Ssh(ssh), &cancel),
             scratch: Scratch::new(name),
             root,
-            stop,
+            cancel,
         };
         pair.target.change(&Change::CreateContainer { dataset: pair.root.clone(), is_plain: false }).unwrap();
         pair
@@ -80,9 +80,9 @@ impl Pair {
         let mut incoming = self.target.receive(receive).unwrap();
         let (mut moved, mut broken) = (0, None);
         {
-            let mut from = outgoing.stream(&self.stop).unwrap();
-            let meters = Meters::new(incoming.places(), incoming.packers());
-            let Inlet::Plain(mut to) = incoming.inlet(&self.stop, &meters).unwrap() else {
+            let mut from = outgoing.stream(&self.cancel).unwrap();
+            let meters = Meters::new(incoming.places(), incoming.compressors());
+            let ReceiveInput::Plain(mut to) = incoming.inlet(&self.cancel, &meters).unwrap() else {
                 panic!("a shell takes the stream as it is");
             };
             let mut buffer = vec![0; 128 << 10];
@@ -179,7 +179,7 @@ fn a_volume_goes_over_in_full_by_bookmark_and_resumed() {
     pair.source.bookmark(&marks).unwrap();
     pair.source.bookmark(&marks).expect("the same bookmark again is fine");
     let full = send(&volume, "a", None);
-    assert!(pair.source.estimate(&full, &pair.stop).unwrap().0 > 2 << 20);
+    assert!(pair.source.estimate(&full, &pair.cancel).unwrap().0 > 2 << 20);
     pair.transfer(&full, &pair.receive("vm 1@a", true, DatasetKind::Volume), None).unwrap();
     let copy = pair.root.child("vm 1").unwrap();
     assert_eq!(property("readonly", copy.as_str()), "on");
@@ -223,7 +223,7 @@ fn a_stream_with_other_ends_than_those_planned_is_refused_before_its_first_byte(
     let refused = |spec: &SendSpec, resumes: Option<ResumePoint>| {
         let spec = SendSpec { resume: resumes, ..spec.clone() };
         let mut outgoing = pair.source.send(&spec).unwrap();
-        let error = outgoing.stream(&pair.stop).map(|_| ()).unwrap_err();
+        let error = outgoing.stream(&pair.cancel).map(|_| ()).unwrap_err();
         assert!(matches!(error.problem, Problem::Changed(_)), "{error:?}");
     };
     let flags = SendFlags { large_block: true, embed: true, compress: true, raw: false };
@@ -231,7 +231,7 @@ fn a_stream_with_other_ends_than_those_planned_is_refused_before_its_first_byte(
     let full = send(&volume, "b", None);
     let mut outgoing =
         pair.source.send(&SendSpec { guid: Some(guid(&format!("{volume}@b"))), ..full.clone() });
-    outgoing.as_mut().unwrap().stream(&pair.stop).unwrap();
+    outgoing.as_mut().unwrap().stream(&pair.cancel).unwrap();
     drop(outgoing);
     for kind in [None, Some(PointKind::Snapshot), Some(PointKind::Bookmark)] {
         let spec = send(&volume, "b", kind.map(|kind| (kind, "a")));
@@ -246,7 +246,7 @@ fn a_stream_with_other_ends_than_those_planned_is_refused_before_its_first_byte(
     // What the kernel itself refuses is told in its own words, not as a stream that is too short.
     let backwards = send(&volume, "a", Some((PointKind::Snapshot, "b")));
     let mut outgoing = pair.source.send(&backwards).unwrap();
-    let error = outgoing.stream(&pair.stop).map(|_| ()).unwrap_err();
+    let error = outgoing.stream(&pair.cancel).map(|_| ()).unwrap_err();
     assert!(error.problem.to_string().contains("not an earlier point"), "{error:?}");
 }
 
@@ -308,15 +308,15 @@ fn what_is_held_stays_and_the_others_go() {
     let pair = Pair::new("hosts-held");
     let dataset = pair.root.child("d").unwrap();
     pair.target.change(&Change::CreateContainer { dataset: dataset.clone(), is_plain: false }).unwrap();
-    let mut doomed = Vec::new();
+    let mut to_destroy = Vec::new();
     for name in ["1", "2", "3", "4"] {
         zfs(&["snapshot", &format!("{dataset}@{name}")]);
-        doomed.push((point(name), guid(&format!("{dataset}@{name}"))));
+        to_destroy.push((point(name), guid(&format!("{dataset}@{name}"))));
     }
     zfs(&["hold", "keep", &format!("{dataset}@2")]);
-    doomed[2].1 = Guid(1);
-    doomed.push((point("gone"), Guid(5)));
-    let change = Change::DestroySnapshots { dataset: dataset.clone(), snapshots: doomed.clone() };
+    to_destroy[2].1 = Guid(1);
+    to_destroy.push((point("gone"), Guid(5)));
+    let change = Change::DestroySnapshots { dataset: dataset.clone(), snapshots: to_destroy.clone() };
     let refusals = pair.target.change(&change).unwrap().refusals;
     let names: Vec<_> = refusals.iter().map(|refusal| refusal.name.as_str()).collect();
     assert_eq!(names, ["2", "3"]);
@@ -327,7 +327,7 @@ fn what_is_held_stays_and_the_others_go() {
     let left: Vec<_> =
         listed.points().map(|point| (snapshot(&dataset, point.name.as_str()), point.guid)).collect();
     assert!(
-        listed.points().all(|point| point.details.is_none() && point.is_pinned()),
+        listed.points().all(|point| point.details.is_none() && point.is_held_or_cloned()),
         "not known is not free"
     );
     let details = pair.target.details(&left).unwrap();
@@ -353,9 +353,10 @@ fn both_ends_tell_the_details_that_a_listing_leaves_out() {
         .into();
     zfs(&["hold", "keep", &format!("{dataset}@a")]);
     zfs(&["destroy", "-d", &format!("{dataset}@a")]);
-    let local = Shell::new("here", Machine::Local, &pair.stop);
+    let local = Shell::new("here", Machine::Local, &pair.cancel);
     for told in [pair.source.details(&asked).unwrap(), local.details(&asked).unwrap()] {
-        let seen: Vec<_> = told.iter().map(|told| told.map(|told| (told.holds, told.is_doomed))).collect();
+        let seen: Vec<_> =
+            told.iter().map(|told| told.map(|told| (told.holds, told.is_destroy_deferred))).collect();
         assert_eq!(seen, [Some((1, true)), Some((0, false)), Some((0, false))]);
         let written = told[1].unwrap().written_bytes.to_string();
         assert_eq!(written, property("written", &format!("{dataset}@b")));
@@ -407,7 +408,7 @@ fn nothing_there_and_could_not_ask_are_two_answers() {
     let no_pool = pair.target.list(&DatasetName::new("nopool/x").unwrap()).unwrap_err();
     assert!(no_pool.problem.to_string().contains("no pool nopool"), "{}", no_pool.problem);
     let ssh = Ssh { host: "offline".to_owned(), user: None, port: None, config: None };
-    let offline = Shell::new("offline", Machine::Ssh(ssh), &pair.stop).list(&pair.root).unwrap_err();
+    let offline = Shell::new("offline", Machine::Ssh(ssh), &pair.cancel).list(&pair.root).unwrap_err();
     assert!(matches!(offline.problem, Problem::Unreachable(_)), "{}", offline.problem);
     let roots = ["not-there", "not-there-either"].map(|name| pair.scratch.child(name));
     let (known, pool) = (pair.scratch.dataset(), DatasetName::new("nopool/x").unwrap());
@@ -416,6 +417,6 @@ fn nothing_there_and_could_not_ask_are_two_answers() {
     let why = |root| listing.why_unlisted(root);
     assert_eq!((why(&roots[0]), why(&roots[1])), (Some(&Unlisted::Missing), Some(&Unlisted::Missing)));
     assert_eq!((why(&pool), why(known)), (Some(&Unlisted::NoPool), None));
-    let local = Shell::new("here", Machine::Local, &pair.stop);
+    let local = Shell::new("here", Machine::Local, &pair.cancel);
     assert!(local.list(&pair.root).unwrap().get(&pair.root).is_some());
 }

@@ -109,7 +109,7 @@ fn succeeds(words: &[&str]) -> bool {
 }
 
 /// Starts a run, and stops it by `signal` once `copy` has taken in 3 MiB; nothing of it is left a little later.
-fn stop(world: &World, clock: &str, signal: Signal) {
+fn cancel(world: &World, clock: &str, signal: Signal) {
     let mut run = world.start(clock, &["--no-snapshot"]);
     look::wait_for_used(&world.backup(GUEST), 3 * MIB);
     let pid = i32::try_from(run.id()).unwrap();
@@ -137,11 +137,11 @@ fn a_run_that_is_stopped_in_mid_transfer_leaves_no_process_and_nothing_busy() {
     let (snapshot, copy) = (format!("{files}@2026-01-10-030000"), world.backup(GUEST));
     zfs(&["snapshot", &snapshot]);
     world.policy.transfer = "rate = \"6MiB\"".to_owned();
-    stop(&world, "2026-01-10T04:00:00Z", Signal::INT);
+    cancel(&world, "2026-01-10T04:00:00Z", Signal::INT);
     let received = ResumeToken::parse(&property("receive_resume_token", &copy)).unwrap().received_bytes;
     assert!(received > 2 * MIB);
     zfs(&["receive", "-A", &copy]);
-    stop(&world, "2026-01-10T05:00:00Z", Signal::TERM);
+    cancel(&world, "2026-01-10T05:00:00Z", Signal::TERM);
     // Neither end is held by anything any more: what was being sent and what was being received can be destroyed.
     soon("a busy snapshot", || succeeds(&["destroy", &snapshot]));
     soon("a busy copy", || succeeds(&["receive", "-A", &copy]));

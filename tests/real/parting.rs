@@ -1,4 +1,4 @@
-//! Where source and target have parted, and what no run may touch.
+//! Where source and target have diverged, and what no run may touch.
 
 use crate::look::{self, assert_same_newest, guids, snapshots};
 use crate::pool::zfs;
@@ -67,7 +67,7 @@ fn a_target_with_data_and_no_snapshot_is_refused_and_the_others_are_served() {
 
 #[test]
 fn held_and_cloned_snapshots_are_skipped_and_reported() {
-    let mut world = World::new("pinned");
+    let mut world = World::new("held");
     world.policy.source = "keep-last = 1".to_owned();
     let files = world.filesystem("subvol-101-disk-0", 1);
     world.run(DAY_1);

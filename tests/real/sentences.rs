@@ -178,7 +178,7 @@ fn a_container_on_the_way_that_has_data_is_neither_refused_nor_touched() {
 /// `-L -c`, run after run: large blocks arrive large, and what is compressed travels and lies there compressed.
 #[test]
 fn large_and_compressed_blocks_travel_as_they_lie_also_from_a_bookmark_on() {
-    let mut world = World::new("pinned-flags");
+    let mut world = World::new("held-flags");
     let files = world.filesystem(GUEST, 1);
     world.set(GUEST, "recordsize=1M");
     world.set(GUEST, "compression=lz4");

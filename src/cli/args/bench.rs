@@ -16,7 +16,7 @@ pub(in crate::cli) struct BenchArgs {
     /// Send this snapshot [default: the newest of the largest dataset that the policy selects]
     #[arg(long, value_name = "DATASET@NAME", value_parser = SnapshotName::parse)]
     pub(in crate::cli) snapshot: Option<SnapshotName>,
-    /// Send a made stream, half of which can be compressed; needs no ZFS
+    /// Send a synthetic stream, half of which can be compressed; needs no ZFS
     #[arg(long, conflicts_with = "snapshot")]
     pub(in crate::cli) synthetic: bool,
     /// End each measurement after so many seconds

@@ -51,7 +51,7 @@ Examples:
 
 pub(super) const BENCH: &str = "\
 Examples:
-  zhaul bench --synthetic                  this machine alone, with a made stream
+  zhaul bench --synthetic                  this machine alone, with a synthetic stream
   zhaul bench nfs8                         the way to a target, with what a run would send
   zhaul bench nfs8 --receive --seconds 30  and its pool; what it writes there is destroyed again
   zhaul bench nfs8 --snapshot rpool/data/vm-100-disk-0@2026-01-10-010000 --json";

@@ -13,7 +13,7 @@ use clap_complete::Shell;
 use jiff::SignedDuration;
 
 use super::exit_code::EXIT_CODES_HELP;
-use super::when::When;
+use super::when::TimeArgument;
 use crate::model::{ByteCount, DatasetName, GuestId, NameFormat, PortRange, SizeError};
 
 pub(super) use bench::BenchArgs;
@@ -253,10 +253,10 @@ pub(super) struct RunArgs {
     pub(super) wait: Option<SignedDuration>,
     /// Plan as of another time, e.g. "2026-02-01 03:00" or 2026-02-01T03:00:00+01:00; only with --dry-run
     #[arg(long, value_name = "TIME")]
-    pub(super) at: Option<When>,
+    pub(super) at: Option<TimeArgument>,
     /// Run as if it were this time; for tests.
     #[arg(long, value_name = "TIME", hide = true, conflicts_with = "at")]
-    pub(super) lab_clock: Option<When>,
+    pub(super) lab_clock: Option<TimeArgument>,
     /// Print one JSON object instead of text: with --dry-run the plan, otherwise the report
     #[arg(long)]
     pub(super) json: bool,
@@ -291,7 +291,7 @@ pub(super) struct StatusArgs {
     pub(super) metrics: Option<PathBuf>,
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
-    pub(super) lab_clock: Option<When>,
+    pub(super) lab_clock: Option<TimeArgument>,
     /// What to log.
     #[command(flatten)]
     pub(super) log: LogArgs,
@@ -311,7 +311,7 @@ pub(super) struct VerifyArgs {
     pub(super) json: bool,
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
-    pub(super) lab_clock: Option<When>,
+    pub(super) lab_clock: Option<TimeArgument>,
     /// What to log.
     #[command(flatten)]
     pub(super) log: LogArgs,
@@ -328,7 +328,7 @@ pub(super) struct DoctorArgs {
     pub(super) json: bool,
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
-    pub(super) lab_clock: Option<When>,
+    pub(super) lab_clock: Option<TimeArgument>,
     /// What to log.
     #[command(flatten)]
     pub(super) log: LogArgs,

@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::SignedDuration;
 
-use super::super::when::When;
+use super::super::when::TimeArgument;
 use super::LogArgs;
 use crate::model::{DatasetName, NameFormat};
 use crate::policy::parse_duration;
@@ -46,7 +46,7 @@ pub(in crate::cli) struct PruneArgs {
     pub(in crate::cli) json: bool,
     /// Prune as if it were this time; for tests.
     #[arg(long, value_name = "TIME", hide = true)]
-    pub(in crate::cli) lab_clock: Option<When>,
+    pub(in crate::cli) lab_clock: Option<TimeArgument>,
     /// What to log.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,

@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use clap::Args;
 
-use super::super::when::When;
+use super::super::when::TimeArgument;
 use super::{LogArgs, PolicyArgs, parse_guest, parse_rate};
 use crate::model::{DatasetName, GuestId, PointName};
 use crate::plan::restore::What;
@@ -24,7 +24,7 @@ pub(in crate::cli) struct ListArgs {
     pub(in crate::cli) json: bool,
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
-    pub(in crate::cli) lab_clock: Option<When>,
+    pub(in crate::cli) lab_clock: Option<TimeArgument>,
     /// What to log.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
@@ -84,7 +84,7 @@ pub(in crate::cli) struct RestoreArgs {
     pub(in crate::cli) json: bool,
     /// Plan as of another time; for tests.
     #[arg(long, value_name = "TIME", hide = true)]
-    pub(in crate::cli) lab_clock: Option<When>,
+    pub(in crate::cli) lab_clock: Option<TimeArgument>,
     /// What to log.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
@@ -120,7 +120,7 @@ pub(in crate::cli) struct RollbackArgs {
     pub(in crate::cli) policy: PolicyArgs,
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
-    pub(in crate::cli) lab_clock: Option<When>,
+    pub(in crate::cli) lab_clock: Option<TimeArgument>,
     /// What to log.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
@@ -130,7 +130,7 @@ pub(in crate::cli) struct RollbackArgs {
 #[derive(Debug, Clone)]
 pub(in crate::cli) enum AtArg {
     /// A time.
-    Time(When),
+    Time(TimeArgument),
     /// A point's name.
     Point(PointName),
 }
@@ -139,8 +139,8 @@ pub(in crate::cli) enum AtArg {
 impl fmt::Display for AtArg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Time(When::Instant(time)) => time.fmt(f),
-            Self::Time(When::Civil(time)) => time.fmt(f),
+            Self::Time(TimeArgument::Instant(time)) => time.fmt(f),
+            Self::Time(TimeArgument::Civil(time)) => time.fmt(f),
             Self::Point(name) if name.as_str().contains(' ') => write!(f, "'{name}'"),
             Self::Point(name) => name.fmt(f),
         }

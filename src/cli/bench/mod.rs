@@ -10,8 +10,8 @@ use anyhow::{Context as _, anyhow};
 use jiff::Timestamp;
 
 use super::args::BenchArgs;
+use super::context::source_inventory;
 use super::exit_code::{Code, Failure, OrExit};
-use super::session::source_inventory;
 use super::{logging, output, policy_source, progress, signals};
 use crate::bench::{self, BenchError, Destination, End, Limits, Material, Report, Setup, Snapshot};
 use crate::discover;
@@ -37,20 +37,20 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Code, Failure> {
         (Some(name), Some(policy)) => Some(find_target(policy, name)?),
         _ => None,
     };
-    let stop = Arc::new(Cancel::new().or_exit(Code::Failed)?);
-    let asked = Arc::clone(&stop);
+    let cancel = Arc::new(Cancel::new().or_exit(Code::Failed)?);
+    let asked = Arc::clone(&cancel);
     signals::watch("stopping; there will be no figures", move || asked.request()).or_exit(Code::Failed)?;
-    let (local, why_made) = source(args, policy.as_ref(), &stop)?;
+    let (local, why_made) = source(args, policy.as_ref(), &cancel)?;
     let material = match &local {
         Some((local, snapshot)) => Material::Snapshot(local, snapshot.clone()),
         None => Material::Made,
     };
-    let open = |stop: &Cancel, channel, connections| match (&policy, target) {
+    let open = |cancel: &Cancel, channel, connections| match (&policy, target) {
         (Some(policy), Some(target)) => {
-            end(policy, target, &Link { channel, connections, ..target.link.clone() }, stop)
+            end(policy, target, &Link { channel, connections, ..target.link.clone() }, cancel)
         }
         // Never asked for without a target.
-        _ => End::Local(crate::host::Shell::new("loopback", crate::host::Machine::Local, stop)),
+        _ => End::Local(crate::host::Shell::new("loopback", crate::host::Machine::Local, cancel)),
     };
     let destination =
         target.map(|target| Destination { name: &target.name.0, root: &target.root, open: &open });
@@ -58,7 +58,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<Code, Failure> {
         Limits { time: Duration::from_secs(args.seconds), bytes: args.size.map_or(u64::MAX, |size| size.0) };
     let screen = Screen::new(&lines);
     let setup =
-        Setup { material, destination, limits, receives: args.receive, stop: &stop, watcher: &screen };
+        Setup { material, destination, limits, receives: args.receive, cancel: &cancel, watcher: &screen };
     let report = bench::run(&setup);
     screen.finish();
     let mut report = report.map_err(failure)?;
@@ -74,17 +74,17 @@ fn find_target<'a>(policy: &'a Policy, name: &str) -> Result<&'a Target, Failure
         .or_exit(Code::Usage)
 }
 
-fn end(policy: &Policy, target: &Target, link: &Link, stop: &Cancel) -> End {
-    match discover::agent(policy, target, link, stop) {
+fn end(policy: &Policy, target: &Target, link: &Link, cancel: &Cancel) -> End {
+    match discover::agent(policy, target, link, cancel) {
         Some(agent) => End::Remote(Box::new(agent)),
-        None => End::Local(discover::local(target, stop)),
+        None => End::Local(discover::local(target, cancel)),
     }
 }
 
-/// What is sent and by whom, or why it has to be a made stream.
+/// What is sent and by whom, or why it has to be a synthetic stream.
 type Found = (Option<(Local, Snapshot)>, Option<String>);
 
-fn source(args: &BenchArgs, policy: Option<&Policy>, stop: &Cancel) -> Result<Found, Failure> {
+fn source(args: &BenchArgs, policy: Option<&Policy>, cancel: &Cancel) -> Result<Found, Failure> {
     if args.synthetic {
         return Ok((None, None));
     }
@@ -94,9 +94,9 @@ fn source(args: &BenchArgs, policy: Option<&Policy>, stop: &Cancel) -> Result<Fo
         if must_be_real {
             return Err(anyhow!("there is no stream to measure with: {why}")).or_exit(Code::Failed);
         }
-        Ok((None, Some(format!("a made stream was sent: {why}"))))
+        Ok((None, Some(format!("a synthetic stream was sent: {why}"))))
     };
-    let local = match Local::new(CALL_LIMIT, stop) {
+    let local = match Local::new(CALL_LIMIT, cancel) {
         Ok(local) => local,
         Err(error) => return made(crate::stream::chain(&error)),
     };
@@ -155,7 +155,7 @@ fn failure(error: BenchError) -> Failure {
         BenchError::Refused(_) => Code::Usage,
         BenchError::Host { .. }
         | BenchError::Stream { .. }
-        | BenchError::Lanes { .. }
+        | BenchError::Connections { .. }
         | BenchError::LeftBehind { .. }
         | BenchError::Setup(_) => Code::Failed,
     };

@@ -22,10 +22,15 @@ pub(super) fn text(report: &Report, style: Style) -> String {
     let heading = format!("{:NAME_WIDTH$}{:>8}{:>8}{:>11}", "stage", "MiB/s", "ratio", "CPU s/GiB");
     let _ = writeln!(text, "{}", style.bold(&heading));
     row(&mut text, "source read", &measured.source, false);
-    for packing in &measured.packings {
-        let threads = count(packing.threads, "thread");
-        row(&mut text, &format!("compress {}, {threads}", packing.compression), &packing.pack, true);
-        row(&mut text, &format!("  and unpack, {threads}"), &packing.unpack, false);
+    for compression_run in &measured.compression_runs {
+        let threads = count(compression_run.threads, "thread");
+        row(
+            &mut text,
+            &format!("compress {}, {threads}", compression_run.compression),
+            &compression_run.compress,
+            true,
+        );
+        row(&mut text, &format!("  and decompress, {threads}"), &compression_run.decompress, false);
     }
     for way in &measured.ways {
         let ends = if way.has_both_ends { " (both ends)" } else { "" };
@@ -53,8 +58,8 @@ pub(super) fn text(report: &Report, style: Style) -> String {
     text
 }
 
-fn row(text: &mut String, name: &str, flow: &Flow, is_packed: bool) {
-    let ratio = if is_packed { format!("{:.2}", flow.ratio) } else { String::new() };
+fn row(text: &mut String, name: &str, flow: &Flow, is_compressed: bool) {
+    let ratio = if is_compressed { format!("{:.2}", flow.ratio) } else { String::new() };
     let _ = writeln!(
         text,
         "{name:NAME_WIDTH$}{:>8}{ratio:>8}{:>11.2}",
@@ -96,7 +101,7 @@ fn conclusion(choice: &Choice, together: Option<&Received>, style: Style) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::{Measured, Packing, Settings, Together, Way};
+    use crate::bench::{CompressionRun, Measured, Settings, Together, Way};
     use crate::model::{Channel, Compression};
     use crate::stream::Bottleneck;
 
@@ -114,11 +119,11 @@ mod tests {
             measured: Measured {
                 cores: 8,
                 source: flow(256, 0.25),
-                packings: vec![Packing {
+                compression_runs: vec![CompressionRun {
                     compression: Compression::Zstd(3),
                     threads: 8,
-                    pack: flow(128, 0.5),
-                    unpack: flow(128, 0.2),
+                    compress: flow(128, 0.5),
+                    decompress: flow(128, 0.2),
                 }],
                 ways: vec![way(Channel::Ssh, 1, false, 64.0), way(Channel::Tls, 4, true, 0.5)],
                 receive: Some(Received { flow: flow(256, 1.0), waited_for: None }),
@@ -150,7 +155,7 @@ mod tests {
              stage                                MiB/s   ratio  CPU s/GiB\n\
              source read                           1024               2.00\n\
              compress zstd:3, 8 threads             512    2.00       2.00\n  \
-               and unpack, 8 threads               1280               2.00\n\
+               and decompress, 8 threads           1280               2.00\n\
              network ssh x1                         4.0               2.00\n\
              network tls x4 (both ends)             512               2.00\n\
              receive, from memory                   256               2.00\n\
@@ -178,7 +183,7 @@ mod tests {
         assert_eq!(json["choice"]["settings"]["compression"], "zstd:3");
         assert_eq!(json["choice"]["bottleneck"], "target-receive");
         assert_eq!(json["measured"]["ways"][0]["channel"], "ssh");
-        assert_eq!(json["measured"]["packings"][0]["pack"]["ratio"], 2.0);
+        assert_eq!(json["measured"]["compression_runs"][0]["compress"]["ratio"], 2.0);
         assert_eq!(json["together"]["waited_for"], "compress");
         assert_eq!(json["together"]["end"], "received");
         assert_eq!(json["left_behind"].as_array().unwrap().len(), 1);

@@ -16,7 +16,7 @@ use crate::policy::Policy;
 /// ZFS slows down, and a receive may not fit, long before a pool is full.
 const FULL_PERCENT: u32 = 90;
 
-pub(super) fn look(policy: &Policy, inventory: &Inventory) -> Vec<Trouble> {
+pub(super) fn check(policy: &Policy, inventory: &Inventory) -> Vec<Trouble> {
     let nothing = Listing::default();
     let here = match &inventory.source {
         Answer::Listed(here) => here,

@@ -11,7 +11,7 @@ use crate::plan::{Place, Severity};
 /// Targets date what they set aside by their own clocks, and this machine judges by its own when that expires.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(60);
 
-pub(super) fn look(answers: &[PoolAnswer]) -> Vec<Trouble> {
+pub(super) fn check(answers: &[PoolAnswer]) -> Vec<Trouble> {
     let mut troubles = error_troubles(answers);
     troubles.extend(answers.iter().filter_map(clock));
     troubles.extend(answers.iter().filter_map(versions));
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn clocks_versions_and_errors_are_told_and_what_is_well_is_not() {
         let same = ["zfs-2.4.4-pve1", "zfs-kmod-2.4.4-1~bpo"];
-        let kinds = |answer: PoolAnswer| look(&[answer]).iter().map(|one| one.kind).collect::<Vec<_>>();
+        let kinds = |answer: PoolAnswer| check(&[answer]).iter().map(|one| one.kind).collect::<Vec<_>>();
         assert!(kinds(answer(&same, 60, 0)).is_empty());
         assert!(kinds(answer(&[], -60, 0)).is_empty());
         assert_eq!(kinds(answer(&same, 61, 0)), ["clock"]);

@@ -9,10 +9,10 @@ use anyhow::Context;
 use jiff::SignedDuration;
 
 use super::args::DoctorArgs;
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
 use super::render::{finding_next, finding_what};
-use super::session::Session;
 use super::status::{self, Status};
 use super::trouble::{self, Trouble};
 use crate::discover;
@@ -28,18 +28,18 @@ const THRESHOLDS: Thresholds = Thresholds {
 
 /// Carries out `zhaul doctor`.
 pub(super) fn doctor(args: &DoctorArgs) -> Result<Code, Failure> {
-    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
-    let (status, inventory) = status::gather(&session, THRESHOLDS)?;
+    let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
+    let (status, inventory) = status::gather(&context, THRESHOLDS)?;
     let mut troubles = of_status(&status);
-    troubles.extend(here::look(&session.policy, &inventory));
-    troubles.extend(machines::look(&discover::pool_states(
-        &session.policy,
-        &session.targets,
-        &session.cancel,
+    troubles.extend(here::check(&context.policy, &inventory));
+    troubles.extend(machines::check(&discover::pool_states(
+        &context.policy,
+        &context.targets,
+        &context.cancel,
     )));
     trouble::sort(&mut troubles);
     let text = if args.json {
-        let value = serde_json::json!({ "at": session.now, "troubles": troubles });
+        let value = serde_json::json!({ "at": context.now, "troubles": troubles });
         format!("{value}\n")
     } else {
         let nothing = "nothing stands in the way of backups and restores";

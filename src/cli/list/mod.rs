@@ -5,17 +5,17 @@ mod table;
 use anyhow::{Context, anyhow};
 
 use super::args::ListArgs;
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
-use super::session::Session;
 use crate::plan::restore::{Volume, What, everything, volumes};
 
 /// Carries out `zhaul list`.
 pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
-    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
-    let inventory = session.inventory()?;
-    let known = volumes(&session.policy, &inventory, &everything(session.now));
-    let view = table::View { policy: &session.policy, now: session.now, known: &known };
+    let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
+    let inventory = context.inventory()?;
+    let known = volumes(&context.policy, &inventory, &everything(context.now));
+    let view = table::View { policy: &context.policy, now: context.now, known: &known };
     let text = match &args.what {
         None if args.json => json_text(&view.all_json())?,
         None => view.all_text(output::stdout_style()),

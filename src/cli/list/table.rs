@@ -137,7 +137,7 @@ impl View<'_> {
         for volume in volumes {
             for copy in volume.copies.iter().filter(|copy| !copy.is_set_aside) {
                 let rules = match &copy.place {
-                    Place::Source => Some(self.policy.keep_local),
+                    Place::Source => Some(self.policy.keep_at_source),
                     Place::Target(name) => self.rules_of(name),
                 };
                 let format = &self.policy.name_format;

@@ -140,12 +140,12 @@ impl Note {
     }
 }
 
-/// Takes the lock of `policy`, which was read from `file`. Where another run holds it, waits for it as long as `patience`
+/// Takes the lock of `policy`, which was read from `file`. Where another run holds it, waits for it as long as `deadline`
 /// says, or until `cancel` is requested.
 pub(super) fn take(
     policy: &Policy,
     file: Option<&Path>,
-    patience: Duration,
+    deadline: Duration,
     cancel: &Cancel,
 ) -> Result<Lock, LockError> {
     let started = Instant::now();
@@ -158,7 +158,7 @@ pub(super) fn take(
         };
         match taken {
             Err(held @ LockError::Held { .. }) => {
-                if started.elapsed() >= patience {
+                if started.elapsed() >= deadline {
                     return Err(held);
                 }
                 if is_first {

@@ -11,7 +11,7 @@ use super::step::dataset_label;
 use super::{Style, count, escape};
 use crate::execute::{Outcome, Report};
 use crate::model::{Change, Guid, SetAside};
-use crate::plan::{Action, Doomed, Reason, Step};
+use crate::plan::{Action, Reason, Step, ToDestroy};
 
 /// One line for each such step that was done; with `routine`, the routine ones too. Empty where there were none.
 pub(in crate::cli) fn changes_text(report: &Report, routine: bool, style: Style) -> String {
@@ -55,7 +55,7 @@ fn done(step: &Step) -> Option<String> {
     }
 }
 
-fn change_done(change: &Change<Doomed>) -> Option<String> {
+fn change_done(change: &Change<ToDestroy>) -> Option<String> {
     match change {
         Change::CreateContainer { .. } | Change::StoreConfig { .. } => None,
         Change::AbortReceive { dataset, .. } => Some(format!("aborted the partial receive of {dataset}")),
@@ -90,7 +90,7 @@ fn named(guid: Guid) -> String {
     format!("(GUID {guid})")
 }
 
-fn list(mark: char, points: &[Doomed]) -> String {
+fn list(mark: char, points: &[ToDestroy]) -> String {
     let points = points.iter().map(|point| format!("{mark}{} {}", point.name, named(point.guid)));
     points.collect::<Vec<_>>().join(", ")
 }

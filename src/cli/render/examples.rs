@@ -9,7 +9,7 @@ use crate::model::{
     PointKind, PointName, SnapshotName, TargetName, Txg,
 };
 use crate::plan::{
-    Action, Base, Doomed, Finding, FindingKind, NewBookmark, Place, Plan, Reason, Severity, Step, StepId,
+    Action, Base, Finding, FindingKind, NewBookmark, Place, Plan, Reason, Severity, Step, StepId, ToDestroy,
     Transfer,
 };
 use crate::policy::{
@@ -52,8 +52,8 @@ fn transfer(target_dataset: &str, base: Option<Base>) -> Action {
     }))
 }
 
-fn doomed(name: &str, used_bytes: u64) -> Doomed {
-    Doomed { name: point(name), guid: Guid(used_bytes), why: not_kept(), used_bytes }
+fn to_destroy(name: &str, used_bytes: u64) -> ToDestroy {
+    ToDestroy { name: point(name), guid: Guid(used_bytes), why: not_kept(), used_bytes }
 }
 
 fn not_kept() -> Reason {
@@ -78,7 +78,7 @@ fn actions() -> Vec<(Place, Action, Reason)> {
     };
     let destroy = Change::DestroySnapshots {
         dataset: dataset(disk),
-        snapshots: vec![doomed("2026-01-01-030000", 1 << 20), doomed("2026-01-02-030000", 2 << 20)],
+        snapshots: vec![to_destroy("2026-01-01-030000", 1 << 20), to_destroy("2026-01-02-030000", 2 << 20)],
     };
     vec![
         (

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::reason::reason_text;
 use super::{count, escape};
 use crate::model::{ByteCount, Change, PointName, SetAside};
-use crate::plan::{Action, Base, Doomed, NewBookmark, Reason, Step, Transfer};
+use crate::plan::{Action, Base, NewBookmark, Reason, Step, ToDestroy, Transfer};
 
 /// The step without its place and reason, for example `send #a -> @b`.
 pub(in crate::cli) fn step_line(step: &Step) -> String {
@@ -27,7 +27,7 @@ pub(in crate::cli) fn step_line(step: &Step) -> String {
     }
 }
 
-fn change_line(change: &Change<Doomed>) -> String {
+fn change_line(change: &Change<ToDestroy>) -> String {
     match change {
         Change::CreateContainer { dataset, .. } => format!("create container {dataset}"),
         Change::AbortReceive { dataset, .. } => format!("drop the partial receive of {dataset}"),
@@ -92,17 +92,17 @@ pub(super) fn detail_lines(step: &Step) -> Vec<String> {
         Action::Bookmark { bookmarks } if bookmarks.len() > 1 => {
             bookmarks.iter().map(|new| format!("{}{}", new.bookmark.dataset(), bookmark_text(new))).collect()
         }
-        Action::DestroyBookmarks { bookmarks, .. } => doomed_lines('#', bookmarks, &step.reason),
-        Action::Change(change) => doomed_lines('@', change.destroyed(), &step.reason),
+        Action::DestroyBookmarks { bookmarks, .. } => to_destroy_lines('#', bookmarks, &step.reason),
+        Action::Change(change) => to_destroy_lines('@', change.destroyed(), &step.reason),
         Action::Snapshot { .. } | Action::Bookmark { .. } | Action::Send(_) => Vec::new(),
     }
 }
 
 /// Each with its own reason where that is not the step's.
-fn doomed_lines(separator: char, doomed: &[Doomed], reason: &Reason) -> Vec<String> {
+fn to_destroy_lines(separator: char, to_destroy: &[ToDestroy], reason: &Reason) -> Vec<String> {
     let width = |name: &PointName| name.as_str().chars().count();
-    let widest = doomed.iter().map(|one| width(&one.name)).max().unwrap_or_default();
-    let line = |one: &Doomed| {
+    let widest = to_destroy.iter().map(|one| width(&one.name)).max().unwrap_or_default();
+    let line = |one: &ToDestroy| {
         let name = format!("{separator}{:<widest$}", one.name.as_str());
         let size = if separator == '@' {
             format!("  {:>8}", ByteCount(one.used_bytes).to_string())
@@ -112,7 +112,7 @@ fn doomed_lines(separator: char, doomed: &[Doomed], reason: &Reason) -> Vec<Stri
         let why = if one.why == *reason { String::new() } else { reason_text(&one.why) };
         format!("{name}{size}  {}", escape(&why)).trim_end().to_owned()
     };
-    doomed.iter().map(line).collect()
+    to_destroy.iter().map(line).collect()
 }
 
 /// The least that the step frees, if it destroys snapshots.

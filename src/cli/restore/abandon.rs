@@ -3,10 +3,10 @@
 use anyhow::anyhow;
 
 use super::super::args::RestoreArgs;
+use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::output;
 use super::super::render::escape;
-use super::super::session::Session;
 use super::guest;
 use crate::host::Restoring;
 use crate::model::{
@@ -15,8 +15,12 @@ use crate::model::{
 };
 use crate::plan::restore::What;
 
-pub(super) fn abandon(args: &RestoreArgs, session: &Session, here: &Restoring) -> Result<Code, Failure> {
-    let listing = list(args, session, here)?;
+pub(super) fn abandon(
+    args: &RestoreArgs,
+    context: &CommandContext,
+    here: &Restoring,
+) -> Result<Code, Failure> {
+    let listing = list(args, context, here)?;
     let is_meant = |dataset: &&Dataset| match (&args.what, &args.to) {
         (_, Some(to)) | (What::Dataset(to), None) => is_place_of(&dataset.name, to),
         (What::Guest(id), None) => {
@@ -38,7 +42,7 @@ pub(super) fn abandon(args: &RestoreArgs, session: &Session, here: &Restoring) -
         );
         return Err(error).or_exit(Code::Blocked);
     }
-    let has_file = guest::give_up(args, session)?;
+    let has_file = guest::give_up(args, context)?;
     if received.is_empty() && !has_file {
         let error = anyhow!(
             "no interrupted restore of that lies here: nothing was done\n  \
@@ -72,7 +76,7 @@ fn is_place_of(incoming: &DatasetName, to: &DatasetName) -> bool {
     incoming.last() == to.last() && incoming.parent().and_then(|place| place.parent()) == to.parent()
 }
 
-fn list(args: &RestoreArgs, session: &Session, here: &Restoring) -> Result<Listing, Failure> {
+fn list(args: &RestoreArgs, context: &CommandContext, here: &Restoring) -> Result<Listing, Failure> {
     let parent = match (&args.what, &args.to) {
         (_, Some(to)) | (What::Dataset(to), None) => to.parent(),
         (What::Guest(_), None) => None,
@@ -80,6 +84,6 @@ fn list(args: &RestoreArgs, session: &Session, here: &Restoring) -> Result<Listi
     if let Some(parent) = parent {
         return here.list(std::slice::from_ref(&parent)).or_exit(Code::Failed);
     }
-    let roots: Vec<_> = session.policy.roots.iter().map(|root| root.dataset.clone()).collect();
+    let roots: Vec<_> = context.policy.roots.iter().map(|root| root.dataset.clone()).collect();
     here.list(&roots).or_exit(Code::Failed)
 }

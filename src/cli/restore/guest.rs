@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use anyhow::{Context, anyhow};
 
 use super::super::args::RestoreArgs;
+use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
-use super::super::session::Session;
 use super::words;
 use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
@@ -44,16 +44,16 @@ pub(super) fn storage(proxmox: &Proxmox, id: &str) -> Result<DatasetName, Failur
 }
 
 /// Whether a restore of the guest was begun and not ended.
-pub(super) fn is_begun(args: &RestoreArgs, session: &Session) -> bool {
+pub(super) fn is_begun(args: &RestoreArgs, context: &CommandContext) -> bool {
     let What::Guest(id) = args.what else { return false };
     let id = args.new_id.unwrap_or(id);
-    let directory = session.policy.guest_config.as_deref();
+    let directory = context.policy.guest_config.as_deref();
     directory.is_some_and(|directory| GuestFiles::new(directory).find(id) == GuestFile::OfRestore)
 }
 
 /// Gives up the file of a restore that was begun.
-pub(super) fn give_up(args: &RestoreArgs, session: &Session) -> Result<bool, Failure> {
-    let (What::Guest(id), Some(directory)) = (&args.what, &session.policy.guest_config) else {
+pub(super) fn give_up(args: &RestoreArgs, context: &CommandContext) -> Result<bool, Failure> {
+    let (What::Guest(id), Some(directory)) = (&args.what, &context.policy.guest_config) else {
         return Ok(false);
     };
     let id = args.new_id.unwrap_or(*id);
@@ -66,12 +66,12 @@ impl Restoration {
     /// restored, there is no Proxmox VE here, or the point carries no configuration, which is told.
     pub(super) fn find(
         args: &RestoreArgs,
-        session: &Session,
+        context: &CommandContext,
         proxmox: &Proxmox,
         plan: &RestorePlan,
         targets: &BTreeMap<TargetName, Sending>,
     ) -> Result<Option<Self>, Failure> {
-        let (What::Guest(old), Some(directory)) = (&args.what, &session.policy.guest_config) else {
+        let (What::Guest(old), Some(directory)) = (&args.what, &context.policy.guest_config) else {
             return Ok(None);
         };
         if !directory.exists() {
@@ -86,7 +86,7 @@ impl Restoration {
             return Err(error).or_exit(Code::Blocked);
         }
         let is_kept = check_free(&files, id, args)?;
-        let Some((stored, properties)) = stored(session, plan, targets)? else {
+        let Some((stored, properties)) = stored(context, plan, targets)? else {
             tracing::warn!(
                 "this point carries no configuration of guest {old}: only its disks are restored; \
                  next: write its file by hand, for example from a newer point (zfs get zhaul:guest)"
@@ -221,13 +221,13 @@ type Stored = (GuestConfig, BTreeMap<String, String>);
 
 /// What the first volume that has one carries.
 fn stored(
-    session: &Session,
+    context: &CommandContext,
     plan: &RestorePlan,
     targets: &BTreeMap<TargetName, Sending>,
 ) -> Result<Option<Stored>, Failure> {
     for volume in &plan.volumes {
         let read = match &plan.from {
-            Place::Source => session.source.config(&volume.copy),
+            Place::Source => context.source.config(&volume.copy),
             Place::Target(name) => match targets.get(name) {
                 Some(target) => target.config(&volume.copy),
                 None => continue,

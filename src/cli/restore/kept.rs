@@ -19,14 +19,14 @@ pub(in crate::cli) fn stamp(now: Timestamp) -> Result<String, Failure> {
 pub(in crate::cli) fn kept_text<'a>(
     what: &What,
     stamp: &str,
-    asides: impl Iterator<Item = &'a DatasetName>,
+    set_asides: impl Iterator<Item = &'a DatasetName>,
 ) -> String {
     let what = match what {
         What::Guest(id) => id.to_string(),
         What::Dataset(name) => name.to_string(),
     };
     let (mut text, mut commands) = (String::new(), Vec::new());
-    for aside in asides {
+    for aside in set_asides {
         let aside = escape(aside.as_str());
         let _ = writeln!(text, "set aside: {aside}");
         commands.push(format!("zfs destroy -r '{aside}'"));

@@ -17,9 +17,9 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 
 use super::args::{AtArg, RestoreArgs};
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
-use super::session::Session;
 use crate::discover;
 use crate::execute::Settings;
 use crate::execute::restore::{RestoreHosts, VolumeOutcome, place as place_received, receive};
@@ -40,55 +40,55 @@ pub(super) use kept::{kept_text, stamp};
 
 /// Carries out `zhaul restore`.
 pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
-    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
-    let here = Restoring::new(&session.cancel);
+    let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
+    let here = Restoring::new(&context.cancel);
     if args.abandon {
-        return abandon::abandon(args, &session, &here);
+        return abandon::abandon(args, &context, &here);
     }
     if let Some(stamp) = &args.put_back {
-        return put_back::put_back(args, &session, &here, stamp);
+        return put_back::put_back(args, &context, &here, stamp);
     }
-    let inventory = session.inventory()?;
-    let request = request(args, &session, &inventory.proxmox)?;
-    let known = volumes(&session.policy, &inventory, &everything(session.now));
+    let inventory = context.inventory()?;
+    let request = request(args, &context, &inventory.proxmox)?;
+    let known = volumes(&context.policy, &inventory, &everything(context.now));
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
     let there = list_here(&here, &wanted)?;
-    let plan = plan_restore(&session.policy, &inventory, &known, &there, &request).map_err(fail)?;
-    let targets = discover::senders(&session.policy, &session.cancel);
-    let sizes = sizes(&plan, &session, &targets);
-    let guest = guest::Restoration::find(args, &session, &inventory.proxmox, &plan, &targets)?;
+    let plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
+    let targets = discover::senders(&context.policy, &context.cancel);
+    let sizes = sizes(&plan, &context, &targets);
+    let guest = guest::Restoration::find(args, &context, &inventory.proxmox, &plan, &targets)?;
     if args.dry_run {
         replace::check(args, &inventory, &plan, guest.as_ref())?;
-        return show_plan(args, &plan, &sizes, &session, guest.as_ref());
+        return show_plan(args, &plan, &sizes, &context, guest.as_ref());
     }
     check_space(&plan, &sizes, &here)?;
     replace::check(args, &inventory, &plan, guest.as_ref())?;
     if let Some(guest) = guest.as_ref().filter(|_| plan.stamp.is_none()) {
         guest.begin(None)?;
     }
-    let is_watched = session.is_watched;
+    let is_watched = context.is_watched;
     if is_watched {
-        output::complain(&text::plan_text(&plan, &sizes, session.now, output::stderr_style()));
+        output::complain(&text::plan_text(&plan, &sizes, context.now, output::stderr_style()));
     }
     let started = Instant::now();
-    let hosts = RestoreHosts { here: &here, source: &*session.source, targets: &targets };
-    let progress = Progress::new(session.screen.clone(), sizes.values().copied());
-    let settings = settings(args, &session.policy);
-    let received = receive(&plan, hosts, &settings, &progress, &session.cancel);
+    let hosts = RestoreHosts { here: &here, source: &*context.source, targets: &targets };
+    let progress = Progress::new(context.screen.clone(), sizes.values().copied());
+    let settings = settings(args, &context.policy);
+    let received = receive(&plan, hosts, &settings, &progress, &context.cancel);
     progress.finish();
     let _lock = if plan.stamp.is_some() && received.iter().all(|(_, result)| result.is_ok()) {
-        Some(replace::begin(args, &session, &plan, guest.as_ref())?)
+        Some(replace::begin(args, &context, &plan, guest.as_ref())?)
     } else {
         None
     };
-    let outcomes = place_received(&plan, hosts, &settings, &progress, &session.cancel, received);
+    let outcomes = place_received(&plan, hosts, &settings, &progress, &context.cancel, received);
     let is_done = outcomes.iter().all(|outcome| outcome.result.is_ok());
     let written = match guest.as_ref().filter(|_| is_done) {
         Some(guest) => Some(guest.finish(&plan, &here)?),
         None => None,
     };
-    let code = show_outcome(args, &session, &plan, &outcomes, started.elapsed())?;
+    let code = show_outcome(args, &context, &plan, &outcomes, started.elapsed())?;
     let mut after = written.unwrap_or_default();
     if is_done {
         after.push_str(&replace::text_after(args, &plan));
@@ -114,7 +114,11 @@ pub(super) fn list_here(here: &Restoring, wanted: &[crate::model::DatasetName]) 
     Ok(listing)
 }
 
-fn request(args: &RestoreArgs, session: &Session, proxmox: &Proxmox) -> Result<RestoreRequest, Failure> {
+fn request(
+    args: &RestoreArgs,
+    context: &CommandContext,
+    proxmox: &Proxmox,
+) -> Result<RestoreRequest, Failure> {
     if args.to.is_some() && matches!(args.what, What::Guest(_)) {
         let error = anyhow!(
             "--to names one dataset, and a guest may have several: nothing was done\n  \
@@ -126,10 +130,10 @@ fn request(args: &RestoreArgs, session: &Session, proxmox: &Proxmox) -> Result<R
         None => None,
         Some(AtArg::Point(name)) => Some(At::Point(name.clone())),
         Some(AtArg::Time(when)) => {
-            Some(At::Time(when.in_zone(&session.policy.time_zone).or_exit(Code::Usage)?))
+            Some(At::Time(when.in_zone(&context.policy.time_zone).or_exit(Code::Usage)?))
         }
     };
-    let from = args.from.as_deref().map(|from| place(&session.policy, from)).transpose()?;
+    let from = args.from.as_deref().map(|from| place(&context.policy, from)).transpose()?;
     let is_guest = matches!(args.what, What::Guest(_));
     if !is_guest && (args.new_id.is_some() || args.unique || args.link_down || args.storage.is_some()) {
         let error = anyhow!(
@@ -139,8 +143,8 @@ fn request(args: &RestoreArgs, session: &Session, proxmox: &Proxmox) -> Result<R
     }
     let storage = args.storage.as_deref().map(|id| guest::storage(proxmox, id)).transpose()?;
     let (what, to, new_id) = (args.what.clone(), args.to.clone(), args.new_id);
-    let is_begun = guest::is_begun(args, session);
-    let replace = if args.replace { Some(stamp(session.now)?) } else { None };
+    let is_begun = guest::is_begun(args, context);
+    let replace = if args.replace { Some(stamp(context.now)?) } else { None };
     Ok(RestoreRequest { what, at, from, to, is_begun, new_id, storage, replace })
 }
 
@@ -202,14 +206,14 @@ pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
 /// How many bytes each volume will receive, by its place in the plan; without those that nobody could tell.
 type Sizes = BTreeMap<usize, ByteCount>;
 
-fn sizes(plan: &RestorePlan, session: &Session, targets: &BTreeMap<TargetName, Sending>) -> Sizes {
-    let hosts = (&*session.source, targets);
+fn sizes(plan: &RestorePlan, context: &CommandContext, targets: &BTreeMap<TargetName, Sending>) -> Sizes {
+    let hosts = (&*context.source, targets);
     let estimated = plan.volumes.iter().enumerate().filter_map(|(at, volume)| {
         let bytes: Option<u64> = volume
             .streams
             .iter()
             .map(|stream| {
-                crate::execute::restore::estimate(plan, volume, stream, hosts, &session.cancel)
+                crate::execute::restore::estimate(plan, volume, stream, hosts, &context.cancel)
                     .ok()
                     .map(|size| size.0)
             })
@@ -268,7 +272,7 @@ fn show_plan(
     args: &RestoreArgs,
     plan: &RestorePlan,
     sizes: &Sizes,
-    session: &Session,
+    context: &CommandContext,
     guest: Option<&guest::Restoration>,
 ) -> Result<Code, Failure> {
     let text = if args.json {
@@ -278,7 +282,7 @@ fn show_plan(
         format!("{value}\n")
     } else {
         let guest = guest.map(guest::Restoration::plan_text).unwrap_or_default();
-        format!("{}{guest}", text::plan_text(plan, sizes, session.now, output::stdout_style()))
+        format!("{}{guest}", text::plan_text(plan, sizes, context.now, output::stdout_style()))
     };
     output::print(&text).context("cannot print the plan").or_exit(Code::Failed)?;
     Ok(Code::Done)
@@ -295,7 +299,7 @@ fn add_sizes(plan: &mut serde_json::Value, sizes: &Sizes) {
 
 fn show_outcome(
     args: &RestoreArgs,
-    session: &Session,
+    context: &CommandContext,
     plan: &RestorePlan,
     outcomes: &[VolumeOutcome],
     took: Duration,
@@ -313,7 +317,7 @@ fn show_outcome(
     Ok(match (is_done, is_ready) {
         (true, true) => Code::Done,
         (true, false) => Code::Blocked,
-        (false, _) if session.cancel.is_requested() => Code::Interrupted,
+        (false, _) if context.cancel.is_requested() => Code::Interrupted,
         (false, _) => Code::Failed,
     })
 }

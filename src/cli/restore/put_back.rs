@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use super::super::args::RestoreArgs;
+use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::guest_state;
 use super::super::render::escape;
-use super::super::session::Session;
 use super::super::{lock, output};
 use super::kept_text;
 use crate::host::{GuestFiles, Restoring};
@@ -35,23 +35,23 @@ struct Disk {
 
 pub(super) fn put_back(
     args: &RestoreArgs,
-    session: &Session,
+    context: &CommandContext,
     here: &Restoring,
     stamp: &str,
 ) -> Result<Code, Failure> {
     let _lock = if args.dry_run {
         None
     } else {
-        Some(lock::take(&session.policy, session.policy_file.as_deref(), Duration::ZERO, &session.cancel)?)
+        Some(lock::take(&context.policy, context.policy_file.as_deref(), Duration::ZERO, &context.cancel)?)
     };
-    let (inventory, _) = session.source_inventory()?;
-    let listing = list(session, here, args)?;
+    let (inventory, _) = context.source_inventory()?;
+    let listing = list(context, here, args)?;
     let disks = disks(&listing, stamp, |to| is_guests_disk(&args.what, to, &inventory.proxmox))?;
     if disks.is_empty() {
         return Err(nothing(&listing, stamp));
     }
     let id = guest_of(&args.what);
-    let files = session.policy.guest_config.as_deref().filter(|directory| directory.exists());
+    let files = context.policy.guest_config.as_deref().filter(|directory| directory.exists());
     let files = files.map(GuestFiles::new).zip(id.filter(|_| matches!(args.what, What::Guest(_))));
     let text: String = disks.iter().map(plan_line).collect();
     output::print(&format!("put back what was set aside as {stamp}\n{text}")).or_exit(Code::Failed)?;
@@ -157,7 +157,7 @@ fn disks(
 ) -> Result<Vec<Disk>, Failure> {
     let back = opposite(stamp);
     let mut found: BTreeMap<DatasetName, (Option<&Dataset>, Option<&Dataset>)> = BTreeMap::new();
-    for dataset in asides(listing) {
+    for dataset in set_asides(listing) {
         let Some((to, of)) = aside_from(&dataset.name).filter(|(to, _)| is_meant(to)) else { continue };
         let slot = found.entry(to).or_default();
         if of == stamp {
@@ -195,7 +195,7 @@ fn disks(
 }
 
 /// What lies directly below a place of ours.
-fn asides(listing: &Listing) -> impl Iterator<Item = &Dataset> {
+fn set_asides(listing: &Listing) -> impl Iterator<Item = &Dataset> {
     listing.datasets().filter(|dataset| {
         let place = dataset.name.parent().and_then(|place| listing.get(&place));
         place.is_some_and(|place| {
@@ -205,7 +205,7 @@ fn asides(listing: &Listing) -> impl Iterator<Item = &Dataset> {
 }
 
 fn nothing(listing: &Listing, stamp: &str) -> Failure {
-    let mut known: Vec<String> = asides(listing).map(|dataset| format!("\n  {}", dataset.name)).collect();
+    let mut known: Vec<String> = set_asides(listing).map(|dataset| format!("\n  {}", dataset.name)).collect();
     known.truncate(20);
     let known = if known.is_empty() { " there is nothing".to_owned() } else { known.concat() };
     let error = anyhow!(
@@ -215,8 +215,8 @@ fn nothing(listing: &Listing, stamp: &str) -> Failure {
     Failure { code: Code::Usage, error }
 }
 
-fn list(session: &Session, here: &Restoring, args: &RestoreArgs) -> Result<Listing, Failure> {
-    let mut wanted: Vec<DatasetName> = session.policy.roots.iter().map(|root| root.dataset.clone()).collect();
+fn list(context: &CommandContext, here: &Restoring, args: &RestoreArgs) -> Result<Listing, Failure> {
+    let mut wanted: Vec<DatasetName> = context.policy.roots.iter().map(|root| root.dataset.clone()).collect();
     if let What::Dataset(name) = &args.what {
         wanted.push(name.clone());
     }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::super::args::RestoreArgs;
+use super::super::context::CommandContext;
 use super::super::exit_code::Failure;
 use super::super::guest_state;
 use super::super::lock;
-use super::super::session::Session;
 use super::{guest, kept};
 use crate::model::{DatasetName, Inventory, aside_of};
 use crate::plan::restore::{RestorePlan, guest_of};
@@ -39,12 +39,12 @@ fn check_unused(plan: &RestorePlan) -> Result<(), Failure> {
 /// Everything is received: looks again, and takes the number of the guest.
 pub(super) fn begin(
     args: &RestoreArgs,
-    session: &Session,
+    context: &CommandContext,
     plan: &RestorePlan,
     guest: Option<&guest::Restoration>,
 ) -> Result<lock::Lock, Failure> {
-    let lock = lock::take(&session.policy, session.policy_file.as_deref(), LOCK_WAIT, &session.cancel)?;
-    let (inventory, _) = session.source_inventory()?;
+    let lock = lock::take(&context.policy, context.policy_file.as_deref(), LOCK_WAIT, &context.cancel)?;
+    let (inventory, _) = context.source_inventory()?;
     check(args, &inventory, plan, guest)?;
     if let Some(guest) = guest {
         guest.begin(plan.stamp.as_deref())?;
@@ -55,7 +55,7 @@ pub(super) fn begin(
 /// What was set aside.
 pub(super) fn text_after(args: &RestoreArgs, plan: &RestorePlan) -> String {
     let Some(stamp) = &plan.stamp else { return String::new() };
-    let asides = plan.volumes.iter().filter_map(|volume| aside_of(&volume.to, stamp).ok()?);
-    let asides: Vec<DatasetName> = asides.collect();
-    kept::kept_text(&args.what, stamp, asides.iter())
+    let set_asides = plan.volumes.iter().filter_map(|volume| aside_of(&volume.to, stamp).ok()?);
+    let set_asides: Vec<DatasetName> = set_asides.collect();
+    kept::kept_text(&args.what, stamp, set_asides.iter())
 }

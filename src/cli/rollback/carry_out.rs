@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 use anyhow::anyhow;
 
+use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
-use super::super::session::Session;
 use super::check::named;
 use super::config::Configuration;
 use crate::host::{Refusal, Restoring};
@@ -20,10 +20,10 @@ use crate::plan::restore::{DiskRollback, RollbackPlan};
 /// Gives what is to be warned of.
 pub(super) fn carry_out(
     plan: &RollbackPlan,
-    session: &Session,
+    context: &CommandContext,
     config: Option<&Configuration>,
 ) -> Result<String, Failure> {
-    let here = Restoring::new(&session.cancel);
+    let here = Restoring::new(&context.cancel);
     if let Some(config) = config {
         config.begin()?;
     }
@@ -36,7 +36,7 @@ pub(super) fn carry_out(
             return Err(error).or_exit(Code::Failed);
         }
     }
-    let changed = roll_back(plan, session, &here);
+    let changed = roll_back(plan, context, &here);
     let warnings = changed.map_err(|failure| half_done(&failure, config))?;
     if let Some(config) = config {
         config.finish()?;
@@ -44,12 +44,12 @@ pub(super) fn carry_out(
     Ok(warnings)
 }
 
-fn roll_back(plan: &RollbackPlan, session: &Session, here: &Restoring) -> Result<String, Failure> {
+fn roll_back(plan: &RollbackPlan, context: &CommandContext, here: &Restoring) -> Result<String, Failure> {
     for disk in &plan.disks {
         here.check(&disk.dataset, disk.dataset_guid, &disk.to, disk.guid).or_exit(Code::Failed)?;
-        let refusals = session.source.destroy_snapshots(&disk.dataset, &named(disk, PointKind::Snapshot));
+        let refusals = context.source.destroy_snapshots(&disk.dataset, &named(disk, PointKind::Snapshot));
         check_refusals(disk, refusals.or_exit(Code::Failed)?)?;
-        let refusals = session.source.destroy_bookmarks(&disk.dataset, &named(disk, PointKind::Bookmark));
+        let refusals = context.source.destroy_bookmarks(&disk.dataset, &named(disk, PointKind::Bookmark));
         check_refusals(disk, refusals.or_exit(Code::Failed)?)?;
     }
     let mut warnings = String::new();

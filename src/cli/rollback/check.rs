@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use anyhow::anyhow;
 
 use super::super::args::RollbackArgs;
+use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::guest_state;
 use super::super::render::escape;
 use super::super::restore::point_failure;
-use super::super::session::Session;
 use super::asked;
 use super::config::Configuration;
 use crate::model::{Guid, Inventory, PointKind, PointName};
@@ -95,13 +95,13 @@ fn check_missing(
 }
 
 /// A hold on a newer snapshot of one disk would be found only when the others have lost theirs.
-pub(super) fn check_holds(plan: &RollbackPlan, session: &Session) -> Result<(), Failure> {
+pub(super) fn check_holds(plan: &RollbackPlan, context: &CommandContext) -> Result<(), Failure> {
     let mut held = String::new();
     for disk in &plan.disks {
         let newer = named(disk, PointKind::Snapshot);
         let names = newer.iter().map(|(name, guid)| Ok((disk.dataset.snapshot(name)?, *guid)));
         let names = names.collect::<Result<Vec<_>, crate::model::NameError>>().or_exit(Code::Failed)?;
-        let details = session.source.details(&names).or_exit(Code::Failed)?;
+        let details = context.source.details(&names).or_exit(Code::Failed)?;
         for ((name, _), details) in names.iter().zip(details) {
             if details.is_some_and(|details| details.holds > 0) {
                 let _ = write!(held, "\n  {name}");

@@ -5,10 +5,10 @@ use std::io;
 use anyhow::Context;
 
 use super::super::args::RollbackArgs;
+use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::super::restore::random;
-use super::super::session::Session;
 use crate::host::{CurrentFile, GuestFiles, Problem};
 use crate::model::{Answer, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, Proxmox, SnapshotName};
 use crate::plan::restore::{RolledBack, What, rolled_back_config};
@@ -37,17 +37,17 @@ impl Configuration {
     /// Reads the guest's file and the configuration of the point. `None` where no guest is rolled back, or it has no file.
     pub(super) fn find(
         args: &RollbackArgs,
-        session: &Session,
+        context: &CommandContext,
         inventory: &Inventory,
         points: &[SnapshotName],
     ) -> Result<Option<Self>, Failure> {
-        let (What::Guest(id), Some(directory)) = (&args.what, &session.policy.guest_config) else {
+        let (What::Guest(id), Some(directory)) = (&args.what, &context.policy.guest_config) else {
             return Ok(None);
         };
         let (id, files) = (*id, GuestFiles::new(directory));
         let current = files.current(id).with_context(|| format!("cannot read the file of guest {id}"));
         let Some(current) = current.or_exit(Code::Blocked)? else { return Ok(None) };
-        let stored = stored(session, points)?.filter(|stored| stored.kind == current.kind);
+        let stored = stored(context, points)?.filter(|stored| stored.kind == current.kind);
         let had = stored.as_ref().map(|stored| datasets(stored, &inventory.proxmox));
         let change = match stored {
             // It was written before its lock is taken off.
@@ -176,9 +176,9 @@ impl Configuration {
 }
 
 /// What the first of these snapshots carries that exists and has a configuration.
-fn stored(session: &Session, points: &[SnapshotName]) -> Result<Option<GuestConfig>, Failure> {
+fn stored(context: &CommandContext, points: &[SnapshotName]) -> Result<Option<GuestConfig>, Failure> {
     for snapshot in points {
-        let properties = match session.source.config(snapshot) {
+        let properties = match context.source.config(snapshot) {
             Err(error) if matches!(error.problem, Problem::NotFound) => continue,
             properties => properties.or_exit(Code::Failed)?,
         };

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use anyhow::{Context, anyhow};
 
 use super::super::args::RollbackArgs;
+use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::guest_state::check_unused;
 use super::super::output;
 use super::super::render::{count, escape};
 use super::super::restore::{list_here, point_failure, stamp};
-use super::super::session::Session;
 use super::asked;
 use super::config::Configuration;
 use super::{check, confirm};
@@ -45,15 +45,15 @@ pub(super) fn refuse_other(disks: &[KeepDisk], args: &RollbackArgs) -> Result<()
 /// Plans, asks, and carries it out.
 pub(super) fn keep(
     args: &RollbackArgs,
-    session: &Session,
+    context: &CommandContext,
     inventory: &Inventory,
     plan: &RollbackPlan,
 ) -> Result<Code, Failure> {
-    let here = Restoring::new(&session.cancel);
+    let here = Restoring::new(&context.cancel);
     let fail = |error| point_failure(&error, asked(args));
     let listing = list_here(&here, &wanted_for_keep(plan).map_err(fail)?)?;
-    let disks = plan_keep(plan, &listing, &stamp(session.now)?).map_err(fail)?;
-    let configuration = Configuration::find(args, session, inventory, &points(&disks)?)?;
+    let disks = plan_keep(plan, &listing, &stamp(context.now)?).map_err(fail)?;
+    let configuration = Configuration::find(args, context, inventory, &points(&disks)?)?;
     output::print(&plan_text(plan, &disks, configuration.as_ref())).or_exit(Code::Failed)?;
     check::check_kept(plan, args, inventory, configuration.as_ref())?;
     check_unused(disks.iter().map(|disk| (&disk.mark.of, disk.mark.kind)))?;
@@ -71,12 +71,12 @@ pub(super) fn keep(
 /// Goes on with what was interrupted.
 pub(super) fn go_on(
     args: &RollbackArgs,
-    session: &Session,
+    context: &CommandContext,
     inventory: &Inventory,
     disks: &[KeepDisk],
 ) -> Result<Code, Failure> {
-    let here = Restoring::new(&session.cancel);
-    let configuration = Configuration::find(args, session, inventory, &points(disks)?)?;
+    let here = Restoring::new(&context.cancel);
+    let configuration = Configuration::find(args, context, inventory, &points(disks)?)?;
     let text = format!("continuing an interrupted rollback of {}\n", count(disks.len(), "dataset"));
     output::print(&text).or_exit(Code::Failed)?;
     check::check_guest(args, inventory, configuration.as_ref())?;
@@ -90,10 +90,10 @@ pub(super) fn go_on(
 /// Takes the lock off that an interrupted command has left last of all. `None` where there is none.
 pub(super) fn end(
     args: &RollbackArgs,
-    session: &Session,
+    context: &CommandContext,
     inventory: &Inventory,
 ) -> Result<Option<Code>, Failure> {
-    let config = Configuration::find(args, session, inventory, &[])?;
+    let config = Configuration::find(args, context, inventory, &[])?;
     let Some(config) = config.filter(Configuration::is_exchanged) else { return Ok(None) };
     check::check_guest(args, inventory, Some(&config))?;
     let mut text =

@@ -12,59 +12,59 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 
 use super::args::{AtArg, RollbackArgs};
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::guest_state::check_unused;
 use super::render::count;
 use super::restore::{Asked, place_word, point_failure};
-use super::session::Session;
 use super::{lock, output};
 use crate::plan::restore::{At, What, everything, plan_rollback, volumes};
 use config::Configuration;
 
 /// Carries out `zhaul rollback`.
 pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
-    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
+    let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
     // No run takes, sends or prunes what is rolled back meanwhile.
     let _lock = if args.dry_run {
         None
     } else {
-        Some(lock::take(&session.policy, session.policy_file.as_deref(), Duration::ZERO, &session.cancel)?)
+        Some(lock::take(&context.policy, context.policy_file.as_deref(), Duration::ZERO, &context.cancel)?)
     };
-    let inventory = session.inventory()?;
-    let known = volumes(&session.policy, &inventory, &everything(session.now));
+    let inventory = context.inventory()?;
+    let known = volumes(&context.policy, &inventory, &everything(context.now));
     let to = match &args.to {
         None => None,
         Some(AtArg::Point(name)) => Some(At::Point(name.clone())),
         Some(AtArg::Time(when)) => {
-            Some(At::Time(when.in_zone(&session.policy.time_zone).or_exit(Code::Usage)?))
+            Some(At::Time(when.in_zone(&context.policy.time_zone).or_exit(Code::Usage)?))
         }
     };
     let begun = keep::find_begun(&args.what, &inventory);
     keep::refuse_other(&begun, args)?;
     if !begun.is_empty() {
-        return keep::go_on(args, &session, &inventory, &begun);
+        return keep::go_on(args, &context, &inventory, &begun);
     }
-    if let Some(code) = keep::end(args, &session, &inventory)? {
+    if let Some(code) = keep::end(args, &context, &inventory)? {
         return Ok(code);
     }
-    let planned = plan_rollback(&session.policy, &inventory.proxmox, &known, &args.what, to.as_ref());
+    let planned = plan_rollback(&context.policy, &inventory.proxmox, &known, &args.what, to.as_ref());
     let plan = planned.map_err(|error| point_failure(&error, asked(args)))?;
     if args.keep {
-        return keep::keep(args, &session, &inventory, &plan);
+        return keep::keep(args, &context, &inventory, &plan);
     }
     let points = plan.disks.iter().map(|disk| disk.dataset.snapshot(&disk.to));
     let points: Vec<_> = points.collect::<Result<_, _>>().or_exit(Code::Failed)?;
-    let configuration = Configuration::find(args, &session, &inventory, &points)?;
+    let configuration = Configuration::find(args, &context, &inventory, &points)?;
     let shown = text::plan_text(&plan, configuration.as_ref(), output::stdout_style());
     output::print(&shown).context("cannot print the plan").or_exit(Code::Failed)?;
     check::check(&plan, args, &inventory, configuration.as_ref())?;
-    check::check_holds(&plan, &session)?;
+    check::check_holds(&plan, &context)?;
     check_unused(plan.disks.iter().map(|disk| (&disk.dataset, disk.kind)))?;
     if args.dry_run {
         return Ok(Code::Done);
     }
     confirm(args)?;
-    let warnings = carry_out::carry_out(&plan, &session, configuration.as_ref())?;
+    let warnings = carry_out::carry_out(&plan, &context, configuration.as_ref())?;
     output::complain(&warnings);
     let mut done = format!("rolled {} back to @{}\n", count(plan.disks.len(), "dataset"), plan.point);
     done.push_str(&configuration.as_ref().map(Configuration::text_after).unwrap_or_default());

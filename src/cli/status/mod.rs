@@ -17,10 +17,10 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::args::StatusArgs;
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::output;
 use super::render::{left_out_text, serialize_findings};
-use super::session::Session;
 use crate::model::Inventory;
 use crate::plan::status::{Complaint, DatasetStatus, Level, Thresholds, assess, judge};
 use crate::plan::{Finding, LeftOut, Orphan, Plan, Request, Severity, plan};
@@ -73,13 +73,13 @@ pub(super) fn status(args: &StatusArgs) -> Result<Code, Failure> {
 }
 
 fn show(args: &StatusArgs) -> Result<Code, Failure> {
-    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
+    let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
     let thresholds = Thresholds {
         warn_after: args.warn_after,
         critical_after: args.critical_after,
         archive_grace_days: args.archive_grace,
     };
-    let (status, _) = gather(&session, thresholds)?;
+    let (status, _) = gather(&context, thresholds)?;
     if let Some(path) = &args.metrics {
         write_atomically(path, &metrics::text(&status)).or_exit(Code::Failed)?;
     }
@@ -91,27 +91,30 @@ fn show(args: &StatusArgs) -> Result<Code, Failure> {
     } else if args.metrics.is_some() {
         String::new()
     } else {
-        table::text(&status, &session.policy.targets, output::stdout_style())
+        table::text(&status, &context.policy.targets, output::stdout_style())
     };
     output::print(&text).or_exit(Code::Failed)?;
     Ok(if args.check { nagios::code(status.level) } else { code(&status) })
 }
 
 /// How everything stands, and what it was read from.
-pub(super) fn gather(session: &Session, thresholds: Thresholds) -> Result<(Status, Inventory), Failure> {
-    let mut inventory = session.inventory()?;
-    let found = next_plan(session, &mut inventory)?;
-    let assessed = assess(&session.policy, &inventory, session.now);
-    let status = status_of(assessed, found, session.now, &session.policy.time_zone, thresholds);
+pub(super) fn gather(
+    context: &CommandContext,
+    thresholds: Thresholds,
+) -> Result<(Status, Inventory), Failure> {
+    let mut inventory = context.inventory()?;
+    let found = next_plan(context, &mut inventory)?;
+    let assessed = assess(&context.policy, &inventory, context.now);
+    let status = status_of(assessed, found, context.now, &context.policy.time_zone, thresholds);
     Ok((status, inventory))
 }
 
 /// What a run that began now would do; `Ok(Err)` says why none can be planned.
-fn next_plan(session: &Session, inventory: &mut Inventory) -> Result<Result<Plan, String>, Failure> {
-    let request = Request { now: session.now, take_snapshot: true, force_archive: false, guests: Vec::new() };
+fn next_plan(context: &CommandContext, inventory: &mut Inventory) -> Result<Result<Plan, String>, Failure> {
+    let request = Request { now: context.now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let mut error = None;
-    let planned = session.complete(inventory, |known| {
-        plan(&session.policy, known, &request).map_err(|why| {
+    let planned = context.complete(inventory, |known| {
+        plan(&context.policy, known, &request).map_err(|why| {
             error = Some(why.to_string());
             Failure { code: Code::Failed, error: why.into() }
         })

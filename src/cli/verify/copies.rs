@@ -15,7 +15,7 @@ pub(super) fn text(checks: &[CopyCheck]) -> String {
         let what = match &check.chain {
             Chain::NotKnown { .. } => "not known".to_owned(),
             Chain::Nothing => "no snapshot".to_owned(),
-            Chain::Parted { snapshots } => format!("{}, none of the source", count(*snapshots, "snapshot")),
+            Chain::Diverged { snapshots } => format!("{}, none of the source", count(*snapshots, "snapshot")),
             Chain::GoesOn { newest_common, snapshots, known, behind, .. } => {
                 let behind = match behind {
                     0 => String::new(),
@@ -60,9 +60,9 @@ fn of_chain(check: &CopyCheck, troubles: &mut Vec<Trouble>) {
         }
         // An archive has its first copy on the first of a month; `status` says when one is late.
         Chain::Nothing => add(Severity::Note, "no-copy", "there is no copy yet".to_owned()),
-        Chain::Parted { .. } => add(
+        Chain::Diverged { .. } => add(
             Severity::Failed,
-            "parted",
+            "diverged",
             "no snapshot of the copy has the GUID of any point of the source".to_owned(),
         ),
         Chain::GoesOn { unknown, other_moments, out_of_order, .. } => {

@@ -11,26 +11,26 @@ use std::fmt::Write as _;
 use anyhow::{Context, anyhow};
 
 use super::args::VerifyArgs;
+use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
-use super::session::Session;
 use super::{output, trouble};
 use crate::discover;
 use crate::plan::verify::check_copies;
 
 /// Carries out `zhaul verify`.
 pub(super) fn verify(args: &VerifyArgs) -> Result<Code, Failure> {
-    let session = Session::open(&args.policy, args.log, args.lab_clock)?;
-    let inventory = session.inventory()?;
-    let states = discover::pool_states(&session.policy, &session.targets, &session.cancel);
-    let checks = check_copies(&session.policy, &inventory, session.now);
+    let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
+    let inventory = context.inventory()?;
+    let states = discover::pool_states(&context.policy, &context.targets, &context.cancel);
+    let checks = check_copies(&context.policy, &inventory, context.now);
     let checks =
         checks.map_err(|why| anyhow!("this machine could not be listed: {why}")).or_exit(Code::Failed)?;
     let mut troubles = copies::troubles(&checks);
-    troubles.extend(pools::troubles(&states, session.now, args.scrub_after));
+    troubles.extend(pools::troubles(&states, context.now, args.scrub_after));
     trouble::sort(&mut troubles);
     let text = if args.json {
         let value = serde_json::json!({
-            "at": session.now, "copies": checks, "pools": pools::json(&states), "troubles": troubles,
+            "at": context.now, "copies": checks, "pools": pools::json(&states), "troubles": troubles,
         });
         format!("{value}\n")
     } else {

@@ -10,18 +10,18 @@ use std::time::Duration;
 use super::serve::{ServeError, Service, serve};
 use super::wire::{PROTOCOL, Receive, Reply, Request, Sink};
 use super::*;
-use crate::channel::lanes::{Caller, LaneKind};
+use crate::channel::connections::{Caller, ConnectionKind};
 use crate::channel::message;
-use crate::host::fake::{FakeHost, Universe};
+use crate::host::fake::{FakeHost, SharedState};
 use crate::host::{SendSpec, SourceHost as _};
 use crate::model::{
     Compression, CopyEncryption, DatasetKind, Encryption, PointName, PortRange, SetAside, SetAsideCause,
     Writer,
 };
-use crate::stream::framed::Sender;
+use crate::stream::framed::FramedSender;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
-use crate::stream::{Cancel, FdSource, FdTarget, Target};
+use crate::stream::{ByteSink, Cancel, FdSource, FdTarget};
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 const LIMIT: Option<Duration> = Some(Duration::from_secs(20));
@@ -39,23 +39,24 @@ struct Peer {
     source: FakeHost,
     target: FakeHost,
     socket: UnixStream,
-    stop: Cancel,
+    cancel: Cancel,
     agent: Option<JoinHandle<Result<(), ServeError>>>,
 }
 
 impl Peer {
     /// Nothing has been said yet.
-    fn silent(cage: Cage) -> Self {
-        let universe = Universe::default();
-        let (source, target) = (FakeHost::new("source", &universe), FakeHost::new("target", &universe));
+    fn silent(cage: Restrictions) -> Self {
+        let shared_state = SharedState::default();
+        let (source, target) =
+            (FakeHost::new("source", &shared_state), FakeHost::new("target", &shared_state));
         source.create("s", DatasetKind::Filesystem).unwrap();
         source.create("s/a", DatasetKind::Volume).unwrap();
         source.write("s/a", 50).unwrap();
         source.take(&["s/a@1"]).unwrap();
         target.create("t", DatasetKind::Filesystem).unwrap();
         let (socket, other) = UnixStream::pair().unwrap();
-        let (stop, host) = (Cancel::new().unwrap(), target.clone());
-        let ends = stop.clone();
+        let (cancel, host) = (Cancel::new().unwrap(), target.clone());
+        let ends = cancel.clone();
         let agent = std::thread::spawn(move || {
             let output = other.try_clone().unwrap();
             let address = Some(std::net::Ipv4Addr::LOCALHOST.into());
@@ -69,11 +70,11 @@ impl Peer {
             };
             serve((other.as_fd(), output.as_fd()), &mut std::io::sink(), &service, &ends)
         });
-        Self { source, target, socket, stop, agent: Some(agent) }
+        Self { source, target, socket, cancel, agent: Some(agent) }
     }
 
     /// Has greeted and said hello.
-    fn new(cage: Cage) -> Self {
+    fn new(cage: Restrictions) -> Self {
         let mut peer = Self::silent(cage);
         peer.greet();
         let hello = Request::Hello { protocol: PROTOCOL, version: "test".to_owned() };
@@ -89,18 +90,18 @@ impl Peer {
         assert_eq!(String::from_utf8(line).unwrap(), format!("zhaul-agent {PROTOCOL} {KEY}\n"));
     }
 
-    fn say(&self, request: &Request) {
-        message::write(&mut FdTarget::new(&self.socket, &self.stop).unwrap(), request).unwrap();
+    fn request(&self, request: &Request) {
+        message::write(&mut FdTarget::new(&self.socket, &self.cancel).unwrap(), request).unwrap();
     }
 
-    fn hear(&self) -> Option<Reply> {
-        message::read(&mut FdSource::new(&self.socket, &self.stop).unwrap(), LIMIT).unwrap()
+    fn receive(&self) -> Option<Reply> {
+        message::read(&mut FdSource::new(&self.socket, &self.cancel).unwrap(), LIMIT).unwrap()
     }
 
     /// The reply that is no progress.
     fn verdict(&self) -> Reply {
         loop {
-            match self.hear().unwrap() {
+            match self.receive().unwrap() {
                 Reply::Progress { .. } => {}
                 other => return other,
             }
@@ -108,10 +109,10 @@ impl Peer {
     }
 
     fn ask(&self, request: &Request) -> Vec<Reply> {
-        self.say(request);
+        self.request(request);
         let mut replies = Vec::new();
         loop {
-            replies.push(self.hear().expect("an answer"));
+            replies.push(self.receive().expect("an answer"));
             if matches!(replies.last(), Some(Reply::Done | Reply::Failed { .. })) {
                 return replies;
             }
@@ -132,15 +133,21 @@ impl Peer {
     }
 
     fn send_into(&self, request: &Request, stream: u32, compression: Compression) {
-        self.say(request);
-        assert!(matches!(self.hear(), Some(Reply::Ready)));
-        let stop = self.stop.child().unwrap();
-        let lane: Box<dyn Target> = Box::new(FdTarget::new(&self.socket, &stop).unwrap());
-        self.frames(stream, compression, &stop, vec![lane]);
+        self.request(request);
+        assert!(matches!(self.receive(), Some(Reply::Ready)));
+        let cancel = self.cancel.child().unwrap();
+        let connection: Box<dyn ByteSink> = Box::new(FdTarget::new(&self.socket, &cancel).unwrap());
+        self.frames(stream, compression, &cancel, vec![connection]);
     }
 
     /// Sends `s/a@1` in frames.
-    fn frames(&self, stream: u32, compression: Compression, stop: &Cancel, lanes: Vec<Box<dyn Target + '_>>) {
+    fn frames(
+        &self,
+        stream: u32,
+        compression: Compression,
+        cancel: &Cancel,
+        connections: Vec<Box<dyn ByteSink + '_>>,
+    ) {
         let spec = SendSpec {
             copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("s/a@1").unwrap(),
@@ -150,15 +157,15 @@ impl Peer {
             encryption: Encryption::Off,
         };
         let mut outgoing = self.source.send(&spec).unwrap();
-        let sender = Sender {
+        let sender = FramedSender {
             settings: PumpSettings { buffer_bytes: 4 << 20, rate: None, stall_limit: None },
             compression,
             stream,
             meters: Meters::new(Places::SENDING, 2),
-            stop: stop.clone(),
+            cancel: cancel.clone(),
             samples: None,
         };
-        sender.run(outgoing.stream(stop).unwrap(), lanes).unwrap();
+        sender.run(outgoing.stream(cancel).unwrap(), connections).unwrap();
     }
 
     fn ended(&mut self) -> Result<(), ServeError> {
@@ -179,7 +186,7 @@ fn receive(stream: u32) -> Request {
             from: None,
             writer: None,
         },
-        over_lanes: false,
+        over_connections: false,
         stream,
         buffer_bytes: 4 << 20,
         stall_limit_seconds: Some(60),
@@ -189,7 +196,7 @@ fn receive(stream: u32) -> Request {
 #[test]
 fn a_stream_arrives_and_the_session_goes_on() {
     for compression in [Compression::Off, Compression::Lz4, Compression::Zstd(3), Compression::Auto] {
-        let mut peer = Peer::new(Cage::default());
+        let mut peer = Peer::new(Restrictions::default());
         peer.send(7, compression);
         assert!(matches!(peer.verdict(), Reply::Done));
         assert_eq!(peer.target.content("t/a@1"), peer.source.content("s/a@1"), "{compression}");
@@ -205,36 +212,39 @@ fn a_stream_arrives_and_the_session_goes_on() {
 
 #[test]
 fn a_sink_is_open_to_everybody_and_touches_nothing() {
-    let mut peer = Peer::new(Cage { roots: vec![name("t/elsewhere")], append_only: true, name_format: None });
-    let sink = Sink { over_lanes: false, stream: 5, buffer_bytes: 4 << 20, stall_limit_seconds: Some(60) };
+    let mut peer =
+        Peer::new(Restrictions { roots: vec![name("t/elsewhere")], append_only: true, name_format: None });
+    let sink =
+        Sink { over_connections: false, stream: 5, buffer_bytes: 4 << 20, stall_limit_seconds: Some(60) };
     peer.send_into(&Request::Sink(sink), 5, Compression::Lz4);
     assert!(matches!(peer.verdict(), Reply::Done));
     assert_eq!(peer.target.guid("t/a@1"), None);
-    let sink = Sink { over_lanes: false, stream: 6, buffer_bytes: 4 << 20, stall_limit_seconds: Some(60) };
-    peer.say(&Request::Sink(sink));
-    assert!(matches!(peer.hear(), Some(Reply::Ready)), "the session goes on");
+    let sink =
+        Sink { over_connections: false, stream: 6, buffer_bytes: 4 << 20, stall_limit_seconds: Some(60) };
+    peer.request(&Request::Sink(sink));
+    assert!(matches!(peer.receive(), Some(Reply::Ready)), "the session goes on");
     peer.ended().unwrap();
 }
 
 #[test]
-fn streams_come_over_lanes_one_after_another() {
-    for kind in [LaneKind::Tls, LaneKind::Tcp] {
-        let mut peer = Peer::new(Cage::default());
+fn streams_come_over_connections_one_after_another() {
+    for kind in [ConnectionKind::Tls, ConnectionKind::Tcp] {
+        let mut peer = Peer::new(Restrictions::default());
         let caller = Caller::new(kind).unwrap();
         let ports = PortRange::default();
-        peer.say(&Request::OpenLanes { greeting: caller.greeting(), lanes: 3, ports });
-        let Some(Reply::Lanes { offer }) = peer.hear() else { panic!("no offer") };
-        let mut lanes = caller.connect(&offer, 3, Duration::from_secs(20), &peer.stop).unwrap();
-        assert!(matches!(peer.hear(), Some(Reply::Done)));
+        peer.request(&Request::OpenConnections { greeting: caller.greeting(), connections: 3, ports });
+        let Some(Reply::Connections { offer }) = peer.receive() else { panic!("no offer") };
+        let mut connections = caller.connect(&offer, 3, Duration::from_secs(20), &peer.cancel).unwrap();
+        assert!(matches!(peer.receive(), Some(Reply::Done)));
         for (stream, name) in [(1, "t/a@1"), (2, "t/b@1")] {
             let Request::Receive(mut asked) = receive(stream) else { unreachable!() };
-            asked.over_lanes = true;
+            asked.over_connections = true;
             asked.spec.snapshot = SnapshotName::parse(name).unwrap();
-            peer.say(&Request::Receive(asked));
-            assert!(matches!(peer.hear(), Some(Reply::Ready)));
-            let stop = peer.stop.child().unwrap();
-            let ends = lanes.iter_mut().map(|lane| lane.target(&stop).unwrap()).collect();
-            peer.frames(stream, Compression::Lz4, &stop, ends);
+            peer.request(&Request::Receive(asked));
+            assert!(matches!(peer.receive(), Some(Reply::Ready)));
+            let cancel = peer.cancel.child().unwrap();
+            let ends = connections.iter_mut().map(|connection| connection.target(&cancel).unwrap()).collect();
+            peer.frames(stream, Compression::Lz4, &cancel, ends);
             assert!(matches!(peer.verdict(), Reply::Done));
             assert_eq!(peer.target.content(name), peer.source.content("s/a@1"), "{kind}");
         }
@@ -243,16 +253,19 @@ fn streams_come_over_lanes_one_after_another() {
 }
 
 #[test]
-fn lanes_that_nobody_opens_are_given_up_and_too_many_are_refused() {
-    let mut peer = Peer::new(Cage::default());
-    let greeting = Caller::new(LaneKind::Tls).unwrap().greeting();
-    for lanes in [0, 1000] {
-        let ask = Request::OpenLanes { greeting: greeting.clone(), lanes, ports: PortRange::default() };
+fn connections_that_nobody_opens_are_given_up_and_too_many_are_refused() {
+    let mut peer = Peer::new(Restrictions::default());
+    let greeting = Caller::new(ConnectionKind::Tls).unwrap().greeting();
+    for connections in [0, 1000] {
+        let ask =
+            Request::OpenConnections { greeting: greeting.clone(), connections, ports: PortRange::default() };
         let replies = peer.ask(&ask);
         assert!(matches!(&replies[..], [Reply::Failed { problem: Problem::Protocol(_) }]), "{replies:?}");
     }
-    let replies = peer.ask(&Request::OpenLanes { greeting, lanes: 1, ports: PortRange::default() });
-    let [Reply::Lanes { .. }, Reply::Failed { problem: Problem::Unreachable(text) }] = &replies[..] else {
+    let replies =
+        peer.ask(&Request::OpenConnections { greeting, connections: 1, ports: PortRange::default() });
+    let [Reply::Connections { .. }, Reply::Failed { problem: Problem::Unreachable(text) }] = &replies[..]
+    else {
         panic!("{replies:?}");
     };
     assert!(text.contains("0 of 1 connections came"), "{text}");
@@ -263,7 +276,7 @@ fn lanes_that_nobody_opens_are_given_up_and_too_many_are_refused() {
 
 #[test]
 fn a_long_history_comes_in_pieces() {
-    let mut peer = Peer::new(Cage::default());
+    let mut peer = Peer::new(Restrictions::default());
     for number in 0..2500 {
         peer.target.take(&[&format!("t@{number}")]).unwrap();
     }
@@ -278,9 +291,9 @@ fn a_long_history_comes_in_pieces() {
 
 #[test]
 fn what_breaks_off_keeps_what_came() {
-    let mut peer = Peer::new(Cage::default());
-    peer.say(&receive(1));
-    assert!(matches!(peer.hear(), Some(Reply::Ready)));
+    let mut peer = Peer::new(Restrictions::default());
+    peer.request(&receive(1));
+    assert!(matches!(peer.receive(), Some(Reply::Ready)));
     peer.socket.shutdown(Shutdown::Write).unwrap();
     let verdict = peer.verdict();
     assert!(matches!(&verdict, Reply::Failed { .. }), "{verdict:?}");
@@ -290,21 +303,21 @@ fn what_breaks_off_keeps_what_came() {
 
 #[test]
 fn frames_that_make_no_sense_end_the_session() {
-    let mut peer = Peer::new(Cage::default());
-    peer.say(&receive(1));
-    assert!(matches!(peer.hear(), Some(Reply::Ready)));
+    let mut peer = Peer::new(Restrictions::default());
+    peer.request(&receive(1));
+    assert!(matches!(peer.receive(), Some(Reply::Ready)));
     peer.socket.write_all(&[b'x'; 36]).unwrap();
     let verdict = peer.verdict();
     let Reply::Failed { problem: Problem::Protocol(text) } = &verdict else { panic!("{verdict:?}") };
     assert_eq!(text, "what came is no frame");
-    assert!(peer.hear().is_none(), "nothing after it is taken for a request");
+    assert!(peer.receive().is_none(), "nothing after it is taken for a request");
     assert_eq!(peer.target.guid("t/a@1"), None);
     peer.agent.take().unwrap().join().unwrap().unwrap();
 }
 
 #[test]
 fn a_receive_that_cannot_begin_leaves_the_session_alone() {
-    let mut peer = Peer::new(Cage::default());
+    let mut peer = Peer::new(Restrictions::default());
     peer.target.set_unreachable(true);
     let replies = peer.ask(&receive(1));
     assert!(matches!(&replies[..], [Reply::Failed { .. }]), "{replies:?}");
@@ -316,7 +329,7 @@ fn a_receive_that_cannot_begin_leaves_the_session_alone() {
 
 #[test]
 fn another_version_is_told_both() {
-    let mut peer = Peer::silent(Cage::default());
+    let mut peer = Peer::silent(Restrictions::default());
     peer.greet();
     let replies = peer.ask(&Request::Hello { protocol: PROTOCOL + 1, version: "9.9.9".to_owned() });
     let [Reply::Failed { problem: Problem::Protocol(text) }] = &replies[..] else { panic!("{replies:?}") };
@@ -328,7 +341,7 @@ fn another_version_is_told_both() {
 #[test]
 fn without_a_hello_that_was_answered_nothing_is_served() {
     for hello in [None, Some(Request::Hello { protocol: PROTOCOL + 1, version: "9.9.9".to_owned() })] {
-        let mut peer = Peer::silent(Cage::default());
+        let mut peer = Peer::silent(Restrictions::default());
         peer.greet();
         if let Some(hello) = hello {
             peer.ask(&hello);
@@ -338,7 +351,7 @@ fn without_a_hello_that_was_answered_nothing_is_served() {
             panic!("{replies:?}")
         };
         assert!(text.contains("hello"), "{text}");
-        assert!(peer.hear().is_none(), "the session has ended");
+        assert!(peer.receive().is_none(), "the session has ended");
         peer.ended().unwrap();
     }
 }
@@ -346,7 +359,7 @@ fn without_a_hello_that_was_answered_nothing_is_served() {
 #[test]
 fn who_does_not_greet_is_not_served() {
     for words in ["", "zfs list\n", "0123\n", "\x1b[2J\n"] {
-        let mut peer = Peer::silent(Cage::default());
+        let mut peer = Peer::silent(Restrictions::default());
         peer.socket.write_all(words.as_bytes()).unwrap();
         assert!(matches!(peer.ended(), Err(ServeError::NoGreeting)), "{words:?}");
     }
@@ -357,9 +370,9 @@ fn noise_instead_of_a_request_is_answered_and_ends_the_session() {
     let long = [&b"zhm\x01"[..], &u32::MAX.to_le_bytes()].concat();
     let unknown = [&b"zhm\x01"[..], &14_u32.to_le_bytes(), br#"{"ask":"shell"}"#].concat();
     for noise in [&b"GET / HTTP/1.1\r\n\r\n"[..], &long, &unknown] {
-        let mut peer = Peer::new(Cage::default());
+        let mut peer = Peer::new(Restrictions::default());
         peer.socket.write_all(noise).unwrap();
-        let reply = peer.hear();
+        let reply = peer.receive();
         assert!(matches!(&reply, Some(Reply::Failed { problem: Problem::Protocol(_) })), "{reply:?}");
         assert!(matches!(peer.ended(), Err(ServeError::Message(_))));
     }
@@ -398,7 +411,8 @@ fn wish(dataset: &str) -> SetAside {
 
 #[test]
 fn nothing_outside_the_root_is_seen_or_touched() {
-    let cage = Cage { roots: vec![name("t/pve0"), name("t/ct")], append_only: false, name_format: None };
+    let cage =
+        Restrictions { roots: vec![name("t/pve0"), name("t/ct")], append_only: false, name_format: None };
     let mut peer = Peer::new(cage);
     for outside in ["t", "t/pve1", "t/pve00", "t/pve0-old/x", "s/pve0"] {
         for request in requests(outside) {
@@ -422,7 +436,7 @@ fn nothing_outside_the_root_is_seen_or_touched() {
 
 #[test]
 fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
-    let mut peer = Peer::new(Cage { roots: Vec::new(), append_only: true, name_format: None });
+    let mut peer = Peer::new(Restrictions { roots: Vec::new(), append_only: true, name_format: None });
     let (a, guid) = (name("t/a"), Guid(1));
     let rename_from = |from: &str, to: &str| {
         Request::Change(Change::RenameSnapshot {
@@ -471,7 +485,7 @@ fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
 
 #[test]
 fn an_agent_that_is_told_to_stop_ends_at_once() {
-    let mut peer = Peer::new(Cage::default());
-    peer.stop.request();
+    let mut peer = Peer::new(Restrictions::default());
+    peer.cancel.request();
     peer.agent.take().unwrap().join().unwrap().unwrap();
 }

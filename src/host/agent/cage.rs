@@ -20,7 +20,7 @@ const ZONE_HOURS_MAX: i64 = 14;
 
 /// The limits of an agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Cage {
+pub struct Restrictions {
     /// Nothing outside of these is listed or touched; empty: no limit.
     pub roots: Vec<DatasetName>,
     /// Nothing is destroyed or rolled back, and renamed only the snapshot of a month, once; lineages may be set aside.
@@ -29,7 +29,7 @@ pub struct Cage {
     pub name_format: Option<NameFormat>,
 }
 
-impl Cage {
+impl Restrictions {
     /// Whether it limits anything.
     pub(super) fn is_confined(&self) -> bool {
         !self.roots.is_empty() || self.append_only
@@ -41,7 +41,7 @@ impl Cage {
             // None touches a dataset.
             Request::Hello { .. }
             | Request::EndOrphans { .. }
-            | Request::OpenLanes { .. }
+            | Request::OpenConnections { .. }
             | Request::Sink(_) => Ok(()),
             Request::Details { snapshots } => {
                 snapshots.iter().try_for_each(|(snapshot, _)| self.inside(snapshot.dataset()))
@@ -100,7 +100,7 @@ impl Cage {
             | Request::State { .. }
             | Request::Details { .. }
             | Request::EndOrphans { .. }
-            | Request::OpenLanes { .. }
+            | Request::OpenConnections { .. }
             | Request::Receive(_)
             | Request::Sink(_)
             | Request::Change(_) => Ok(()),

@@ -28,7 +28,7 @@ impl Session {
                 Reply::Done => return Ok(()),
                 Reply::Failed { problem } => return Err(problem),
                 other => {
-                    return Err(super::senseless(&other));
+                    return Err(super::unexpected_reply(&other));
                 }
             }
         }
@@ -39,7 +39,7 @@ impl Session {
         let Some(input) = &self.input else {
             return Err(self.lost());
         };
-        let mut input = FdTarget::new(input, &self.stop).map_err(|e| Problem::Other(e.to_string()))?;
+        let mut input = FdTarget::new(input, &self.cancel).map_err(|e| Problem::Other(e.to_string()))?;
         let asked = message::write(&mut input, request);
         drop(input);
         asked.map_err(|error| self.unheard(&error))

@@ -9,14 +9,14 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 
 use super::wire::{self, Receive, Reply, Request, Sink};
-use super::{Agent, senseless};
+use super::{Agent, unexpected_reply};
 use crate::host::session::{Output, Session};
-use crate::host::{HostError, Incoming, Inlet, Problem, ReceiveSpec};
+use crate::host::{HostError, Incoming, Problem, ReceiveInput, ReceiveSpec};
 use crate::model::Compression;
 use crate::stream::framed::workers;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::threads::alone;
-use crate::stream::{Bottleneck, Cancel, Target};
+use crate::stream::{Bottleneck, ByteSink, Cancel};
 
 pub(super) const OPERATION: &str = "receive into";
 /// What a stream that is only measured is called in errors.
@@ -45,19 +45,19 @@ pub(super) struct AgentIncoming<'a> {
 impl<'a> AgentIncoming<'a> {
     /// Asks the agent to receive, and returns when it is ready for frames.
     pub(super) fn start(agent: &'a Agent, spec: &ReceiveSpec, stream: u32) -> Result<Self, Problem> {
-        let Sink { over_lanes: _, stream, buffer_bytes, stall_limit_seconds } = agent.frames(stream);
+        let Sink { over_connections: _, stream, buffer_bytes, stall_limit_seconds } = agent.frames(stream);
         let named = (OPERATION, spec.snapshot.to_string());
-        Self::ask(agent, named, stream, |over_lanes| {
+        Self::ask(agent, named, stream, |over_connections| {
             let spec = spec.clone();
-            Request::Receive(Receive { spec, over_lanes, stream, buffer_bytes, stall_limit_seconds })
+            Request::Receive(Receive { spec, over_connections, stream, buffer_bytes, stall_limit_seconds })
         })
     }
 
     /// Asks the agent to throw frames away, and returns when it is ready for them.
     pub(super) fn sink(agent: &'a Agent, stream: u32) -> Result<Self, Problem> {
         let (operation, object) = SINK;
-        Self::ask(agent, (operation, object.to_owned()), stream, |over_lanes| {
-            Request::Sink(Sink { over_lanes, ..agent.frames(stream) })
+        Self::ask(agent, (operation, object.to_owned()), stream, |over_connections| {
+            Request::Sink(Sink { over_connections, ..agent.frames(stream) })
         })
     }
 
@@ -68,16 +68,16 @@ impl<'a> AgentIncoming<'a> {
         request: impl FnOnce(bool) -> Request,
     ) -> Result<Self, Problem> {
         let session = agent.sessions.take()?;
-        let mut session = agent.with_lanes(session)?;
-        let over_lanes = !session.lanes.is_empty();
-        session.ask(&request(over_lanes))?;
+        let mut session = agent.with_connections(session)?;
+        let over_connections = !session.connections.is_empty();
+        session.ask(&request(over_connections))?;
         match session.reply(session.limits.answer)? {
             Reply::Ready => {}
             Reply::Failed { problem } => {
                 agent.sessions.give_back(session);
                 return Err(problem);
             }
-            other => return Err(senseless(&other)),
+            other => return Err(unexpected_reply(&other)),
         }
         Ok(Self { agent, session, operation, object, stream, heard: None })
     }
@@ -104,7 +104,7 @@ impl<'a> AgentIncoming<'a> {
 }
 
 impl Incoming for AgentIncoming<'_> {
-    fn inlet(&mut self, cancel: &Cancel, meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
+    fn inlet(&mut self, cancel: &Cancel, meters: &Arc<Meters>) -> Result<ReceiveInput<'_>, HostError> {
         let Some(output) = self.session.take_output() else {
             return Err(self.error(Problem::Other("the transfer was begun twice; this is a bug".to_owned())));
         };
@@ -124,8 +124,8 @@ impl Incoming for AgentIncoming<'_> {
         listener.map_err(|error| self.error(Problem::Other(error.to_string())))?;
         self.heard = Some(heard);
         let (stream, compression) = (self.stream, self.agent.framing.link.compression);
-        match lanes(&mut self.session, cancel) {
-            Ok(lanes) => Ok(Inlet::Framed { lanes, stream, compression }),
+        match connections(&mut self.session, cancel) {
+            Ok(connections) => Ok(ReceiveInput::Framed { connections, stream, compression }),
             Err(error) => Err(HostError::new(
                 &self.agent.host,
                 self.operation,
@@ -139,7 +139,7 @@ impl Incoming for AgentIncoming<'_> {
         Places::SENDING
     }
 
-    fn packers(&self) -> usize {
+    fn compressors(&self) -> usize {
         if self.agent.framing.link.compression == Compression::Off { 0 } else { workers() }
     }
 
@@ -157,7 +157,7 @@ impl Incoming for AgentIncoming<'_> {
     fn abort(mut self: Box<Self>) -> Option<HostError> {
         let was_first = self.heard.as_ref().is_some_and(|heard| !heard.is_empty());
         // The agent sees its frames end, keeps what can be resumed, and says so; that takes it a moment.
-        self.session.lanes.clear();
+        self.session.connections.clear();
         self.session.close_input();
         match self.verdict(Some(self.session.limits.farewell)) {
             Verdict::Failed(problem) if was_first || !is_echo(&problem) => Some(self.error(problem)),
@@ -167,12 +167,12 @@ impl Incoming for AgentIncoming<'_> {
     }
 }
 
-/// The session's lanes, or the session itself as the only one.
-fn lanes<'s>(session: &'s mut Session, cancel: &Cancel) -> io::Result<Vec<Box<dyn Target + 's>>> {
-    if session.lanes.is_empty() {
+/// The session's connections, or the session itself as the only one.
+fn connections<'s>(session: &'s mut Session, cancel: &Cancel) -> io::Result<Vec<Box<dyn ByteSink + 's>>> {
+    if session.connections.is_empty() {
         return Ok(vec![Box::new(session.stream(cancel)?)]);
     }
-    session.lanes.iter_mut().map(|lane| lane.target(cancel)).collect()
+    session.connections.iter_mut().map(|connection| connection.target(cancel)).collect()
 }
 
 /// What a cut of the stream looks like from the other end: no account of its own.
@@ -185,14 +185,14 @@ fn listen(mut output: Output, limit: Duration, meters: &Meters) -> (Output, Verd
     let verdict = loop {
         let heard = wire::read_reply(&mut output, limit);
         match heard.map(|heard| heard.map(|(reply, _)| reply)) {
-            Ok(Some(Reply::Progress { waiting_for })) => meters.note_peer(told(waiting_for)),
+            Ok(Some(Reply::Progress { waiting_for })) => meters.note_peer(reported(waiting_for)),
             Ok(Some(Reply::Done)) => break Verdict::Done,
             // Not this run was interrupted.
             Ok(Some(Reply::Failed { problem: Problem::Cancelled })) => {
                 break Verdict::Failed(Problem::Other("the agent there was interrupted".to_owned()));
             }
             Ok(Some(Reply::Failed { problem })) => break Verdict::Failed(problem),
-            Ok(Some(other)) => break Verdict::Lost(senseless(&other)),
+            Ok(Some(other)) => break Verdict::Lost(unexpected_reply(&other)),
             Ok(None) => {
                 break Verdict::Lost(Problem::Unreachable("the connection ended in mid-transfer".to_owned()));
             }
@@ -203,7 +203,7 @@ fn listen(mut output: Output, limit: Duration, meters: &Meters) -> (Output, Verd
 }
 
 /// What the receiving end waits for, in this end's words: its input is the network.
-fn told(waiting_for: Bottleneck) -> Bottleneck {
+fn reported(waiting_for: Bottleneck) -> Bottleneck {
     match waiting_for {
         Bottleneck::SourceRead | Bottleneck::RateLimit => Bottleneck::Network,
         Bottleneck::Network | Bottleneck::Compress | Bottleneck::TargetReceive => waiting_for,

@@ -5,7 +5,7 @@
 //! | `wire` | what the two ends say |
 //! | `dialogue` | a session as requests and replies |
 //! | `incoming` | this end of a transfer |
-//! | `lanes` | connections of their own for the data |
+//! | `connections` | connections of their own for the data |
 //! | `serve`, `receiving` | the other end: `zhaul agent` |
 //! | `cage` | what that one may do |
 //!
@@ -16,9 +16,9 @@
 #[cfg(test)]
 mod agent_tests;
 mod cage;
+mod connections;
 mod dialogue;
 mod incoming;
-mod lanes;
 mod receiving;
 mod serve;
 pub(super) mod wire;
@@ -37,7 +37,7 @@ use crate::model::{
     RunMark, SnapshotName,
 };
 
-pub use cage::Cage;
+pub use cage::Restrictions;
 pub use serve::{ServeError, Service, serve};
 
 use incoming::AgentIncoming;
@@ -46,7 +46,7 @@ use wire::{POINTS_MAX, Reply, Request, Sink};
 /// How streams go to an agent.
 #[derive(Debug, Clone)]
 pub struct Framing {
-    /// What carries them, how they are packed, and over how many connections.
+    /// What carries them, how they are compressed, and over how many connections.
     pub link: Link,
     /// Memory for the buffer at the other end.
     pub buffer: ByteCount,
@@ -64,7 +64,7 @@ pub struct Agent {
     sessions: Arc<Sessions>,
     framing: Framing,
     streams: AtomicU32,
-    /// No lane could be opened: it is not tried again.
+    /// No connection could be opened: it is not tried again.
     is_port_blocked: AtomicBool,
 }
 
@@ -84,7 +84,7 @@ impl Agent {
 
     fn frames(&self, stream: u32) -> Sink {
         let stall_limit_seconds = self.framing.stall_limit.as_ref().map(Duration::as_secs);
-        Sink { over_lanes: false, stream, buffer_bytes: self.framing.buffer.0, stall_limit_seconds }
+        Sink { over_connections: false, stream, buffer_bytes: self.framing.buffer.0, stall_limit_seconds }
     }
 
     fn error(&self, operation: &'static str, object: impl Display, problem: Problem) -> HostError {
@@ -142,7 +142,7 @@ impl Agent {
                     })?;
                     known.extend(points);
                 }
-                other => return Err(senseless(&other)),
+                other => return Err(unexpected_reply(&other)),
             }
             if row_count > ROWS_MAX {
                 return Err(Problem::Protocol(format!("the agent listed more than {ROWS_MAX} things")));
@@ -172,7 +172,7 @@ impl Agent {
                     all.extend(details);
                     Ok(())
                 }
-                other => Err(senseless(&other)),
+                other => Err(unexpected_reply(&other)),
             })?;
             if all.len() != wanted {
                 let text = format!("the agent answered for {} snapshots instead of {wanted}", all.len());
@@ -197,7 +197,7 @@ impl Agent {
                     changed.set_aside = Some(mark);
                     Ok(())
                 }
-                other => Err(senseless(&other)),
+                other => Err(unexpected_reply(&other)),
             })?;
         }
         Ok(changed)
@@ -205,7 +205,7 @@ impl Agent {
 }
 
 /// A reply that is none to what was asked.
-fn senseless(reply: &Reply) -> Problem {
+fn unexpected_reply(reply: &Reply) -> Problem {
     let text = format!("{reply:?}");
     let start: String = crate::model::printable(text.as_bytes()).chars().take(120).collect();
     Problem::Protocol(format!("the agent answered {start}, which is no answer to the question"))
@@ -234,7 +234,7 @@ impl TargetHost for Agent {
                 all = orphans;
                 Ok(())
             }
-            other => Err(senseless(&other)),
+            other => Err(unexpected_reply(&other)),
         });
         asked.map_err(|problem| self.error("look for what earlier runs left on", "it", problem))?;
         Ok(all)
@@ -254,7 +254,7 @@ impl TargetHost for Agent {
                 told = Some(state);
                 Ok(())
             }
-            other => Err(senseless(&other)),
+            other => Err(unexpected_reply(&other)),
         });
         let told =
             asked.and_then(|()| told.ok_or_else(|| Problem::Protocol("the agent told nothing".to_owned())));

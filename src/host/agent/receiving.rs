@@ -11,14 +11,14 @@ use ring_channel::TryRecvError;
 
 use super::serve::{Ended, Server, lost};
 use super::wire::{Receive, Reply, Sink};
-use crate::host::{HostError, Incoming, Inlet, Problem};
-use crate::stream::framed::{Receiver, workers};
+use crate::host::{HostError, Incoming, Problem, ReceiveInput};
+use crate::stream::framed::{FramedReceiver, workers};
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
 use crate::stream::sample::{SampleReceiver, SampleSender, samples};
 use crate::stream::supervise::{PumpError, PumpReport};
 use crate::stream::threads::beside;
-use crate::stream::{Bottleneck, Cancel, FdSource, Source, Target};
+use crate::stream::{Bottleneck, ByteSink, ByteSource, Cancel, FdSource};
 
 /// How often the other end is told what this one waits for.
 const WORD: Duration = Duration::from_millis(500);
@@ -28,8 +28,8 @@ pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
         Ok(incoming) => incoming,
         Err(error) => return Ended::Clean(Err(error.problem)),
     };
-    let Receive { over_lanes, stream, buffer_bytes, stall_limit_seconds, .. } = *receive;
-    serve_frames(server, &Sink { over_lanes, stream, buffer_bytes, stall_limit_seconds }, incoming)
+    let Receive { over_connections, stream, buffer_bytes, stall_limit_seconds, .. } = *receive;
+    serve_frames(server, &Sink { over_connections, stream, buffer_bytes, stall_limit_seconds }, incoming)
 }
 
 /// Takes frames in as a receive does, and keeps nothing.
@@ -40,15 +40,15 @@ pub(super) fn sink(server: &Server<'_>, sink: &Sink) -> Ended {
 /// `zfs receive` for a stream that is only measured.
 struct Nowhere;
 
-impl Target for Nowhere {
+impl ByteSink for Nowhere {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(bytes.len())
     }
 }
 
 impl Incoming for Nowhere {
-    fn inlet(&mut self, _: &Cancel, _: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
-        Ok(Inlet::Plain(Box::new(Self)))
+    fn inlet(&mut self, _: &Cancel, _: &Arc<Meters>) -> Result<ReceiveInput<'_>, HostError> {
+        Ok(ReceiveInput::Plain(Box::new(Self)))
     }
 
     fn finish(self: Box<Self>) -> Result<(), HostError> {
@@ -61,18 +61,18 @@ impl Incoming for Nowhere {
 }
 
 fn serve_frames(server: &Server<'_>, frames: &Sink, incoming: Box<dyn Incoming + '_>) -> Ended {
-    let cancel = match server.stop.child() {
+    let cancel = match server.cancel.child() {
         Ok(cancel) => cancel,
         Err(error) => return Ended::Clean(Err(Problem::Other(error.to_string()))),
     };
-    if let Err(error) = server.tell(&Reply::Ready) {
+    if let Err(error) = server.reply(&Reply::Ready) {
         incoming.abort();
         return Ended::Torn(lost(&error));
     }
     let (sender, latest) = samples();
     let (running, over) = crossbeam_channel::bounded(0);
     thread::scope(|scope| {
-        if let Err(error) = beside(scope, "progress", || tell_progress(server, &latest, &over, &cancel)) {
+        if let Err(error) = beside(scope, "progress", || report_progress(server, &latest, &over, &cancel)) {
             incoming.abort();
             return Ended::Torn(Problem::Other(error.to_string()));
         }
@@ -119,7 +119,7 @@ fn pump(
     let meters = Meters::new(Places::RECEIVING, workers());
     meters.set_probes(None, incoming.probe());
     let inlet = incoming.inlet(cancel, &meters).map_err(|error| error.problem)?;
-    let Inlet::Plain(target) = inlet else {
+    let ReceiveInput::Plain(target) = inlet else {
         return Err(Problem::Other("this machine's own host wants frames; this is a bug".to_owned()));
     };
     let settings = PumpSettings {
@@ -128,25 +128,29 @@ fn pump(
         stall_limit: frames.stall_limit_seconds.map(Duration::from_secs),
     };
     let own = |error: io::Error| Problem::Other(error.to_string());
-    let mut opened = server.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-    let lanes: Vec<Box<dyn Source + '_>> = if frames.over_lanes {
-        opened.iter_mut().map(|lane| lane.source(cancel)).collect::<Result<_, _>>().map_err(own)?
+    let mut opened = server.connections.lock().unwrap_or_else(PoisonError::into_inner);
+    let connections: Vec<Box<dyn ByteSource + '_>> = if frames.over_connections {
+        opened
+            .iter_mut()
+            .map(|connection| connection.source(cancel))
+            .collect::<Result<_, _>>()
+            .map_err(own)?
     } else {
         vec![Box::new(FdSource::new(server.input, cancel).map_err(own)?)]
     };
-    let receiver = Receiver {
+    let receiver = FramedReceiver {
         settings,
         stream: frames.stream,
         meters: Arc::clone(&meters),
-        stop: cancel.clone(),
+        cancel: cancel.clone(),
         samples: Some(samples),
     };
-    Ok(receiver.run(lanes, target))
+    Ok(receiver.run(connections, target))
 }
 
 /// Says what this end waits for, until nobody holds the other end of `over`. An end that cannot be told any more ends the
 /// receive.
-fn tell_progress(
+fn report_progress(
     server: &Server<'_>,
     samples: &SampleReceiver,
     over: &crossbeam_channel::Receiver<Infallible>,
@@ -160,7 +164,7 @@ fn tell_progress(
             // After the last sample only `zfs receive` is at work.
             Err(TryRecvError::Disconnected) => Bottleneck::TargetReceive,
         };
-        if server.tell(&Reply::Progress { waiting_for }).is_err() {
+        if server.reply(&Reply::Progress { waiting_for }).is_err() {
             cancel.request();
             return;
         }

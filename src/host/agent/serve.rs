@@ -1,6 +1,6 @@
 //! The agent's side of a session: answers requests from standard input, one after the other, until it ends.
 //!
-//! What it does, it does through a [`TargetHost`] of its own machine, after the [`Cage`] has allowed it: so an agent does
+//! What it does, it does through a [`TargetHost`] of its own machine, after the [`Restrictions`] has allowed it: so an agent does
 //! exactly what a shell would, looks again just before it acts, and cannot be talked into more.
 
 use std::fmt;
@@ -14,22 +14,22 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
-use super::cage::Cage;
+use super::cage::Restrictions;
 use super::receiving;
 use super::wire::{PROTOCOL, REFUSALS_MAX, Reply, Request, pieces, unlisted};
-use crate::channel::lanes::{Greeting, Lane, LaneError, Listening};
+use crate::channel::connections::{Connection, ConnectionError, Greeting, Listening};
 use crate::channel::message::{self, MessageError};
 use crate::host::lines::{Line, Lines};
 use crate::host::worker::AGENT_HELLO;
 use crate::host::{Changed, HostError, Problem, TargetHost, orphans};
 use crate::model::PortRange;
 use crate::stream::threads::beside;
-use crate::stream::{Cancel, Cancelled, FdSource, FdTarget, Target as _};
+use crate::stream::{ByteSink as _, Cancel, Cancelled, FdSource, FdTarget};
 
-/// How long both ends try to bring lanes about.
-pub(in crate::host) const LANES_LIMIT: Duration = Duration::from_secs(10);
+/// How long both ends try to bring connections about.
+pub(in crate::host) const CONNECTIONS_LIMIT: Duration = Duration::from_secs(10);
 /// Each is a thread: the other end is not to fill this machine with them.
-const LANES_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 64;
 
 /// How long to wait for the first line: who logs in to an agent is a program.
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
@@ -56,10 +56,10 @@ pub struct Service<'a> {
     /// This machine.
     pub host: &'a dyn TargetHost,
     /// What may be done with it.
-    pub cage: Cage,
-    /// The address that the other end reached this machine under: lanes are waited for there and nowhere else.
+    pub cage: Restrictions,
+    /// The address that the other end reached this machine under: connections are waited for there and nowhere else.
     pub address: Option<IpAddr>,
-    /// The ports on which lanes may arrive, whatever the other end asks for.
+    /// The ports on which connections may arrive, whatever the other end asks for.
     pub ports: Option<PortRange>,
     /// Memory for one stream, whatever the other end asks for.
     pub buffer_bytes_max: u64,
@@ -84,9 +84,9 @@ pub(super) struct Server<'a> {
     output: Mutex<FdTarget<BorrowedFd<'a>>>,
     pub(super) service: &'a Service<'a>,
     /// For the frames of receives.
-    pub(super) lanes: Mutex<Vec<Lane>>,
+    pub(super) connections: Mutex<Vec<Connection>>,
     /// Ends everything.
-    pub(super) stop: &'a Cancel,
+    pub(super) cancel: &'a Cancel,
 }
 
 /// How a request ended, as far as the session is concerned.
@@ -97,16 +97,16 @@ pub(super) enum Ended {
     Torn(Problem),
 }
 
-/// Serves one session; returns when the other end closes it or `stop` is requested. `greet` is where the greeting goes
+/// Serves one session; returns when the other end closes it or `cancel` is requested. `greet` is where the greeting goes
 /// besides `output`: standard error, whose reader waits for it.
 pub fn serve(
     (input, output): (BorrowedFd<'_>, BorrowedFd<'_>),
     greet: &mut dyn io::Write,
     service: &Service<'_>,
-    stop: &Cancel,
+    cancel: &Cancel,
 ) -> Result<(), ServeError> {
-    let output = Mutex::new(FdTarget::new(output, stop)?);
-    let server = Server { input, output, service, lanes: Mutex::default(), stop };
+    let output = Mutex::new(FdTarget::new(output, cancel)?);
+    let server = Server { input, output, service, connections: Mutex::default(), cancel };
     match server.serve(greet) {
         Err(ServeError::Io(error)) if Cancelled::is_in(&error) => Ok(()),
         Err(ServeError::Message(MessageError::Io(error))) if Cancelled::is_in(&error) => Ok(()),
@@ -117,14 +117,14 @@ pub fn serve(
 impl Server<'_> {
     fn serve(&self, greet: &mut dyn io::Write) -> Result<(), ServeError> {
         self.greet(greet)?;
-        let mut source = FdSource::new(self.input, self.stop)?;
+        let mut source = FdSource::new(self.input, self.cancel)?;
         let mut is_introduced = false;
         loop {
             let request: Request = match message::read(&mut source, Some(IDLE_LIMIT)) {
                 Ok(Some(request)) => request,
                 Ok(None) | Err(MessageError::Late(_)) => return Ok(()),
                 Err(error) => {
-                    self.tell(&Reply::Failed { problem: Problem::Protocol(error.to_string()) })?;
+                    self.reply(&Reply::Failed { problem: Problem::Protocol(error.to_string()) })?;
                     return Err(error.into());
                 }
             };
@@ -133,7 +133,7 @@ impl Server<'_> {
             if !is_hello && !is_introduced {
                 // Only a hello is asked whether there is room, and whether both ends mean the same.
                 let problem = Problem::Protocol("a session begins with a hello that was answered".to_owned());
-                return Ok(self.tell(&Reply::Failed { problem })?);
+                return Ok(self.reply(&Reply::Failed { problem })?);
             }
             let (cage, host) = (&self.service.cage, self.service.host);
             let ended = match cage.check(&request).and_then(|()| cage.check_state(&request, host)) {
@@ -142,16 +142,16 @@ impl Server<'_> {
             };
             is_introduced |= is_hello && matches!(ended, Ended::Clean(Ok(())));
             match ended {
-                Ended::Clean(Ok(())) => self.tell(&Reply::Done)?,
-                Ended::Clean(Err(problem)) => self.tell(&Reply::Failed { problem })?,
-                Ended::Torn(problem) => return Ok(self.tell(&Reply::Failed { problem })?),
+                Ended::Clean(Ok(())) => self.reply(&Reply::Done)?,
+                Ended::Clean(Err(problem)) => self.reply(&Reply::Failed { problem })?,
+                Ended::Torn(problem) => return Ok(self.reply(&Reply::Failed { problem })?),
             }
         }
     }
 
     /// Reads the key and says it again, on both outputs.
     fn greet(&self, errors: &mut dyn io::Write) -> Result<(), ServeError> {
-        let mut lines = Lines::new(FdSource::new(self.input, self.stop)?);
+        let mut lines = Lines::new(FdSource::new(self.input, self.cancel)?);
         let key = match lines.next(GREETING_LIMIT)? {
             Line::Text(key) if key.len() == 32 && key.iter().all(u8::is_ascii_hexdigit) => {
                 String::from_utf8_lossy(key).into_owned()
@@ -170,7 +170,7 @@ impl Server<'_> {
     }
 
     /// Sends a reply.
-    pub(super) fn tell(&self, reply: &Reply) -> Result<(), MessageError> {
+    pub(super) fn reply(&self, reply: &Reply) -> Result<(), MessageError> {
         message::write(&mut *self.output.lock().unwrap_or_else(PoisonError::into_inner), reply)
     }
 
@@ -179,19 +179,19 @@ impl Server<'_> {
         let done = match request {
             Request::Receive(receive) => return receiving::run(self, receive),
             Request::Sink(sink) => return receiving::sink(self, sink),
-            Request::OpenLanes { greeting, lanes, ports } => {
-                return Ended::Clean(self.open_lanes(greeting, *lanes, *ports));
+            Request::OpenConnections { greeting, connections, ports } => {
+                return Ended::Clean(self.open_connections(greeting, *connections, *ports));
             }
             Request::Hello { protocol, version } => return Ended::Clean(self.introduce(*protocol, version)),
             Request::EndOrphans { run } => {
                 let orphans = orphans::end(*run, self.service.cage.is_confined());
-                return Ended::Clean(self.tell(&Reply::Orphans { orphans }).map_err(|error| lost(&error)));
+                return Ended::Clean(self.reply(&Reply::Orphans { orphans }).map_err(|error| lost(&error)));
             }
             Request::List { root } => match self.while_caller_is_there(|| host.list(root)) {
                 Ok(listing) => {
                     let mut all = listing.datasets().flat_map(pieces).chain(unlisted(&listing));
                     return Ended::Clean(
-                        all.try_for_each(|piece| self.tell(&piece)).map_err(|error| lost(&error)),
+                        all.try_for_each(|piece| self.reply(&piece)).map_err(|error| lost(&error)),
                     );
                 }
                 Err(error) => Err(error),
@@ -199,14 +199,14 @@ impl Server<'_> {
             Request::Details { snapshots } => match self.while_caller_is_there(|| host.details(snapshots)) {
                 Ok(details) => {
                     return Ended::Clean(
-                        self.tell(&Reply::Details { details }).map_err(|error| lost(&error)),
+                        self.reply(&Reply::Details { details }).map_err(|error| lost(&error)),
                     );
                 }
                 Err(error) => Err(error),
             },
             Request::State { root } => match self.while_caller_is_there(|| host.state(root)) {
                 Ok(state) => {
-                    return Ended::Clean(self.tell(&Reply::State { state }).map_err(|error| lost(&error)));
+                    return Ended::Clean(self.reply(&Reply::State { state }).map_err(|error| lost(&error)));
                 }
                 Err(error) => Err(error),
             },
@@ -221,9 +221,9 @@ impl Server<'_> {
     fn report(&self, Changed { mut refusals, set_aside }: Changed) -> Result<(), MessageError> {
         while !refusals.is_empty() {
             let rest = refusals.split_off(refusals.len().min(REFUSALS_MAX));
-            self.tell(&Reply::Refused { refusals: std::mem::replace(&mut refusals, rest) })?;
+            self.reply(&Reply::Refused { refusals: std::mem::replace(&mut refusals, rest) })?;
         }
-        set_aside.map_or(Ok(()), |mark| self.tell(&Reply::SetAside { mark }))
+        set_aside.map_or(Ok(()), |mark| self.reply(&Reply::SetAside { mark }))
     }
 
     fn introduce(&self, protocol: u32, version: &str) -> Result<(), Problem> {
@@ -239,20 +239,20 @@ impl Server<'_> {
                 "as many sessions as its agent may have are open (--sessions)".to_owned(),
             ));
         }
-        let Cage { roots, append_only, .. } = self.service.cage.clone();
-        self.tell(&Reply::Hello { protocol: PROTOCOL, version: own.to_owned(), roots, append_only })
+        let Restrictions { roots, append_only, .. } = self.service.cage.clone();
+        self.reply(&Reply::Hello { protocol: PROTOCOL, version: own.to_owned(), roots, append_only })
             .map_err(|error| lost(&error))
     }
 
     /// Does what the caller waits for in silence. If it hangs up meanwhile, the session ends, and with it whatever still
     /// waits: `zfs receive` of a stream that stopped before its end keeps its dataset busy no longer.
     pub(super) fn while_caller_is_there<T>(&self, work: impl FnOnce() -> T) -> T {
-        let Ok(waiting) = self.stop.child() else { return work() };
+        let Ok(waiting) = self.cancel.child() else { return work() };
         thread::scope(|scope| {
             // Without a thread that watches the caller, the work is done all the same.
             drop(beside(scope, "caller", || {
                 if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
-                    self.stop.request();
+                    self.cancel.request();
                 }
             }));
             let done = work();
@@ -261,44 +261,51 @@ impl Server<'_> {
         })
     }
 
-    /// Waits for lanes. The other end says nothing meanwhile, unless it gives up and hangs up: then the port is closed.
-    fn accept(&self, listening: Listening, lanes: usize) -> Result<Vec<Lane>, LaneError> {
-        let waiting = self.stop.child().map_err(LaneError::Setup)?;
+    /// Waits for connections. The other end says nothing meanwhile, unless it gives up and hangs up: then the port is closed.
+    fn accept(&self, listening: Listening, connections: usize) -> Result<Vec<Connection>, ConnectionError> {
+        let waiting = self.cancel.child().map_err(ConnectionError::Setup)?;
         thread::scope(|scope| {
             beside(scope, "caller", || {
                 if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
                     waiting.request();
                 }
             })
-            .map_err(LaneError::Setup)?;
-            let came = listening.accept(lanes, LANES_LIMIT, &waiting);
+            .map_err(ConnectionError::Setup)?;
+            let came = listening.accept(connections, CONNECTIONS_LIMIT, &waiting);
             waiting.request();
             came
         })
     }
 
-    /// Waits for the lanes that the other end is to open.
-    fn open_lanes(&self, greeting: &Greeting, lanes: usize, ports: PortRange) -> Result<(), Problem> {
+    /// Waits for the connections that the other end is to open.
+    fn open_connections(
+        &self,
+        greeting: &Greeting,
+        connections: usize,
+        ports: PortRange,
+    ) -> Result<(), Problem> {
         let Some(address) = self.service.address else {
             return Err(Problem::Unreachable("the agent there was not started by sshd".to_owned()));
         };
-        if !(1..=LANES_MAX).contains(&lanes) {
-            return Err(Problem::Protocol(format!("{lanes} connections, instead of 1 to {LANES_MAX}")));
+        if !(1..=CONNECTIONS_MAX).contains(&connections) {
+            return Err(Problem::Protocol(format!(
+                "{connections} connections, instead of 1 to {CONNECTIONS_MAX}"
+            )));
         }
         let ports = self.service.ports.unwrap_or(ports);
         let (listening, offer) =
-            Listening::open(greeting, address, ports).map_err(|error| no_lanes(&error))?;
-        self.tell(&Reply::Lanes { offer }).map_err(|error| lost(&error))?;
-        let came = self.accept(listening, lanes).map_err(|error| no_lanes(&error))?;
-        *self.lanes.lock().unwrap_or_else(PoisonError::into_inner) = came;
+            Listening::open(greeting, address, ports).map_err(|error| no_connections(&error))?;
+        self.reply(&Reply::Connections { offer }).map_err(|error| lost(&error))?;
+        let came = self.accept(listening, connections).map_err(|error| no_connections(&error))?;
+        *self.connections.lock().unwrap_or_else(PoisonError::into_inner) = came;
         Ok(())
     }
 }
 
 /// Why the data cannot have connections of its own.
-pub(in crate::host) fn no_lanes(error: &LaneError) -> Problem {
+pub(in crate::host) fn no_connections(error: &ConnectionError) -> Problem {
     match error {
-        LaneError::Cancelled(_) => Problem::Cancelled,
+        ConnectionError::Cancelled(_) => Problem::Cancelled,
         error => Problem::Unreachable(crate::stream::chain(error)),
     }
 }

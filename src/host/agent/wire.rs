@@ -1,21 +1,21 @@
 //! What zhaul and its agent say to each other: one request, then replies up to the one that ends it.
 //!
 //! Each is a [message](crate::channel::message). A listing comes in pieces, so that no message is long. In a receive the
-//! agent first says that it is ready, then frames follow (in the session itself, or over lanes), and until the last
+//! agent first says that it is ready, then frames follow (in the session itself, or over connections), and until the last
 //! reply it tells every second that it lives and what it waits for.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::channel::lanes::{Greeting, Offer};
+use crate::channel::connections::{Greeting, Offer};
 use crate::channel::message::{self, MessageError};
 use crate::host::{Problem, ReceiveSpec, Refusal, UnsafeCopy};
 use crate::model::{
     Change, Dataset, DatasetName, Details, Guid, HangingPool, History, HostState, Listing, Orphan, Point,
     PortRange, RunMark, SetAsideMark, SnapshotName, Unlisted,
 };
-use crate::stream::{Bottleneck, Source};
+use crate::stream::{Bottleneck, ByteSource};
 
 /// Grows with every change that an older end would misunderstand.
 pub(in crate::host) const PROTOCOL: u32 = 10;
@@ -36,7 +36,7 @@ pub(in crate::host) enum Request {
     EndOrphans { run: RunMark },
     /// Connections of their own for the frames of this session's receives: answered with an offer, and with Done when all
     /// are there.
-    OpenLanes { greeting: Greeting, lanes: usize, ports: PortRange },
+    OpenConnections { greeting: Greeting, connections: usize, ports: PortRange },
     /// A stream is to be received.
     Receive(Receive),
     /// Frames are to be taken in and thrown away: to measure the way.
@@ -50,8 +50,8 @@ pub(in crate::host) enum Request {
 #[serde(deny_unknown_fields)]
 pub(in crate::host) struct Receive {
     pub(in crate::host) spec: ReceiveSpec,
-    /// Whether its frames come over the session's lanes, or in the session itself.
-    pub(in crate::host) over_lanes: bool,
+    /// Whether its frames come over the session's connections, or in the session itself.
+    pub(in crate::host) over_connections: bool,
     /// The number that its frames bear.
     pub(in crate::host) stream: u32,
     /// Memory for chunks that wait for `zfs receive`.
@@ -64,7 +64,7 @@ pub(in crate::host) struct Receive {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::host) struct Sink {
-    pub(in crate::host) over_lanes: bool,
+    pub(in crate::host) over_connections: bool,
     pub(in crate::host) stream: u32,
     pub(in crate::host) buffer_bytes: u64,
     pub(in crate::host) stall_limit_seconds: Option<u64>,
@@ -88,8 +88,8 @@ pub(in crate::host) enum Reply {
     State { state: HostState },
     /// The processes that were ended.
     Orphans { orphans: Vec<Orphan> },
-    /// Where the lanes are to be opened to.
-    Lanes { offer: Offer },
+    /// Where the connections are to be opened to.
+    Connections { offer: Offer },
     /// Frames may come.
     Ready,
     /// A receive is under way.
@@ -127,7 +127,7 @@ pub(super) fn unlisted(listing: &Listing) -> impl Iterator<Item = Reply> {
 /// Reads an agent's next reply, and its length in bytes, with nothing in its texts that a terminal would obey: the only way by
 /// which replies come in.
 pub(super) fn read_reply(
-    source: &mut (impl Source + ?Sized),
+    source: &mut (impl ByteSource + ?Sized),
     limit: Duration,
 ) -> Result<Option<(Reply, usize)>, MessageError> {
     let read = message::read_sized(source, Some(limit))?;
@@ -136,13 +136,13 @@ pub(super) fn read_reply(
 
 fn clean_reply(reply: Reply) -> Reply {
     match reply {
-        Reply::Failed { problem } => Reply::Failed { problem: harmless(problem) },
+        Reply::Failed { problem } => Reply::Failed { problem: sanitized(problem) },
         Reply::Unlisted { name, why } => {
-            let (name, why) = harmless_unlisted(&name, why);
+            let (name, why) = sanitized_unlisted(&name, why);
             Reply::Unlisted { name, why }
         }
         Reply::Refused { refusals } => {
-            let clean = |refusal: Refusal| Refusal { problem: harmless(refusal.problem), ..refusal };
+            let clean = |refusal: Refusal| Refusal { problem: sanitized(refusal.problem), ..refusal };
             Reply::Refused { refusals: refusals.into_iter().map(clean).collect() }
         }
         Reply::Hello { protocol, version, roots, append_only } => {
@@ -162,7 +162,7 @@ fn clean_reply(reply: Reply) -> Reply {
         Reply::Dataset { .. }
         | Reply::Points { .. }
         | Reply::Details { .. }
-        | Reply::Lanes { .. }
+        | Reply::Connections { .. }
         | Reply::Ready
         | Reply::Progress { .. }
         | Reply::SetAside { .. }
@@ -170,7 +170,7 @@ fn clean_reply(reply: Reply) -> Reply {
     }
 }
 
-fn harmless(problem: Problem) -> Problem {
+fn sanitized(problem: Problem) -> Problem {
     match problem {
         Problem::Unreachable(text) => Problem::Unreachable(clean(&text)),
         Problem::Busy(text) => Problem::Busy(clean(&text)),
@@ -201,7 +201,7 @@ fn harmless(problem: Problem) -> Problem {
 }
 
 /// The same of what could not be listed. A name that is one stays as it is.
-fn harmless_unlisted(name: &str, why: Unlisted) -> (String, Unlisted) {
+fn sanitized_unlisted(name: &str, why: Unlisted) -> (String, Unlisted) {
     let why = match why {
         Unlisted::BadName(text) => Unlisted::BadName(clean(&text)),
         Unlisted::Failed(text) => Unlisted::Failed(clean(&text)),

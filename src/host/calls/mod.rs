@@ -54,7 +54,7 @@ pub(super) struct Calls {
     idle: Mutex<Vec<Process>>,
     /// Pools that are not called again.
     hanging: Mutex<BTreeSet<String>>,
-    stop: Cancel,
+    cancel: Cancel,
     /// Whose calls these are, once it is known.
     run: OnceLock<RunMark>,
 }
@@ -82,10 +82,10 @@ impl Drop for Holding {
 }
 
 impl Calls {
-    /// Calls made by `program`, which is zhaul; each is given up after `limit`, or soon after `stop` is requested.
-    pub(super) fn new(program: PathBuf, limit: Duration, stop: &Cancel) -> Self {
+    /// Calls made by `program`, which is zhaul; each is given up after `limit`, or soon after `cancel` is requested.
+    pub(super) fn new(program: PathBuf, limit: Duration, cancel: &Cancel) -> Self {
         let (idle, hanging, run) = Default::default();
-        Self { program, limit, idle, hanging, stop: stop.clone(), run }
+        Self { program, limit, idle, hanging, cancel: cancel.clone(), run }
     }
 
     /// The calls are those of `run` from now on. Waits until those of earlier runs of its policy have ended, for a few seconds at
@@ -126,7 +126,7 @@ impl Calls {
         match self.call(Operation::ListBookmarks, &object, &call)? {
             Reply::Guid { guid } => Ok(guid),
             Reply::Done | Reply::Bytes { .. } | Reply::Failed { .. } => {
-                Err(senseless(Operation::ListBookmarks, &object))
+                Err(unexpected_reply(Operation::ListBookmarks, &object))
             }
         }
     }
@@ -166,7 +166,7 @@ impl Calls {
         match self.finish(Operation::EstimateSend, &object, process, Some(cancel))? {
             Reply::Bytes { bytes } => Ok(bytes),
             Reply::Done | Reply::Guid { .. } | Reply::Failed { .. } => {
-                Err(senseless(Operation::EstimateSend, &object))
+                Err(unexpected_reply(Operation::EstimateSend, &object))
             }
         }
     }
@@ -179,7 +179,7 @@ impl Calls {
     /// Refuses a pool that hangs already; else hands the call to a process.
     fn begin(&self, operation: Operation, object: &str, call: &Call) -> Result<Process, Error> {
         let pool = pool_of(object);
-        if self.stop.is_requested() {
+        if self.cancel.is_requested() {
             return Err(Error::new(operation, object, Cause::Cancelled));
         }
         if is_suspended(pool) {
@@ -253,7 +253,7 @@ impl Calls {
             {
                 return Err(hangs(operation, object, hang));
             }
-            if self.stop.is_requested() && stopped.get_or_insert_with(Instant::now).elapsed() >= STOP_LIMIT
+            if self.cancel.is_requested() && stopped.get_or_insert_with(Instant::now).elapsed() >= STOP_LIMIT
                 || cancel.is_some_and(Cancel::is_requested)
             {
                 return Err(Error::new(operation, object, Cause::Cancelled));
@@ -270,6 +270,6 @@ fn unexpected(operation: Operation, object: &str, error: &io::Error) -> Error {
     Error::new(operation, object, Cause::Unexpected(error.to_string()))
 }
 
-fn senseless(operation: Operation, object: &str) -> Error {
+fn unexpected_reply(operation: Operation, object: &str) -> Error {
     Error::new(operation, object, Cause::Unexpected("another call was answered; this is a bug".to_owned()))
 }

@@ -146,7 +146,7 @@ impl Machine {
             return Err(Problem::Changed("it has children".to_owned()));
         }
         // One that the hidden clone of a receive needs counts as cloned here, unlike for `zfs destroy -r`.
-        if let Some(problem) = node.snapshots.iter().find_map(|snapshot| self.pinned(snapshot)) {
+        if let Some(problem) = node.snapshots.iter().find_map(|snapshot| self.held_or_cloned(snapshot)) {
             return Err(problem);
         }
         self.destroy_with_snapshots(dataset)

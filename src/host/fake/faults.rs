@@ -1,6 +1,6 @@
 //! What goes wrong, when a test wants it to; and what was called, so that a test can say what must not have been.
 //!
-//! All machines of a test share one [`Universe`]: GUIDs are unique in it, and a crash of the program under test at its
+//! All machines of a test share one [`SharedState`]: GUIDs are unique in it, and a crash of the program under test at its
 //! n-th change hits whichever machine that change was meant for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,7 +48,7 @@ struct Inner {
 
 /// What all machines of one test share.
 #[derive(Debug, Clone, Default)]
-pub struct Universe(Arc<Mutex<Inner>>);
+pub struct SharedState(Arc<Mutex<Inner>>);
 
 /// What becomes of a call that is let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub(super) struct Passage {
     pub(super) dies_after_blocks: Option<u64>,
 }
 
-impl Universe {
+impl SharedState {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
@@ -98,7 +98,7 @@ impl Universe {
     }
 
     /// From now on, lets `changes` changes through and crashes the program under test at the next one: that one and
-    /// every later call fail, on every machine, until [`Universe::restart`].
+    /// every later call fail, on every machine, until [`SharedState::restart`].
     pub fn crash_at(&self, changes: u64, moment: Moment) {
         let mut inner = self.lock();
         inner.changes = 0;
@@ -161,5 +161,5 @@ impl Universe {
 
 /// What every call answers once the program under test is dead.
 pub(super) fn crashed() -> Problem {
-    Problem::Unreachable("the fake's universe has crashed".to_owned())
+    Problem::Unreachable("the fake has crashed".to_owned())
 }

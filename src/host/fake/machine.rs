@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faults::Universe;
+use super::faults::SharedState;
 use super::token::{TokenFields, write_token};
 use super::wire::{BLOCK_BYTES, Block, Header};
 use crate::host::Problem;
@@ -23,7 +23,7 @@ pub(super) struct Snapshot {
     pub(super) createtxg: Txg,
     pub(super) content: Vec<Block>,
     pub(super) holds: BTreeSet<String>,
-    pub(super) is_doomed: bool,
+    pub(super) is_destroy_deferred: bool,
     /// The user property that says what its lineage is.
     pub(super) lineage: Option<UserProperty>,
 }
@@ -103,7 +103,7 @@ pub(super) fn added<'a>(before: &[Block], after: &'a [Block]) -> &'a [Block] {
 
 #[derive(Debug)]
 pub(super) struct Machine {
-    pub(super) universe: Universe,
+    pub(super) shared_state: SharedState,
     pub(super) datasets: BTreeMap<DatasetName, Node>,
     txgs: BTreeMap<String, u64>,
     last_object: u64,
@@ -112,9 +112,9 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    pub(super) fn new(universe: Universe) -> Self {
+    pub(super) fn new(shared_state: SharedState) -> Self {
         Self {
-            universe,
+            shared_state,
             datasets: BTreeMap::new(),
             txgs: BTreeMap::new(),
             last_object: 0,
@@ -153,7 +153,7 @@ impl Machine {
 
     pub(super) fn new_node(&self, kind: DatasetKind, encryption: Encryption) -> Node {
         Node {
-            guid: self.universe.next_guid(),
+            guid: self.shared_state.next_guid(),
             createtxg: Txg(0),
             left: Vec::new(),
             kind,
@@ -272,7 +272,7 @@ impl Machine {
                     used_bytes: BLOCK_BYTES,
                     written_bytes: bytes_of(added(before, &snapshot.content).len()),
                     holds: u32::try_from(snapshot.holds.len()).unwrap_or(u32::MAX),
-                    is_doomed: snapshot.is_doomed,
+                    is_destroy_deferred: snapshot.is_destroy_deferred,
                 }),
             });
             before = &snapshot.content;

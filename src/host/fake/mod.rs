@@ -44,7 +44,7 @@ use crate::model::{Dataset, DatasetName, Details, Guid, Listing, SnapshotName, U
 use faults::Passage;
 use machine::Machine;
 
-pub use faults::{Call, Moment, Universe};
+pub use faults::{Call, Moment, SharedState};
 pub use notation::{history, history_with};
 pub use token::{TokenFields, write_token};
 pub use wire::Block;
@@ -53,14 +53,14 @@ pub use wire::Block;
 #[derive(Debug, Clone)]
 pub struct FakeHost {
     name: String,
-    universe: Universe,
+    shared_state: SharedState,
     machine: Arc<Mutex<Machine>>,
-    weather: Arc<Mutex<Weather>>,
+    faults: Arc<Mutex<Faults>>,
 }
 
 /// What is wrong with one machine or the way to it.
 #[derive(Debug, Default)]
-struct Weather {
+struct Faults {
     is_unreachable: bool,
     /// Destroys and rolls back nothing.
     is_append_only: bool,
@@ -76,18 +76,18 @@ struct Weather {
 
 impl FakeHost {
     /// A machine without pools.
-    pub fn new(name: &str, universe: &Universe) -> Self {
+    pub fn new(name: &str, shared_state: &SharedState) -> Self {
         Self {
             name: name.to_owned(),
-            universe: universe.clone(),
-            machine: Arc::new(Mutex::new(Machine::new(universe.clone()))),
-            weather: Arc::default(),
+            shared_state: shared_state.clone(),
+            machine: Arc::new(Mutex::new(Machine::new(shared_state.clone()))),
+            faults: Arc::default(),
         }
     }
 
     /// Makes the agent of this machine refuse to destroy, or not.
     pub fn set_append_only(&self, is_append_only: bool) {
-        self.weather().is_append_only = is_append_only;
+        self.faults().is_append_only = is_append_only;
     }
 
     /// The machine's name.
@@ -97,33 +97,33 @@ impl FakeHost {
 
     /// Takes the machine off the network, or brings it back.
     pub fn set_unreachable(&self, is_unreachable: bool) {
-        self.weather().is_unreachable = is_unreachable;
+        self.faults().is_unreachable = is_unreachable;
     }
 
     /// Lets the n-th call of `verb` from now on fail, once; 0 is the next one.
     pub fn fail_call(&self, verb: &'static str, nth: u64) {
-        self.weather().fails = Some((verb, nth));
+        self.faults().fails = Some((verb, nth));
     }
 
     /// Cuts every stream to this machine after so many blocks; `None` lets them all through.
     pub fn cut_streams_after(&self, blocks: Option<u64>) {
-        self.weather().cut_after = blocks;
+        self.faults().cut_after = blocks;
     }
 
     /// Leaves `dataset` out of listings: one that is changing alone, otherwise with all below it. `None` lists it again.
     pub fn set_unlisted(&self, dataset: &DatasetName, why: Option<Unlisted>) {
-        let mut weather = self.weather();
+        let mut faults = self.faults();
         match why {
-            Some(why) => weather.unlisted.insert(dataset.clone(), why),
-            None => weather.unlisted.remove(dataset),
+            Some(why) => faults.unlisted.insert(dataset.clone(), why),
+            None => faults.unlisted.remove(dataset),
         };
     }
 
     /// A listing of what lies within `root`, less what is not to be listed.
     fn listing(&self, machine: &Machine, root: &DatasetName, with_bookmarks: bool) -> Listing {
-        let weather = self.weather();
+        let faults = self.faults();
         let is_hidden = |dataset: &Dataset| {
-            weather.unlisted.iter().any(|(name, why)| match why {
+            faults.unlisted.iter().any(|(name, why)| match why {
                 Unlisted::Changing | Unlisted::BadName(_) => dataset.name == *name,
                 Unlisted::Missing | Unlisted::NoPool | Unlisted::Suspended | Unlisted::Failed(_) => {
                     dataset.name.is_within(name)
@@ -132,7 +132,7 @@ impl FakeHost {
         };
         let mut listing =
             Listing::new(machine.list_fast(root, with_bookmarks).into_iter().filter(|one| !is_hidden(one)));
-        for (name, why) in weather.unlisted.iter().filter(|(name, _)| name.is_within(root)) {
+        for (name, why) in faults.unlisted.iter().filter(|(name, _)| name.is_within(root)) {
             listing.mark_unlisted(name.as_str(), why.clone());
         }
         listing
@@ -140,15 +140,15 @@ impl FakeHost {
 
     /// From now on a stream to this host breaks off if it has more than so many blocks; `None` lets all through.
     pub fn pass_blocks(&self, blocks: Option<u64>) {
-        self.weather().passes = blocks;
+        self.faults().passes = blocks;
     }
 
     fn machine(&self) -> MutexGuard<'_, Machine> {
         self.machine.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn weather(&self) -> MutexGuard<'_, Weather> {
-        self.weather.lock().unwrap_or_else(PoisonError::into_inner)
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a call and lets it through, or not.
@@ -159,17 +159,17 @@ impl FakeHost {
         is_change: bool,
     ) -> Result<Passage, Problem> {
         let call = Call { host: self.name.clone(), verb, object: object.to_string(), is_change };
-        let passage = self.universe.pass(call)?;
-        let mut weather = self.weather();
-        if weather.is_unreachable {
+        let passage = self.shared_state.pass(call)?;
+        let mut faults = self.faults();
+        if faults.is_unreachable {
             return Err(Problem::Unreachable("the fake is off the network".to_owned()));
         }
-        match weather.fails {
+        match faults.fails {
             Some((failing, 0)) if failing == verb => {
-                weather.fails = None;
+                faults.fails = None;
                 return Err(Problem::Other("the fake was told to fail".to_owned()));
             }
-            Some((failing, nth)) if failing == verb => weather.fails = Some((failing, nth - 1)),
+            Some((failing, nth)) if failing == verb => faults.fails = Some((failing, nth - 1)),
             Some(_) | None => {}
         }
         Ok(passage)
@@ -188,13 +188,13 @@ impl FakeHost {
     }
 
     /// What the lists of both traits leave out.
-    fn look_closer(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
+    fn load_details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
         self.look("details", "look at", &joined(snapshots.iter().map(|(name, _)| name)), |machine| {
             Ok(snapshots.iter().map(|(name, guid)| machine.details(name, *guid)).collect())
         })
     }
 
-    /// Changes something, and dies before or after it where the universe says so.
+    /// Changes something, and dies before or after it where the shared state says so.
     fn alter<T>(
         &self,
         verb: &'static str,
@@ -205,7 +205,7 @@ impl FakeHost {
         let changed = self.pass(verb, object, true).and_then(|passage| {
             let done = work(&mut self.machine());
             if passage.dies_after {
-                self.universe.crash();
+                self.shared_state.crash();
                 return Err(faults::crashed());
             }
             done

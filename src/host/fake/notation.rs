@@ -2,7 +2,7 @@
 //!
 //! Words are points, oldest first. `@` is a snapshot, `#` a bookmark; the letters after it are its identity, so that `@b`
 //! at the source and `@b` at the target are the same snapshot. After `=` its name, where it is not the one that the
-//! letters stand for; after `!` marks: `h` held, `c` cloned, `d` doomed.
+//! letters stand for; after `!` marks: `h` held, `c` cloned, `d` with a deferred destroy.
 
 use crate::model::{Details, Guid, History, NameError, Point, PointKind, PointName, Txg};
 
@@ -31,7 +31,7 @@ pub fn history_with(text: &str, name: impl Fn(&str) -> String) -> Result<History
             clones: u32::from(marks.contains('c')),
             details: Some(Details {
                 holds: u32::from(marks.contains('h')),
-                is_doomed: marks.contains('d'),
+                is_destroy_deferred: marks.contains('d'),
                 ..Details::default()
             }),
         });

@@ -43,7 +43,7 @@ impl FakeHost {
     pub fn write(&self, dataset: &str, blocks: usize) -> Result<(), Problem> {
         let name = dataset_name(dataset)?;
         self.by_hand(|machine| {
-            let new: Vec<Block> = (0..blocks).map(|_| machine.universe.next_block()).collect();
+            let new: Vec<Block> = (0..blocks).map(|_| machine.shared_state.next_block()).collect();
             machine.node_mut(&name)?.head.extend(new);
             Ok(())
         })
@@ -142,7 +142,7 @@ impl FakeHost {
                 return Ok(());
             }
             let node = machine.node_mut(name.dataset())?;
-            node.snapshot_mut(name.name()).ok_or(Problem::NotFound)?.is_doomed = true;
+            node.snapshot_mut(name.name()).ok_or(Problem::NotFound)?.is_destroy_deferred = true;
             Ok(())
         })
     }
@@ -180,7 +180,7 @@ impl FakeHost {
     pub fn migrate(&self, dataset: &str) -> Result<(), Problem> {
         let name = dataset_name(dataset)?;
         self.by_hand(|machine| {
-            let guid = machine.universe.next_guid();
+            let guid = machine.shared_state.next_guid();
             let count = machine.node(&name)?.snapshots.len();
             let txgs: Vec<_> = (0..=count).map(|_| machine.next_txg(name.pool())).collect();
             let node = machine.node_mut(&name)?;

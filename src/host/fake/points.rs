@@ -33,7 +33,7 @@ impl Machine {
         }
         let createtxg = self.next_txg(&pool);
         for name in names {
-            let (object, guid) = (self.next_object(), self.universe.next_guid());
+            let (object, guid) = (self.next_object(), self.shared_state.next_guid());
             let node = self.node_mut(name.dataset())?;
             node.snapshots.push(Snapshot {
                 object,
@@ -42,7 +42,7 @@ impl Machine {
                 createtxg,
                 content: node.head.clone(),
                 holds: BTreeSet::new(),
-                is_doomed: false,
+                is_destroy_deferred: false,
                 lineage: lineage.map(|value| UserProperty { value: value.to_owned(), is_local: true }),
             });
         }
@@ -149,7 +149,7 @@ impl Machine {
     }
 
     /// Why ZFS would not destroy this snapshot.
-    pub(super) fn pinned(&self, snapshot: &Snapshot) -> Option<Problem> {
+    pub(super) fn held_or_cloned(&self, snapshot: &Snapshot) -> Option<Problem> {
         if !snapshot.holds.is_empty() {
             Some(Problem::Held) // EBUSY
         } else if self.clones_of(snapshot.object) > 0 {
@@ -161,9 +161,12 @@ impl Machine {
 
     /// What was destroyed with `-d` goes with its last hold or clone.
     pub(super) fn reap(&mut self) {
-        let doomed = self.datasets.values().flat_map(|node| &node.snapshots).filter(|known| known.is_doomed);
-        let gone: Vec<_> =
-            doomed.filter(|known| self.pinned(known).is_none()).map(|known| known.object).collect();
+        let to_destroy =
+            self.datasets.values().flat_map(|node| &node.snapshots).filter(|known| known.is_destroy_deferred);
+        let gone: Vec<_> = to_destroy
+            .filter(|known| self.held_or_cloned(known).is_none())
+            .map(|known| known.object)
+            .collect();
         for node in self.datasets.values_mut() {
             node.snapshots.retain(|known| !gone.contains(&known.object));
         }
@@ -173,14 +176,14 @@ impl Machine {
     pub(super) fn destroy_snapshots(
         &mut self,
         dataset: &DatasetName,
-        doomed: &[(PointName, Guid)],
+        to_destroy: &[(PointName, Guid)],
     ) -> Result<Vec<Refusal>, Problem> {
         let mut refusals = Vec::new();
-        for (name, guid) in doomed {
+        for (name, guid) in to_destroy {
             let problem = match self.datasets.get(dataset).and_then(|node| node.snapshot(name)) {
                 None => continue,
                 Some(snapshot) if snapshot.guid != *guid => Some(changed(snapshot.guid)),
-                Some(snapshot) => self.pinned(snapshot),
+                Some(snapshot) => self.held_or_cloned(snapshot),
             };
             match problem {
                 Some(problem) => refusals.push(Refusal { name: name.clone(), problem }),
@@ -194,13 +197,13 @@ impl Machine {
     pub(super) fn destroy_bookmarks(
         &mut self,
         dataset: &DatasetName,
-        doomed: &[(PointName, Guid)],
+        to_destroy: &[(PointName, Guid)],
     ) -> Vec<Refusal> {
         let mut refusals = Vec::new();
         let Some(node) = self.datasets.get_mut(dataset) else {
             return refusals; // and its points with it
         };
-        for (name, guid) in doomed {
+        for (name, guid) in to_destroy {
             match node.bookmark(name) {
                 Some(bookmark) if bookmark.guid != *guid => {
                     refusals.push(Refusal { name: name.clone(), problem: changed(bookmark.guid) });
@@ -214,7 +217,7 @@ impl Machine {
     /// `zfs destroy DATASET@NAME`.
     pub(super) fn destroy_snapshot(&mut self, name: &SnapshotName) -> Result<(), Problem> {
         let snapshot = self.snapshot(name)?;
-        if let Some(problem) = self.pinned(snapshot) {
+        if let Some(problem) = self.held_or_cloned(snapshot) {
             return Err(problem);
         }
         self.node_mut(name.dataset())?.snapshots.retain(|snapshot| snapshot.name != *name.name());
@@ -241,7 +244,7 @@ impl Machine {
         if !is_newest && !is_recursive {
             return Err(Problem::Changed("more recent snapshots or bookmarks exist".to_owned())); // EEXIST
         }
-        if let Some(problem) = newer.iter().find_map(|snapshot| self.pinned(snapshot)) {
+        if let Some(problem) = newer.iter().find_map(|snapshot| self.held_or_cloned(snapshot)) {
             return Err(problem);
         }
         let content = snapshot.content.clone();

@@ -175,7 +175,7 @@ impl Machine {
             createtxg,
             content,
             holds: BTreeSet::new(),
-            is_doomed: false,
+            is_destroy_deferred: false,
             lineage: None,
         });
         self.reap();
@@ -189,7 +189,14 @@ impl Machine {
         let node = self.node_mut(into)?;
         node.head.clone_from(&sent.content);
         let (holds, lineage) = (BTreeSet::new(), None);
-        node.snapshots.push(Snapshot { object, createtxg, holds, is_doomed: false, lineage, ..sent });
+        node.snapshots.push(Snapshot {
+            object,
+            createtxg,
+            holds,
+            is_destroy_deferred: false,
+            lineage,
+            ..sent
+        });
         Ok(())
     }
 
@@ -206,7 +213,7 @@ impl Machine {
         let base =
             here.find(|known| sent.iter().any(|other| other.guid == known.guid)).ok_or_else(no_base)?;
         let newer = node.snapshots.iter().skip_while(|known| known.object != base.object).skip(1);
-        if let Some(problem) = newer.into_iter().find_map(|snapshot| self.pinned(snapshot)) {
+        if let Some(problem) = newer.into_iter().find_map(|snapshot| self.held_or_cloned(snapshot)) {
             return Err(problem);
         }
         let (base, base_guid, since) = (base.object, base.guid, base.createtxg);
@@ -220,7 +227,7 @@ impl Machine {
                 object,
                 createtxg,
                 holds: BTreeSet::new(),
-                is_doomed: false,
+                is_destroy_deferred: false,
                 lineage,
                 ..snapshot
             });

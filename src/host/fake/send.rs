@@ -66,7 +66,7 @@ impl Sending {
 }
 
 impl Outgoing for Sending {
-    fn stream(&mut self, _cancel: &stream::Cancel) -> Result<Box<dyn stream::Source + '_>, HostError> {
+    fn stream(&mut self, _cancel: &stream::Cancel) -> Result<Box<dyn stream::ByteSource + '_>, HostError> {
         Ok(Box::new(stream::Plain(Cursor::new(&self.bytes))))
     }
 

@@ -79,7 +79,7 @@ fn named(dataset: &DatasetName, name: &PointName) -> Result<SnapshotName, Proble
 impl Machine {
     fn mark_for(&self, wish: &SetAside) -> Result<SetAsideMark, Problem> {
         let other = |text: String| Problem::Other(text);
-        let at = self.universe.now();
+        let at = self.shared_state.now();
         let format = NameFormat::new(NameFormat::DEFAULT).map_err(|error| other(error.to_string()))?;
         let date = format.name(at).map_err(|error| other(error.to_string()))?;
         let mut number = 1;

@@ -30,7 +30,7 @@ impl SourceHost for FakeHost {
     }
 
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
-        self.look_closer(snapshots)
+        self.load_details(snapshots)
     }
 
     fn lineage(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<UserProperty>>, HostError> {

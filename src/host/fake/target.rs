@@ -11,7 +11,7 @@ use super::faults::{self, Passage};
 use super::machine::bytes_of;
 use super::receive::TRUNCATED;
 use super::wire::{self, Arrived, BLOCK_BYTES};
-use crate::host::{Changed, HostError, Incoming, Inlet, Problem, ReceiveSpec, TargetHost};
+use crate::host::{Changed, HostError, Incoming, Problem, ReceiveInput, ReceiveSpec, TargetHost};
 use crate::model::{
     Change, DatasetName, Details, Guid, HostState, Listing, PointName, PoolState, Scrub, SnapshotName,
 };
@@ -29,27 +29,27 @@ impl TargetHost for FakeHost {
     }
 
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
-        self.look_closer(snapshots)
+        self.load_details(snapshots)
     }
 
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         let passage = self
             .pass("receive", &spec.snapshot, true)
             .map_err(|problem| HostError::new(self.name(), "receive", &spec.snapshot, problem))?;
-        let cut_after = passage.dies_after_blocks.or(self.weather().cut_after);
+        let cut_after = passage.dies_after_blocks.or(self.faults().cut_after);
         Ok(Box::new(Receiving {
             host: self,
             spec: spec.clone(),
             passage,
             cut_after,
-            passes: self.weather().passes,
+            passes: self.faults().passes,
             bytes: Vec::new(),
             is_over: false,
         }))
     }
 
     fn is_append_only(&self) -> Result<bool, HostError> {
-        Ok(self.weather().is_append_only)
+        Ok(self.faults().is_append_only)
     }
 
     fn state(&self, root: &DatasetName) -> Result<HostState, HostError> {
@@ -68,7 +68,7 @@ impl TargetHost for FakeHost {
         if let Change::SetAside(wish) = change {
             return Ok(Changed { refusals: Vec::new(), set_aside: Some(self.set_aside(wish)?) });
         }
-        if self.weather().is_append_only
+        if self.faults().is_append_only
             && matches!(
                 change,
                 Change::DestroySnapshots { .. } | Change::DestroyDataset { .. } | Change::Rollback { .. }
@@ -154,7 +154,7 @@ impl Receiving<'_> {
     }
 
     /// Applies what arrived, once.
-    fn settle(&mut self) -> Result<(), Problem> {
+    fn commit(&mut self) -> Result<(), Problem> {
         if self.is_over {
             return Ok(());
         }
@@ -164,7 +164,7 @@ impl Receiving<'_> {
                 self.host.machine().receive(&self.spec, &arrived).ok();
             }
             if self.passage.dies_after_blocks.is_some() || self.passage.dies_after {
-                self.host.universe.crash();
+                self.host.shared_state.crash();
             }
             return Err(Problem::Unreachable("the fake cut the stream".to_owned()));
         }
@@ -172,7 +172,7 @@ impl Receiving<'_> {
             .ok_or_else(|| Problem::Other("the stream has no beginning".to_owned()))?;
         let received = self.host.machine().receive(&self.spec, &arrived);
         if self.passage.dies_after {
-            self.host.universe.crash();
+            self.host.shared_state.crash();
             return Err(faults::crashed());
         }
         received
@@ -189,16 +189,20 @@ impl Receiving<'_> {
 }
 
 impl Incoming for Receiving<'_> {
-    fn inlet(&mut self, _cancel: &stream::Cancel, _meters: &Arc<Meters>) -> Result<Inlet<'_>, HostError> {
-        Ok(Inlet::Plain(Box::new(Pipe { receiving: self, is_broken: false })))
+    fn inlet(
+        &mut self,
+        _cancel: &stream::Cancel,
+        _meters: &Arc<Meters>,
+    ) -> Result<ReceiveInput<'_>, HostError> {
+        Ok(ReceiveInput::Plain(Box::new(Pipe { receiving: self, is_broken: false })))
     }
 
     fn finish(mut self: Box<Self>) -> Result<(), HostError> {
-        self.settle().map_err(|problem| self.error(problem))
+        self.commit().map_err(|problem| self.error(problem))
     }
 
     fn abort(mut self: Box<Self>) -> Option<HostError> {
-        let problem = self.settle().err()?;
+        let problem = self.commit().err()?;
         // That the stream was cut short is no account of the receiver's own.
         (!matches!(&problem, Problem::Other(text) if text == TRUNCATED)).then(|| self.error(problem))
     }
@@ -207,7 +211,7 @@ impl Incoming for Receiving<'_> {
 impl Drop for Receiving<'_> {
     /// A receiver whose other end has died keeps what it got, whoever forgot it.
     fn drop(&mut self) {
-        self.settle().ok();
+        self.commit().ok();
     }
 }
 
@@ -217,7 +221,7 @@ struct Pipe<'a, 'b> {
     is_broken: bool,
 }
 
-impl stream::Target for Pipe<'_, '_> {
+impl stream::ByteSink for Pipe<'_, '_> {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_broken {
             return Err(ErrorKind::BrokenPipe.into());

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::*;
 use crate::host::{
-    Incoming, Inlet, Outgoing, ReceiveSpec, SendBase, SendSpec, SnapshotGroup, SourceHost, TargetHost,
+    Incoming, Outgoing, ReceiveInput, ReceiveSpec, SendBase, SendSpec, SnapshotGroup, SourceHost, TargetHost,
 };
 use crate::model::{
     Change, CopyEncryption, DatasetKind, DatasetName, Encryption, PointKind, PointName, ResumePoint,
@@ -14,7 +14,7 @@ use crate::stream::Cancel;
 use crate::stream::meter::Meters;
 
 struct Pair {
-    universe: Universe,
+    shared_state: SharedState,
     source: FakeHost,
     target: FakeHost,
 }
@@ -29,8 +29,8 @@ fn point(text: &str) -> PointName {
 
 /// A source volume `s/a` with `@1` (3 blocks) and `@2` (4 more), and an empty target pool.
 fn pair() -> Pair {
-    let universe = Universe::new();
-    let (source, target) = (FakeHost::new("pve0", &universe), FakeHost::new("nfs8", &universe));
+    let shared_state = SharedState::new();
+    let (source, target) = (FakeHost::new("pve0", &shared_state), FakeHost::new("nfs8", &shared_state));
     source.create("s", DatasetKind::Filesystem).unwrap();
     source.create("s/a", DatasetKind::Volume).unwrap();
     target.create("t", DatasetKind::Filesystem).unwrap();
@@ -38,7 +38,7 @@ fn pair() -> Pair {
         source.write("s/a", blocks).unwrap();
         source.take(&[snapshot]).unwrap();
     }
-    Pair { universe, source, target }
+    Pair { shared_state, source, target }
 }
 
 impl Pair {
@@ -98,8 +98,8 @@ impl Pair {
 
 fn copy(outgoing: &mut dyn Outgoing, incoming: &mut dyn Incoming, cancel: &Cancel) -> std::io::Result<()> {
     let mut source = outgoing.stream(cancel).unwrap();
-    let meters = Meters::new(incoming.places(), incoming.packers());
-    let Inlet::Plain(mut target) = incoming.inlet(cancel, &meters).unwrap() else {
+    let meters = Meters::new(incoming.places(), incoming.compressors());
+    let ReceiveInput::Plain(mut target) = incoming.inlet(cancel, &meters).unwrap() else {
         panic!("the fake takes the stream as it is");
     };
     let mut buffer = [0; 100];
@@ -173,24 +173,24 @@ fn a_crash_stops_everything_until_the_restart() {
         to_mark: Vec::new(),
         config: BTreeMap::new(),
     };
-    pair.universe.crash_at(1, Moment::After);
+    pair.shared_state.crash_at(1, Moment::After);
     SourceHost::snapshot(&pair.source, &snapshot("s/a@3")).unwrap();
     assert!(SourceHost::snapshot(&pair.source, &snapshot("s/a@4")).is_err());
     assert!(pair.source.guid("s/a@4").is_some(), "it happened, but nobody learned of it");
     assert!(TargetHost::list(&pair.target, &name("t")).is_err());
-    pair.universe.restart();
+    pair.shared_state.restart();
     assert!(TargetHost::list(&pair.target, &name("t")).is_ok());
-    let changes: Vec<_> = pair.universe.take_calls().into_iter().filter(|call| call.is_change).collect();
+    let changes: Vec<_> = pair.shared_state.take_calls().into_iter().filter(|call| call.is_change).collect();
     assert_eq!(changes.len(), 2);
 }
 
 #[test]
 fn a_crash_in_a_stream_keeps_what_had_arrived() {
     let pair = pair();
-    pair.universe.crash_at(0, Moment::AfterBlocks(3));
+    pair.shared_state.crash_at(0, Moment::AfterBlocks(3));
     assert!(pair.transfer(&pair.spec("s/a@2", None), "t/a@2").is_err());
-    assert!(pair.universe.has_crashed());
-    pair.universe.restart();
+    assert!(pair.shared_state.has_crashed());
+    pair.shared_state.restart();
     assert!(pair.token("t/a").is_some());
     assert_eq!(pair.target.head("t/a").unwrap().len(), 0, "nothing of it is seen");
 }

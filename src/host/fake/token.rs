@@ -34,10 +34,10 @@ const TYPE_BOOLEAN: i32 = 1;
 const TYPE_UINT64: i32 = 8;
 const TYPE_STRING: i32 = 9;
 
-/// A packed nvlist with unique names in native encoding (`nvlist_pack`, `NV_ENCODE_NATIVE`).
-struct Packed(Vec<u8>);
+/// A packed nvlist with unique names in native encoding (`nvlist_compress`, `NV_ENCODE_NATIVE`).
+struct Compressed(Vec<u8>);
 
-impl Packed {
+impl Compressed {
     fn new() -> Self {
         let endian = u8::from(cfg!(target_endian = "little"));
         let mut bytes = vec![0, endian, 0, 0]; // encoding: native; byte order; reserved
@@ -81,7 +81,7 @@ impl Packed {
 
 /// The text of `receive_resume_token` for `fields`.
 pub fn write_token(fields: &TokenFields) -> String {
-    let mut list = Packed::new();
+    let mut list = Compressed::new();
     if let Some(guid) = fields.fromguid {
         list.number("fromguid", guid);
     }

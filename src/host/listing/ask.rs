@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::points::{COLUMNS, PointsReader};
 use super::properties::DatasetsReader;
 use super::{Problem, join};
-use crate::host::session::Answer;
+use crate::host::session::CompletedCommand;
 use crate::host::session_words::random_key;
+use crate::host::zfs_errors;
 use crate::host::zfs_program::{NAMES_MAX, ZfsProgram};
-use crate::host::zfs_words;
 use crate::model::{DatasetName, Listing, Unlisted};
 
 /// How often a listing is asked for while datasets come and go.
@@ -60,7 +60,7 @@ impl ZfsProgram {
         match (answer.status, unopened(&answer, roots)) {
             (0, _) => Ok(BTreeMap::new()),
             (1, Some(unopened)) => Ok(unopened),
-            _ => Err(zfs_words::problem(answer)),
+            _ => Err(zfs_errors::problem(answer)),
         }
     }
 
@@ -163,7 +163,10 @@ fn apart(torn: &[String], all: &mut Listing) -> Vec<DatasetName> {
 
 /// The roots that `zfs` says it could not open, and its words, if it says nothing else. Only the very sentence counts:
 /// anything else, taken for "nothing there", would lead to a full send.
-fn unopened<'a>(answer: &Answer, roots: &'a [DatasetName]) -> Option<BTreeMap<&'a DatasetName, String>> {
+fn unopened<'a>(
+    answer: &CompletedCommand,
+    roots: &'a [DatasetName],
+) -> Option<BTreeMap<&'a DatasetName, String>> {
     let sentences: Vec<&str> = answer.errors.split("; ").filter(|said| !said.is_empty()).collect();
     let read = |said: &&str| {
         roots.iter().find_map(|root| {
@@ -247,7 +250,7 @@ mod tests {
     fn only_zfs_own_sentence_about_a_root_makes_it_unlisted() {
         let roots = ["a", "a/b"].map(|root| DatasetName::new(root).unwrap());
         let said = |errors: &str| {
-            let answer = Answer { status: 1, errors: errors.to_owned() };
+            let answer = CompletedCommand { status: 1, errors: errors.to_owned() };
             unopened(&answer, &roots).map(|found| found.into_values().collect::<Vec<_>>())
         };
         let missing = "cannot open 'a': dataset does not exist";

@@ -90,7 +90,7 @@ fn every_column_finds_its_place() {
     let snapshot = points[1];
     assert_eq!((snapshot.guid, snapshot.name.as_str()), (Guid(u64::MAX), "a b"));
     assert_eq!((snapshot.clones, snapshot.details), (1, None), "its details are not known yet");
-    assert!(snapshot.is_pinned() && snapshot.is_snapshot());
+    assert!(snapshot.is_held_or_cloned() && snapshot.is_snapshot());
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn every_form_of_malformed_text_names_its_cause() {
         ("1-0-0-0g", "not hexadecimal"),
         ("1-0-0-ää", "not hexadecimal"),
         ("1-0-0-00-00", "more than four parts"),
-        ("1-0-0-00", "cannot be unpacked"),
+        ("1-0-0-00", "cannot be decompressed"),
         ("1-1-0-00000000", "checksum is wrong"),
     ];
     for (text, words) in cases {
@@ -184,7 +184,7 @@ fn every_form_of_malformed_text_names_its_cause() {
     assert_eq!(ResumeToken::parse(&zeros).unwrap_err(), Error::Checksum);
 }
 
-/// A few bytes that unpack to far more than they announce are cut off, not unpacked.
+/// A few bytes that decompress to far more than they announce are cut off, not decompressed.
 #[test]
 fn a_bomb_is_not_unpacked() {
     let bomb = wrap(&vec![0; 512 << 20 >> 6], Order::Little);

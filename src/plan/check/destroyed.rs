@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Listed, Promise, Proof};
 use crate::model::{Answer, Change, Dataset, DatasetName, Guid, Point, PointKind};
-use crate::plan::{Action, Doomed, Place, Reason, Step};
+use crate::plan::{Action, Place, Reason, Step, ToDestroy};
 
 /// Checks what `step` destroys.
 pub(super) fn check(proof: &mut Proof<'_>, step: &Step) {
@@ -51,9 +51,14 @@ pub(super) fn check(proof: &mut Proof<'_>, step: &Step) {
 }
 
 /// The points as they were listed; those that were not are breaches.
-fn listed<'a>(proof: &mut Proof<'a>, step: &Step, kind: PointKind, doomed: &[Doomed]) -> Vec<Listed<'a>> {
+fn listed<'a>(
+    proof: &mut Proof<'a>,
+    step: &Step,
+    kind: PointKind,
+    to_destroy: &[ToDestroy],
+) -> Vec<Listed<'a>> {
     let mut found = Vec::new();
-    for one in doomed {
+    for one in to_destroy {
         let is_it = |(_, point): &&Listed<'a>| point.kind == kind && point.name == one.name;
         match proof.listed(&step.place, one.guid).iter().find(is_it).copied() {
             Some(known) => found.push(known),
@@ -63,9 +68,9 @@ fn listed<'a>(proof: &mut Proof<'a>, step: &Step, kind: PointKind, doomed: &[Doo
     found
 }
 
-fn check_bookmarks(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, doomed: &[Doomed]) {
+fn check_bookmarks(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, to_destroy: &[ToDestroy]) {
     // The mark of a stream may be made and destroyed by the same run.
-    let is_made = |one: &&Doomed| {
+    let is_made = |one: &&ToDestroy| {
         let mut earlier = proof.plan.steps.iter().take_while(|earlier| earlier.id < step.id);
         one.why == Reason::NotSending
             && earlier.any(|earlier| match &earlier.action {
@@ -78,9 +83,10 @@ fn check_bookmarks(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, do
                 | Action::Change(_) => false,
             })
     };
-    let doomed: Vec<Doomed> = doomed.iter().filter(|one| !is_made(one)).cloned().collect();
-    for (at, point) in listed(proof, step, PointKind::Bookmark, &doomed) {
-        let marks_stream = doomed.iter().any(|one| one.guid == point.guid && one.why == Reason::NotSending);
+    let to_destroy: Vec<ToDestroy> = to_destroy.iter().filter(|one| !is_made(one)).cloned().collect();
+    for (at, point) in listed(proof, step, PointKind::Bookmark, &to_destroy) {
+        let marks_stream =
+            to_destroy.iter().any(|one| one.guid == point.guid && one.why == Reason::NotSending);
         let is_own = proof.policy.name_format.is_own(&point.name)
             || (marks_stream && point.name.as_str().contains("-sending-"));
         if !is_own || at.name != *dataset {
@@ -89,7 +95,7 @@ fn check_bookmarks(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, do
     }
 }
 
-fn check_source(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, doomed: &[Doomed]) {
+fn check_source(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, to_destroy: &[ToDestroy]) {
     let needed = proof.needed(step);
     let takes = |step: &&Step| match &step.action {
         Action::Snapshot { snapshots, .. } => snapshots.iter().any(|new| new.dataset() == dataset),
@@ -106,7 +112,7 @@ fn check_source(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, doome
             marked.extend(bookmarks.iter().filter_map(|new| new.guid));
         }
     }
-    for (at, point) in listed(proof, step, PointKind::Snapshot, doomed) {
+    for (at, point) in listed(proof, step, PointKind::Snapshot, to_destroy) {
         check_own(proof, step, point);
         if newest_own(proof, at) == Some(point.guid) && !has_newer {
             proof.breach(step, Promise::NewestStays { point: point.name.clone() });
@@ -118,7 +124,7 @@ fn check_source(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, doome
     }
 }
 
-fn check_backup(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, doomed: &[Doomed]) {
+fn check_backup(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, to_destroy: &[ToDestroy]) {
     let arrives = |step: &&Step| match &step.action {
         Action::Send(transfer) => transfer.target.dataset() == dataset,
         Action::Snapshot { .. }
@@ -127,9 +133,9 @@ fn check_backup(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, doome
         | Action::Change(_) => false,
     };
     let has_newer = proof.needed(step).iter().any(arrives);
-    for (at, point) in listed(proof, step, PointKind::Snapshot, doomed) {
+    for (at, point) in listed(proof, step, PointKind::Snapshot, to_destroy) {
         check_own(proof, step, point);
-        let why = doomed.iter().find(|one| one.guid == point.guid).map(|one| &one.why);
+        let why = to_destroy.iter().find(|one| one.guid == point.guid).map(|one| &one.why);
         let is_by_rule = matches!(why, Some(Reason::NotKept { .. })) && at.set_aside().is_none();
         if is_by_rule && newest_own(proof, at) == Some(point.guid) && !has_newer {
             proof.breach(step, Promise::NewestStays { point: point.name.clone() });
@@ -137,7 +143,7 @@ fn check_backup(proof: &mut Proof<'_>, step: &Step, dataset: &DatasetName, doome
     }
 }
 
-fn check_dataset(proof: &mut Proof<'_>, step: &Step, guid: Guid, doomed: &[Doomed]) {
+fn check_dataset(proof: &mut Proof<'_>, step: &Step, guid: Guid, to_destroy: &[ToDestroy]) {
     let is_set_aside =
         |dataset: &Dataset| dataset.guid == guid && dataset.set_aside().is_some_and(|mark| mark.done);
     let is_known = proof.inventory.targets.iter().any(|(name, answer)| match answer {
@@ -149,7 +155,7 @@ fn check_dataset(proof: &mut Proof<'_>, step: &Step, guid: Guid, doomed: &[Doome
     if !is_known {
         proof.breach(step, Promise::OnlySetAside);
     }
-    for (_, point) in listed(proof, step, PointKind::Snapshot, doomed) {
+    for (_, point) in listed(proof, step, PointKind::Snapshot, to_destroy) {
         check_own(proof, step, point);
     }
 }

@@ -20,14 +20,14 @@ impl Candidates {
     pub(super) fn new(
         source: &DatasetName,
         root: &DatasetName,
-        is_lone_root: bool,
+        is_leaf_root: bool,
         target: &Target,
         inventory: &Inventory,
         containers: &[&DatasetName],
     ) -> Result<Self, NameError> {
         let (usual, relative) = match source.below(root) {
             Some(relative) => (target.root.child(relative)?, relative),
-            None if is_lone_root && source == root => (target.root.child(source.last())?, source.last()),
+            None if is_leaf_root && source == root => (target.root.child(source.last())?, source.last()),
             None => (target.root.clone(), source.last()),
         };
         let mut others = Vec::new();
@@ -57,7 +57,7 @@ impl Candidates {
             add(&parts.get(start..).unwrap_or_default().join("/"));
         }
         let mut earlier = Vec::new();
-        if is_lone_root && source == root {
+        if is_leaf_root && source == root {
             earlier.push(target.root.clone());
         }
         for start in parts.len().saturating_sub(known) + 1..parts.len() {

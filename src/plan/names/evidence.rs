@@ -6,7 +6,7 @@ use crate::model::{
     ARCHIVE_ASIDE, BACKUP_ASIDE, Dataset, DatasetName, Guid, Point, ResumeToken, SET_ASIDE_PROPERTY,
     SetAsideMark, Txg, WRITER_PROPERTY,
 };
-use crate::plan::line::GuidIndex;
+use crate::plan::comparison::GuidIndex;
 
 /// How many of a copy's newest snapshots are looked for one by one before all are compared: mostly the first is known.
 const NEWEST: usize = 4;

@@ -67,7 +67,7 @@ fn first_name(volume: &Volume<'_>, point: &Point, format: &NameFormat) -> PointN
 }
 
 /// The targets that have a copy, and nothing of what the restored dataset will have.
-pub(super) fn apart(volume: &Volume<'_>, point: &Found<'_>) -> Vec<TargetName> {
+pub(super) fn unrelated_targets(volume: &Volume<'_>, point: &Found<'_>) -> Vec<TargetName> {
     let shared = shared(volume, point);
     shared.into_iter().filter(|(_, newest)| newest.is_none()).map(|(target, _)| target).collect()
 }

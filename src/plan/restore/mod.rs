@@ -208,7 +208,7 @@ fn plan_volume(
     let incoming = incoming(&to)?;
     let wanted = chain::chain(volume, point, format)?;
     let (streams, stage) = look_here((here, request), &to, &incoming, &wanted)?;
-    for target in chain::apart(volume, point) {
+    for target in chain::unrelated_targets(volume, point) {
         notes.push(RestoreNote::NothingInCommon { volume: volume.name.clone(), target });
     }
     let name = wanted.last().map_or(&point.point.name, |last| &last.name).clone();

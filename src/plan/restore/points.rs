@@ -47,7 +47,7 @@ impl<'a> VolumePoint<'a> {
 pub fn points<'a>(volume: &Volume<'a>, format: &NameFormat, zone: &TimeZone) -> Vec<VolumePoint<'a>> {
     let mut by_guid: BTreeMap<Guid, Vec<Found<'a>>> = BTreeMap::new();
     for copy in &volume.copies {
-        for point in copy.dataset.history.points().filter(|point| !point.is_doomed()) {
+        for point in copy.dataset.history.points().filter(|point| !point.is_destroy_deferred()) {
             by_guid.entry(point.guid).or_default().push(Found { copy: copy.clone(), point });
         }
     }

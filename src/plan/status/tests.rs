@@ -40,7 +40,7 @@ fn policy() -> Policy {
         exclude: Vec::new(),
         name_format: NameFormat::new(NameFormat::DEFAULT).unwrap(),
         time_zone: TimeZone::UTC,
-        keep_local: KeepRules::default(),
+        keep_at_source: KeepRules::default(),
         keep_bookmarks: None,
         targets: vec![
             target("nfs8", TargetKind::Backup(backup)),
@@ -181,9 +181,9 @@ fn ages_are_judged_by_the_thresholds() {
     );
     let behind = inventory(SOURCE, Some("@a=20"), Some("@2026-Feb=20"));
     assert_eq!(complaints(&behind, "2026-02-10T06:00:00Z"), ["Critical nfs8: newest backup is 51 h old"]);
-    let parted = inventory(SOURCE, Some("@a=77"), Some("@2026-Feb=20"));
+    let diverged = inventory(SOURCE, Some("@a=77"), Some("@2026-Feb=20"));
     assert_eq!(
-        complaints(&parted, "2026-02-10T06:00:00Z"),
+        complaints(&diverged, "2026-02-10T06:00:00Z"),
         ["Critical nfs8: no backup that the source still knows"]
     );
     let unknown = inventory(SOURCE, None, Some("@2026-Feb=20"));

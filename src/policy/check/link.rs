@@ -34,7 +34,7 @@ impl Checker<'_> {
         let compression = match written.compression {
             None => default.compression,
             Some(text) => text.get_ref().parse().map_err(|e: CompressionError| {
-                let fix = "\"auto\" suits most links: it packs as strongly as the link leaves time for";
+                let fix = "\"auto\" suits most links: it compresses as strongly as the link leaves time for";
                 self.error("compression", &text.span(), e.to_string(), fix)
             })?,
         };

@@ -25,7 +25,7 @@ fn error(text: &str) -> String {
 fn the_example_says_what_it_shows() {
     let policy = parse(EXAMPLE);
     assert_eq!(policy.roots.len(), 1);
-    assert_eq!(policy.keep_local, KeepRules::last(15));
+    assert_eq!(policy.keep_at_source, KeepRules::last(15));
     assert_eq!(policy.keep_bookmarks, None);
     // Who sets only datasets and targets leaves nothing out.
     assert_eq!(policy.exclude, []);
@@ -56,7 +56,7 @@ fn what_the_example_comments_out_is_valid_too() {
         policy.transfer.rate.to_string(),
         "08:00-18:00 at most 50.0 MiB/s, otherwise at most 400 MiB/s"
     );
-    assert_eq!(policy.keep_local.daily, Some(7));
+    assert_eq!(policy.keep_at_source.daily, Some(7));
     let Address::Ssh { port, config, .. } = &policy.targets.first().unwrap().address else { panic!() };
     assert_eq!((*port, config.as_deref()), (Some(22), Some(std::path::Path::new("/etc/zhaul/ssh_config"))));
 }
@@ -85,7 +85,7 @@ fn the_example_shows_every_key() {
 fn what_is_left_out_has_the_documented_default() {
     let policy = parse(MINIMAL);
     assert!(policy.targets.is_empty(), "a policy may only snapshot and prune");
-    assert_eq!(policy.keep_local, KeepRules::last(15));
+    assert_eq!(policy.keep_at_source, KeepRules::last(15));
     assert_eq!(policy.name_format.to_string(), NameFormat::DEFAULT);
     assert_eq!(policy.guest_config.as_deref(), Some(std::path::Path::new("/etc/pve")));
     assert_eq!(policy.transfer.jobs, 2);
@@ -93,7 +93,7 @@ fn what_is_left_out_has_the_documented_default() {
         "{MINIMAL}guest-config = \"\"\nkeep-daily = 3\n[[backup]]\nhost = \"local\"\ndataset = \"tank/b\"\n"
     ));
     assert_eq!(policy.guest_config, None);
-    assert_eq!((policy.keep_local.last, policy.keep_local.daily), (None, Some(3)));
+    assert_eq!((policy.keep_at_source.last, policy.keep_at_source.daily), (None, Some(3)));
     let backup = policy.targets.first().unwrap();
     assert_eq!((backup.name.to_string().as_str(), &backup.address), ("local", &Address::Local));
     let TargetKind::Backup(rules) = &backup.kind else { panic!() };

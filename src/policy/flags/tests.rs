@@ -37,7 +37,7 @@ fn file() -> Policy {
 fn without_a_file_the_old_script_s_defaults_hold() {
     let policy = Policy::from_flags(&flags(&[("dataset", "tank/vm")])).unwrap();
     assert_eq!(targets(&policy), "nfs8=nfs8:tank/backup/pve0 nfs9=nfs9:tank/archive/pve0");
-    assert_eq!(policy.keep_local, super::super::KeepRules::last(15));
+    assert_eq!(policy.keep_at_source, super::super::KeepRules::last(15));
     assert_eq!(policy.roots.first().unwrap().dataset, name("tank/vm"));
     assert!(policy.selected.is_empty());
     let cases: [(&[(&str, &str)], &str); 4] = [

@@ -1,24 +1,24 @@
-//! How strongly to pack, decided while the stream runs.
+//! How strongly to compress, decided while the stream runs.
 //!
-//! Two questions, answered separately. *Does this chunk shrink?* A small sample of it is packed first; what does not
+//! Two questions, answered separately. *Does this chunk shrink?* A small sample of it is compressed first; what does not
 //! shrink goes as it is. *Is it worth the time?* For each level of a short ladder the rate of the whole is estimated from
-//! what was measured so far: that of the threads that pack at this level, or that of the link times what the level saves,
+//! what was measured so far: that of the threads that compress at this level, or that of the link times what the level saves,
 //! whichever is lower. The weakest level within two percent of the best is taken: on a slow link the strongest that keeps
-//! it full, on one that outruns packing none at all. A level that was never tried is judged by what others like it are
+//! it full, on one that outruns compression none at all. A level that was never tried is judged by what others like it are
 //! on most machines, and corrected as soon as it is tried.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::stream::clock::Doing;
-use crate::stream::codec::{Method, Packer};
+use crate::stream::clock::StageState;
+use crate::stream::codec::{ChunkCompressor, Method};
 use crate::stream::meter::{Meters, Reading};
 
 /// The levels, from weakest to strongest.
 const LADDER: [Method; 6] =
     [Method::Raw, Method::Lz4, Method::Zstd(1), Method::Zstd(3), Method::Zstd(6), Method::Zstd(9)];
-/// Seconds that packing a MiB takes at each of them, before anything is measured.
+/// Seconds that compression a MiB takes at each of them, before anything is measured.
 const SECONDS_PER_MIB: [f64; 6] = [0.0, 0.0025, 0.004, 0.006, 0.018, 0.030];
 /// What each of them makes of a chunk, as part of what the sample promises, before anything is measured.
 const GAINS: [f64; 6] = [1.0, 0.75, 1.0, 1.08, 1.15, 1.18];
@@ -26,9 +26,9 @@ const GAINS: [f64; 6] = [1.0, 0.75, 1.0, 1.08, 1.15, 1.18];
 /// The sample of a chunk: so many pieces of such a length.
 const PIECES: usize = 2;
 const PIECE_BYTES: usize = 16 << 10;
-/// How a sample is packed.
+/// How a sample is compressed.
 const SAMPLE_METHOD: Method = Method::Zstd(1);
-/// Without packing, one chunk of so many is sampled, to see when it would be worth while again.
+/// Without compression, one chunk of so many is sampled, to see when it would be worth while again.
 const SAMPLE_EVERY: u64 = 8;
 /// How often the level is reconsidered.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -46,7 +46,7 @@ pub(super) struct Chooser {
     model: Mutex<Model>,
 }
 
-/// What a chunk is to be packed with, and the level that this was chosen for.
+/// What a chunk is to be compressed with, and the level that this was chosen for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) method: Method,
@@ -59,13 +59,19 @@ impl Chooser {
         Self { level: AtomicUsize::new(0), model: Mutex::new(Model::new(workers)) }
     }
 
-    /// How to pack `raw`, which is chunk `number`; `room` is used for the sample.
-    pub(super) fn choose(&self, packer: &mut Packer, number: u64, raw: &[u8], room: &mut [u8]) -> Choice {
+    /// How to compress `raw`, which is chunk `number`; `room` is used for the sample.
+    pub(super) fn choose(
+        &self,
+        compressor: &mut ChunkCompressor,
+        number: u64,
+        raw: &[u8],
+        room: &mut [u8],
+    ) -> Choice {
         let level = self.level.load(Ordering::Relaxed);
         if level == 0 && !number.is_multiple_of(SAMPLE_EVERY) {
             return Choice { method: Method::Raw, level: 0 };
         }
-        let gain = sample(packer, raw, room);
+        let gain = sample(compressor, raw, room);
         self.with_model(|model| model.note_sample(gain));
         let method = if gain.is_some() { LADDER[level] } else { Method::Raw };
         Choice { method, level }
@@ -74,7 +80,7 @@ impl Chooser {
     /// What came of a choice.
     pub(super) fn note(&self, choice: Choice, raw_bytes: usize, stored_bytes: usize, spent: Duration) {
         if choice.method != Method::Raw {
-            self.with_model(|model| model.note_packed(choice.level, raw_bytes, stored_bytes, spent));
+            self.with_model(|model| model.note_compressed(choice.level, raw_bytes, stored_bytes, spent));
         }
     }
 
@@ -89,7 +95,7 @@ impl Chooser {
                 model.note_link(&spent);
                 let level = model.decide(self.level.load(Ordering::Relaxed));
                 if self.level.swap(level, Ordering::Relaxed) != level {
-                    tracing::trace!("packing at {:?}: {model:?}", LADDER[level]);
+                    tracing::trace!("compression at {:?}: {model:?}", LADDER[level]);
                 }
             }
         }
@@ -101,13 +107,13 @@ impl Chooser {
 }
 
 /// How much a sample of `raw` shrinks; `None`: not enough.
-fn sample(packer: &mut Packer, raw: &[u8], room: &mut [u8]) -> Option<f64> {
+fn sample(compressor: &mut ChunkCompressor, raw: &[u8], room: &mut [u8]) -> Option<f64> {
     let (mut taken_bytes, mut stored_bytes) = (0, 0);
     // From the middle of each part.
     for part in raw.chunks(raw.len().div_ceil(PIECES).max(PIECE_BYTES)) {
         let start = part.len().saturating_sub(PIECE_BYTES) / 2;
         let piece = &part[start..part.len().min(start + PIECE_BYTES)];
-        let stored = packer.pack(SAMPLE_METHOD, piece, room).ok().flatten();
+        let stored = compressor.compress(SAMPLE_METHOD, piece, room).ok().flatten();
         taken_bytes += piece.len();
         stored_bytes += stored.map_or(piece.len(), |(_, bytes)| bytes);
     }
@@ -151,7 +157,7 @@ impl Model {
         }
     }
 
-    fn note_packed(&mut self, level: usize, raw_bytes: usize, stored_bytes: usize, spent: Duration) {
+    fn note_compressed(&mut self, level: usize, raw_bytes: usize, stored_bytes: usize, spent: Duration) {
         let (raw, stored) = (count(raw_bytes), count(stored_bytes.max(1)));
         blend(&mut self.seconds_per_mib[level], spent.as_secs_f64() / (raw / MIB), FRESH);
         blend(&mut self.gains[level], raw / stored / self.sample_gain, FRESH);
@@ -168,7 +174,7 @@ impl Model {
 
     /// The link took so much in the time for which it was waited.
     fn note_link(&mut self, spent: &Reading) {
-        let waited = spent.writer.of(Doing::WaitOutput) + spent.writer.of(Doing::WaitRate);
+        let waited = spent.writer.of(StageState::WaitOutput) + spent.writer.of(StageState::WaitRate);
         if waited < PERIOD / 50 || spent.output_bytes == 0 {
             return;
         }
@@ -188,8 +194,8 @@ impl Model {
         }
         let gain = (self.sample_gain * self.gains[level]).max(1.0);
         let sent_part = self.shrinking / gain + 1.0 - self.shrinking;
-        let packing = self.workers / (self.shrinking * self.seconds_per_mib[level]).max(1e-6);
-        Some(packing.min(link / sent_part))
+        let compression = self.workers / (self.shrinking * self.seconds_per_mib[level]).max(1e-6);
+        Some(compression.min(link / sent_part))
     }
 
     /// The weakest level that is hardly slower than the best.
@@ -227,7 +233,7 @@ mod tests {
     fn the_link_and_the_data_decide() {
         assert_eq!(level_for(12.0, 1.0, 3.0), Method::Zstd(9), "100 Mbit/s leaves time");
         assert_eq!(level_for(118.0, 1.0, 1.4), Method::Zstd(3), "1 Gbit/s leaves some");
-        assert_eq!(level_for(3000.0, 1.0, 3.0), Method::Raw, "nothing that packs is as fast as memory");
+        assert_eq!(level_for(3000.0, 1.0, 3.0), Method::Raw, "nothing that compresses is as fast as memory");
         assert_eq!(level_for(12.0, 0.0, 1.0), Method::Raw, "what does not shrink");
         assert_eq!(
             level_for(12.0, 0.5, 3.0),
@@ -248,7 +254,7 @@ mod tests {
         (model.shrinking, model.sample_gain) = (1.0, 2.0);
         let before = model.decide(0);
         for _ in 0..20 {
-            model.note_packed(before, 1 << 20, 1 << 19, Duration::from_millis(100));
+            model.note_compressed(before, 1 << 20, 1 << 19, Duration::from_millis(100));
         }
         assert!(model.decide(before) < before);
     }
@@ -263,9 +269,9 @@ mod tests {
         })
         .take(1 << 20)
         .collect();
-        let mut packer = Packer::default();
-        assert_eq!(sample(&mut packer, &noise, &mut room), None);
-        assert!(sample(&mut packer, &vec![1; 1 << 20], &mut room).unwrap() > 50.0);
-        assert!(sample(&mut packer, b"a short chunk", &mut room).is_none());
+        let mut compressor = ChunkCompressor::default();
+        assert_eq!(sample(&mut compressor, &noise, &mut room), None);
+        assert!(sample(&mut compressor, &vec![1; 1 << 20], &mut room).unwrap() > 50.0);
+        assert!(sample(&mut compressor, b"a short chunk", &mut room).is_none());
     }
 }

@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Receiver, Sender};
+use super::{FramedReceiver, FramedSender};
 use crate::model::Compression;
 use crate::stream::cancel::Cancel;
-use crate::stream::endpoint::{FdSource, FdTarget, Plain, Source, Target};
+use crate::stream::endpoint::{ByteSink, ByteSource, FdSource, FdTarget, Plain};
 use crate::stream::frame::{Codec, FrameError, Header, Kind, Totals};
 use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
@@ -22,39 +22,39 @@ fn settings() -> PumpSettings {
     PumpSettings { buffer_bytes: 8 << 20, rate: None, stall_limit: Some(Duration::from_secs(20)) }
 }
 
-fn sender(compression: Compression) -> Sender {
-    Sender {
+fn sender(compression: Compression) -> FramedSender {
+    FramedSender {
         settings: settings(),
         compression,
         stream: STREAM,
         meters: Meters::new(Places::SENDING, 2),
-        stop: Cancel::new().unwrap(),
+        cancel: Cancel::new().unwrap(),
         samples: None,
     }
 }
 
-fn receiver() -> Receiver {
-    Receiver {
+fn receiver() -> FramedReceiver {
+    FramedReceiver {
         settings: settings(),
         stream: STREAM,
         meters: Meters::new(Places::RECEIVING, 2),
-        stop: Cancel::new().unwrap(),
+        cancel: Cancel::new().unwrap(),
         samples: None,
     }
 }
 
-fn pairs(lanes: usize) -> (Vec<UnixStream>, Vec<UnixStream>) {
-    (0..lanes).map(|_| UnixStream::pair().unwrap()).unzip()
+fn pairs(connections: usize) -> (Vec<UnixStream>, Vec<UnixStream>) {
+    (0..connections).map(|_| UnixStream::pair().unwrap()).unzip()
 }
 
-fn targets(lanes: Vec<UnixStream>, stop: &Cancel) -> Vec<Box<dyn Target>> {
-    let target = |lane| -> Box<dyn Target> { Box::new(FdTarget::new(lane, stop).unwrap()) };
-    lanes.into_iter().map(target).collect()
+fn targets(connections: Vec<UnixStream>, cancel: &Cancel) -> Vec<Box<dyn ByteSink>> {
+    let target = |connection| -> Box<dyn ByteSink> { Box::new(FdTarget::new(connection, cancel).unwrap()) };
+    connections.into_iter().map(target).collect()
 }
 
-fn sources(lanes: Vec<UnixStream>, stop: &Cancel) -> Vec<Box<dyn Source>> {
-    let source = |lane| -> Box<dyn Source> { Box::new(FdSource::new(lane, stop).unwrap()) };
-    lanes.into_iter().map(source).collect()
+fn sources(connections: Vec<UnixStream>, cancel: &Cancel) -> Vec<Box<dyn ByteSource>> {
+    let source = |connection| -> Box<dyn ByteSource> { Box::new(FdSource::new(connection, cancel).unwrap()) };
+    connections.into_iter().map(source).collect()
 }
 
 /// A stream of which half the chunks shrink, made as it is read.
@@ -70,7 +70,7 @@ impl Made {
     }
 }
 
-/// What a made stream repeats, half of it noise. It is longer than a chunk by a few bytes, so that no chunk passes for
+/// What a synthetic stream repeats, half of it noise. It is longer than a chunk by a few bytes, so that no chunk passes for
 /// another one nearby.
 static PERIOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let made = |at: u64| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56).to_le_bytes()[0];
@@ -78,7 +78,7 @@ static PERIOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
     (0..length).map(|at| made(if at < length / 2 { at } else { at >> 6 })).collect()
 });
 
-/// The made stream from `at` on, up to where it begins again.
+/// The synthetic stream from `at` on, up to where it begins again.
 fn made_from(at: u64) -> &'static [u8] {
     let period = u64::try_from(PERIOD.len()).unwrap();
     &PERIOD[usize::try_from(at % period).unwrap()..]
@@ -121,21 +121,25 @@ impl Write for Checked {
 
 type Running = JoinHandle<Result<PumpReport, PumpError>>;
 
-fn send(sender: Sender, source: impl Source + 'static, lanes: Vec<UnixStream>) -> Running {
-    let lanes = targets(lanes, &sender.stop);
-    thread::spawn(move || sender.run(source, lanes))
+fn send(sender: FramedSender, source: impl ByteSource + 'static, connections: Vec<UnixStream>) -> Running {
+    let connections = targets(connections, &sender.cancel);
+    thread::spawn(move || sender.run(source, connections))
 }
 
-fn receive(receiver: Receiver, lanes: Vec<UnixStream>, target: impl Target + 'static) -> Running {
-    let lanes = sources(lanes, &receiver.stop);
-    thread::spawn(move || receiver.run(lanes, target))
+fn receive(
+    receiver: FramedReceiver,
+    connections: Vec<UnixStream>,
+    target: impl ByteSink + 'static,
+) -> Running {
+    let connections = sources(connections, &receiver.cancel);
+    thread::spawn(move || receiver.run(connections, target))
 }
 
 const COMPRESSIONS: [Compression; 5] =
     [Compression::Off, Compression::Auto, Compression::Lz4, Compression::Zstd(-5), Compression::Zstd(3)];
 
-fn arrives(bytes: usize, compression: Compression, lanes: usize) {
-    let (near, far) = pairs(lanes);
+fn arrives(bytes: usize, compression: Compression, connections: usize) {
+    let (near, far) = pairs(connections);
     let checked = Checked::default();
     let (sender, receiver) = (sender(compression), receiver());
     let gauge = Arc::clone(&receiver.meters.gauge);
@@ -144,7 +148,7 @@ fn arrives(bytes: usize, compression: Compression, lanes: usize) {
     let (sent, arrived) = (sending.join().unwrap(), receiving.join().unwrap());
     let (sent, arrived) = (sent.unwrap(), arrived.unwrap());
     let expected = u64::try_from(bytes).unwrap();
-    assert_eq!(checked.bytes(), expected, "{compression} over {lanes}");
+    assert_eq!(checked.bytes(), expected, "{compression} over {connections}");
     assert_eq!((sent.input_bytes, arrived.output_bytes), (expected, expected));
     assert_eq!(sent.output_bytes, arrived.input_bytes);
     assert_eq!(gauge.used_bytes(), 0);
@@ -157,18 +161,18 @@ fn arrives(bytes: usize, compression: Compression, lanes: usize) {
 }
 
 #[test]
-fn every_length_arrives_with_every_compression_over_one_to_four_lanes() {
+fn every_length_arrives_with_every_compression_over_one_to_four_connections() {
     for compression in COMPRESSIONS {
-        for lanes in 1..=4 {
+        for connections in 1..=4 {
             for bytes in [0, 1, MIB - 1, MIB, MIB + 1, 5 * MIB + 7] {
-                arrives(bytes, compression, lanes);
+                arrives(bytes, compression, connections);
             }
         }
     }
 }
 
 #[test]
-fn a_longer_stream_arrives_over_three_lanes() {
+fn a_longer_stream_arrives_over_three_connections() {
     for compression in COMPRESSIONS {
         arrives(33 * MIB + 5, compression, 3);
     }
@@ -176,8 +180,8 @@ fn a_longer_stream_arrives_over_three_lanes() {
 
 #[test]
 fn a_gibibyte_arrives() {
-    for (compression, lanes) in COMPRESSIONS.into_iter().zip([1, 2, 3, 4, 1]) {
-        arrives(1 << 30, compression, lanes);
+    for (compression, connections) in COMPRESSIONS.into_iter().zip([1, 2, 3, 4, 1]) {
+        arrives(1 << 30, compression, connections);
     }
 }
 
@@ -186,13 +190,13 @@ fn what_follows_the_end_of_a_stream_is_left_for_others() {
     let (mut near, far) = UnixStream::pair().unwrap();
     let mut after = far.try_clone().unwrap();
     let sending = {
-        let lane = near.try_clone().unwrap();
-        send(sender(Compression::Zstd(3)), Plain(Made::new(2 * MIB + 1)), vec![lane])
+        let connection = near.try_clone().unwrap();
+        send(sender(Compression::Zstd(3)), Plain(Made::new(2 * MIB + 1)), vec![connection])
     };
     let receiving = thread::spawn(move || {
         let receiver = receiver();
-        let lanes = sources(vec![far], &receiver.stop);
-        receiver.run(lanes, Plain(Checked::default()))
+        let connections = sources(vec![far], &receiver.cancel);
+        receiver.run(connections, Plain(Checked::default()))
     });
     sending.join().unwrap().unwrap();
     near.write_all(b"and then a message").unwrap();
@@ -202,7 +206,7 @@ fn what_follows_the_end_of_a_stream_is_left_for_others() {
     assert_eq!(&message, b"and then a message");
 }
 
-/// The bytes of one lane, made by hand.
+/// The bytes of one connection, made by hand.
 #[derive(Default)]
 struct Forged {
     bytes: Vec<u8>,
@@ -248,17 +252,18 @@ fn raw(sequence: u64, payload: &[u8]) -> Header {
     }
 }
 
-/// What a receiver makes of these lanes: what it wrote, and how it ended.
-fn judge(lanes: Vec<Forged>) -> (Vec<u8>, Result<PumpReport, PumpError>) {
+/// What a receiver makes of these connections: what it wrote, and how it ended.
+fn judge(connections: Vec<Forged>) -> (Vec<u8>, Result<PumpReport, PumpError>) {
     let mut written = Vec::new();
-    let source = |lane: Forged| -> Box<dyn Source> { Box::new(Plain(io::Cursor::new(lane.bytes))) };
-    let lanes = lanes.into_iter().map(source).collect();
-    let result = receiver().run(lanes, Plain(&mut written));
+    let source =
+        |connection: Forged| -> Box<dyn ByteSource> { Box::new(Plain(io::Cursor::new(connection.bytes))) };
+    let connections = connections.into_iter().map(source).collect();
+    let result = receiver().run(connections, Plain(&mut written));
     (written, result)
 }
 
-fn fault(lanes: Vec<Forged>) -> FrameError {
-    match judge(lanes).1 {
+fn fault(connections: Vec<Forged>) -> FrameError {
+    match judge(connections).1 {
         Err(PumpError::Frame(error)) => error,
         other => panic!("{other:?}"),
     }
@@ -285,7 +290,7 @@ fn hostile_frames_are_told_apart() {
         ("flipped in a header", vec![Forged::default().data(0, b"").flip(12)], FrameError::HeaderDamaged),
         ("flipped in the totals", vec![one().end(1).flip(3)], FrameError::HeaderDamaged),
         ("twice", vec![one().data(0, b"ab").end(1)], FrameError::Repeated(0)),
-        ("twice, on two lanes", vec![one().end(1), one().end(1)], FrameError::Repeated(0)),
+        ("twice, on two connections", vec![one().end(1), one().end(1)], FrameError::Repeated(0)),
         ("left out", vec![one().data(2, b"c").end(3)], FrameError::Missing(1)),
         ("left out at the end", vec![one().end(2)], FrameError::Missing(1)),
         ("more than the end says", vec![one().data(1, b"c").end(1)], FrameError::WrongTotals),
@@ -296,7 +301,7 @@ fn hostile_frames_are_told_apart() {
             vec![one().frame(&other_stream, b"c")],
             FrameError::WrongStream { expected: 5, found: 6 },
         ),
-        ("packed nonsense", vec![one().frame(&liar, b"abc")], FrameError::DataDamaged(1)),
+        ("compressed nonsense", vec![one().frame(&liar, b"abc")], FrameError::DataDamaged(1)),
         (
             "too large",
             vec![one().frame(&giant, b"abc")],
@@ -308,13 +313,13 @@ fn hostile_frames_are_told_apart() {
             FrameError::NotAFrame,
         ),
     ];
-    for (what, lanes, expected) in cases {
-        assert_eq!(fault(lanes), expected, "{what}");
+    for (what, connections, expected) in cases {
+        assert_eq!(fault(connections), expected, "{what}");
     }
 }
 
 #[test]
-fn two_lanes_that_disagree_about_the_end_are_refused() {
+fn two_connections_that_disagree_about_the_end_are_refused() {
     let error = fault(vec![Forged::default().data(0, b"ab").end(1), Forged::default().end(0)]);
     assert_eq!(error, FrameError::WrongTotals);
 }
@@ -322,7 +327,7 @@ fn two_lanes_that_disagree_about_the_end_are_refused() {
 #[test]
 fn a_flood_of_heartbeats_is_refused() {
     let beat = Header::plain(Kind::Heartbeat, STREAM, 0, b"");
-    let flood = (0..1000).fold(Forged::default(), |lane, _| lane.frame(&beat, b""));
+    let flood = (0..1000).fold(Forged::default(), |connection, _| connection.frame(&beat, b""));
     assert_eq!(fault(vec![flood]), FrameError::Flood);
 }
 
@@ -341,7 +346,7 @@ fn what_came_before_a_break_is_written() {
 /// A source that ends too early, and knows it.
 struct Unfinished(Plain<Made>);
 
-impl Source for Unfinished {
+impl ByteSource for Unfinished {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         self.0.read_within(buffer, limit)
     }
@@ -370,11 +375,11 @@ fn an_end_that_is_not_confirmed_is_told_to_the_other_side() {
 fn a_sender_that_dies_is_no_end() {
     let (near, far) = pairs(2);
     let sender = sender(Compression::Lz4);
-    let stop = sender.stop.clone();
+    let cancel = sender.cancel.clone();
     let sending = send(sender, Plain(Made::new(1 << 30)), near);
     let receiving = receive(receiver(), far, Plain(Checked::default()));
     thread::sleep(Duration::from_millis(200));
-    stop.request();
+    cancel.request();
     assert!(matches!(sending.join().unwrap(), Err(PumpError::Cancelled)));
     let arrived = receiving.join().unwrap();
     assert!(matches!(arrived, Err(PumpError::Frame(FrameError::Cut))), "{arrived:?}");
@@ -412,11 +417,11 @@ fn a_target_that_has_everything_may_go_before_the_frame_of_the_end() {
     let (near, far) = pairs(2);
     let receiver = receiver();
     let (kept, target) = rustix::pipe::pipe().unwrap();
-    let target = FdTarget::new(target, &receiver.stop).unwrap();
+    let target = FdTarget::new(target, &receiver.cancel).unwrap();
     let receiving = receive(receiver, far, target);
     let (source, feed_end) = rustix::pipe::pipe().unwrap();
     let sender = sender(Compression::Off);
-    let source = FdSource::new(source, &sender.stop).unwrap();
+    let source = FdSource::new(source, &sender.cancel).unwrap();
     let sending = send(sender, source, near);
     let mut feed_end = std::fs::File::from(feed_end);
     feed_end.write_all(&vec![7; 50_000]).unwrap();
@@ -461,12 +466,15 @@ fn a_slow_target_bounds_the_memory_of_both_ends() {
 }
 
 #[test]
-fn a_lane_that_waits_for_room_still_brings_what_it_waits_with() {
+fn a_connection_that_waits_for_room_still_brings_what_it_waits_with() {
     // So many small chunks that the window fills and empties all the time.
     let chunks: Vec<Vec<u8>> = (0..3000_u32).map(|number| number.to_le_bytes().to_vec()).collect();
     for _ in 0..10 {
-        let lane = chunks.iter().zip(0..).fold(Forged::default(), |lane, (chunk, at)| lane.data(at, chunk));
-        let (written, result) = judge(vec![lane.end(3000)]);
+        let connection = chunks
+            .iter()
+            .zip(0..)
+            .fold(Forged::default(), |connection, (chunk, at)| connection.data(at, chunk));
+        let (written, result) = judge(vec![connection.end(3000)]);
         assert!(result.is_ok(), "{result:?}");
         assert!(written == chunks.concat());
     }
@@ -478,8 +486,8 @@ fn a_cancel_ends_both_ends_at_once_while_they_are_blocked() {
         let (near, far) = pairs(2);
         let (feed, _kept) = UnixStream::pair().unwrap();
         let (sender, receiver) = (sender(compression), receiver());
-        let stops = [sender.stop.clone(), receiver.stop.clone()];
-        let source = FdSource::new(feed, &sender.stop).unwrap();
+        let stops = [sender.cancel.clone(), receiver.cancel.clone()];
+        let source = FdSource::new(feed, &sender.cancel).unwrap();
         let sending = send(sender, source, near);
         let receiving = receive(receiver, far, Plain(Checked::default()));
         thread::sleep(Duration::from_millis(50));
@@ -498,7 +506,7 @@ fn heartbeats_keep_a_silent_stream_alive_at_the_receiver() {
     let (mut sender, mut receiver) = (sender(Compression::Off), receiver());
     sender.settings.stall_limit = None;
     receiver.settings.stall_limit = Some(Duration::from_millis(1800));
-    let source = FdSource::new(feed, &sender.stop).unwrap();
+    let source = FdSource::new(feed, &sender.cancel).unwrap();
     let sending = send(sender, source, near);
     let receiving = receive(receiver, far, Plain(Checked::default()));
     thread::sleep(Duration::from_secs(4));
@@ -513,7 +521,7 @@ fn heartbeats_of_its_own_do_not_keep_a_silent_source_alive() {
     let (feed, _kept) = UnixStream::pair().unwrap();
     let (mut sender, receiver) = (sender(Compression::Off), receiver());
     sender.settings.stall_limit = Some(Duration::from_millis(1800));
-    let source = FdSource::new(feed, &sender.stop).unwrap();
+    let source = FdSource::new(feed, &sender.cancel).unwrap();
     let sending = send(sender, source, near);
     let receiving = receive(receiver, far, Plain(Checked::default()));
     let sent = sending.join().unwrap();

@@ -1,45 +1,45 @@
-//! The stream across a network: packed, cut into frames, spread over one or more connections; and the reverse.
+//! The stream across a network: compressed, cut into frames, spread over one or more connections; and the reverse.
 //!
 //! ```text
-//! source ─► read ─► ring ─► pack ×n ─► outbox ─► lane ×k ═══► lane ×k ─► unpack ×n ─► window ─► write ─► target
-//!           Sender                                                                          Receiver
+//! source ─► read ─► ring ─► compress ×n ─► reorder  ─► connection ×k ═══► connection ×k ─► decompress ×n ─► window ─► write ─► target
+//!           FramedSender                                                                          FramedReceiver
 //! ```
 //!
-//! A *lane* is one connection. Each carries frames of increasing numbers, whichever lane is free takes the next; the
-//! window at the other end puts them in order. All lanes carry an End frame with the totals: whatever ends without one
-//! has failed, and what follows an End frame on a lane is not touched, so that other messages can go on there.
+//! A *connection* is one connection. Each carries frames of increasing numbers, whichever connection is free takes the next; the
+//! window at the other end puts them in order. All connections carry an End frame with the totals: whatever ends without one
+//! has failed, and what follows an End frame on a connection is not touched, so that other messages can go on there.
 //!
 //! Memory is bounded at both ends by the buffer of the [`PumpSettings`](super::pump::PumpSettings) and a few chunks for
-//! each lane and thread, whatever the other end sends.
+//! each connection and thread, whatever the other end sends.
 //!
-//! The Sender's heartbeats say that it lives while its source is silent. The other direction is not ours: whoever keeps
-//! the connection on which the target answers tells the Sender's meters that the receiver lives and what it waits for
+//! The sender's heartbeats say that it lives while its source is silent. The other direction is not ours: whoever keeps
+//! the connection on which the target answers tells the sender's meters that the receiver lives and what it waits for
 //! ([`Meters::note_life`](super::meter::Meters::note_life), [`Meters::note_peer`](super::meter::Meters::note_peer)).
 
-mod arrivals;
 mod auto;
+mod chunk_pool;
+mod frame_reader;
 #[cfg(test)]
 mod framed_tests;
-mod outbox;
 mod receive;
+mod reorder_queue;
 mod send;
-mod spares;
 mod window;
 
 use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use receive::Receiver;
-pub use send::Sender;
+pub use receive::FramedReceiver;
+pub use send::FramedSender;
 
-/// How long a lane is silent before it says that it lives.
+/// How long a connection is silent before it says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long a thread sleeps before it looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(200);
 /// More threads than this are not given to one transfer: each has working memory.
 const WORKERS_MAX: usize = 8;
 
-/// How many threads a transfer on this machine should have for packing: to be given to `Meters::new`.
+/// How many threads a transfer on this machine should have for compression: to be given to `Meters::new`.
 pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
 }

@@ -1,8 +1,8 @@
-//! Where chunks that came over several lanes are put in order again.
+//! Where chunks that came over several connections are put in order again.
 //!
-//! A chunk is admitted only if it is less than a window ahead of what was written last; a lane that is further ahead
+//! A chunk is admitted only if it is less than a window ahead of what was written last; a connection that is further ahead
 //! waits. Its chunk is not read until then, so memory is bounded whatever the other end sends. Nobody waits for ever: the
-//! numbers on each lane increase, so when all lanes have passed a number that has not come, it never will.
+//! numbers on each connection increase, so when all connections have passed a number that has not come, it never will.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::{LOOK, wait};
 use crate::stream::cancel::Cancel;
 use crate::stream::frame::{FrameError, Header, Totals};
 use crate::stream::meter::Meters;
-use crate::stream::ring::{Allowance, CHUNK_BYTES, Chunk};
+use crate::stream::ring::{AdaptiveLimit, CHUNK_BYTES, Chunk};
 use crate::stream::supervise::PumpError;
 
 /// A chunk's place.
@@ -20,7 +20,7 @@ use crate::stream::supervise::PumpError;
 enum Place {
     /// Has not come yet.
     Empty,
-    /// Is being read or unpacked.
+    /// Is being read or decompressed.
     Coming,
     /// Can be written.
     Here(Chunk),
@@ -31,21 +31,21 @@ struct State {
     /// Number of the chunk to be written next.
     next: u64,
     places: VecDeque<Place>,
-    /// For each lane, the lowest number that it can still bring; `u64::MAX` after its end.
-    lanes: Vec<u64>,
+    /// For each connection, the lowest number that it can still bring; `u64::MAX` after its end.
+    connections: Vec<u64>,
     /// One more than the highest number seen.
     seen: u64,
     totals: Totals,
     /// What the first End frame said.
     end: Option<(u64, [u8; 16])>,
-    /// Why a lane broke off.
+    /// Why a connection broke off.
     broken: Option<PumpError>,
-    allowance: Allowance,
+    adaptive_limit: AdaptiveLimit,
 }
 
 /// What the writing thread finds.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(super) enum WindowPoll {
     Chunk(Chunk),
     Nothing,
     /// Everything has been taken, and the totals are right.
@@ -59,57 +59,57 @@ pub(super) struct Window<'a> {
     has_come: Condvar,
     has_room: Condvar,
     meters: &'a Meters,
-    stop: &'a Cancel,
+    cancel: &'a Cancel,
 }
 
 impl<'a> Window<'a> {
-    /// A window for so many lanes: small at first, and of at most `most_chunks`.
+    /// A window for so many connections: small at first, and of at most `most_chunks`.
     pub(super) fn new(
-        lanes: usize,
+        connections: usize,
         first_chunks: usize,
         most_chunks: usize,
         meters: &'a Meters,
-        stop: &'a Cancel,
+        cancel: &'a Cancel,
     ) -> Self {
         let state = State {
             next: 0,
             places: VecDeque::new(),
-            lanes: vec![0; lanes],
+            connections: vec![0; connections],
             seen: 0,
             totals: Totals::default(),
             end: None,
             broken: None,
-            allowance: Allowance::new(first_chunks * CHUNK_BYTES, most_chunks * CHUNK_BYTES),
+            adaptive_limit: AdaptiveLimit::new(first_chunks * CHUNK_BYTES, most_chunks * CHUNK_BYTES),
         };
         let (has_come, has_room) = Default::default();
-        Self { state: Mutex::new(state), has_come, has_room, meters, stop }
+        Self { state: Mutex::new(state), has_come, has_room, meters, cancel }
     }
 
-    /// Waits until `header`'s chunk, which `lane` is about to read, may come.
-    pub(super) fn admit(&self, lane: usize, header: &Header) -> Result<(), PumpError> {
+    /// Waits until `header`'s chunk, which `connection` is about to read, may come.
+    pub(super) fn admit(&self, connection: usize, header: &Header) -> Result<(), PumpError> {
         let number = header.sequence;
         let mut state = self.lock();
-        if number < state.lanes[lane] {
+        if number < state.connections[connection] {
             return Err(FrameError::Repeated(number).into());
         }
         // Not one more: while it waits for room, this is what it can still bring.
-        state.lanes[lane] = number;
+        state.connections[connection] = number;
         state.seen = state.seen.max(number.saturating_add(1));
         if state.end.is_some_and(|(chunks, _)| number >= chunks) {
             return Err(FrameError::WrongTotals.into());
         }
         loop {
-            self.stop.check()?;
+            self.cancel.check()?;
             let Some(ahead) = number.checked_sub(state.next) else {
                 return Err(FrameError::Repeated(number).into());
             };
             let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
-            if ahead < state.allowance.bytes / CHUNK_BYTES {
-                state.lanes[lane] = number.saturating_add(1);
+            if ahead < state.adaptive_limit.bytes / CHUNK_BYTES {
+                state.connections[connection] = number.saturating_add(1);
                 return state.claim(number, ahead);
             }
             state.check_missing()?;
-            state.allowance.note_reached();
+            state.adaptive_limit.note_reached();
             state = wait(&self.has_room, state, LOOK);
         }
     }
@@ -131,26 +131,26 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// `lane` has brought its End frame.
-    pub(super) fn end(&self, lane: usize, header: &Header, totals: [u8; 16]) -> Result<(), PumpError> {
+    /// `connection` has brought its End frame.
+    pub(super) fn end(&self, connection: usize, header: &Header, totals: [u8; 16]) -> Result<(), PumpError> {
         let mut state = self.lock();
         let end = (header.sequence, totals);
         if state.end.is_some_and(|known| known != end) || state.seen > header.sequence {
             return Err(FrameError::WrongTotals.into());
         }
         state.end = Some(end);
-        state.lanes[lane] = u64::MAX;
+        state.connections[connection] = u64::MAX;
         state.check_missing()?;
         drop(state);
         self.has_come.notify_one();
         Ok(())
     }
 
-    /// `lane` broke off, perhaps in the middle of a chunk: what came before that is still to be written, so that the
+    /// `connection` broke off, perhaps in the middle of a chunk: what came before that is still to be written, so that the
     /// stream can be resumed behind it.
-    pub(super) fn break_off(&self, lane: usize, coming: Option<u64>, why: PumpError) {
+    pub(super) fn break_off(&self, connection: usize, coming: Option<u64>, why: PumpError) {
         let mut state = self.lock();
-        state.lanes[lane] = u64::MAX;
+        state.connections[connection] = u64::MAX;
         let place = coming.and_then(|number| usize::try_from(number.checked_sub(state.next)?).ok());
         if let Some(place) = place.and_then(|place| state.places.get_mut(place)) {
             *place = Place::Empty;
@@ -161,18 +161,18 @@ impl<'a> Window<'a> {
     }
 
     /// The next chunk in order, waiting for it at most for `limit`.
-    pub(super) fn take(&self, limit: Duration) -> Result<Found, PumpError> {
+    pub(super) fn take(&self, limit: Duration) -> Result<WindowPoll, PumpError> {
         let asked = Instant::now();
         let mut state = self.lock();
         loop {
-            self.stop.check()?;
+            self.cancel.check()?;
             match state.places.pop_front() {
                 Some(Place::Here(chunk)) => {
                     state.next += 1;
-                    state.allowance.note_pause(asked.elapsed());
+                    state.adaptive_limit.note_pause(asked.elapsed());
                     drop(state);
                     self.has_room.notify_all();
-                    return Ok(Found::Chunk(chunk));
+                    return Ok(WindowPoll::Chunk(chunk));
                 }
                 Some(Place::Coming) => state.places.push_front(Place::Coming),
                 not_here => {
@@ -185,13 +185,13 @@ impl<'a> Window<'a> {
                         state.places.push_front(Place::Empty);
                     }
                     if state.is_over()? {
-                        return Ok(Found::End);
+                        return Ok(WindowPoll::End);
                     }
                 }
             }
             let left = limit.saturating_sub(asked.elapsed());
             if left.is_zero() {
-                return Ok(Found::Nothing);
+                return Ok(WindowPoll::Nothing);
             }
             state = wait(&self.has_come, state, left.min(LOOK));
         }
@@ -214,18 +214,18 @@ impl State {
         self.check_missing()
     }
 
-    /// Whether a sending end that has given up says so on other lanes yet: what is before that on them is still to come.
+    /// Whether a sending end that has given up says so on other connections yet: what is before that on them is still to come.
     /// After any other break nobody can rely on another word.
     fn may_still_come(&self) -> bool {
         matches!(self.broken, Some(PumpError::Peer(_)))
-            && self.lanes.iter().any(|lowest| *lowest <= self.next)
+            && self.connections.iter().any(|lowest| *lowest <= self.next)
     }
 
     /// Whether the chunk that is to be written next can still come.
     fn check_missing(&self) -> Result<(), PumpError> {
         let is_there = !matches!(self.places.front(), None | Some(Place::Empty));
         let is_end = self.end.is_some_and(|(chunks, _)| self.next == chunks);
-        let can_come = self.lanes.iter().any(|lowest| *lowest <= self.next);
+        let can_come = self.connections.iter().any(|lowest| *lowest <= self.next);
         if is_there || is_end || can_come || self.broken.is_some() {
             Ok(())
         } else {
@@ -233,11 +233,11 @@ impl State {
         }
     }
 
-    /// Whether all lanes have ended and all chunks been taken.
+    /// Whether all connections have ended and all chunks been taken.
     fn is_over(&self) -> Result<bool, PumpError> {
         self.check_missing()?;
         let Some((chunks, totals)) = self.end else { return Ok(false) };
-        if self.next != chunks || self.lanes.iter().any(|lowest| *lowest != u64::MAX) {
+        if self.next != chunks || self.connections.iter().any(|lowest| *lowest != u64::MAX) {
             return Ok(false);
         }
         if self.totals.encode() == totals { Ok(true) } else { Err(FrameError::WrongTotals.into()) }

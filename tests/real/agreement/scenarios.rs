@@ -109,7 +109,7 @@ fn rollbacks() {
 #[test]
 fn holds_clones_and_deferred_destruction() {
     agree(
-        "pinned",
+        "held",
         &begun(&[
             here(Hold("a@1")),
             here(Hold("a@1")),

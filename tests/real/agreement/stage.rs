@@ -1,7 +1,7 @@
 //! Two machines, source and target, on which a scenario is played: fakes or real ones. What is done to them is the same
 //! code for both; only a person's hands and the place of a cut are not.
 
-use zhaul::host::fake::{FakeHost, Universe};
+use zhaul::host::fake::{FakeHost, SharedState};
 use zhaul::host::{HostError, Local, Machine, Shell, SourceHost, TargetHost};
 use zhaul::model::{
     Change, DatasetKind, DatasetName, Guid, Listing, Point, PointKind, PointName, SnapshotName,
@@ -28,14 +28,15 @@ pub(crate) struct Stage {
     /// What the program knows of source and target.
     known: Option<[Listing; 2]>,
     guids: Guids,
-    pub(super) stop: Cancel,
+    pub(super) cancel: Cancel,
 }
 
 impl Stage {
     /// Fakes whose pools have the names of the real ones.
     pub(crate) fn fake(roots: [DatasetName; 2]) -> Self {
-        let universe = Universe::new();
-        let (source, target) = (FakeHost::new("source", &universe), FakeHost::new("target", &universe));
+        let shared_state = SharedState::new();
+        let (source, target) =
+            (FakeHost::new("source", &shared_state), FakeHost::new("target", &shared_state));
         for (host, root) in [(&source, &roots[0]), (&target, &roots[1])] {
             host.create(root.pool(), DatasetKind::Filesystem).unwrap();
         }
@@ -46,11 +47,11 @@ impl Stage {
 
     /// Real pools: the source in process, the target through a worker shell.
     pub(crate) fn real(roots: [DatasetName; 2]) -> Self {
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let source =
-            Local::through(env!("CARGO_BIN_EXE_zhaul").into(), std::time::Duration::from_secs(600), &stop)
+            Local::through(env!("CARGO_BIN_EXE_zhaul").into(), std::time::Duration::from_secs(600), &cancel)
                 .unwrap();
-        let target = Shell::new("target", Machine::Local, &stop);
+        let target = Shell::new("target", Machine::Local, &cancel);
         let content_at = |bytes: &[u8]| {
             let payload = bytes.get(4..8).map_or([0; 4], |word| word.try_into().unwrap());
             RECORD_BYTES + usize::try_from(u32::from_ne_bytes(payload)).unwrap()
@@ -65,9 +66,9 @@ impl Stage {
         roots: [DatasetName; 2],
         content_at: fn(&[u8]) -> usize,
     ) -> Self {
-        let stop = Cancel::new().unwrap();
+        let cancel = Cancel::new().unwrap();
         let stage =
-            Self { source, target, person, roots, content_at, known: None, guids: Guids::default(), stop };
+            Self { source, target, person, roots, content_at, known: None, guids: Guids::default(), cancel };
         stage.act(Side::Source, Act::Create("")).unwrap();
         stage
             .target
@@ -100,7 +101,7 @@ impl Stage {
             Side::Target => self.target.details(&snapshots)?,
         };
         for ((snapshot, guid), details) in snapshots.into_iter().zip(details) {
-            listing.get_mut(snapshot.dataset()).unwrap().history.learn([(guid, details)]);
+            listing.get_mut(snapshot.dataset()).unwrap().history.add_details([(guid, details)]);
         }
         Ok(listing)
     }
@@ -175,7 +176,7 @@ impl Stage {
             Deed::Snapshot(names) => self.take(names),
             Deed::Bookmark(snapshot, bookmark) => self.bookmark(snapshot, bookmark),
             Deed::Estimate(transfer) => {
-                Outcome::of(self.source.estimate(&self.send_spec(transfer, None), &self.stop).map(|_| ()))
+                Outcome::of(self.source.estimate(&self.send_spec(transfer, None), &self.cancel).map(|_| ()))
             }
             Deed::Send(transfer) => self.transfer(transfer, None, None),
             Deed::Cut(transfer, cut) => self.transfer(transfer, Some(cut), None),

@@ -1,10 +1,10 @@
 //! One transfer: a stream, whole, resumed or cut, from the source into the target.
 
-use zhaul::host::{HostError, Incoming, Inlet, ReceiveSpec, SendBase, SendSpec};
+use zhaul::host::{HostError, Incoming, ReceiveInput, ReceiveSpec, SendBase, SendSpec};
 use zhaul::model::{
     CopyEncryption, DatasetKind, Encryption, Guid, PointKind, PointName, ResumePoint, ResumeToken, SendFlags,
 };
-use zhaul::stream::Source as _;
+use zhaul::stream::ByteSource as _;
 use zhaul::stream::meter::Meters;
 
 use super::deed::{Cut, Side, Transfer};
@@ -54,7 +54,7 @@ impl Stage {
         let mut outgoing = self.source.send(spec)?;
         let mut bytes = Vec::new();
         {
-            let mut stream = outgoing.stream(&self.stop)?;
+            let mut stream = outgoing.stream(&self.cancel)?;
             let mut buffer = vec![0; 128 << 10];
             while let Ok(Some(read @ 1..)) = stream.read_within(&mut buffer, None) {
                 bytes.extend_from_slice(&buffer[..read]);
@@ -107,8 +107,8 @@ impl Stage {
     fn feed(&self, mut incoming: Box<dyn Incoming + '_>, mut bytes: &[u8], is_cut: bool) -> Outcome {
         let mut is_broken = false;
         {
-            let meters = Meters::new(incoming.places(), incoming.packers());
-            let Inlet::Plain(mut stream) = incoming.inlet(&self.stop, &meters).unwrap() else {
+            let meters = Meters::new(incoming.places(), incoming.compressors());
+            let ReceiveInput::Plain(mut stream) = incoming.inlet(&self.cancel, &meters).unwrap() else {
                 panic!("both take the stream as it is");
             };
             while !bytes.is_empty() && !is_broken {

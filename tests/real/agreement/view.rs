@@ -123,8 +123,8 @@ impl Guids {
 
     fn point(&mut self, point: &Point) -> String {
         let (mark, name, guid) = (point.kind.separator(), &point.name, self.number(point.guid));
-        let doomed = if point.is_doomed() { " doomed" } else { "" };
+        let to_destroy = if point.is_destroy_deferred() { " deferred" } else { "" };
         let holds = point.details.map_or(0, |details| details.holds);
-        format!("  {mark}{name} guid {guid} holds {holds} clones {}{doomed}", point.clones)
+        format!("  {mark}{name} guid {guid} holds {holds} clones {}{to_destroy}", point.clones)
     }
 }

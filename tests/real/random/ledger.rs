@@ -34,7 +34,7 @@ impl Ledger {
     /// Two snapshots of one GUID hold the same, wherever they are, and whenever they were seen.
     pub(super) fn compare(&mut self, seen: &Seen) {
         for point in seen.points.iter().filter(|point| !point.is_bookmark) {
-            let looked = Point { is_pinned: false, ..point.clone() };
+            let looked = Point { is_held_or_cloned: false, ..point.clone() };
             if !self.hashed.insert(looked) {
                 continue;
             }

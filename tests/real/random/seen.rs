@@ -19,7 +19,7 @@ pub(super) struct Point {
     pub(super) createtxg: u64,
     pub(super) is_bookmark: bool,
     /// Whether it has holds or clones.
-    pub(super) is_pinned: bool,
+    pub(super) is_held_or_cloned: bool,
 }
 
 impl Point {
@@ -111,7 +111,7 @@ fn point(row: &[String]) -> Point {
         guid: row[1].clone(),
         createtxg: row[2].parse().unwrap(),
         is_bookmark: full[at..].starts_with('#'),
-        is_pinned: !is_empty(&row[3]) || !is_empty(row.get(4).map_or("", String::as_str)),
+        is_held_or_cloned: !is_empty(&row[3]) || !is_empty(row.get(4).map_or("", String::as_str)),
     }
 }
 

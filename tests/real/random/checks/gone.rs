@@ -35,7 +35,7 @@ pub(super) fn check(night: &Night<'_>) {
 fn check_one(_night: &Night<'_>, point: &Point, name: &str, destroyed: &BTreeSet<&str>) {
     assert!(destroyed.contains(point.guid.as_str()), "{name} is gone, and no step says that it destroyed it");
     assert!(point.is_own(), "{name} was not made by zhaul, and is gone");
-    assert!(!point.is_pinned, "{name} had a hold or a clone, and is gone");
+    assert!(!point.is_held_or_cloned, "{name} had a hold or a clone, and is gone");
 }
 
 /// Whether it lay in a lineage that was set aside by its own mark, and whose time is over.
@@ -136,7 +136,7 @@ fn expired_is_gone(night: &Night<'_>) {
         for point in &own {
             let newer = own.iter().filter(|other| other.name > point.name).count();
             let stays = night.after.snapshots_of(&copy.name).any(|now| now.guid == point.guid);
-            let is_needed = point.is_pinned
+            let is_needed = point.is_held_or_cloned
                 || copy.partial.is_some()
                 || base.is_none_or(|base| base.guid == point.guid)
                 || newest == Some(&point.guid);
