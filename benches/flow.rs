@@ -4,9 +4,9 @@
 //! ```text
 //! flow send WAY [HOST:PORT [CONNECTIONS]]      standard input  → network, or standard output without an address
 //! flow receive WAY [PORT [CONNECTIONS]]        network or standard input → standard output
-//! flow send tls|tcp DIR CONNECTIONS            standard input  → so many connections, opened by way of two files in DIR
-//! flow receive tls|tcp DIR CONNECTIONS         so many connections → standard output
-//! flow rate MIB                          10 s of zeros at so many MiB/s into nothing: how exactly that is kept
+//! flow send tls|tcp DIR CONNECTIONS            standard input  → CONNECTIONS, opened by way of two files in DIR
+//! flow receive tls|tcp DIR CONNECTIONS         CONNECTIONS → standard output
+//! flow rate MIB                          10 s of zeros at MIB MiB/s into nothing: how exactly that rate is kept
 //! flow source FILE TIMES [wide]          writes a file as the kernel writes a stream; wide: into a pipe as zhaul makes it
 //! flow sink                              reads standard input as `zfs receive` does, and forgets it
 //! ```
@@ -71,11 +71,11 @@ fn main() {
         _ => eprintln!("flow send|receive WAY [ADDRESS [CONNECTIONS]], or flow sink"),
     }
     if std::env::var_os("FLOW_PEAK").is_some() {
-        tell_peak(&words.join(" "));
+        print_peak(&words.join(" "));
     }
 }
 
-/// Pumps zeros for ten seconds at a limit, and tells how far off the average and the worst second were.
+/// Pumps zeros for ten seconds at a limit, and prints how far off the average and the worst second were.
 fn rate(mib: u64) {
     const SECONDS: u32 = 10;
     let wanted = NonZeroU64::new(mib << 20).unwrap();
@@ -130,7 +130,7 @@ fn rate(mib: u64) {
 }
 
 /// The most memory that this process ever had (`VmHWM` of proc(5)), on standard error.
-fn tell_peak(what: &str) {
+fn print_peak(what: &str) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
@@ -156,7 +156,7 @@ fn connect(address: &str) -> OwnedFd {
         }
         thread::sleep(Duration::from_millis(10));
     }
-    panic!("nobody listens at {address}");
+    panic!("no process listens at {address}");
 }
 
 fn accept(port: &str, connections: usize) -> Vec<OwnedFd> {
@@ -199,7 +199,7 @@ fn wait_for<T: serde::de::DeserializeOwned>(dir: &Path, name: &str) -> T {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    panic!("nobody writes {}", path.display());
+    panic!("no process writes {}", path.display());
 }
 
 /// How much the kernel and `zfs receive` move at a time: a block with its record.

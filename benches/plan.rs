@@ -20,8 +20,8 @@ use zhaul::policy::{Flags, KeepRules, Policy, TargetKind};
 const DETAILS: Details =
     Details { used_bytes: 4096, written_bytes: 4096, holds: 0, is_destroy_deferred: false };
 
-/// What each dataset has: how many of its newest own snapshots and bookmarks are at the source, how many of the newest, or
-/// only the oldest, at the backup, and how many months in the archive.
+/// The points of each dataset: how many of its newest own snapshots and bookmarks are at the source, how many of the
+/// newest, or only the oldest, at the backup, and how many months in the archive.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     name: &'static str,

@@ -121,7 +121,7 @@ ways() {
 }
 
 if [ -n "${LINK:-}" ]; then
-    # In a network of its own, so that nobody else is slowed down.
+    # In a network of its own, so that no other program is slowed down.
     if [ -z "${IN_NETWORK:-}" ]; then
         IN_NETWORK=1 FLOW=$flow exec unshare -n "$0" "$stream" "$rounds" $what
     fi

@@ -31,7 +31,7 @@
 //! Those of zfs(8), and: *point* (a snapshot or a bookmark, known by its GUID), *own* (its name has the policy's format), *base*
 //! (the common point from which an increment starts), *guest* (a virtual machine or container with all its volumes), *copy* (what
 //! a target has of a dataset), *writer* (the source dataset that alone may write a copy), *set aside* (renamed and kept, because
-//! the copy goes on without it), *lineage* (the uninterrupted history of one dataset). [`model`] has the others.
+//! the copy continues without it), *lineage* (the uninterrupted history of one dataset). [`model`] has the others.
 //!
 //! # The tests
 //!

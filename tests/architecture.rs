@@ -4,6 +4,8 @@
 
 #[path = "architecture/circles.rs"]
 mod circles;
+#[path = "architecture/words.rs"]
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 11] = [
     ("cli", &["bench", "discover", "execute", "host", "channel", "stream", "zfs", "policy", "plan", "model"]),
 ];
 
-/// What pure code cannot do: it would have to name one of these.
+/// The names of impure actions: pure code contains none of them.
 const IMPURE: [&str; 10] = [
     "std::fs",
     "std::io::",

@@ -101,7 +101,7 @@ fn written(text: &str) -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn the_example_passes_the_check_and_is_told_in_words() {
+fn the_example_passes_the_check_and_is_explained_in_words() {
     let (example, _) = ends_with(&["config", "example"], 0);
     let (_directory, path) = written(&example);
     let (stdout, stderr) = ends_with(&["config", "check", "--config", &path], 0);
@@ -130,7 +130,7 @@ fn a_policy_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn without_a_policy_both_remedies_are_told() {
+fn without_a_policy_both_remedies_are_named() {
     if Path::new("/etc/zhaul.toml").exists() {
         eprintln!("not shown: this machine has a policy");
         return;
@@ -147,7 +147,7 @@ fn planning_for_another_time_needs_a_dry_run() {
 }
 
 #[test]
-fn a_monitor_is_told_in_its_own_words_that_nothing_is_known() {
+fn a_monitor_gets_a_critical_line_in_its_own_format_without_a_policy() {
     let (stdout, _) = ends_with(&["status", "--check", "--config", "/nonexistent/zhaul.toml"], 2);
     assert_eq!(
         stdout,
@@ -158,7 +158,7 @@ fn a_monitor_is_told_in_its_own_words_that_nothing_is_known() {
 #[test]
 fn a_bench_of_this_machine_measures_every_stage_and_names_the_settings() {
     let (stdout, stderr) = ends_with(&["bench", "--synthetic", "--size", "8MiB", "--json"], 0);
-    assert_eq!(stderr, "", "no progress where nobody watches");
+    assert_eq!(stderr, "", "no progress without a terminal");
     let report: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
     assert_eq!(report["target"], "loopback");
     let measured = &report["measured"];

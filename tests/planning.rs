@@ -308,7 +308,7 @@ fn words(plan: &Plan) -> String {
     words.join("; ")
 }
 
-/// What a case shows, the source's history, the target's (`-`: no dataset), and the steps.
+/// The claim of a case, the source's history, the target's (`-`: no dataset), and the steps.
 type Case = (&'static str, &'static str, &'static str, &'static str);
 
 fn check(policy: &Policy, now: &str, cases: &[Case]) {
@@ -362,7 +362,7 @@ fn intermediates_are_sent_one_by_one() {
 }
 
 #[test]
-fn a_backup_that_parted_is_repaired_or_stops() {
+fn a_backup_that_diverged_is_repaired_or_stops() {
     let cases: &[Case] = &[
         (
             "own snapshots after the base go",
@@ -407,7 +407,7 @@ fn a_backup_that_parted_is_repaired_or_stops() {
     if let TargetKind::Backup(rules) = &mut policy.targets[0].kind {
         rules.on_no_base = OnNoBase::Stop;
     }
-    check(&policy, "0120", &[("told to stop, it stops", "#0110 @0110", "@0101", "Blocked: no-base")]);
+    check(&policy, "0120", &[("set to stop, it stops", "#0110 @0110", "@0101", "Blocked: no-base")]);
 }
 
 /// The policy of [`policy`] for a backup that does this about divergence.
@@ -721,7 +721,7 @@ fn a_copy_that_is_unlisted_is_neither_sent_to_nor_pruned_and_the_others_are_serv
         assert!(copies.iter().all(|dataset| dataset.as_str() == "rpool/data/vm-2"), "{plan:?}");
         assert_eq!(words(&plan), "send @0118..@0120; Failed: copy-not-listed");
     }
-    // Nothing is known of the parent, so nothing is of what lies below it either.
+    // Nothing is known of the parent, so nothing is known of the datasets below it either.
     let mut policy = policy(backup());
     policy.targets[0].root = name("tank/copies/deeper");
     let plan = plan_without(&policy, &[], &[("tank/copies/deeper", Unlisted::Changing)]);
@@ -754,7 +754,7 @@ fn the_rules_of_a_backup_go_on_applying_to_copies_whose_source_is_gone() {
     assert_eq!(gone("9 pve0:rpool/data/vm-9", &unchanged), "destroy nfs 0101 0102");
     assert_eq!(gone("9 pve1:rpool/data/vm-9", &unchanged), "", "another host's");
     assert_eq!(gone("9 pve0:rpool/other/vm-9", &unchanged), "", "another policy's");
-    assert_eq!(gone("nobody", &unchanged), "", "nobody's");
+    assert_eq!(gone("unknown", &unchanged), "", "no source's");
     assert_eq!(gone("1 pve0:rpool/data/vm-9", &unchanged), "", "its source is there under another name");
     let in_doubt = |inventory: &mut Inventory, _: &mut Request| {
         inventory.proxmox.state = zhaul::model::ProxmoxState::InDoubt("empty".to_owned());

@@ -11,19 +11,19 @@ use crate::stream::Bottleneck;
 
 /// As fast as the fastest, within what measurements differ by: then less work is worth more than the rest.
 const WORTH: f64 = 0.95;
-/// A readable channel that is faster by this much is told of.
+/// A readable channel is reported if it is faster by this factor.
 const TELLING: f64 = 1.15;
 
-/// What follows from measurements.
+/// The choice that follows from the measurements.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Choice {
     /// For the policy; `None` where there is nothing to set.
     pub settings: Option<Settings>,
-    /// What is to be expected with them.
+    /// The expected rate with these settings.
     pub mib_per_second: f64,
-    /// What limits it then.
+    /// The bottleneck with these settings.
     pub bottleneck: Bottleneck,
-    /// How fast it would be over TCP, where that is telling: authenticated, but readable.
+    /// How fast it would be over TCP, where TCP is much faster: authenticated, but readable.
     pub tcp_mib_per_second: Option<f64>,
 }
 

@@ -1,16 +1,16 @@
-//! What made measurements lead to.
+//! The choices that synthetic measurements lead to.
 
 use super::choice::choose;
 use super::measured::{CompressionRun, Flow, Measured, Received, Way};
 use crate::model::{Channel, Compression};
 use crate::stream::Bottleneck;
 
-/// So many MiB a second, with this ratio and so many CPU seconds for a GiB.
+/// A flow of this rate and ratio, and these CPU seconds for a GiB.
 fn flow(mib_per_second: f64, ratio: f64, cpu_seconds_per_gib: f64) -> Flow {
     Flow { bytes: 1 << 30, sent_bytes: 0, seconds: 1.0, mib_per_second, ratio, cpu_seconds_per_gib }
 }
 
-/// Compression on a machine whose one thread compresses lz4 at `lz4` MiB a second, on so many threads in all.
+/// Compression on a machine whose one thread compresses lz4 at `lz4` MiB a second, on one and on `threads` threads.
 fn compression_runs(lz4: f64, threads: u32) -> Vec<CompressionRun> {
     let levels = [
         (Compression::Lz4, 1.0, 1.6),
@@ -38,7 +38,7 @@ fn way(channel: Channel, connections: usize, mib_per_second: f64, cpu_seconds_pe
     Way { channel, connections, has_both_ends: false, flow: flow(mib_per_second, 1.0, cpu_seconds_per_gib) }
 }
 
-/// A link of so many MiB a second, where one connection carries `one` at most; ssh is a third of that.
+/// A link of `link` MiB a second, where one connection carries `one` at most; ssh is a third of that.
 fn ways(link: f64, one: f64) -> Vec<Way> {
     let connections = |channel, cpu| {
         [1_u32, 2, 4]
@@ -101,7 +101,7 @@ fn all_cores_together_limit_what_no_stage_alone_does() {
 }
 
 #[test]
-fn tcp_is_told_of_but_never_chosen() {
+fn tcp_is_suggested_but_never_chosen() {
     let only = |channel, rate| way(channel, 1, rate, 0.5);
     let fast = measured(3000.0, Vec::new(), vec![only(Channel::Tls, 400.0), only(Channel::Tcp, 900.0)]);
     let choice = choose(&fast);
@@ -116,7 +116,7 @@ fn ssh_is_chosen_where_nothing_else_goes() {
     let measured = measured(1000.0, compression_runs(500.0, 8), vec![way(Channel::Ssh, 1, 250.0, 3.0)]);
     let (channel, connections, compression) = settings(&measured);
     assert_eq!((channel, connections), (Channel::Ssh, 1));
-    assert_ne!(compression, "off", "what is compressed costs ssh less, too");
+    assert_ne!(compression, "off", "compressed data costs ssh less, too");
 }
 
 #[test]

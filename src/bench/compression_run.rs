@@ -13,7 +13,7 @@ use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::PumpSettings;
 use crate::stream::{ByteSink, ByteSource};
 
-/// What is measured.
+/// The compressions to measure.
 const COMPRESSIONS: [Compression; 5] = [
     Compression::Lz4,
     Compression::Zstd(1),

@@ -12,10 +12,10 @@ pub(super) const KEPT_BYTES: usize = 128 << 20;
 
 /// How long a synthetic stream is before it comes again: longer than what is compressed at once.
 const MADE_BYTES: usize = 8 << 20;
-/// Made data changes its kind after so many bytes.
+/// Synthetic data changes its kind after this number of bytes.
 const STRIPE_BYTES: usize = 64 << 10;
 
-/// What a synthetic stream repeats: noise and text by turns.
+/// The period of a synthetic stream: noise and text by turns.
 pub(super) fn made() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut noise = move || {

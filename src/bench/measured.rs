@@ -1,11 +1,11 @@
-//! What was found, as numbers.
+//! The results of measurements, as numbers.
 
 use serde::{Serialize, Serializer};
 
 use crate::model::{Channel, Compression};
 use crate::stream::Bottleneck;
 
-/// What one measurement came to. Rates and CPU are those of the stream before it is compressed.
+/// The result of one measurement. Rates and CPU are those of the stream before compression.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Flow {
     /// Bytes of the stream.
@@ -26,7 +26,7 @@ impl Flow {
     /// From what was counted.
     pub fn new(bytes: u64, sent_bytes: u64, seconds: f64, cpu_seconds: f64) -> Self {
         let mib = mib(bytes);
-        // A stream of nothing took no time: there is no rate to tell.
+        // A stream of nothing took no time: there is no rate to report.
         let per = |amount: f64, of: f64| if of > 0.0 { amount / of } else { 0.0 };
         Self {
             bytes,
@@ -44,7 +44,7 @@ fn mib(bytes: u64) -> f64 {
     f64::from(u32::try_from(bytes >> 10).unwrap_or(u32::MAX)) / 1024.0
 }
 
-/// One compression on so many threads, in memory.
+/// One compression on a number of threads, in memory.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CompressionRun {
     /// Which.
@@ -61,23 +61,23 @@ pub struct CompressionRun {
 /// One way across the network, with a stream that is not compressed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Way {
-    /// What carries it.
+    /// The channel that carries the stream.
     #[serde(serialize_with = "as_name")]
     pub channel: Channel,
     /// Over how many connections.
     pub connections: usize,
     /// Both ends are on this machine, so its CPU did the work of both.
     pub has_both_ends: bool,
-    /// What came of it.
+    /// The result.
     pub flow: Flow,
 }
 
 /// A measurement of a stage that cannot be had alone.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Received {
-    /// What came of it.
+    /// The result.
     pub flow: Flow,
-    /// What it waited for most of the time, as the engine's own meters have it; `None`: it was over too soon to say.
+    /// The most frequent bottleneck, by the meters of the transfer; `None`: the transfer was too short for a sample.
     pub waited_for: Option<Bottleneck>,
 }
 
@@ -96,7 +96,7 @@ pub struct Measured {
     pub receive: Option<Received>,
 }
 
-/// What the policy calls a channel.
+/// The policy's name for a channel.
 pub fn channel_name(channel: Channel) -> &'static str {
     match channel {
         Channel::Auto => "auto",

@@ -1,6 +1,6 @@
 //! Measures the stages of a transfer, each alone and then all together, with the very pieces that a run uses.
 //!
-//! What comes out says which stage is the slow one, and which settings of the link suit these machines. Nothing is
+//! The report names the slowest stage, and the settings of the link that suit these machines. Nothing is
 //! changed anywhere but by the receive that is measured only on explicit word, and that removes what it made.
 //!
 //! | file | what it holds |

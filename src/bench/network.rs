@@ -1,4 +1,4 @@
-//! The ways across the network: connections from this machine to itself, or an agent that throws away what comes.
+//! The ways across the network: connections from this machine to itself, or an agent that discards the data.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::AtomicBool;
@@ -108,7 +108,7 @@ impl Setup<'_> {
                     .map_err(failed)
                     .map(|()| moved_since(started, report.input_bytes, report.output_bytes)),
                 Err(error) => Err(match incoming.abort() {
-                    Some(told) => failed(told),
+                    Some(cause) => failed(cause),
                     None => BenchError::stream(what, error),
                 }),
             }
@@ -125,7 +125,7 @@ pub(super) struct Over<'a> {
     pub(super) compression: Compression,
 }
 
-/// Moves `source` into `incoming`; tells what the pump said, and how many bytes went in and out in any case.
+/// Moves `source` into `incoming`; returns the pump's result, and in any case the bytes that went in and out.
 pub(super) fn pump(
     source: impl ByteSource,
     incoming: &mut dyn Incoming,
@@ -196,7 +196,7 @@ impl Connections {
         Ok(moved_since(started, report.input_bytes, report.output_bytes))
     }
 
-    /// Both ends of so many connections.
+    /// Both ends of all connections.
     fn open(&self, cancel: &Cancel) -> Result<(Vec<Connection>, Vec<Connection>), ConnectionError> {
         let caller = Caller::new(self.kind)?;
         let here = IpAddr::V4(Ipv4Addr::LOCALHOST);

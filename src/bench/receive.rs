@@ -19,7 +19,7 @@ use crate::stream::supervise::PumpError;
 /// How the names of what is received begin.
 const PREFIX: &str = "zhaul-bench-";
 
-/// What one receive is about.
+/// The hosts and the snapshot of one receive.
 pub(super) struct Trial<'a> {
     /// Receives; its waits hear the bench's cancel.
     pub(super) host: &'a dyn TargetHost,
@@ -27,13 +27,13 @@ pub(super) struct Trial<'a> {
     pub(super) keeper: &'a dyn TargetHost,
     /// Below which it happens.
     pub(super) root: &'a DatasetName,
-    /// What is received.
+    /// The snapshot to receive.
     pub(super) snapshot: &'a Snapshot,
     pub(super) compression: Compression,
 }
 
 impl Setup<'_> {
-    /// Receives `source` into a new dataset, measures it, and destroys what came of it; whatever happens, it tells what is
+    /// Receives `source` into a new dataset, measures this, and destroys the dataset; in any case it returns what is
     /// left.
     pub(super) fn receive(
         &self,
@@ -121,7 +121,7 @@ impl Setup<'_> {
             match pumped {
                 Ok(_) => incoming.finish().map_err(failed).map(|()| moved_since(started, bytes, sent_bytes)),
                 Err(error) => Err(match incoming.abort() {
-                    Some(told) => failed(told),
+                    Some(cause) => failed(cause),
                     None => BenchError::stream(what, error),
                 }),
             }
@@ -146,7 +146,7 @@ pub(super) fn check_can_destroy(
     }
 }
 
-/// Eight hexadecimal digits that nobody guesses.
+/// Eight random hexadecimal digits.
 fn random() -> io::Result<String> {
     Ok(format!("{:08x}", u32::from_ne_bytes(random_bytes()?)))
 }

@@ -1,4 +1,4 @@
-//! What is received is removed, exactly that and nothing else, on a machine in memory.
+//! A bench removes exactly the dataset that it received, on a machine in memory.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::host::{SourceHost, TargetHost};
 use crate::model::{Compression, DatasetKind, DatasetName, Encryption, Listing, PointName, SnapshotName};
 use crate::stream::{ByteSource, Cancel, Sample};
 
-struct Nobody;
+struct NoWatcher;
 
-impl Watcher for Nobody {
+impl Watcher for NoWatcher {
     fn begins(&self, _: &str) {}
     fn moved(&self, _: &Sample) {}
 }
@@ -73,7 +73,7 @@ impl World {
             limits,
             receives: true,
             cancel: &self.cancel,
-            watcher: &Nobody,
+            watcher: &NoWatcher,
         };
         let root = name(root);
         let trial = Trial {
@@ -160,7 +160,7 @@ fn a_bench_that_was_stopped_receives_nothing() {
         limits,
         receives: false,
         cancel: &world.cancel,
-        watcher: &Nobody,
+        watcher: &NoWatcher,
     };
     assert!(matches!(super::run(&setup), Err(BenchError::Interrupted)));
     assert_eq!(world.listing(), before);
@@ -219,11 +219,11 @@ fn a_snapshot_of_another_guid_stays() {
 }
 
 #[test]
-fn what_lies_below_keeps_it() {
+fn a_dataset_below_keeps_it() {
     let world = World::new();
     world.target.create("t/pve0/x", DatasetKind::Filesystem).unwrap();
     world.target.create("t/pve0/x/y", DatasetKind::Filesystem).unwrap();
-    assert_eq!(world.remove("t/pve0/x"), Removal::Left("something lies below it".to_owned()));
+    assert_eq!(world.remove("t/pve0/x"), Removal::Left("another dataset is below it".to_owned()));
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn exactly_what_was_received_goes() {
 }
 
 #[test]
-fn an_append_only_agent_is_told_of_before_anything_is_sent() {
+fn an_append_only_agent_is_reported_before_anything_is_sent() {
     assert!(check_can_destroy(Ok(false), "nfs8").is_ok());
     let refused = check_can_destroy(Ok(true), "nfs8");
     assert!(matches!(&refused, Err(BenchError::Refused(why)) if why.contains("append-only")), "{refused:?}");

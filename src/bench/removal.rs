@@ -10,7 +10,7 @@ use crate::model::{Change, Dataset, DatasetName, Guid, Listing, PointName, Resum
 const RETRIES: usize = 20;
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What became of it.
+/// The outcome of a removal.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Removal {
     /// Nothing of it is there.
@@ -51,7 +51,7 @@ fn remove_listed(
         return Ok(Some(Removal::Gone));
     };
     if listing.datasets().count() != 1 {
-        return Ok(Some(Removal::Left("something lies below it".to_owned())));
+        return Ok(Some(Removal::Left("another dataset is below it".to_owned())));
     }
     let has_points = found.history.points().next().is_some();
     if let (Some(token), false) = (&found.resume_token, has_points) {

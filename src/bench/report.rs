@@ -1,4 +1,4 @@
-//! What a bench has to tell.
+//! The report of a bench.
 
 use serde::Serialize;
 
@@ -8,28 +8,28 @@ use super::measured::{Measured, Received};
 /// All stages together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Together {
-    /// What became of the stream at the end.
+    /// Where the stream ended.
     pub end: &'static str,
-    /// What came of it.
+    /// The result.
     #[serde(flatten)]
     pub received: Received,
 }
 
-/// All that a bench has to tell.
+/// The whole report of a bench.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
-    /// Between what.
+    /// The target's name, or `loopback`.
     pub target: String,
-    /// What was sent.
+    /// The stream that was sent.
     pub stream: String,
     /// Each stage alone.
     pub measured: Measured,
-    /// What follows from it.
+    /// The settings that follow from the measurements.
     pub choice: Choice,
     /// All together, with the settings chosen.
     pub together: Option<Together>,
-    /// What could not be measured, and why; what a person should know.
+    /// Stages that could not be measured, with the cause; other notes for the admin.
     pub remarks: Vec<String>,
-    /// What is still there of what was received, and how to remove it.
+    /// Received datasets that still exist, and how to remove them.
     pub left_behind: Vec<String>,
 }

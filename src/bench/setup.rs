@@ -1,4 +1,4 @@
-//! What is measured, and within which limits.
+//! The material, the destination and the limits of a bench.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::stream::{Cancel, Cancelled, Sample};
 
 /// All that a bench needs to know.
 pub struct Setup<'a> {
-    /// What is sent.
+    /// The stream to send.
     pub material: Material<'a>,
     /// Where to; `None`: to this machine itself.
     pub destination: Option<Destination<'a>>,
@@ -21,7 +21,7 @@ pub struct Setup<'a> {
     pub limits: Limits,
     /// Whether the destination is to receive, and so to write.
     pub receives: bool,
-    /// Ends the bench. What has been made is removed all the same.
+    /// Ends the bench. Datasets that the bench has made are still removed.
     pub cancel: &'a Cancel,
     /// Who looks on.
     pub watcher: &'a dyn Watcher,
@@ -36,13 +36,13 @@ impl fmt::Debug for Setup<'_> {
 /// When a measurement ends, if its stream does not end before: whichever comes first.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// After so long.
+    /// After this time.
     pub time: Duration,
-    /// After so many bytes of the stream.
+    /// After this number of bytes of the stream.
     pub bytes: u64,
 }
 
-/// What is sent.
+/// The stream to send.
 #[derive(Clone)]
 #[expect(missing_debug_implementations, reason = "a host has none")]
 pub enum Material<'a> {
@@ -66,9 +66,9 @@ impl fmt::Display for Material<'_> {
 pub struct Snapshot {
     /// Its name.
     pub name: SnapshotName,
-    /// What identifies it.
+    /// Its GUID.
     pub guid: Guid,
-    /// What its dataset is.
+    /// The kind of its dataset.
     pub kind: DatasetKind,
     /// Whether it has to be sent raw.
     pub encryption: Encryption,
@@ -91,12 +91,12 @@ impl Snapshot {
 /// A target of the policy.
 #[expect(missing_debug_implementations, reason = "a function has none")]
 pub struct Destination<'a> {
-    /// What the policy calls it.
+    /// Its name in the policy.
     pub name: &'a str,
-    /// Below which what is received lies.
+    /// The dataset below which the stream is received.
     pub root: &'a DatasetName,
-    /// Makes a connection of its own for each measurement, with this channel and so many connections; the cancel ends its
-    /// waits.
+    /// Opens a connection of its own for each measurement, with this channel and number of connections; the cancel
+    /// ends its waits.
     pub open: &'a (dyn Fn(&Cancel, Channel, usize) -> End + Sync),
 }
 
@@ -153,16 +153,16 @@ pub enum BenchError {
     /// A host could not do its part.
     #[error("cannot measure {what}")]
     Host {
-        /// What was measured.
+        /// The stage that was measured.
         what: String,
-        /// What the host said.
+        /// The host's error.
         #[source]
         error: HostError,
     },
     /// The stream broke off.
     #[error("cannot measure {what}")]
     Stream {
-        /// What was measured.
+        /// The stage that was measured.
         what: String,
         /// Why.
         #[source]
@@ -171,7 +171,7 @@ pub enum BenchError {
     /// The connections could not be made.
     #[error("cannot measure {what}")]
     Connections {
-        /// What was measured.
+        /// The stage that was measured.
         what: String,
         /// Why.
         #[source]
@@ -180,7 +180,7 @@ pub enum BenchError {
     /// It failed, and what it had made by then is still there.
     #[error("{}", .left.join("\n"))]
     LeftBehind {
-        /// What that is, and how to remove it.
+        /// The datasets that are left, and how to remove them.
         left: Vec<String>,
         /// Why the bench ended.
         #[source]

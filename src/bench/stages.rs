@@ -19,7 +19,7 @@ use crate::stream::meter::{Meters, Places};
 use crate::stream::pump::Pump;
 use crate::stream::{ByteSource, Cancel};
 
-/// What reads the stream, what is received of it, and where the latter goes.
+/// The destination of a measured receive, and the snapshot to receive.
 type Trials<'a> = Option<(&'a Destination<'a>, &'a Snapshot)>;
 
 /// Measures everything.
@@ -79,7 +79,7 @@ fn measure(setup: &Setup<'_>, left_behind: &mut Vec<String>) -> Result<Report, B
 }
 
 impl Setup<'_> {
-    /// What is received, if that is wanted; refused here if it could not be removed again.
+    /// The measured receive, if it was asked for; refused here if the received dataset could not be removed again.
     fn trials(&self) -> Result<Trials<'_>, BenchError> {
         let (Some(destination), Material::Snapshot(_, snapshot), true) =
             (&self.destination, &self.material, self.receives)
@@ -134,7 +134,7 @@ impl Setup<'_> {
         }
     }
 
-    /// Receives `source` and removes it; what could not be removed is told beside.
+    /// Receives `source` and removes the dataset; also returns what could not be removed.
     fn try_receive(
         &self,
         what: &str,
@@ -143,7 +143,7 @@ impl Setup<'_> {
         source: impl ByteSource,
         limits: Limits,
     ) -> (Result<Received, BenchError>, Option<String>) {
-        // A bench that is stopped removes what it made all the same.
+        // A cancelled bench still removes the dataset that it made.
         let patient = match Cancel::new() {
             Ok(patient) => patient,
             Err(error) => return (Err(error.into()), None),

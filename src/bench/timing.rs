@@ -12,7 +12,7 @@ use crate::stream::{Bottleneck, Cancel};
 /// How often a sample is looked for.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What a measured piece of work says of itself.
+/// The bytes and the time that a measured piece of work reports.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moved {
     pub(super) bytes: u64,
@@ -20,7 +20,7 @@ pub(super) struct Moved {
     pub(super) time: Duration,
 }
 
-/// What one measurement came to, and what was waited for in it most of the time.
+/// The result of one measurement, and its most frequent bottleneck.
 pub(super) type Timed = (Flow, Option<Bottleneck>);
 
 impl Setup<'_> {
@@ -51,7 +51,7 @@ impl Setup<'_> {
     }
 }
 
-/// Until the work is over; tells what was waited for most often.
+/// Shows samples until the work is over; returns the most frequent bottleneck.
 fn look_on(watcher: &dyn Watcher, receiver: &SampleReceiver) -> Option<Bottleneck> {
     let mut tally: Vec<(Bottleneck, u32)> = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! What helps where ssh(1) cannot log in, by what it says (`sshconnect.c`, `sshconnect2.c` of OpenSSH).
+//! Advice where ssh(1) cannot log in, by its error message (`sshconnect.c`, `sshconnect2.c` of OpenSSH).
 
 /// Phrases, more specific ones first: a host key that has changed also fails verification.
 const HELP: [(&str, &str); 11] = [

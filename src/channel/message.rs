@@ -5,8 +5,8 @@
 //! | 0..4 | `zhm`, and the version of this layout |
 //! | 4..8 | length of the text, little-endian, at most 1 MiB |
 //!
-//! They are read with not one byte more than belongs to them: frames of a stream may follow on the same connection. The
-//! other end is not trusted: whatever comes is a message of the expected type, or an error that says what came instead.
+//! A read takes not one byte beyond its message: frames of a stream may follow on the same connection. The peer is not
+//! trusted: a read returns a message of the expected type, or an error that describes the received bytes.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -63,7 +63,7 @@ pub fn write(target: &mut (impl ByteSink + ?Sized), message: &impl Serialize) ->
     Ok(target.flush_all()?)
 }
 
-/// Reads one message; `Ok(None)` if the other end closed the connection before it. `limit` is for the whole message.
+/// Reads one message; `Ok(None)` if the peer closed the connection before a message. `limit` is for the whole message.
 pub fn read<M: DeserializeOwned>(
     source: &mut (impl ByteSource + ?Sized),
     limit: Option<Duration>,
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_told_apart() {
+    fn data_that_is_no_message_gets_an_error_of_its_own() {
         let whole = sent(&[1_u64]);
         for cut in 1..whole.len() {
             let error = received(&whole[..cut]).unwrap_err();

@@ -1,4 +1,4 @@
-//! The `ssh` child: which options it gets, and why the command at the other end needs no quoting of data.
+//! The `ssh` child: its options, and why the remote command needs no quoting of data.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub struct Ssh {
 /// Options that hold whatever the user's configuration says; everything else (keys, aliases, jump hosts, whether an
 /// unknown host key is refused) is the user's.
 const OPTIONS: [&str; 13] = [
-    // Nobody is there to type a password or to say yes to a host key.
+    // No user is present to type a password or to accept a host key.
     "BatchMode=yes",
     "ConnectTimeout=15",
     // A peer that vanished is noticed after a minute.
@@ -45,7 +45,7 @@ const OPTIONS: [&str; 13] = [
 impl Ssh {
     /// The command that runs `remote` there, with the mark of `run` in its environment. The login shell of the other machine
     /// reads `remote`, whichever shell that is: it must be fixed text, never made from names. The environment is set by
-    /// env(1): sshd takes no variable that it was not told to accept, and not every shell knows `NAME=value command`.
+    /// env(1): sshd takes only the variables of its `AcceptEnv`, and not every shell knows `NAME=value command`.
     pub fn command(&self, run: Option<RunMark>, remote: &'static str) -> Command {
         let mut command = Command::new("ssh");
         command.args(["-T", "-e", "none"]);

@@ -50,8 +50,8 @@ pub(super) fn agent(args: &AgentArgs) -> Result<Code, Failure> {
     Ok(if cancel.is_requested() { Code::Interrupted } else { Code::Done })
 }
 
-/// A key with a forced command (`authorized_keys`) runs the agent whatever is asked for: who asks for something else than a
-/// zhaul does is told at once.
+/// A key with a forced command (`authorized_keys`) runs the agent whatever is asked for: any other request than a
+/// zhaul's is refused at once, with the reason.
 fn turn_away_people() -> Result<(), Failure> {
     let Some(asked) = std::env::var_os("SSH_ORIGINAL_COMMAND") else { return Ok(()) };
     if WORKER_ENDS.iter().any(|end| asked.to_string_lossy().trim_end().ends_with(end)) {
@@ -64,8 +64,8 @@ fn turn_away_people() -> Result<(), Failure> {
     Err(error).or_exit(Code::Usage)
 }
 
-/// The address under which ssh came in, as sshd tells it (`SSH_CONNECTION`: client, its port, server, its port).
+/// The address under which ssh came in, as sshd reports it (`SSH_CONNECTION`: client, its port, server, its port).
 fn own_address() -> Option<IpAddr> {
-    let told = std::env::var_os("SSH_CONNECTION")?.into_string().ok()?;
-    told.split(' ').nth(2)?.parse().ok()
+    let addresses = std::env::var_os("SSH_CONNECTION")?.into_string().ok()?;
+    addresses.split(' ').nth(2)?.parse().ok()
 }

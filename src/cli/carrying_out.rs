@@ -1,5 +1,5 @@
-//! What every command that changes something by a plan does with it: checks it, then shows it or carries it out and tells what
-//! became of it.
+//! The end of every command that changes something by a plan: checks the plan, then shows it, or carries it out and
+//! reports the outcome.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ pub(super) struct Wish {
     pub(super) is_dry: bool,
     /// As one JSON object.
     pub(super) json: bool,
-    /// What goes to stderr.
+    /// The log options.
     pub(super) log: LogArgs,
     /// Sizes of its transfers, as far as they are known.
     pub(super) estimates: Estimates,
@@ -40,7 +40,7 @@ pub(super) struct Wish {
     pub(super) configs: Configs,
 }
 
-/// Shows `plan`, which was made of `inventory`, or carries it out.
+/// Shows `plan`, which was made from `inventory`, or carries it out.
 pub(super) fn carry_out(
     context: &CommandContext,
     inventory: &Inventory,
@@ -60,7 +60,7 @@ pub(super) fn carry_out(
     show_report(json, log, &report, started.elapsed())
 }
 
-/// Refuses a plan that would break a promise: whole, since nobody knows what else is wrong with it.
+/// Refuses a plan that would break a promise: all of it, since other faults of such a plan are unknown.
 fn refuse_unsound(policy: &Policy, inventory: &Inventory, plan: &Plan) -> Result<(), Failure> {
     let breaches = check(policy, inventory, plan);
     if breaches.is_empty() {
@@ -120,7 +120,7 @@ fn show_report(json: bool, log: LogArgs, report: &Report, took: Duration) -> Res
         String::new()
     };
     let printed = output::print(&text).context("cannot print the report");
-    // What the run did counts, not whether anybody could read of it.
+    // The outcome of the run counts, not whether its report could be printed.
     let code = Code::of_report(report);
     if matches!(code, Code::Done) {
         return printed.or_exit(Code::Failed).map(|()| Code::Done);

@@ -237,8 +237,8 @@ mod tests {
         let mut listing = listing;
         listing.mark_unlisted("tank/vm/vm-101-disk-0", crate::model::Unlisted::Changing);
         let text = selection_text(&policy, &inventory, &listing, Timestamp::UNIX_EPOCH);
-        let told =
+        let expected =
             "  not listed: tank/vm/vm-101-disk-0 was created, destroyed or renamed each time it was listed\n";
-        assert!(text.contains(told), "{text}");
+        assert!(text.contains(expected), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! What every command that looks at ZFS begins with: the policy, the moment, the hosts, the log and the signals.
+//! The context of every command that reads ZFS: the policy, the moment, the hosts, the log and the signals.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use crate::stream::Cancel;
 
 /// Everything that a command works with.
 pub(super) struct CommandContext {
-    /// What a person wants.
+    /// The policy of the command.
     pub(super) policy: Policy,
     /// The file that it was read from, if one.
     pub(super) policy_file: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::execute::{Outcome, Report};
 use crate::plan::{Finding, Severity};
 
-/// What stands below every `--help`.
+/// The text below every `--help`.
 pub(super) const EXIT_CODES_HELP: &str = "\
 Exit codes:
   0    done
@@ -45,7 +45,7 @@ impl Code {
         }
     }
 
-    /// What the findings of a plan lead to, before any of it is carried out.
+    /// The code for the findings of a plan, before any step runs.
     pub fn of_findings(findings: &[Finding]) -> Self {
         match findings.iter().map(|finding| finding.severity).max() {
             Some(Severity::Failed) => Self::Failed,
@@ -54,7 +54,7 @@ impl Code {
         }
     }
 
-    /// What a run leads to. Interrupted beats failed, which beats blocked: the run that comes next settles them in
+    /// The code for a run. Interrupted beats failed, which beats blocked: the run that comes next settles them in
     /// that order.
     pub fn of_report(report: &Report) -> Self {
         if report.was_interrupted {
@@ -77,12 +77,12 @@ impl From<Code> for ExitCode {
     }
 }
 
-/// A command that could not do its work: what to tell, and the code to end with.
+/// A command that could not do its work: the error to print, and the code to end with.
 #[derive(Debug)]
 pub(super) struct Failure {
-    /// What the process ends with.
+    /// The exit code of the process.
     pub(super) code: Code,
-    /// What went wrong, with its causes.
+    /// The error, with its causes.
     pub(super) error: anyhow::Error,
 }
 

@@ -20,7 +20,7 @@ pub(super) fn check_guest(id: GuestId, inventory: &Inventory, is_own: bool) -> R
     let proxmox = &inventory.proxmox;
     if let Some(node) = proxmox.elsewhere.get(&id) {
         return refuse(format!(
-            "guest {id} is on node {node}: nothing was done\n  next: roll it back there; what lies here is a replica"
+            "guest {id} is on node {node}: nothing was done\n  next: roll it back there; the datasets here are replicas"
         ));
     }
     if let Some(why) = proxmox.unreadable.get(&id) {

@@ -10,7 +10,7 @@ use crate::discover;
 use crate::host::calls::serve;
 use crate::model::GuestId;
 
-/// Makes calls into ZFS for the zhaul at the other end of standard input, a socket.
+/// Makes calls into ZFS for the zhaul process whose socket is standard input.
 pub(super) fn zfs_calls() -> Result<Code, Failure> {
     let socket = io::stdin().as_fd().try_clone_to_owned().or_exit(Code::Failed)?;
     serve(&UnixStream::from(socket)).or_exit(Code::Failed)?;

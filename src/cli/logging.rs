@@ -13,7 +13,7 @@ pub(super) fn start(level: u8, quiet: bool, screen: MultiProgress) {
         .with_env_filter(filter)
         .with_writer(BelowLines { screen })
         .with_target(level > 1)
-        // Else a line that cannot be written is told of on standard error, by a macro that panics if that is closed.
+        // Else a line that cannot be written is reported on standard error, by a macro that panics if that is closed.
         .log_internal_errors(false)
         .with_ansi(io::stderr().is_terminal() && super::output::stderr_style().is_coloured);
     // Fails only where a log was started before; that one stays.

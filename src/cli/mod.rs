@@ -49,7 +49,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version go to stdout and are no errors. Nobody is left to tell if printing fails.
+            // Help and version go to stdout and are no errors. If printing fails, no way is left to report it.
             drop(error.print());
             return if error.use_stderr() { Code::Usage.into() } else { Code::Done.into() };
         }

@@ -1,7 +1,7 @@
 //! The two streams a command writes to: stdout for its result, stderr for everything else.
 //!
-//! A reader of stdout that has gone away (`zhaul status | head -1`) is no error: what is left is dropped quietly, and
-//! a run goes on.
+//! A reader of stdout that has gone away (`zhaul status | head -1`) is no error: the rest is dropped quietly, and
+//! a run continues.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -12,7 +12,7 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     quiet_when_gone(write_all(&mut io::stdout().lock(), text))
 }
 
-/// Writes `text` to stderr; where even that fails there is nobody left to tell.
+/// Writes `text` to stderr; if even that fails, no way is left to report it.
 pub(super) fn complain(text: &str) {
     drop(write_all(&mut io::stderr().lock(), text));
 }

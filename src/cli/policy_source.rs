@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn without_file_and_dataset_both_remedies_are_told() {
+    fn without_file_and_dataset_both_remedies_are_named() {
         let error = load_with_default(&PolicyArgs::default(), Path::new("/nonexistent.toml")).unwrap_err();
         let text = error.to_string();
         assert!(text.contains("zhaul config example > /nonexistent.toml"), "{text}");

@@ -1,4 +1,4 @@
-//! What a person who watches a run sees: a line for each running transfer and one for the whole, on stderr.
+//! The progress of a run on a terminal: a line for each running transfer and one for the whole, on stderr.
 //!
 //! A transfer gets its line with its first sample, so short ones do not flicker. Steps go to the log as well, for
 //! those who ask for it.
@@ -178,7 +178,7 @@ impl State {
 }
 
 /// `vm-100-disk-0 -> nfs8  35%  112 MiB/s  limited by network  20 s left  1.20 GiB of 3.40 GiB  buffer 80%`, and how much
-/// smaller it travels where it is compressed. What counts most comes first: a terminal may have only 80 columns.
+/// smaller it travels where it is compressed. The most important part comes first: a terminal may have only 80 columns.
 fn transfer_line(label: &str, expected: Option<ByteCount>, sample: &Sample) -> String {
     let buffer = percent(sample.buffer_used_bytes, sample.buffer_total_bytes).unwrap_or_default();
     let (moved, rate) = (ByteCount(sample.input_bytes), ByteCount(sample.input_bytes_per_second));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transfers_line_tells_all() {
+    fn a_transfers_line_shows_everything() {
         assert_eq!(
             transfer_line("a -> nfs8", Some(ByteCount(1 << 30)), &sample(1 << 29)),
             "a -> nfs8  50%  100 MiB/s  limited by network  5.0 s left  512 MiB of 1.00 GiB  buffer 25%"

@@ -9,7 +9,7 @@ use crate::model::GuestId;
 /// `qm` takes a second; on a node that waits for its cluster it may never end.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// What is known of a guest.
+/// Whether a guest is running, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Running {
     /// Neither program is installed.
@@ -41,7 +41,7 @@ pub(super) fn ask(id: GuestId) -> Running {
     if has_any { Running::Unknown(silent.join("; ")) } else { Running::NoPrograms }
 }
 
-/// What a program prints on standard output, whatever its exit code, within 20 s. `None` where it is not installed.
+/// The standard output of a program, whatever its exit code, within 20 s. `None` where it is not installed.
 pub(super) fn answer(program: &str, arguments: &[&str]) -> Option<Result<String, String>> {
     let spawned = Command::new(program)
         .args(arguments)

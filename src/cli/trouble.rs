@@ -25,7 +25,7 @@ pub(super) fn sort(troubles: &mut [Trouble]) {
     troubles.sort_by_key(|trouble| std::cmp::Reverse(trouble.severity));
 }
 
-/// What sorted troubles lead to.
+/// The exit code for sorted troubles.
 pub(super) fn code(troubles: &[Trouble]) -> Code {
     match troubles.first().map(|trouble| trouble.severity) {
         Some(Severity::Failed) => Code::Failed,

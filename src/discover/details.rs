@@ -79,7 +79,7 @@ pub fn load_details(
     });
 }
 
-/// These snapshots of the source by their pools: one that hangs keeps nobody from an answer about the others.
+/// These snapshots of the source by their pools: a pool that hangs does not block the answers about the others.
 fn by_pool(snapshots: Vec<(SnapshotName, Guid)>) -> BTreeMap<String, Vec<(SnapshotName, Guid)>> {
     let mut by_pool: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for (name, guid) in snapshots {
@@ -102,7 +102,7 @@ fn leave_out(source: &mut Answer, pool: &str, why: String) {
     }
 }
 
-/// What was told of each snapshot, or why nothing was.
+/// The details of each snapshot, or why they could not be read.
 type LoadedDetails = Result<Vec<(SnapshotName, Guid, Option<Details>)>, String>;
 
 fn pair(
@@ -111,7 +111,7 @@ fn pair(
 ) -> LoadedDetails {
     let details = ask(&snapshots).map_err(|error| error.chain())?;
     if details.len() != snapshots.len() {
-        return Err("it told of more or fewer snapshots than it was asked for; this is a bug".to_owned());
+        return Err("the answer has more or fewer snapshots than requested; this is a bug".to_owned());
     }
     Ok(snapshots.into_iter().zip(details).map(|((name, guid), details)| (name, guid, details)).collect())
 }
@@ -142,7 +142,7 @@ fn note(inventory: &mut Inventory, place: &Place, pool: Option<&str>, loaded: Lo
     }
 }
 
-/// What each snapshot of the source says of its lineage.
+/// The lineage property of each snapshot of the source.
 type LoadedLineage = Result<Vec<(SnapshotName, Guid, Option<UserProperty>)>, String>;
 
 fn lineage(source: &dyn SourceHost, wants: &MissingDetails) -> Vec<(String, LoadedLineage)> {
@@ -159,7 +159,7 @@ fn lineage(source: &dyn SourceHost, wants: &MissingDetails) -> Vec<(String, Load
 fn lineage_of(source: &dyn SourceHost, snapshots: Vec<(SnapshotName, Guid)>) -> LoadedLineage {
     let loaded = source.lineage(&snapshots).map_err(|error| error.chain())?;
     if loaded.len() != snapshots.len() {
-        return Err("it told of more or fewer snapshots than it was asked for; this is a bug".to_owned());
+        return Err("the answer has more or fewer snapshots than requested; this is a bug".to_owned());
     }
     Ok(snapshots.into_iter().zip(loaded).map(|((name, guid), property)| (name, guid, property)).collect())
 }

@@ -3,7 +3,7 @@
 //! A target has three answers: what it has, that it has nothing, and that it could not be asked. The last is never an
 //! error of the run, since the other targets are still to be served.
 //!
-//! Listings leave out what ZFS tells only slowly; [`complete`] asks for it where a plan turns out to depend on it.
+//! Listings leave out properties that ZFS reads slowly; [`complete`] asks for them where a plan turns out to need them.
 
 mod details;
 mod pools;
@@ -87,8 +87,8 @@ pub fn proxmox_of(policy: &Policy) -> Proxmox {
     policy.guest_config.as_deref().map(proxmox).unwrap_or_default()
 }
 
-/// What exists on the source, on the targets and in Proxmox VE's configuration. What earlier runs left on the targets is ended
-/// before, where `run` says whose: a receive that waits for a dead connection keeps its dataset busy.
+/// The inventory of the source, the targets and Proxmox VE's configuration. Processes of earlier runs on the targets
+/// are ended before, where `run` names the policy: a receive that waits for a dead connection keeps its dataset busy.
 pub fn inventory(
     policy: &Policy,
     source: &dyn SourceHost,
@@ -135,19 +135,19 @@ pub fn inventory(
     })
 }
 
-/// What this machine calls itself.
+/// The host name of this machine.
 pub fn own_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// What a target has, and whether it destroys nothing.
+/// The listing of a target, and whether the target destroys nothing.
 fn ask(host: &dyn TargetHost, target: &Target, run: Option<RunMark>) -> (Result<Listing, HostError>, bool) {
     match run.map(|run| host.begin_run(run)) {
         Some(Err(error)) if matches!(error.problem, Problem::Unreachable(_)) => {
             let HostError { host, problem, .. } = error;
             return (Err(HostError::new(host, "list", &target.root, problem)), false);
         }
-        // It may be listed all the same.
+        // The target may still be listed.
         Some(Err(error)) => tracing::warn!("{}", error.chain()),
         Some(Ok(ended)) => report_ended(target, &ended),
         None => {}
@@ -158,16 +158,16 @@ fn ask(host: &dyn TargetHost, target: &Target, run: Option<RunMark>) -> (Result<
     (listed, is_append_only)
 }
 
-/// What earlier runs left there is no fault of this one, but of the network, and somebody may want to know. A shell is only what
+/// Warns of processes of earlier runs: the network left them behind, not this run. A shell is left out, because it only
 /// runs the others.
 fn report_ended(target: &Target, ended: &[Orphan]) {
-    let told = ended.iter().filter(|orphan| !orphan.command.starts_with("sh "));
-    let told: Vec<String> = told.map(|orphan| ended_text(target, orphan)).collect();
-    if !told.is_empty() {
+    let reported = ended.iter().filter(|orphan| !orphan.command.starts_with("sh "));
+    let reported: Vec<String> = reported.map(|orphan| ended_text(target, orphan)).collect();
+    if !reported.is_empty() {
         tracing::warn!(
             "{}: ended what an earlier run of this policy had left waiting for a dead connection: {}",
             target.name.0,
-            told.join(", ")
+            reported.join(", ")
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What every machine says of itself and of the pools that take part.
+//! The state of every machine and of the pools that take part.
 
 use std::collections::BTreeSet;
 use std::thread;
@@ -20,7 +20,7 @@ pub struct PoolAnswer {
     pub place: Place,
     /// Its name there.
     pub pool: String,
-    /// What the machine says, or why it could not be asked.
+    /// The machine's answer, or why it could not be asked.
     pub state: Result<HostState, String>,
     /// How far its clock is ahead of this machine's, as far as the time that the answer took lets that be known.
     pub clock_ahead: SignedDuration,
@@ -62,7 +62,7 @@ fn ask(host: &dyn TargetHost, root: &DatasetName) -> (Result<HostState, String>,
     (state, clock_ahead)
 }
 
-/// Only what cannot be explained by the time between question and answer. `date` tells whole seconds.
+/// The difference that the time between question and answer cannot explain. `date` reports whole seconds.
 fn ahead(clock: Timestamp, before: Timestamp, after: Timestamp) -> SignedDuration {
     let until = clock.saturating_add(SignedDuration::from_secs(1)).unwrap_or(clock);
     if clock > after {

@@ -1,4 +1,4 @@
-//! What a person can do about a problem.
+//! The next action for a problem.
 
 use crate::channel::connection_advice;
 use crate::host::{Problem, UnsafeCopy};
@@ -15,7 +15,7 @@ pub(super) fn for_problem(problem: &Problem) -> String {
         Problem::PoolHangs(hanging) => {
             let pool = &hanging.pool;
             return format!(
-                "zpool status {pool} there shows which devices do not answer; when they do again, zpool clear {pool}; the next run goes on"
+                "zpool status {pool} there shows which devices do not answer; when they do again, zpool clear {pool}; the next run continues"
             );
         }
         Problem::Unreachable(text) => return format!("{}; the next run continues", connection_advice(text)),

@@ -1,8 +1,8 @@
 //! A dataset that is busy for a moment.
 //!
 //! After each receive, clone, rename or promote of a volume the kernel looks at it once more in the background and owns it
-//! meanwhile (`zvol_create_minor`), also where its copy gets no device; where it has one, so does udev. What wants the volume
-//! to itself just then is refused with EBUSY, before anything was changed, and can be had a moment later.
+//! meanwhile (`zvol_create_minor`), also where its copy gets no device; where it has one, so does udev. A call that
+//! needs the volume for itself just then fails with EBUSY, before it changes anything, and succeeds a moment later.
 
 use std::time::Duration;
 

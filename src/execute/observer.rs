@@ -5,7 +5,7 @@ use crate::model::ByteCount;
 use crate::plan::Step;
 use crate::stream::Sample;
 
-/// Is told what happens, when it happens.
+/// Gets each event when it happens.
 pub trait Observer: Sync {
     /// A step begins.
     fn started(&self, step: &Step);
@@ -13,7 +13,7 @@ pub trait Observer: Sync {
     /// How many bytes a transfer that has begun will move turns out.
     fn sized(&self, step: &Step, expected: ByteCount);
 
-    /// A transfer goes on; a few times a second.
+    /// A transfer has moved data; a few times a second.
     fn moved(&self, step: &Step, sample: &Sample);
 
     /// A step has ended or was skipped.

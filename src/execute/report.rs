@@ -1,4 +1,4 @@
-//! What became of a plan: each of its steps with its outcome.
+//! The report of a run: each step of its plan with its outcome.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::model::{ByteCount, DatasetName};
 use crate::plan::{Plan, Severity, Step};
 
-/// What became of one step.
+/// The outcome of one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum Outcome {
@@ -18,7 +18,7 @@ pub enum Outcome {
         /// How long it took.
         #[serde(serialize_with = "as_seconds")]
         seconds: Duration,
-        /// What was left undone and why, for example a held snapshot that stays.
+        /// Parts that were left undone and why, for example a held snapshot that stays.
         remarks: Vec<String>,
     },
     /// It failed for some of its datasets; nothing of theirs that needs it was tried.
@@ -33,7 +33,7 @@ pub enum Outcome {
     Failed {
         /// The error and its causes, outermost first.
         error: String,
-        /// What to do about it.
+        /// The next action.
         advice: String,
         /// Every later run will fail the same way until a person acts.
         needs_person: bool,
@@ -52,7 +52,7 @@ pub struct MemberFailure {
     pub dataset: DatasetName,
     /// The error and its causes, outermost first.
     pub error: String,
-    /// What to do about it.
+    /// The next action.
     pub advice: String,
 }
 
@@ -60,10 +60,10 @@ fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Resul
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
-/// A plan and what became of it.
+/// A plan and its outcomes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What was planned.
+    /// The plan.
     pub plan: Plan,
     /// One for each step of the plan, in its order.
     pub outcomes: Vec<Outcome>,

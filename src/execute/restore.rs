@@ -1,6 +1,6 @@
 //! Carries a restore out: receives every dataset beside its place, and only when all are there puts them into place.
 //!
-//! What an interrupted restore leaves is found by GUID and by marks, and the same command goes on with it.
+//! Datasets of an interrupted restore are found by GUID and by marks, and the same command continues with them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,14 +38,14 @@ pub trait RestoreObserver: Sync {
     /// A stream begins.
     fn started(&self, volume: &VolumeRestore, stream: &RestoreStream);
 
-    /// What moved.
+    /// A stream has moved.
     fn moved(&self, volume: &VolumeRestore, sample: &Sample);
 
     /// A stream was received.
     fn ended(&self, volume: &VolumeRestore, stream: &RestoreStream);
 }
 
-/// What became of one dataset.
+/// The outcome for one dataset.
 #[derive(Debug)]
 pub struct VolumeOutcome {
     /// Bytes that were received now.
@@ -70,7 +70,7 @@ pub enum RestoreFailure {
     Waits,
 }
 
-/// What was received of each volume, with the bytes that came, also where it failed.
+/// The received bytes of each volume, with the result of its receive.
 pub type Received = Vec<(u64, Result<(), HostError>)>;
 
 /// Receives what is missing of each volume, beside its place.
@@ -96,7 +96,7 @@ pub fn place(
 ) -> Vec<VolumeOutcome> {
     let work = Work { plan, hosts, settings, observer, cancel, creating: Mutex::new(()) };
     let is_all_there = received.iter().all(|(_, result)| result.is_ok());
-    // Before anything leaves its place, every mark says where it goes: what is interrupted goes on with the same.
+    // Before anything leaves its place, every mark names its destination: a continued restore uses the same one.
     let mut marked = if is_all_there && plan.stamp.is_some() { work.mark_all().err() } else { None };
     let is_all_there = is_all_there && marked.is_none();
     let place = |(volume, (moved_bytes, result)): (&VolumeRestore, (u64, Result<(), HostError>))| {
@@ -157,7 +157,7 @@ struct Work<'a> {
     settings: &'a Settings,
     observer: &'a dyn RestoreObserver,
     cancel: &'a Cancel,
-    /// `zfs create` sets properties only after the dataset exists: nobody looks at them meanwhile.
+    /// `zfs create` sets properties only after the dataset exists: no other step reads them meanwhile.
     creating: Mutex<()>,
 }
 
@@ -295,7 +295,7 @@ impl Work<'_> {
         }
     }
 
-    /// What was received, which must be at the very snapshot of the plan.
+    /// The received dataset, which must be at the very snapshot of the plan.
     fn received(&self, at: &DatasetName, volume: &VolumeRestore) -> Result<Dataset, HostError> {
         let listing = self.hosts.here.list(std::slice::from_ref(at))?;
         let failed = |problem| HostError::new("here", "use", at, problem);
@@ -352,7 +352,7 @@ fn send_spec(volume: &VolumeRestore, stream: &RestoreStream) -> Result<SendSpec,
         }),
         resume,
         encryption: volume.encryption,
-        // What it is restored into may be encrypted with a key of this machine.
+        // The parent dataset may be encrypted with a key of this machine.
         copy_encryption: CopyEncryption::ByTarget,
     })
 }

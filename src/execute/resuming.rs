@@ -1,8 +1,8 @@
 //! A resumed stream that the target refuses again and again.
 //!
-//! What had arrived may be what the refusal is about, and then no resume ever succeeds. ZFS keeps no count of failed attempts,
-//! so the count is made in one run: refused twice at the same place, by `zfs receive` itself, the partial receive is dropped,
-//! and the next run sends the snapshot from its beginning.
+//! The received data may be the cause of the refusal, and then no resume ever succeeds. ZFS counts no failed attempts,
+//! so the run counts: after two refusals at the same place by `zfs receive` itself, the partial receive is dropped, and
+//! the next run sends the snapshot from its beginning.
 
 use super::transfer;
 use super::work::{StepResult, Work};
@@ -12,7 +12,7 @@ use crate::plan::{Step, Transfer};
 
 /// How `zfs receive` begins what it says of a stream that it refuses; whatever went wrong on the way does not.
 const REFUSAL: &str = "cannot receive";
-/// What is said of a stream that was cut, of a pool that cannot be written to, and of a receive that was stopped: another
+/// The messages about a stream that was cut, a pool that cannot be written to, and a receive that was stopped: another
 /// attempt may succeed.
 const PASSING: [&str; 4] =
     ["incomplete stream", "failed to read from stream", "I/O error", "was stopped or frozen"];
@@ -54,7 +54,7 @@ fn is_refusal(problem: &Problem) -> bool {
     matches!(problem, Problem::NeverReceivable(_))
 }
 
-/// The token of the partial receive, if it still waits for exactly what this transfer goes on with.
+/// The token of the partial receive, if it still waits for exactly the data that this transfer continues with.
 fn unmoved_token(transfer: &Transfer, target: &dyn TargetHost) -> Option<String> {
     let resume = transfer.resume.as_ref()?;
     let dataset = transfer.target.dataset();

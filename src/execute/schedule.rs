@@ -9,7 +9,7 @@ use super::Outcome;
 use crate::plan::{Step, StepId};
 use crate::stream::threads::beside_or_here;
 
-/// What is known of the steps while they run.
+/// The state of the steps while they run.
 struct State {
     outcomes: Vec<Option<Outcome>>,
     /// For each step, how many of those it waits for have not ended.

@@ -1,4 +1,4 @@
-//! What the steps of a run learn that later steps need.
+//! The results of earlier steps that later steps of a run need.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::stream::threads::alone_or_here;
 /// How long a step that destroys snapshots waits for this run's own holds on them.
 const RELEASE_LIMIT: Duration = Duration::from_secs(60);
 
-/// What became of this run's snapshot of one dataset.
+/// The outcome of this run's snapshot of one dataset.
 #[derive(Debug, Clone)]
 pub(super) enum Taken {
     /// It was taken; the GUID is known once it has its bookmark.
@@ -21,10 +21,10 @@ pub(super) enum Taken {
     No(String),
 }
 
-/// What is known so far.
+/// The results so far.
 #[derive(Debug)]
 pub(super) struct State {
-    /// What each snapshot that the plan takes is to prove.
+    /// The lineage that each planned snapshot is to prove.
     members: BTreeMap<SnapshotName, NextLineage>,
     known: Mutex<Known>,
     holding: Arc<(Mutex<Holding>, Condvar)>,
@@ -70,8 +70,8 @@ impl State {
         self.holding.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the snapshots of one call prove, given the newest own ones that are held. Those are held for all calls of the run
-    /// at once, at the first of them.
+    /// The lineage that the snapshots of one call prove, given the newest own ones that are held. The first call holds
+    /// those for all calls of the run.
     pub(super) fn lineage(&self, source: &dyn SourceHost, planned: &[NextLineage]) -> String {
         let mut holding = self.holding();
         if holding.held.is_none() {
@@ -128,7 +128,7 @@ impl State {
         self.known().taken.insert(dataset.clone(), taken);
     }
 
-    /// What became of this run's snapshot of `dataset`.
+    /// The outcome of this run's snapshot of `dataset`.
     pub(super) fn taken(&self, dataset: &DatasetName) -> Taken {
         let unknown = || Taken::No("its step did not run".to_owned());
         self.known().taken.get(dataset).cloned().unwrap_or_else(unknown)

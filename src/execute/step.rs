@@ -11,7 +11,7 @@ use crate::model::{Change, DatasetName, Guid, PointName, SnapshotName};
 use crate::plan::{Action, NewBookmark, Place, Step, ToDestroy};
 
 impl Work<'_> {
-    /// Runs `step` and tells what became of it.
+    /// Runs `step` and returns its outcome.
     pub(super) fn run(&self, step: &Step) -> Outcome {
         if self.cancel.is_requested() {
             return Outcome::Skipped { why: "the run was stopped".to_owned() };
@@ -43,7 +43,7 @@ impl Work<'_> {
                     is_one_moment: *is_one_moment,
                     lineage,
                     to_mark,
-                    // Snapshots of one guest are one call, and of nobody else.
+                    // One call takes the snapshots of one guest, and of no other.
                     config: self.config_of(snapshots.first().filter(|_| *is_one_moment)),
                 };
                 self.snapshot(step, &group)
@@ -127,10 +127,10 @@ impl Work<'_> {
             to_destroy.into_iter().map(|to_destroy| (to_destroy.name.clone(), to_destroy.guid)).collect();
         let named = points.iter().filter_map(|(name, guid)| Some((dataset.snapshot(name).ok()?, *guid)));
         self.state.wait_for_release(&named.collect::<Vec<_>>());
-        let mut told = step_result(step, self.hosts.source.destroy_snapshots(dataset, &points)?)?;
+        let mut result = step_result(step, self.hosts.source.destroy_snapshots(dataset, &points)?)?;
         let remark = |kept: &ToDestroy| format!("{} stays: it could get no bookmark", kept.name);
-        told.remarks.extend(kept.into_iter().map(remark));
-        Ok(told)
+        result.remarks.extend(kept.into_iter().map(remark));
+        Ok(result)
     }
 
     fn at_target(&self, step: &Step, target: &dyn TargetHost) -> Result<StepResult, HostError> {
@@ -141,10 +141,10 @@ impl Work<'_> {
             Action::Send(planned) => match transfer::resolve(&self.state, planned) {
                 Ok((transfer, remark)) => {
                     transfer::confirm_line(self, planned)?;
-                    let mut told =
+                    let mut result =
                         busy::patiently(self.cancel, || resuming::run(self, step, &transfer, target))?;
-                    told.remarks.extend(remark);
-                    Ok(told)
+                    result.remarks.extend(remark);
+                    Ok(result)
                 }
                 Err(why) => Ok(StepResult { skipped: Some(why), ..StepResult::default() }),
             },
@@ -152,9 +152,9 @@ impl Work<'_> {
                 let change = change.clone().map(|to_destroy| (to_destroy.name, to_destroy.guid));
                 let Changed { refusals, set_aside } =
                     busy::patiently(self.cancel, || target.change(&change))?;
-                let mut told = step_result(step, refusals)?;
-                told.remarks.extend(set_aside.map(|mark| format!("set aside as {}", mark.name)));
-                Ok(told)
+                let mut result = step_result(step, refusals)?;
+                result.remarks.extend(set_aside.map(|mark| format!("set aside as {}", mark.name)));
+                Ok(result)
             }
             Action::Snapshot { .. } | Action::Bookmark { .. } | Action::DestroyBookmarks { .. } => {
                 Err(misplaced(step, "a target never does this".to_owned()))
@@ -180,7 +180,7 @@ fn failure(step: &Step, verb: &'static str, separator: char, left: NotMade) -> M
     MemberFailure { dataset, error: HostError::new(&step.place, verb, object, problem).chain(), advice }
 }
 
-/// What was left standing is told; it is a failure only where ZFS gave no reason that time or a person will mend.
+/// Points that stay become remarks; they are a failure only where neither time nor a person will mend ZFS's reason.
 fn step_result(step: &Step, refusals: Vec<Refusal>) -> Result<StepResult, HostError> {
     let mut remarks = Vec::new();
     for Refusal { name, problem } in refusals {

@@ -1,7 +1,7 @@
 //! Moves one stream from where it is sent to where it is received, through a pump.
 //!
-//! The end of the stream is not success. The receiver is told that all is in only when the sender has said that all was
-//! sent; in every other case the receive is broken off, and what it has is kept for the next run to resume.
+//! The end of the stream is not success. The receive is committed only after the sender has said that all was sent;
+//! in every other case the receive is broken off, and what it has is kept for the next run to resume.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +21,9 @@ use crate::stream::threads::beside;
 /// How often a watcher is shown a sample.
 const SAMPLE_PAUSE: Duration = Duration::from_millis(200);
 
-/// What is moved, and who watches.
+/// One stream to move, and its watcher.
 pub(super) struct Stream<'a> {
-    /// What is sent, and as what it is received: for errors.
+    /// The snapshot that is sent, and its name at the target: for errors.
     pub(super) snapshot: &'a SnapshotName,
     pub(super) target: &'a SnapshotName,
     pub(super) settings: &'a Settings,
@@ -49,7 +49,7 @@ impl Stream<'_> {
     }
 }
 
-/// What the pump did, or the host's error where an end could not even be opened.
+/// The pump's result, or the host's error where an end could not even be opened.
 type Pumped = Result<Result<PumpReport, PumpError>, HostError>;
 
 fn pump(
@@ -60,7 +60,7 @@ fn pump(
 ) -> Pumped {
     let meters = Meters::new(incoming.places(), incoming.compressors());
     meters.set_probes(outgoing.probe(), incoming.probe());
-    // What is to be sent is looked at before anything is: nothing of a wrong stream reaches the target.
+    // The source checks its stream before anything is sent: nothing of a wrong stream reaches the target.
     let reader = outgoing.stream(&cancel)?;
     let inlet = incoming.inlet(&cancel, &meters)?;
     let settings = stream.settings.pump.clone();
@@ -69,7 +69,7 @@ fn pump(
     let over = AtomicBool::new(false);
     Ok(std::thread::scope(|scope| {
         if samples.is_some() {
-            // Without the thread the stream is sent all the same; its progress is not shown.
+            // Without the thread the stream is still sent; its progress is not shown.
             drop(beside(scope, "show", || show(stream, &receiver, &over)));
         }
         let pumped = match inlet {
@@ -119,23 +119,23 @@ fn resolve(
     match error {
         PumpError::Target(cause) => {
             let is_remote = incoming.places() == Places::SENDING;
-            let told = incoming.abort();
+            let reported = incoming.abort();
             drop(outgoing);
-            Err(told.unwrap_or_else(|| stream.failed(connection_broke(&cause, is_remote))))
+            Err(reported.unwrap_or_else(|| stream.failed(connection_broke(&cause, is_remote))))
         }
         PumpError::Source(cause) => {
             incoming.abort();
-            let told = outgoing.finish().err();
-            Err(told.unwrap_or_else(|| stream.failed(Problem::Other(cause.to_string()))))
+            let reported = outgoing.finish().err();
+            Err(reported.unwrap_or_else(|| stream.failed(Problem::Other(cause.to_string()))))
         }
         PumpError::Frame(damage) => end(stream, incoming, outgoing, Problem::Protocol(damage.to_string())),
         PumpError::Peer(text) => end(stream, incoming, outgoing, Problem::Other(text)),
         PumpError::Cancelled => {
-            let told = incoming.abort();
+            let reported = incoming.abort();
             drop(outgoing);
             // Not the run was stopped but this transfer, by a target that gave up and says why.
-            let told = told.filter(|_| !stream.run_cancel.is_requested());
-            Err(told.unwrap_or_else(|| stream.failed(Problem::Cancelled)))
+            let reported = reported.filter(|_| !stream.run_cancel.is_requested());
+            Err(reported.unwrap_or_else(|| stream.failed(Problem::Cancelled)))
         }
         PumpError::Stalled { limit, .. } => {
             end(stream, incoming, outgoing, Problem::Stalled(limit.as_secs()))

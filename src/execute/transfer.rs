@@ -43,7 +43,7 @@ pub(super) fn run(
                     work.observer.sized(step, expected);
                 }
             };
-            // Beside the transfer: from a bookmark it reads as much as the transfer does. Nobody depends on it.
+            // Beside the transfer: from a bookmark it reads as much as the transfer does. No step depends on it.
             drop(beside(scope, "estimate", estimate));
         }
         let report = stream.run(outgoing, incoming, cancel);
@@ -63,7 +63,7 @@ fn with_size(source: &dyn SourceHost, send: &SendSpec, error: HostError, cancel:
     HostError { problem, ..error }
 }
 
-/// Gives the copy's snapshot the configuration that the source's carries. What was sent is complete without it, so a failure
+/// Gives the copy's snapshot the configuration that the source's carries. The copy is complete without it, so a failure
 /// is only remarked.
 fn store_config(source: &dyn SourceHost, transfer: &Transfer, target: &dyn TargetHost) -> Option<String> {
     let stored = source.config(&transfer.snapshot).and_then(|properties| {
@@ -76,7 +76,7 @@ fn store_config(source: &dyn SourceHost, transfer: &Transfer, target: &dyn Targe
     Some(format!("{} is there without the guest's configuration: {}", transfer.target, error.chain()))
 }
 
-/// The transfer as it can be made now, with what is to be told: of this run's snapshot with the GUID that it got, or of
+/// The transfer as it can be made now, with a remark: of this run's snapshot with the GUID that it got, or of
 /// the newest earlier one where it could not be taken. `Err` is why there is nothing to send.
 pub(super) fn resolve(state: &State, planned: &Transfer) -> Result<(Transfer, Option<String>), String> {
     if planned.guid.is_some() {
@@ -100,7 +100,7 @@ pub(super) fn confirm_line(work: &Work<'_>, planned: &Transfer) -> Result<(), Ho
     let base = planned.base.as_ref().filter(|base| base.kind == PointKind::Bookmark);
     let Some(base) = base.filter(|_| planned.guid.is_none()) else { return Ok(()) };
     let member = work.state.member(&planned.snapshot);
-    // Without an own snapshot, or with one that is older than the bookmark, only the history of the pool can tell.
+    // Without an own snapshot, or with one that is older than the bookmark, only the history of the pool shows this.
     if member.and_then(|member| member.previous_txg).is_none_or(|txg| txg < base.createtxg) {
         let histories = work.hosts.source.line_histories(std::slice::from_ref(planned.snapshot.dataset()))?;
         if histories.iter().any(|history| history.left(base.createtxg)) {

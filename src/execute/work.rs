@@ -1,4 +1,4 @@
-//! What running a step takes, and what comes of it.
+//! The means to run a step, and its result.
 
 use super::state::State;
 use super::{Hosts, MemberFailure, Observer, Settings};
@@ -14,7 +14,7 @@ pub(super) struct Work<'a> {
     pub(super) state: State,
 }
 
-/// What a step that was done has to tell.
+/// The result of a step.
 #[derive(Default)]
 pub(super) struct StepResult {
     pub(super) moved_bytes: ByteCount,

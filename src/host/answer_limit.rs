@@ -1,4 +1,4 @@
-//! How much one answer may be. The other end is not trusted to end it: what it sends must not fill the memory, and pieces that
+//! The limits of one answer. The peer is not trusted to end it: an endless answer must not fill the memory. Pieces that
 //! bring nothing, or come one at a time, must not keep a run for ever.
 
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use super::Problem;
 /// Pieces of one answer may come for this long after the first. Silence has a limit of its own.
 const WHOLE: Duration = Duration::from_secs(4 * 60 * 60);
 
-/// What a piece counts for beyond its text, so that empty ones come to an end, too.
+/// Bytes that a piece counts beyond its text, so that empty pieces reach the limit, too.
 const PIECE_BYTES: usize = 64;
 
-/// What is left of an answer that may come.
+/// The rest of an answer that may still come.
 #[derive(Debug)]
 pub(super) struct AnswerLimit {
     bytes_max: usize,
@@ -44,14 +44,12 @@ impl AnswerLimit {
         let left = self.bytes_left.checked_sub(bytes.saturating_add(PIECE_BYTES));
         self.bytes_left = left.ok_or_else(|| {
             let most = self.bytes_max >> 20;
-            Problem::Protocol(format!(
-                "the other end answered more than {most} MiB, more than any answer has"
-            ))
+            Problem::Protocol(format!("the peer answered more than {most} MiB, more than any answer has"))
         })?;
         if self.first.get_or_insert_with(Instant::now).elapsed() > WHOLE {
             let hours = WHOLE.as_secs() / 3600;
             return Err(Problem::Protocol(format!(
-                "the other end did not finish its answer within {hours} hours"
+                "the peer did not finish its answer within {hours} hours"
             )));
         }
         Ok(())

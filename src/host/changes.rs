@@ -182,7 +182,7 @@ pub(super) fn unlisted(dataset: &DatasetName, why: &Unlisted) -> Problem {
     }
 }
 
-/// What is said of a pool that is not imported.
+/// The error for a pool that is not imported.
 fn no_pool(pool: impl Display) -> Problem {
     Problem::Other(format!("no pool {pool} is imported there; zpool import {pool} brings it back"))
 }

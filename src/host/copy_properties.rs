@@ -7,11 +7,11 @@ use crate::model::{
     safe_properties,
 };
 
-/// Properties of a lineage that move to the copy that goes on: a reservation must not be held twice.
+/// Properties of a lineage that move to the copy that continues: a reservation must not be held twice.
 const RESERVATIONS: [&str; 2] = ["reservation", "refreservation"];
 /// Properties that the copy gets only when it has its snapshots.
 const LIMITS: [&str; 4] = ["reservation", "refreservation", "quota", "refquota"];
-/// What a clone has from its origin and does not take.
+/// Properties that a clone has from its origin and that cannot be set on it.
 const OF_ORIGIN: [&str; 7] =
     ["volsize", "volblocksize", "encryption", "keyformat", "keylocation", "pbkdf2iters", "utf8only"];
 

@@ -1,12 +1,13 @@
-//! What `zfs allow` has granted on one dataset: a copy that goes on as a clone gets it again, since a clone has none.
+//! The permissions that `zfs allow` has granted on one dataset: a copy that continues as a clone gets them again, since
+//! a clone has none.
 
 use super::Problem;
 use super::zfs_program::ZfsProgram;
 use crate::model::DatasetName;
 
 impl ZfsProgram {
-    /// Grants on `copy` what is granted on `lineage` itself. What cannot be granted or read back is only logged: the data is
-    /// complete.
+    /// Grants on `copy` what is granted on `lineage` itself. A permission that cannot be granted or read is only
+    /// logged: the data is complete.
     pub(super) fn copy_delegations(&self, lineage: &DatasetName, copy: &DatasetName) {
         let warn = |problem: &Problem| {
             tracing::warn!("{copy}: the permissions of {lineage} could not all be granted: {problem}");

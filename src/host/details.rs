@@ -1,4 +1,4 @@
-//! Reads what `zfs list` tells of single snapshots that it was asked for by name.
+//! Reads the rows of `zfs list` for single snapshots that were asked for by name.
 
 use std::collections::HashMap;
 
@@ -33,8 +33,8 @@ impl DetailsReader {
         Problem::Protocol(format!("line {} of zfs list: {why}: \"{text}\"", self.row_count))
     }
 
-    /// What was told of each snapshot. One that is missing must have been called missing: an answer with a hole in it is not
-    /// the truth.
+    /// The details of each snapshot. `zfs` must have reported each missing snapshot as missing: an answer with a hole
+    /// in it is an error.
     pub(super) fn finish(
         self,
         snapshots: &[(SnapshotName, Guid)],
@@ -53,10 +53,10 @@ impl DetailsReader {
             1 if is_explained => {}
             _ => return Err(zfs_errors::problem(answer)),
         }
-        let told = snapshots.iter().zip(names).map(|((_, guid), name)| {
+        let details = snapshots.iter().zip(names).map(|((_, guid), name)| {
             self.found.get(name).filter(|(found, _)| found == guid).map(|(_, details)| *details)
         });
-        Ok(told.collect())
+        Ok(details.collect())
     }
 }
 
@@ -104,7 +104,7 @@ mod tests {
     const Y: &[u8] = b"tank/a@y 1\t8\t0\toff\t0\t9";
 
     #[test]
-    fn each_snapshot_gets_what_was_told_of_it() {
+    fn each_snapshot_gets_its_own_details() {
         let x = Details { used_bytes: 5, written_bytes: 6, holds: 2, is_destroy_deferred: true };
         let y = Details { used_bytes: 0, written_bytes: 9, holds: 0, is_destroy_deferred: false };
         assert_eq!(ask(&[Y, X], 0, "").unwrap(), [Some(x), Some(y)]);
@@ -127,8 +127,8 @@ mod tests {
             (&[], 1, "permission denied"),
         ];
         for (lines, status, errors) in bad {
-            let told = ask(lines, status, errors);
-            assert!(told.is_err(), "{status} {errors:?}: {told:?}");
+            let result = ask(lines, status, errors);
+            assert!(result.is_err(), "{status} {errors:?}: {result:?}");
         }
     }
 

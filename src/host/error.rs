@@ -1,4 +1,4 @@
-//! What can go wrong on a machine with ZFS, in an admin's words.
+//! Errors of a machine with ZFS, in an admin's words.
 
 use std::fmt;
 
@@ -88,7 +88,7 @@ pub enum Problem {
     /// No byte moved for too long.
     #[error("no data moved for {0} seconds")]
     Stalled(u64),
-    /// The other end said something that makes no sense.
+    /// The peer sent an invalid answer.
     #[error("unexpected answer: {0}")]
     Protocol(String),
     /// The target cannot receive this stream, today or tomorrow, as it is.
@@ -107,14 +107,14 @@ pub struct UnsafeCopy {
     pub dataset: String,
     /// The property.
     pub property: String,
-    /// What it is.
+    /// The present value.
     pub value: String,
-    /// What it must be.
+    /// The required value.
     pub wanted: String,
 }
 
 impl SafeProperty {
-    /// What is wrong with a copy that has this value.
+    /// The error for a copy that has this value.
     pub(super) fn complaint(&self, dataset: &DatasetName, value: &str) -> Problem {
         Problem::Unsafe(Box::new(UnsafeCopy {
             dataset: dataset.to_string(),

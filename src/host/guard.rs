@@ -1,4 +1,5 @@
-//! What an agent lets through to `zfs receive`: a plain stream of the kind and between the GUIDs that were announced.
+//! The streams that an agent lets through to `zfs receive`: plain ones of the announced kind, between the announced
+//! GUIDs.
 //!
 //! The caller is not believed. The first record of a stream says what it is; until it has been read and found good,
 //! `zfs receive` sees no byte. A stream with properties, of several snapshots or datasets (`zfs send -p`, `-R`, `-I`) begins
@@ -12,7 +13,7 @@ use crate::model::{DatasetKind, Guid};
 use crate::stream::ByteSink;
 use crate::zfs::{StreamBegin, StreamForm, is_end};
 
-/// What a stream must begin with.
+/// The required beginning of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Expected {
     kind: DatasetKind,
@@ -61,7 +62,7 @@ impl Expected {
     }
 }
 
-/// What a gate has seen of its stream.
+/// The state of a gate and its stream.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     /// Why the stream was refused, once it was.
@@ -168,7 +169,7 @@ mod tests {
         record
     }
 
-    /// What arrives behind the gate of bytes that come in pieces of `piece`.
+    /// The bytes that arrive behind the gate where `bytes` come in pieces of `piece`.
     fn through(expected: Expected, bytes: &[u8], piece: usize) -> Result<Vec<u8>, String> {
         let seen = SharedSeen::default();
         let mut gate = Gate::new(Plain(Vec::new()), expected, Arc::clone(&seen));
@@ -226,7 +227,7 @@ mod tests {
             let refused = through(WHOLE, &stream, 100).unwrap_err();
             assert!(refused.contains(why), "{why}: {refused}");
         }
-        // What ends within its first record never arrives at all.
+        // A stream that ends within its first record never arrives at all.
         assert_eq!(through(WHOLE, &record(1, 3, 0, 7, 3)[..311], 100).unwrap(), b"");
     }
 }

@@ -53,7 +53,7 @@ impl ZfsProgram {
         }
         self.check_point(dataset, snapshot, guid)?;
         let there = self.config(dataset, snapshot)?;
-        // It is set last: what has it is complete, and nobody adds to it any more.
+        // This property is set last: a snapshot that has it is complete, and no run adds to it any more.
         if there.contains_key(GUEST_PROPERTY) {
             return Ok(());
         }

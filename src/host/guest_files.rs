@@ -18,7 +18,7 @@ use crate::model::{GuestId, GuestKind};
 
 pub use rolling_back::CurrentFile;
 
-/// The first line of a file that is not complete: the restore that wrote it goes on with it.
+/// The first line of a file that is not complete: the restore that wrote the file continues with it.
 const MARK: &str = "#zhaul restore, not complete";
 /// As long as Proxmox VE waits.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -65,7 +65,7 @@ impl GuestFiles {
         found
     }
 
-    /// Takes the number: writes the file with `lock: create`, so that nobody starts or changes the guest meanwhile.
+    /// Takes the number: writes the file with `lock: create`, so that no one starts or changes the guest meanwhile.
     pub fn begin(&self, kind: GuestKind, id: GuestId, text: &str) -> io::Result<()> {
         locked(kind, id, || match self.find(id) {
             GuestFile::Missing | GuestFile::OfRestore => {
@@ -140,7 +140,7 @@ fn taken(path: &Path) -> io::Error {
     io::Error::other(format!("{} exists, and is not of this restore", path.display()))
 }
 
-/// In one go: nobody reads half of it.
+/// Replaces the file in one step: no process reads half of the text.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let beside = path.with_extension(format!("tmp.{}", std::process::id()));
     let written = File::create(&beside)

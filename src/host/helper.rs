@@ -49,7 +49,8 @@ impl Helper {
         })
     }
 
-    /// What it writes until it ends, at most `bytes_max`; an error where that takes longer than `limit`, or it ends with one.
+    /// The output until the process ends, at most `bytes_max`; an error where that takes longer than `limit`, or it
+    /// fails.
     pub fn read_within(mut self, limit: Duration, bytes_max: usize) -> io::Result<Vec<u8>> {
         let until = Instant::now() + limit;
         let mut written = Vec::new();

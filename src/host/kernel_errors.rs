@@ -1,10 +1,10 @@
-//! What the kernel's ZFS says, as problems of this host.
+//! Errors of the kernel's ZFS, as problems of this host.
 
 use super::{HostError, Problem};
 use crate::model::{Hang, HangingPool};
 use crate::zfs::{self, Cause};
 
-/// What this host is called in errors.
+/// The name of this host in errors.
 pub(super) const HOST: &str = "source";
 
 /// An operation on this host that the kernel refused.

@@ -5,7 +5,7 @@ use super::Problem;
 use super::kernel_errors::of_cause;
 use crate::zfs::{self, Cause};
 
-/// What was left out of a call, with the cause of each.
+/// The objects that were left out of a call, with the cause of each.
 pub(super) type NotMadeOf<T> = Vec<(T, Problem)>;
 
 /// Makes `call` with `all`, then without what the kernel names in its error, until it succeeds or nothing is left. Where it

@@ -1,4 +1,4 @@
-//! Lines of bytes from the other end, with a limit on their length and on the wait for each.
+//! Lines of bytes from the peer, with a limit on their length and on the wait for each.
 
 use std::io;
 use std::time::Duration;
@@ -10,10 +10,10 @@ const LINE_BYTES_MAX: usize = 32 << 10;
 
 const READ_BYTES: usize = 64 << 10;
 
-/// What came next.
+/// The next line, or why none came.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Line<'a> {
-    /// A line without its end. What the end of the input cuts off counts as one.
+    /// A line without its end. A last line that the end of the input cuts off counts as one.
     Text(&'a [u8]),
     /// The end of the input.
     End,
@@ -21,7 +21,7 @@ pub(super) enum Line<'a> {
     Late,
 }
 
-/// What is not lines can be read, too.
+/// Data without lines can be read, too.
 impl<S: ByteSource> ByteSource for Lines<S> {
     fn read_within(&mut self, room: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();

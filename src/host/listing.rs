@@ -1,14 +1,14 @@
 //! Reads what `zfs` prints of a machine's datasets and points into a [`Listing`], line by line as it comes.
 //!
-//! Two calls (`ask`), since what is told of a dataset is slow to find out, and there are many more points: `zfs list` gives every
-//! name with what the kernel has at hand, points and datasets alike (`points`), and `zfs get` the properties of datasets
-//! alone (`properties`). What a listing tells of a point takes the kernel's fast path only if every column does
-//! (`zfs_list_only_by_fast`; `type` does not, so the kind of a point is read off its name).
+//! Two calls (`ask`), since properties of a dataset are slow to read, and points are far more numerous: `zfs list`
+//! gives every name with the columns that the kernel has at hand, for points and datasets alike (`points`). `zfs get`
+//! gives the properties of datasets alone (`properties`). The kernel's fast path lists points only if every column
+//! allows that path (`zfs_list_only_by_fast`; `type` does not, so the kind of a point is read off its name).
 //!
-//! The other end is not trusted: a line with the wrong number of columns, a control character or a number that is none is
-//! an error of the whole listing. A dataset that is only in one of the two answers, or another one there, or that has a name
-//! which no ZFS known to zhaul allows, is left out and said to be so: it must be taken neither for absent nor for one without
-//! points. What anybody may have put into a property is taken as it is, whatever it looks like.
+//! The host is not trusted: a line with the wrong number of columns, a control character or a number that is none is an
+//! error of the whole listing. A dataset that is only in one of the two answers, or another one there, or that has a
+//! name which no ZFS known to zhaul allows, is left out and said to be so: it must be taken neither for absent nor for
+//! one without points. The value of a property that anyone may set is taken as it is, whatever it looks like.
 
 mod ask;
 mod points;
@@ -66,21 +66,21 @@ fn number_or_none(text: &str, column: &str) -> Result<u64, String> {
     if text == "-" { Ok(0) } else { number(text, column) }
 }
 
-/// Puts the two answers together. What is only in one of them, or another dataset there, is left out, and its name given:
-/// it was created, destroyed or renamed between the two, or the answer was cut off.
+/// Puts the two answers together. A dataset that only one of them has, or that differs, is left out and its name
+/// returned: it was created, destroyed or renamed between the two, or the answer was cut off.
 fn join(datasets: DatasetsReader, points: PointsReader) -> (Listing, Vec<String>) {
     let (mut datasets, cut_off) = datasets.finish();
     let mut torn: Vec<String> = cut_off.into_iter().collect();
     let mut listing = Listing::default();
     let mut listed = Vec::with_capacity(datasets.len());
     for (name, history) in points.finish() {
-        let told = datasets.remove(&name).filter(|told| Some(told.guid()) == history.guid);
-        let Some(told) = told else {
+        let found = datasets.remove(&name).filter(|found| Some(found.guid()) == history.guid);
+        let Some(found) = found else {
             torn.push(name);
             continue;
         };
         match (DatasetName::new(&name), history.bad_name) {
-            (Ok(name), None) => listed.push(told.into_dataset(name, History::new(history.points))),
+            (Ok(name), None) => listed.push(found.into_dataset(name, History::new(history.points))),
             (Ok(_), Some(bad)) => listing.mark_unlisted(name, Unlisted::BadName(bad)),
             (Err(_), _) => listing.mark_unlisted(name.clone(), Unlisted::BadName(name)),
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::model::{Liveness, pool_of};
 use crate::stream::probe::Probe;
 
-/// Where OpenZFS tells the state of each pool; reading it takes no lock of the pool.
+/// Where OpenZFS reports the state of each pool; reading it takes no lock of the pool.
 const STATES: &str = "/proc/spl/kstat/zfs";
 
 /// The state of `pool`.

@@ -29,7 +29,7 @@ use crate::stream::Cancel;
 use crate::stream::threads::beside_or_here;
 use crate::zfs::{Cause, Library, LoadError};
 
-/// What is listed.
+/// The types of datasets and points that are listed.
 const TYPES: &str = "filesystem,volume,snapshot,bookmark";
 
 /// This machine as the source.
@@ -101,12 +101,12 @@ impl Local {
         if !group.is_one_moment {
             let not_made = leaving_out(group.snapshots.clone(), &ToString::to_string, &take);
             let not_made = not_made.map_err(|error| of_zfs("snapshot", &error))?;
-            let told = |(snapshot, problem): (SnapshotName, _)| self.not_taken(&snapshot, problem);
-            return Ok(not_made.into_iter().map(told).collect());
+            let not_taken = |(snapshot, problem): (SnapshotName, _)| self.not_taken(&snapshot, problem);
+            return Ok(not_made.into_iter().map(not_taken).collect());
         }
         let Err(error) = take(&group.snapshots) else { return Ok(Vec::new()) };
         let cause = of_cause(error.cause());
-        let told = group.snapshots.iter().map(|snapshot| {
+        let not_taken = group.snapshots.iter().map(|snapshot| {
             let entry = error.entries().iter().find(|entry| entry.name == snapshot.to_string());
             let problem = match entry {
                 Some(entry) => of_cause(&entry.cause),
@@ -115,7 +115,7 @@ impl Local {
             };
             self.not_taken(snapshot, problem)
         });
-        Ok(told.collect())
+        Ok(not_taken.collect())
     }
 
     fn not_taken(&self, snapshot: &SnapshotName, problem: Problem) -> NotMade {
@@ -157,8 +157,8 @@ impl SourceHost for Local {
 
     fn lineage(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<UserProperty>>, HostError> {
         let object = snapshots.first().map(|(name, _)| name.to_string()).unwrap_or_default();
-        let told = self.program.user_property(LINEAGE_PROPERTY, snapshots);
-        told.map_err(|problem| self.program.error("read the properties of", object, problem))
+        let read = self.program.user_property(LINEAGE_PROPERTY, snapshots);
+        read.map_err(|problem| self.program.error("read the properties of", object, problem))
     }
 
     fn line_histories(&self, datasets: &[DatasetName]) -> Result<Vec<LineHistory>, HostError> {
@@ -168,7 +168,7 @@ impl SourceHost for Local {
         }
         let mut found = BTreeMap::new();
         for (pool, of_pool) in by_pool {
-            // Where it cannot be read, it proves nothing; that stops nobody.
+            // A history that cannot be read proves nothing; the run still continues.
             match self.program.line_histories(pool, &of_pool) {
                 Ok(histories) => found.extend(of_pool.into_iter().zip(histories)),
                 Err(problem @ Problem::Cancelled) => {

@@ -27,7 +27,7 @@ pub(super) struct LocalOutgoing<'a> {
     pub(super) limit: Duration,
 }
 
-/// The pipe out of the kernel. Its end alone tells nothing, so what the call returned is asked for.
+/// The pipe out of the kernel. The end of the pipe does not show success, so the result of the call is read too.
 struct LocalSource<'a, 'c> {
     pipe: FdSource<&'a PipeReader>,
     task: &'a mut SendCall<'c>,
@@ -83,7 +83,7 @@ impl Outgoing for LocalOutgoing<'_> {
         let mut record = [0; StreamBegin::BYTES];
         let count = pipe.peek(&mut record).map_err(failed)?;
         let Some(begin) = StreamBegin::parse(record.get(..count).unwrap_or_default()) else {
-            // It gave up before the first record was whole, and says why; else what came is no stream.
+            // The call gave up before the first record was whole, and says why; else the received data is no stream.
             let problem = match task.join() {
                 Err(error) if count < record.len() => return Err(of_zfs("send", &error)),
                 _ => Problem::Protocol("the stream does not begin as one".to_owned()),

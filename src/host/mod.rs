@@ -1,8 +1,8 @@
 //! One machine that has ZFS, as discover and execute see it.
 //!
 //! Two traits, since the two ends do different things: a [`SourceHost`] snapshots and sends, a [`TargetHost`] receives
-//! and keeps. Real kinds: `local` (`libzfs_core` in process) is a source; `agent` (zhaul at the other end) and `shell`
-//! (only `zfs` and sshd at the other end, or on this machine) are targets. `fake` is both, in memory, for tests; it
+//! and keeps. Real kinds: `local` (`libzfs_core` in process) is a source; `agent` (zhaul on the target) and `shell`
+//! (only `zfs` and sshd on the target, or this machine) are targets. `fake` is both, in memory, for tests; it
 //! enforces ZFS's rules, and `tests/real/agreement` plays the same scenarios on it and on real pools.
 //!
 //! Whoever destroys or renames says with its GUID what is meant; the host looks again just before it acts and refuses
@@ -84,11 +84,11 @@ use session::CompletedCommand;
 pub struct SendSpec {
     /// The snapshot to send.
     pub snapshot: SnapshotName,
-    /// Its GUID: a stream of any other is refused before its first byte. `None` where nobody knows it.
+    /// Its GUID: a stream of any other is refused before its first byte. `None` where it is unknown.
     pub guid: Option<Guid>,
-    /// What it starts from; `None` for a full stream.
+    /// The incremental source; `None` for a full stream.
     pub base: Option<SendBase>,
-    /// Where a broken-off stream goes on, with the flags it began with.
+    /// Where a broken-off stream continues, with the flags it began with.
     pub resume: Option<ResumePoint>,
     /// `On` sends raw.
     pub encryption: Encryption,
@@ -96,7 +96,7 @@ pub struct SendSpec {
     pub copy_encryption: CopyEncryption,
 }
 
-/// What an increment starts from: a snapshot or bookmark of the same dataset.
+/// The incremental source: a snapshot or bookmark of the same dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendBase {
     /// Snapshot or bookmark.
@@ -135,7 +135,7 @@ pub struct ReceiveSpec {
     pub creates_dataset: bool,
     /// Decides which of these properties.
     pub kind: DatasetKind,
-    /// What is to be said of a new dataset's encryption.
+    /// How the encryption of a new dataset is set.
     pub copy_encryption: CopyEncryption,
     /// The GUID of the snapshot that the stream makes, where it is known.
     pub to: Option<Guid>,
@@ -180,7 +180,7 @@ pub struct NotMade {
     pub problem: Problem,
 }
 
-/// What came of making bookmarks.
+/// The result of making bookmarks.
 #[derive(Debug, Clone, Default)]
 pub struct Bookmarked {
     /// The GUID of each, in the order of the call; `None` for what was left out.
@@ -198,7 +198,7 @@ pub struct Refusal {
     pub problem: Problem,
 }
 
-/// What a change that was carried out has to report.
+/// The result of a change that was carried out.
 #[derive(Debug, Default)]
 pub struct Changed {
     /// The points that are still there, and why.
@@ -250,8 +250,8 @@ impl std::fmt::Debug for ReceiveInput<'_> {
 
 /// The receiving half of a transfer under way.
 pub trait Incoming: Send {
-    /// Where the stream goes in. Asked for once. An agent tells `meters` from then on that it lives and what it waits
-    /// for, and requests `cancel` when it gives up: [`abort`](Self::abort) then says why.
+    /// Where the stream goes in. Asked for once. From then on an agent reports to `meters` that it is alive and what it
+    /// waits for, and requests `cancel` when it gives up: [`abort`](Self::abort) then says why.
     fn inlet(&mut self, cancel: &stream::Cancel, meters: &Arc<Meters>)
     -> Result<ReceiveInput<'_>, HostError>;
 
@@ -260,7 +260,7 @@ pub trait Incoming: Send {
         None
     }
 
-    /// What lies before and behind the pump that writes into it; so waiting for it is given the right name.
+    /// The places before and behind the pump that writes into the inlet; so the bottleneck gets the right name.
     fn places(&self) -> Places {
         Places::LOCAL
     }
@@ -291,7 +291,7 @@ pub trait SourceHost: Sync {
     /// by now, has one that does not count.
     fn lineage(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<UserProperty>>, HostError>;
 
-    /// When each of these datasets left its line, in their order, as far as the histories of their pools tell.
+    /// When each of these datasets left its line, in their order, as far as the histories of their pools show.
     fn line_histories(&self, datasets: &[DatasetName]) -> Result<Vec<LineHistory>, HostError>;
 
     /// Keeps these snapshots from being destroyed for as long as the answer lives; those that cannot be kept are not in it.
@@ -300,12 +300,12 @@ pub trait SourceHost: Sync {
     /// The configuration of its guest that a snapshot carries, as user properties; none where it has none.
     fn config(&self, snapshot: &SnapshotName) -> Result<BTreeMap<String, String>, HostError>;
 
-    /// Takes the snapshots of `group` in one transaction group. What cannot be taken is left out, and told; with it goes the
-    /// rest of a group that is to be of one moment.
+    /// Takes the snapshots of `group` in one transaction group. A snapshot that cannot be taken is left out and
+    /// reported, with the rest of a group that must be of one moment.
     fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError>;
 
-    /// Bookmarks these snapshots (one pool). A bookmark of that name and GUID that is there already is fine. What cannot be
-    /// made is left out, and told.
+    /// Bookmarks these snapshots (one pool). A bookmark of that name and GUID that is there already is fine. A bookmark
+    /// that cannot be made is left out and reported.
     fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<Bookmarked, HostError>;
 
     /// Destroys these snapshots of `dataset`; what is held, cloned or changed stays and is reported.
@@ -355,7 +355,7 @@ pub trait TargetHost: Sync {
         Ok(false)
     }
 
-    /// What the machine says of itself and of the pool of `root`.
+    /// The state of the machine and of the pool of `root`.
     fn state(&self, root: &DatasetName) -> Result<HostState, HostError>;
 
     /// Carries out one change, after a look at what the names in it are by now.

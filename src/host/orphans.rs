@@ -1,4 +1,5 @@
-//! What earlier runs left on this machine, as an agent sees it: sessions whose connection is dead, which nobody has told them.
+//! Processes that earlier runs left on this machine, as an agent sees them: sessions that have not noticed their dead
+//! connection.
 //!
 //! A worker does the same in its script (`worker.sh`). Only processes of this user count, only those with the mark of the same
 //! policy, and never those of the run that asks. A confined agent ends nothing but agents that were started with the same
@@ -21,10 +22,10 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How much of a command is told, in bytes.
+/// How much of a command is reported, in bytes.
 const COMMAND_BYTES_MAX: usize = 2000;
-/// How many are told; the others are ended all the same.
-const TOLD_MAX: usize = 100;
+/// How many processes are reported; the others are still ended.
+const REPORTED_MAX: usize = 100;
 
 /// Ends what runs of the policy before `run` left here, and waits for that.
 pub(super) fn end(run: RunMark, is_confined: bool) -> Vec<Orphan> {
@@ -38,11 +39,11 @@ pub(super) fn end(run: RunMark, is_confined: bool) -> Vec<Orphan> {
         }
         wait_for(&mut left, limit, |pid| is_of(pid, run));
     }
-    orphans.into_iter().take(TOLD_MAX).collect()
+    orphans.into_iter().take(REPORTED_MAX).collect()
 }
 
-/// Waits until no process makes calls into the kernel for runs of the policy before `run`, for `limit` at most; gives the ones
-/// that still do. None of them is killed, since the kernel would finish its call all the same.
+/// Waits until no process makes calls into the kernel for runs of the policy before `run`, for `limit` at most; gives
+/// the ones that still do. None of them is killed, since the kernel would still finish its call.
 pub(super) fn wait_for_calls(run: RunMark, limit: Duration) -> Vec<u32> {
     let mut left: Vec<u32> = pids().filter(|pid| is_calling(*pid, run)).collect();
     wait_for(&mut left, limit, |pid| is_calling(pid, run));
@@ -88,8 +89,8 @@ fn directory(pid: u32) -> PathBuf {
     Path::new("/proc").join(pid.to_string())
 }
 
-/// Whether the process is of an earlier run of the same policy. sshd tells a forced command in `SSH_ORIGINAL_COMMAND` what was
-/// asked for in its place.
+/// Whether the process is of an earlier run of the same policy. sshd gives a forced command the command that the client
+/// asked for in `SSH_ORIGINAL_COMMAND`.
 fn is_of(pid: u32, run: RunMark) -> bool {
     has_variable(pid, |variable| is_earlier(variable, run))
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 /// What `pmxcfs` takes at most; a guest's file is a few KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What is in the file at `path`: a regular one, of at most 1 MiB.
+/// The content of the file at `path`: a regular file of at most 1 MiB.
 pub fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {

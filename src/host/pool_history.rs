@@ -12,7 +12,7 @@
 
 use crate::model::{DatasetName, LineHistory, Txg};
 
-/// What happened to a dataset, by its name at that time without its pool, which may have been imported under another one.
+/// An event of a dataset, by its name at that time without its pool, which may have been imported under another name.
 #[derive(Debug)]
 enum Event {
     /// It left all that was written after `since`.
@@ -44,7 +44,7 @@ impl HistoryReader {
         }
         if let Some(swap) = what.strip_prefix("clone swap ") {
             if let Some(dataset) = hidden_clone(swap) {
-                // What the clone began with is told when it is destroyed, at once; until then all is taken for left.
+                // The record of its destruction, which follows at once, says since when; until then all counts as left.
                 self.events.push(Event::Left { dataset, since: Txg(0), txg });
             }
         } else if let Some(destroyed) = what.strip_prefix("destroy ") {
@@ -72,7 +72,7 @@ impl HistoryReader {
         }
     }
 
-    /// What all lines say of a dataset, by its present name.
+    /// The history of a dataset in all lines, by its present name.
     pub(super) fn of(&self, dataset: &DatasetName) -> LineHistory {
         let mut name = in_pool(dataset.as_str()).to_owned();
         let mut left = Vec::new();
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(of(&[], "p/a"), LineHistory::default());
         assert_eq!(of(&LINES[..5], "p/a").known_from, None, "what follows the creation may be years later");
         assert_eq!(of(&LINES[..6], "p/a").known_from, Some(Txg(12)));
-        assert_eq!(of(&LINES[5..], "p/a").known_from, None, "nobody knows where it begins");
+        assert_eq!(of(&LINES[5..], "p/a").known_from, None, "the beginning of the history is unknown");
         for odd in [
             "x [txg:",
             "x y [txg:7] clone swap p/a/%recv (1)",

@@ -13,21 +13,21 @@ use crate::stream::probe::Probe;
 
 const OPERATION: &str = "receive into";
 
-/// What a cut of the stream looks like from the other end: no account of its own.
+/// Errors of a receiver whose stream was cut: they have no cause of their own.
 const ECHOES: [&str; 3] = ["incomplete stream", "failed to read from stream", "without a word"];
 
-/// `zfs receive` at the other end, reading from a session's input.
+/// `zfs receive` on the target, reading from a session's input.
 #[derive(Debug)]
 pub(super) struct ShellIncoming<'a> {
     program: &'a ZfsProgram,
     session: Session,
     snapshot: SnapshotName,
     outcome: Outcome,
-    /// What the stream must begin with, where whoever sends it is not believed.
+    /// The required beginning of the stream, where its sender is not trusted.
     guard: Option<(Expected, SharedSeen)>,
 }
 
-/// What a receive that reports no error must have made.
+/// The required result of a receive that reports no error.
 #[derive(Debug, Clone, Copy)]
 struct Outcome {
     /// The GUID of the snapshot.
@@ -72,7 +72,7 @@ impl<'a> ShellIncoming<'a> {
 }
 
 impl ShellIncoming<'_> {
-    /// What its gate has seen, where there is one.
+    /// The state of its gate, where the stream is checked.
     fn seen(&self) -> Option<MutexGuard<'_, Seen>> {
         let (_, seen) = self.guard.as_ref()?;
         Some(seen.lock().unwrap_or_else(PoisonError::into_inner))

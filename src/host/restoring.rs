@@ -1,4 +1,5 @@
-//! What a restore does on this machine beside receiving: the place where it receives, and what makes a copy a dataset in use.
+//! The work of a restore on this machine beside receiving: the place where it receives, and the steps that make a copy
+//! a dataset in use.
 //!
 //! Nothing here overwrites or destroys what exists: a rename to a name that is taken fails, and only what carries the mark
 //! of a restore under way can be given up.
@@ -17,7 +18,7 @@ use crate::model::{
 };
 use crate::stream::Cancel;
 
-/// What this machine is called in errors.
+/// The name of this machine in errors.
 const HOST: &str = "here";
 
 /// This machine, as the one that restores.
@@ -197,7 +198,7 @@ impl Restoring {
         }
     }
 
-    /// Mounts a file system anew that was rolled back: the kernel may hold what it knew of files that are others now.
+    /// Mounts a file system again that was rolled back: the kernel may still cache files that have changed.
     pub fn remount(&self, dataset: &DatasetName) -> Option<Problem> {
         let rows = match self.program.rows(&["-o", "mounted,canmount", dataset.as_str()]) {
             Ok(rows) => rows,
@@ -215,22 +216,22 @@ impl Restoring {
         }
     }
 
-    /// Destroys the place of restores, if it is ours and nothing lies below it any more.
+    /// Destroys the place of restores, if it is ours and no dataset is below it any more.
     pub fn remove_place(&self, place: &DatasetName) -> Result<(), HostError> {
         let remove = || {
             self.check_mark(place, INCOMING_MARK)?;
             self.program.run(&["destroy", place.as_str()])
         };
         match remove() {
-            // Another restore's, or nobody's.
+            // Another restore's, or without a mark.
             Ok(()) | Err(Problem::Busy(_) | Problem::NotFound | Problem::Changed(_)) => Ok(()),
             Err(problem) => Err(self.program.error("destroy", place, problem)),
         }
     }
 
-    /// Gives up what a restore has received into `dataset`, which lies directly below a place of restores: its partial
-    /// receive, or the whole dataset with what was received. What was bookmarked or snapshotted there by somebody else
-    /// is told by the plan.
+    /// Gives up what a restore has received into `dataset`, which is directly below a place of restores: its partial
+    /// receive, or the whole dataset with what was received. The plan reports bookmarks and snapshots that
+    /// someone else made there.
     pub fn abandon(&self, dataset: &DatasetName, guid: Guid) -> Result<(), HostError> {
         let give_up = || {
             let place = dataset.parent().ok_or(Problem::NotFound)?;

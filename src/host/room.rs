@@ -5,7 +5,7 @@ use super::zfs_program::ZfsProgram;
 use crate::model::{ByteCount, DatasetName};
 
 impl ZfsProgram {
-    /// What is wrong, with how much room `dataset` and its parent have left where there is too little.
+    /// The problem, with the room that `dataset` and its parent have left where the cause is too little room.
     pub(super) fn with_room(&self, problem: Problem, dataset: &DatasetName) -> Problem {
         let Problem::NoSpace(text) = problem else { return problem };
         let parent = dataset.parent();
@@ -23,7 +23,7 @@ impl ZfsProgram {
     }
 
     /// The same of a snapshot: that of a thick volume needs as much room as the volume has data of its own, since its
-    /// reservation goes on holding for what will be overwritten (`dsl_dataset_snapshot_reserve_space`).
+    /// reservation still covers the blocks that will be overwritten (`dsl_dataset_snapshot_reserve_space`).
     pub(super) fn with_reservation(&self, problem: Problem, dataset: &DatasetName) -> Problem {
         let Problem::NoSpace(text) = problem else { return problem };
         let rows = self.rows(&["-o", "refreservation,usedbydataset", dataset.as_str()]).unwrap_or_default();

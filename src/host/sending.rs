@@ -1,6 +1,6 @@
-//! A machine that copies are read from: `zfs send` at the other end, through a worker session.
+//! A machine that copies are read from: `zfs send` on that machine, through a worker session.
 //!
-//! No agent takes part: a key that a target confines to `zhaul agent` cannot read copies, and that is said.
+//! No agent takes part: a key that a target confines to `zhaul agent` cannot read copies, and that is reported.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -59,7 +59,7 @@ impl Sending {
         read.map_err(|problem| self.program.error("read the properties of", snapshot, problem))
     }
 
-    /// Starts to send. A broken-off stream goes on by its `token`, which the receiving dataset has.
+    /// Starts to send. A broken-off stream resumes by its `token`, which the receiving dataset has.
     pub fn send(&self, spec: &SendSpec, token: Option<&str>) -> Result<Box<dyn Outgoing + '_>, HostError> {
         let started = arguments(spec, token, &[]).and_then(|arguments| {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -104,18 +104,18 @@ fn arguments(spec: &SendSpec, token: Option<&str>, more: &[&str]) -> Result<Vec<
     Ok(arguments)
 }
 
-/// `zfs send` at the other end.
+/// `zfs send` on the machine that has the copy.
 struct ShellOutgoing<'a> {
     program: &'a ZfsProgram,
     session: Session,
     spec: SendSpec,
 }
 
-/// What `zfs send` writes. Its end alone tells nothing, so its exit status is asked for.
+/// The output of `zfs send`. Its end alone does not show success, so the exit status is read too.
 struct ShellSource<'a> {
     session: &'a mut Session,
     output: Output,
-    /// What was read to see what the stream is.
+    /// The first bytes, which were read to identify the stream.
     first: Vec<u8>,
 }
 

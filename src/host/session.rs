@@ -1,8 +1,8 @@
-//! One worker session: a shell at the other end that runs one `zfs` after another, without a new login for each.
+//! One worker session: a shell on the remote host that runs one `zfs` after another, without a new login for each.
 //!
-//! The protocol is described in `worker.sh`. Both outputs carry trailers with the session's random key, so what zfs printed
-//! is told apart from everything else, and each wait has a limit and hears the run's cancel. A session that did anything
-//! unexpected is not used again: dropping it ends the child and what the child started.
+//! The protocol is described in `worker.sh`. Both outputs carry trailers with the session's random key, so the output
+//! of zfs is distinguished from everything else. Each wait has a limit and ends when the run is cancelled. A session
+//! that did anything unexpected is not used again: dropping it ends the child and what the child started.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -28,7 +28,7 @@ use crate::zfs::PIPE_BYTES;
 /// A healthy pool may be this slow.
 const ANSWER_MIN: Duration = Duration::from_secs(30);
 
-/// How long to wait before the other end is given up.
+/// How long to wait before the peer is given up.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// For login and the worker's first line.
@@ -68,11 +68,11 @@ pub(super) const LOOK: Duration = Duration::from_secs(2);
 pub(super) struct CompletedCommand {
     /// Its exit status.
     pub(super) status: i32,
-    /// What it wrote to standard error, made printable; the first 16 KiB.
+    /// Its standard error, made printable; the first 16 KiB.
     pub(super) errors: String,
 }
 
-/// What comes from the other end.
+/// The output of the peer.
 pub(super) type Output = Lines<FdSource<ChildStdout>>;
 
 /// A live worker or agent.
@@ -87,7 +87,7 @@ pub(super) struct Session {
     errors: Receiver<Record>,
     key: String,
     speaks: Speaks,
-    /// What its agent said of itself.
+    /// Whether its agent reported to be append-only.
     pub(super) is_append_only: bool,
     is_remote: bool,
     pub(super) limits: Limits,
@@ -145,12 +145,12 @@ impl Session {
             Problem::Unreachable(text)
         })?;
         self.speaks = speaks(&line, &self.key)?;
-        // What came before, a banner or ssh's own warnings, is no part of any answer.
+        // The text before, a banner or ssh's own warnings, is no part of any answer.
         self.next_record(limit)?;
         if self.speaks == Speaks::Agent { self.introduce() } else { Ok(()) }
     }
 
-    /// What is at the other end.
+    /// The kind of peer.
     pub(super) fn speaks(&self) -> Speaks {
         self.speaks
     }
@@ -196,8 +196,9 @@ impl Session {
         self.answer(self.limits.answer, AnswerLimit::of_list(), take, &mut |_| None)
     }
 
-    /// Has the worker do something with a pool in one of its modes (`worker.sh`): `run` a `zfs` with `arguments`, or tell the `history`
-    /// or the status (`pool`) of one. Each line goes to `take`; while nothing comes, `doubt` says whether anything still will.
+    /// Has the worker do something with a pool in one of its modes (`worker.sh`): `run` a `zfs` with `arguments`, or
+    /// print the `history` or the status (`pool`) of one. Each line goes to `take`; while nothing comes, `doubt` says
+    /// whether anything still will.
     pub(super) fn ask_of_pool(
         &mut self,
         mode: &str,

@@ -8,8 +8,8 @@ use crossbeam_channel::Sender;
 use super::session_words::trailer;
 use crate::model::printable;
 
-/// How much of one answer's text is kept: its first lines, which may be the cause, and its last ones, which say how it ended.
-/// What is between is read and dropped.
+/// How much of one answer's text is kept: its first lines, which may be the cause, and its last ones, which say how it
+/// ended. The text between them is read and dropped.
 const HEAD_BYTES_MAX: usize = 4 << 10;
 const TAIL_BYTES_MAX: usize = 12 << 10;
 
@@ -53,7 +53,7 @@ impl Excerpt {
     }
 }
 
-/// What came on standard error up to a trailer.
+/// The text on standard error up to a trailer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     /// The text, printable and on one line.
@@ -62,7 +62,7 @@ pub(super) struct Record {
     pub(super) is_complete: bool,
 }
 
-/// Reads until the end or until nobody listens.
+/// Reads until the end or until `records` has no receiver.
 pub(super) fn read_errors(mut errors: impl Read, key: &str, records: &Sender<Record>) {
     let mut buffer = vec![0; 8 << 10];
     let (mut text, mut line) = (Excerpt::default(), Vec::new());
@@ -95,7 +95,7 @@ pub(super) fn read_errors(mut errors: impl Read, key: &str, records: &Sender<Rec
     if !line.is_empty() {
         text.add(line);
     }
-    // Nobody listens where the session is being dropped.
+    // `records` has no receiver where the session is being dropped.
     drop(records.send(Record { text: text.take(), is_complete: false }));
 }
 

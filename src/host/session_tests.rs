@@ -183,7 +183,7 @@ fn a_receive_that_reads_too_little_ends_the_session() {
 }
 
 #[test]
-fn a_cut_receive_tells_what_it_has_to_say() {
+fn a_cut_receive_reports_its_status_and_error_text() {
     let fake = Fake::new("cat > received; echo 'incomplete stream' >&2; exit 1");
     let mut session = fake.open();
     session.start_receive(&["receive", "x"]).unwrap();
@@ -273,7 +273,7 @@ fn a_cancel_ends_the_wait_and_the_child() {
 }
 
 #[test]
-fn an_agent_of_another_version_is_told_with_both() {
+fn an_agent_of_another_version_is_refused_with_both_versions() {
     let fake = Fake::new(ECHO);
     let script = r#"read key; echo "zhaul-agent 999 $key"; echo "zhaul-agent 999 $key" >&2; cat"#;
     let refused = fake.log_in(script).unwrap_err();

@@ -6,7 +6,7 @@ use super::worker::{AGENT_HELLO, HELLO};
 use crate::channel::random_bytes;
 use crate::model::printable;
 
-/// What is at the other end.
+/// The kind of peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Speaks {
     /// A shell that runs `zfs`.
@@ -42,7 +42,7 @@ pub(super) fn trailer(line: &[u8], key: &str) -> Option<i32> {
     str::from_utf8(status).ok()?.parse().ok()
 }
 
-/// Thirty-two hexadecimal digits that nobody can guess.
+/// Thirty-two random hexadecimal digits that no one can guess.
 pub(super) fn random_key() -> Result<String, Problem> {
     use std::fmt::Write as _;
     let bytes = random_bytes::<16>().map_err(|error| Problem::Other(error.to_string()))?;

@@ -56,7 +56,7 @@ pub(super) struct Sessions {
     prober: Mutex<Option<Session>>,
     /// Pools that did not answer: they are not asked again.
     hanging: Mutex<BTreeSet<String>>,
-    /// What the processes of its sessions are marked with there.
+    /// The mark of its sessions' processes on that machine.
     run: OnceLock<RunMark>,
     limits: Limits,
     cancel: Cancel,
@@ -69,12 +69,12 @@ impl Sessions {
         Self { machine, agent: AgentUse::Off, is_agent_broken, idle, prober, hanging, run, limits, cancel }
     }
 
-    /// With an agent at the other end, where there is one and it is wanted.
+    /// With an agent on that machine, where zhaul is installed and the policy wants one.
     pub(super) fn with_agent(self, agent: AgentUse) -> Self {
         Self { agent, ..self }
     }
 
-    /// What the sessions of this machine speak. Opens one, if there is none.
+    /// The protocol that the sessions of this machine speak. Opens a session, if none is open.
     pub(super) fn speaks(&self) -> Result<Speaks, Problem> {
         let session = self.take()?;
         let speaks = session.speaks();
@@ -82,8 +82,8 @@ impl Sessions {
         Ok(speaks)
     }
 
-    /// An idle session, or a new one. One that died while it was idle is replaced, and one that may have, since nobody
-    /// has tried its connection for long.
+    /// An idle session, or a new one. One that died while it was idle is replaced, and so is one whose
+    /// connection was not used for long and may be dead.
     pub(super) fn take(&self) -> Result<Session, Problem> {
         loop {
             let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -153,7 +153,7 @@ impl Sessions {
         self.processes("orphans")
     }
 
-    /// Every `zfs receive` there; only a worker can tell.
+    /// Every `zfs receive` there; only a worker can list them.
     pub(super) fn receivers(&self) -> Result<Vec<Orphan>, Problem> {
         self.processes("receivers")
     }
@@ -169,7 +169,7 @@ impl Sessions {
         Ok(found)
     }
 
-    /// What `date` says of the time there: seconds since 1970.
+    /// The output of `date` there: seconds since 1970.
     pub(super) fn now(&self) -> Result<String, Problem> {
         let mut session = self.take()?;
         let mut line = String::new();
@@ -181,7 +181,7 @@ impl Sessions {
         if answer.status == 0 { Ok(line) } else { Err(Problem::Other(answer.errors)) }
     }
 
-    /// Hands each line of the history of `pool` to `take`; only a worker can tell it.
+    /// Hands each line of the history of `pool` to `take`; only a worker can read it.
     pub(super) fn pool_history(
         &self,
         pool: &str,
@@ -194,7 +194,7 @@ impl Sessions {
         Ok(answer)
     }
 
-    /// Hands each line of `zpool status` of `pool` to `take`; only a worker can tell it.
+    /// Hands each line of `zpool status` of `pool` to `take`; only a worker can run it.
     pub(super) fn pool_status(
         &self,
         pool: &str,
@@ -240,7 +240,7 @@ impl Sessions {
         }
     }
 
-    /// Whether a network lies between.
+    /// Whether the machine is reached over a network.
     pub(super) fn is_remote(&self) -> bool {
         matches!(self.machine, Machine::Ssh(_))
     }

@@ -90,7 +90,7 @@ impl ZfsProgram {
         })
     }
 
-    /// Makes the copy anew from the base, as far as that is not done yet.
+    /// Makes the copy again from the base, as far as that is not done yet.
     fn continue_copy(&self, wish: &SetAside, mark: &SetAsideMark, base: &SnapshotId) -> Result<(), Problem> {
         let (copy, aside) = (&wish.dataset, &mark.name);
         let origin = format!("{aside}@{}", base.name);
@@ -152,7 +152,7 @@ impl ZfsProgram {
         }
         for child in children {
             match self.run(&["rename", &format!("{aside}/{child}"), &format!("{copy}/{child}")]) {
-                // What has the name by now is the copy; this one stays with the lineage, and keeps it.
+                // The copy has a child of that name by now; this child stays with the lineage, and keeps its name.
                 Ok(()) | Err(Problem::Exists) => {}
                 Err(problem) => return Err(problem),
             }

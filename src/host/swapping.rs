@@ -1,7 +1,7 @@
 //! Puts one dataset in the place of another on this machine, and keeps the other: `zfs clone`, `zfs rename`, `zfs promote`.
 //!
-//! Each step says by GUID what it means, and one that was done already is no harm: what was interrupted goes on. Nothing is
-//! destroyed.
+//! Each step says by GUID what it means, and one that was done already does no harm: an interrupted swap continues.
+//! Nothing is destroyed.
 
 use super::restoring::Restoring;
 use super::{HostError, Problem};

@@ -16,7 +16,7 @@ use crate::model::{DatasetKind, DatasetName};
 const TRIES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Who uses the dataset, in words, for example `process 4711 (kvm)`; nobody where the list is empty.
+/// The users of the dataset, in words, for example `process 4711 (kvm)`; empty where no process uses it.
 pub fn users(dataset: &DatasetName, kind: DatasetKind) -> Vec<String> {
     let mut found = Vec::new();
     for try_number in 0..TRIES {
@@ -35,7 +35,7 @@ pub fn users(dataset: &DatasetName, kind: DatasetKind) -> Vec<String> {
 }
 
 fn volume_users(dataset: &DatasetName) -> Vec<String> {
-    // Without a device nobody can use it.
+    // Without a device no process can use it.
     let Ok(device) = fs::canonicalize(Path::new("/dev/zvol").join(dataset.as_str())) else {
         return Vec::new();
     };
@@ -98,7 +98,7 @@ fn processes(uses: impl Fn(&Path) -> bool) -> Vec<String> {
     named.collect()
 }
 
-/// What a process has open, and where it is. The names alone: looking at a file itself may hang.
+/// The files that a process has open, and its directory and program. Names only: reading a file itself may hang.
 fn open_files(process: &Path) -> Vec<PathBuf> {
     let open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
     let links = open.map(|entry| entry.path()).chain([process.join("cwd"), process.join("exe")]);

@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 /// The script as people read it.
 const SCRIPT: &str = include_str!("worker.sh");
 
-/// What the worker says first, before the key; the number grows when the protocol changes.
+/// The worker's greeting, before the key; the number grows when the protocol changes.
 pub(super) const HELLO: &str = "zhaul-worker 1";
 
-/// What an agent says in its place, before the number of its protocol and the key.
+/// The agent's greeting instead, before the number of its protocol and the key.
 pub(super) const AGENT_HELLO: &str = "zhaul-agent";
 
 /// The script on one line, without comments.
@@ -18,8 +18,9 @@ static LINE: LazyLock<String> = LazyLock::new(|| {
     lines.collect::<Vec<_>>().join(" ")
 });
 
-/// What ssh hands to the login shell of the other machine, but for its first word. Any of them (also csh and fish) reads it alike. An agent is
-/// started instead where one is wanted and zhaul is installed.
+/// The command that ssh hands to the login shell of the remote machine, after `exec` and the mark of the run. Every
+/// login shell (also csh and fish) reads this command alike. An agent is started instead where the policy wants one and
+/// zhaul is installed.
 pub(super) fn remote_command(wants_agent: bool) -> &'static str {
     static WORKER: LazyLock<String> = LazyLock::new(|| format!("sh -c '{}' zhaul worker", *LINE));
     static AGENT: LazyLock<String> = LazyLock::new(|| format!("sh -c '{}' zhaul agent", *LINE));

@@ -1,12 +1,13 @@
-# The worker: runs `zfs` at the other end, for one session, with arguments that come as data.
+# The worker: runs `zfs` on the remote host, for one session, with arguments that come as data.
 #
 # A session starts with a random key, one line. Each request is a line "KEY COUNT MODE" and COUNT lines with one argument
 # each; nothing of it is ever evaluated. Each answer is what zfs printed, then a line "KEY STATUS" on both outputs.
 # In mode "history" it is `zpool history -i`, in mode "pool" `zpool status`, in mode "health" the health of a pool and its newest
 # transaction group. In mode "receive" zfs itself reads the stream that follows on the same input; a receive that failed leaves the rest
 # of its stream unread, so the worker ends there and then, lest a stream be taken for requests.
-# In mode "orphans" it ends every process of this user that an earlier run of the same policy left here, which ZHAUL_RUN in their
-# environments tells (POLICY-RUN; set by whoever started this worker), waits for that, and answers with their numbers and commands.
+# In mode "orphans" it ends every process of this user that an earlier run of the same policy left here, waits for that,
+# and answers with their numbers and commands. ZHAUL_RUN in the environment of a process names its policy and run
+# (POLICY-RUN; set by whoever started this worker).
 # In mode "receivers" it answers with those of every zfs receive.
 # In mode "send" the worker becomes zfs, which writes a stream until it ends: its exit status is the session's.
 #

@@ -71,7 +71,7 @@ pub(super) fn problem(answer: CompletedCommand) -> Problem {
     let hint = "; A resuming stream can be generated";
     let text = errors.split(hint).next().unwrap_or_default().to_owned();
     if status == 127 {
-        return Problem::Other(format!("there is no zfs in the PATH of the other end: {text}"));
+        return Problem::Other(format!("there is no zfs in the PATH of that host: {text}"));
     }
     if let Some(signal) = signal_of(status) {
         let said = if text.is_empty() { text } else { format!(" ({text})") };

@@ -22,7 +22,7 @@ use crate::stream::probe::Probe;
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
 pub(super) const NAMES_MAX: usize = 200;
 
-/// What a point is, looked at just before something is done to it.
+/// The identity of a point, read just before the point is changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) guid: Guid,
@@ -59,7 +59,7 @@ impl ZfsProgram {
         Self { host, sessions, is_guarded: false }
     }
 
-    /// Believes nobody who sends streams.
+    /// Checks every stream, since its sender is not trusted.
     pub(super) fn guarded(self) -> Self {
         Self { is_guarded: true, ..self }
     }
@@ -80,7 +80,7 @@ impl ZfsProgram {
         Ok(rows.into_iter().flatten().next().filter(|token| token != "-"))
     }
 
-    /// Whether a network lies between.
+    /// Whether the machine is reached over a network.
     pub(super) fn is_remote(&self) -> bool {
         self.sessions.is_remote()
     }
@@ -173,7 +173,8 @@ impl ZfsProgram {
         self.sessions.run(arguments, take)
     }
 
-    /// What a listing leaves out of these snapshots, in their order; `None` for one that is gone, or whose name is another's.
+    /// The details of these snapshots that a listing leaves out, in their order; `None` for a snapshot that is gone or
+    /// whose name is another's.
     pub(super) fn details(
         &self,
         snapshots: &[(SnapshotName, Guid)],
@@ -190,14 +191,15 @@ impl ZfsProgram {
         Ok(details)
     }
 
-    /// One user property of these snapshots, in their order, where it is not inherited; one that is gone, or whose name is another's, has one that is not
-    /// local. A value may hold anything, also lines that look like those of other snapshots: what is told twice is not local.
+    /// One user property of these snapshots, in their order, where it is not inherited. For a snapshot that is gone, or
+    /// whose name is another's, the property is not local. A value may hold anything, also lines that look like those
+    /// of other snapshots: a property that is listed twice is not local.
     pub(super) fn user_property(
         &self,
         property: &str,
         snapshots: &[(SnapshotName, Guid)],
     ) -> Result<Vec<Option<UserProperty>>, Problem> {
-        let mut told = Vec::with_capacity(snapshots.len());
+        let mut user_properties = Vec::with_capacity(snapshots.len());
         for some in snapshots.chunks(NAMES_MAX) {
             let names: Vec<String> = some.iter().map(|(name, _)| name.to_string()).collect();
             let asked = format!("guid,{property}");
@@ -224,15 +226,15 @@ impl ZfsProgram {
                     _ => None,
                 };
                 let is_it = once(false).is_some_and(|(found, _)| found == guid.to_string());
-                told.push(match once(true).filter(|_| is_it) {
-                    // What a dataset has above its snapshots says nothing of them.
+                user_properties.push(match once(true).filter(|_| is_it) {
+                    // A property of the dataset says nothing of its snapshots.
                     Some((_, source)) if source == "-" || source.starts_with("inherited from ") => None,
                     Some((value, source)) => Some(UserProperty { value, is_local: source == "local" }),
                     None => Some(UserProperty { value: String::new(), is_local: false }),
                 });
             }
         }
-        Ok(told)
+        Ok(user_properties)
     }
 
     /// When each of these datasets, all of one pool, left its line.
@@ -284,7 +286,7 @@ impl ZfsProgram {
         }
     }
 
-    /// What these points of `dataset` are; those that do not exist are left out. At most [`NAMES_MAX`] of them.
+    /// The identities of these points of `dataset`, at most [`NAMES_MAX`]; points that do not exist are left out.
     pub(super) fn identities(
         &self,
         dataset: &DatasetName,

@@ -43,14 +43,14 @@ pub enum Change<P = (PointName, Guid)> {
         dataset: DatasetName,
         /// Its newest snapshot by then.
         to: PointName,
-        /// What identifies the snapshot.
+        /// The snapshot's GUID.
         guid: Guid,
     },
     /// Renames a dataset; the new name must not exist.
     RenameDataset {
         /// The dataset.
         from: DatasetName,
-        /// What identifies the dataset.
+        /// The dataset's GUID.
         guid: Guid,
         /// Its new name.
         to: DatasetName,
@@ -61,7 +61,7 @@ pub enum Change<P = (PointName, Guid)> {
         dataset: DatasetName,
         /// The name now.
         from: PointName,
-        /// What identifies the snapshot.
+        /// The snapshot's GUID.
         guid: Guid,
         /// Its new name.
         to: PointName,
@@ -70,20 +70,20 @@ pub enum Change<P = (PointName, Guid)> {
     DestroyDataset {
         /// The dataset.
         dataset: DatasetName,
-        /// What identifies the dataset.
+        /// The dataset's GUID.
         guid: Guid,
         /// Every snapshot it had when it was listed.
         snapshots: Vec<P>,
     },
-    /// Sets the lineage of a copy aside, whole: it is renamed, and the copy goes on from the base, or its name is free.
-    /// Destroys nothing. Interrupted at any point, the same change finishes it; the host chooses the new name, and marks
-    /// the lineage with its own clock.
+    /// Sets the lineage of a copy aside, whole: it is renamed, and the copy continues from the base, or its name is
+    /// free. Destroys nothing. Interrupted at any point, the same change finishes it; the host chooses the new name,
+    /// and marks the lineage with its own clock.
     SetAside(SetAside),
     /// Marks a copy with who writes it, and gives it the properties of a safe copy.
     Claim {
         /// The copy.
         dataset: DatasetName,
-        /// What identifies the dataset.
+        /// The dataset's GUID.
         guid: Guid,
         /// Who writes it from now on.
         writer: Writer,
@@ -94,7 +94,7 @@ pub enum Change<P = (PointName, Guid)> {
         dataset: DatasetName,
         /// The snapshot there.
         snapshot: PointName,
-        /// What identifies the snapshot.
+        /// The snapshot's GUID.
         guid: Guid,
         /// The properties of a [`GuestConfig`](super::GuestConfig).
         properties: BTreeMap<String, String>,
@@ -102,7 +102,7 @@ pub enum Change<P = (PointName, Guid)> {
 }
 
 impl<P> Change<P> {
-    /// What it does and to what, as an error says it: `cannot` *rename* *tank/a to tank/b*.
+    /// Its verb and its object, as in an error: `cannot` *rename* *tank/a to tank/b*.
     pub fn words(&self) -> (&'static str, String) {
         match self {
             Self::CreateContainer { dataset, .. } => ("create", dataset.to_string()),

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::GuestId;
 
-/// What a file describes.
+/// The guest's file, its node, and the keys that were left out.
 pub const GUEST_PROPERTY: &str = "zhaul:guest";
 const CONFIG: &str = "zhaul:config-";
 const FIREWALL: &str = "zhaul:firewall-";
@@ -133,7 +133,7 @@ impl GuestConfig {
             let text: String = pieces.map(String::as_str).collect();
             let compressed = unbase64(&text).filter(|compressed| !compressed.is_empty())?;
             let mut file = String::new();
-            // What is not whole has no valid checksum at its end.
+            // An incomplete file has no valid checksum at its end.
             GzDecoder::new(&*compressed).take(FILE_BYTES_MAX).read_to_string(&mut file).ok()?;
             Some(file)
         };

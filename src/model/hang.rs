@@ -31,7 +31,7 @@ impl fmt::Display for HangingPool {
     }
 }
 
-/// What a pool is doing, as far as can be told without waiting for it.
+/// The activity of a pool, as far as it can be read without waiting for the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
     /// It is suspended after I/O errors.
@@ -48,7 +48,7 @@ pub enum Liveness {
 pub enum Hang {
     /// It is suspended after I/O errors: each call waits until it is resumed, or is refused.
     Suspended,
-    /// A call did not return within so many seconds.
+    /// A call did not return within this number of seconds.
     NoReturn(u64),
 }
 

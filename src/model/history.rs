@@ -12,7 +12,7 @@ use super::{Details, Guid, Point, PointKind, PointName, Txg};
 #[serde(transparent)]
 pub struct History(Vec<Point>);
 
-/// Sorted anew: the order is ours, whatever the other machine says.
+/// Sorted again: the order is ours, whatever the other machine says.
 impl<'de> Deserialize<'de> for History {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Vec::deserialize(deserializer).map(Self::new)

@@ -1,4 +1,5 @@
-//! What a machine says of itself and of one of its pools: its clock, the versions of OpenZFS, and what `zpool status` prints.
+//! The state of a machine and of one of its pools: its clock, the versions of OpenZFS, and the output of
+//! `zpool status`.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -9,9 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HostState {
-    /// What its clock says.
+    /// The time on its clock.
     pub clock: Timestamp,
-    /// What `zfs version` prints: of the programs, and of the kernel module.
+    /// The output of `zfs version`: of the programs, and of the kernel module.
     pub zfs_versions: Vec<String>,
     /// The pool.
     pub pool: PoolState,
@@ -27,7 +28,7 @@ pub struct PoolState {
     pub health: String,
     /// When all that it holds was last read and compared with its checksums.
     pub scrub: Scrub,
-    /// How many files, volumes and snapshots have lost data; `None` where that is not told.
+    /// How many files, volumes and snapshots have lost data; `None` where that is not reported.
     pub data_errors: Option<u64>,
     /// How many devices count errors.
     pub devices_with_errors: u64,
@@ -37,7 +38,7 @@ pub struct PoolState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Scrub {
-    /// There was none since the pool was made or the machine started to tell.
+    /// There was none since the pool was made or the machine started to report it.
     Never,
     /// One is under way, or paused.
     UnderWay,

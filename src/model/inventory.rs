@@ -1,4 +1,4 @@
-//! What exists on all hosts at one moment: what the planner decides from.
+//! Everything that exists on all hosts at one moment: the planner decides from it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +24,7 @@ pub enum CopyEncryption {
     Off,
 }
 
-/// What a dataset is.
+/// The type of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DatasetKind {
@@ -49,7 +49,7 @@ pub enum Encryption {
 pub struct Dataset {
     /// Its full name.
     pub name: DatasetName,
-    /// What identifies it, across renames.
+    /// The GUID identifies it across renames.
     pub guid: Guid,
     /// The transaction group in which it was created; points that are older came with `zfs promote`.
     pub createtxg: Txg,
@@ -73,10 +73,10 @@ pub struct Dataset {
     pub user: UserProperties,
     /// Its snapshots and bookmarks.
     pub history: History,
-    /// What its snapshots say of their lineage, as far as somebody has asked; only of a source.
+    /// The lineage marks of its snapshots, as far as they were read; only of a source.
     #[serde(skip)]
     pub lineage: BTreeMap<Guid, LineageMark>,
-    /// When it left its line, if somebody has asked; only of a source.
+    /// When it left its line, if that was read; only of a source.
     #[serde(skip)]
     pub line_history: Option<LineHistory>,
 }
@@ -118,7 +118,7 @@ impl Dataset {
         self.resume_token.is_some() && self.history.newest_snapshot().is_none()
     }
 
-    /// Whether a restore is receiving it, or keeps what it receives there, or has put it aside: it is nobody's source.
+    /// Whether a restore is receiving it, or keeps received data there, or has put it aside: it is not a source.
     pub fn is_being_restored(&self) -> bool {
         let places = [INCOMING_NAME, ASIDE_NAME];
         let is_below = self.name.as_str().split('/').any(|part| places.contains(&part));
@@ -136,13 +136,13 @@ impl Dataset {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
-    /// What exists there, possibly nothing, and what could not be listed.
+    /// The datasets that exist there, possibly none, and those that could not be listed.
     Listed(Listing),
     /// Nothing is known of the host; the text says why.
     CouldNotAsk(String),
 }
 
-/// What a target is called in plans, logs and status: the host's name as the policy has it.
+/// A target's name in plans, logs and status: the host's name as the policy has it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct TargetName(pub String);
@@ -159,14 +159,14 @@ impl fmt::Debug for TargetName {
     }
 }
 
-/// What exists on the source and on every target at one moment.
+/// Everything that exists on the source and on every target at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Inventory {
     /// The datasets under the source roots.
     pub source: Answer,
     /// The datasets under each target's root.
     pub targets: BTreeMap<TargetName, Answer>,
-    /// What this node's Proxmox VE configuration tells of guests and storages.
+    /// The guests and storages in this node's Proxmox VE configuration.
     pub proxmox: Proxmox,
     /// The source's name of its own.
     pub host: String,

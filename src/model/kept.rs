@@ -1,7 +1,8 @@
-//! What `zhaul rollback --keep` and `zhaul restore --replace` put aside on this host, and the mark of one under way.
+//! Datasets that `zhaul rollback --keep` and `zhaul restore --replace` put aside on this host, and the mark of one
+//! under way.
 //!
-//! What is put aside lies in `PARENT/zhaul-aside/NAME.STAMP`: one level below the storage's dataset, so that Proxmox VE does not
-//! take it for a volume, left out of every run, complete with snapshots and bookmarks.
+//! Such a dataset is renamed to `PARENT/zhaul-aside/NAME.STAMP`: one level below the storage's dataset, so that Proxmox
+//! VE does not take it for a volume. It is left out of every run, and keeps its snapshots and bookmarks.
 
 use std::fmt;
 
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ASIDE_NAME, DatasetKind, DatasetName, Guid, NameError, PointName};
 
-/// What a stamp gets at its end when what had it was put back: under it lies what was there meanwhile.
+/// The suffix of a stamp for the dataset that was put aside when the one with the plain stamp was put back.
 const BACK: &str = "-back";
 
 /// Where a dataset goes that is put aside.
@@ -18,7 +19,7 @@ pub fn aside_of(dataset: &DatasetName, stamp: &str) -> Result<Option<DatasetName
     parent.child(ASIDE_NAME)?.child(&format!("{}.{stamp}", dataset.last())).map(Some)
 }
 
-/// What was put aside as `aside`, and its stamp; `None` where its name is not of that form.
+/// The name of the dataset that was put aside as `aside`, and its stamp; `None` where the name is not of that form.
 pub fn aside_from(aside: &DatasetName) -> Option<(DatasetName, String)> {
     let place = aside.parent().filter(|place| place.last() == ASIDE_NAME)?;
     let (name, stamp) = aside.last().rsplit_once('.')?;
@@ -36,13 +37,13 @@ pub fn opposite(stamp: &str) -> String {
 pub struct KeptMark {
     /// The name that it takes.
     pub of: DatasetName,
-    /// What identifies the dataset that has the name.
+    /// The GUID of the dataset that has the name.
     pub old: Guid,
     /// Where that one goes.
     pub aside: DatasetName,
     /// The snapshot that it is a clone of.
     pub point: PointName,
-    /// What identifies the snapshot.
+    /// The snapshot's GUID.
     pub guid: Guid,
     /// File system or volume.
     pub kind: DatasetKind,

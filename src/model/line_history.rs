@@ -1,4 +1,4 @@
-//! What a pool's history says of when a dataset left its line.
+//! The moments at which a dataset left its line, from its pool's history.
 
 use super::{Point, Txg};
 
@@ -8,7 +8,7 @@ use super::{Point, Txg};
 pub struct LineHistory {
     /// From when on every swap is known; `None` where nothing is.
     pub known_from: Option<Txg>,
-    /// What the dataset left at each swap: all that was written after the first and until the second transaction group.
+    /// The data that each swap left: all that was written after the first and until the second transaction group.
     pub left: Vec<(Txg, Txg)>,
 }
 

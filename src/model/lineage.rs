@@ -1,9 +1,9 @@
-//! What an own snapshot proves of the bookmarks of its dataset.
+//! The proof that an own snapshot gives for the bookmarks of its dataset.
 //!
 //! `zfs receive -F` destroys the snapshots of a dataset that are newer than the stream's base, but not their bookmarks, and
 //! ZFS takes such a bookmark as an incremental source although the dataset has left it: the stream lacks what differs, and
-//! the copy gets other bytes under the right GUID. Nothing in a bookmark tells. Snapshots do: all that exist are on the
-//! dataset's present line.
+//! the copy gets other bytes under the right GUID. Nothing in a bookmark shows that. Snapshots do: all that exist are
+//! on the dataset's present line.
 //!
 //! So each own snapshot gets, in the very call that takes it, the user property [`LINEAGE_PROPERTY`]: every bookmark from
 //! a transaction group on is an earlier point of its line. That holds as long as the snapshot exists, since its past cannot
@@ -34,7 +34,7 @@ pub struct Claim {
     pub except: Vec<Txg>,
 }
 
-/// What a snapshot says of its line.
+/// A snapshot's statement about its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LineageMark {
     /// Nothing: it was not taken by zhaul, or before zhaul marked its snapshots.
@@ -93,7 +93,7 @@ impl Claim {
         format!("{VERSION} {} -", since.0)
     }
 
-    /// What the property's value says of the dataset with this GUID.
+    /// The claim that the property's value makes for the dataset with this GUID.
     pub fn read(value: &str, dataset: Guid) -> Option<Self> {
         let [VERSION, common, others] = value.split(' ').collect::<Vec<_>>()[..] else { return None };
         let mut claim = Self::parse(common)?;
@@ -186,10 +186,10 @@ mod tests {
         for (txg, expected) in cases {
             assert_eq!(covers(1, own, txg), expected, "{txg}");
         }
-        assert!(!covers(30, own, 25) && covers(30, own, 30), "what came from another dataset");
+        assert!(!covers(30, own, 25) && covers(30, own, 30), "received from another dataset");
         assert!(
             covers(1, "syncoid_pve0_2026-01-01", 30),
-            "a bookmark can be made of another one, under any name"
+            "a bookmark can be a copy of another one, under any name"
         );
     }
 }

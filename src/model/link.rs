@@ -2,7 +2,7 @@
 
 use super::{Compression, PortRange};
 
-/// What to run at the other end of an ssh session.
+/// The program to run on the target in an ssh session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AgentUse {
     /// The agent where zhaul is installed, else `zfs` alone.
@@ -14,7 +14,7 @@ pub enum AgentUse {
     Require,
 }
 
-/// What carries the data of a stream; what is asked and answered goes through ssh in any case.
+/// The channel for the data of a stream; requests and answers go through ssh in any case.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Channel {
     /// TLS where the port can be reached, else ssh.
@@ -31,15 +31,15 @@ pub enum Channel {
 /// The link to one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// What to run there.
+    /// The program to run there.
     pub agent: AgentUse,
-    /// What carries the data; only an agent takes anything but ssh.
+    /// The channel for the data; only an agent takes anything but ssh.
     pub channel: Channel,
-    /// How the data is compressed; only an agent decompresss.
+    /// How the data is compressed; only an agent decompresses.
     pub compression: Compression,
     /// How many TLS or TCP connections share a stream.
     pub connections: usize,
-    /// Where they may arrive at the other end.
+    /// The ports on the target at which they may arrive.
     pub ports: PortRange,
 }
 

@@ -1,4 +1,4 @@
-//! What one host answered: the datasets that it has, and those of which nothing is known.
+//! The answer of one host: the datasets that it has, and those of which nothing is known.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -76,7 +76,7 @@ impl Listing {
         range.take_while(move |(name, _)| name.as_str().starts_with(&prefix)).map(|(_, dataset)| dataset)
     }
 
-    /// Whether any dataset lies below `root`, or may: one that could not be listed counts.
+    /// Whether any dataset is below `root`, or may be: one that could not be listed counts.
     pub fn has_children(&self, root: &DatasetName) -> bool {
         let prefix = format!("{root}/");
         let mut unlisted =
@@ -92,8 +92,8 @@ impl Listing {
         self.unlisted.insert(name, why);
     }
 
-    /// Everything that could not be listed, by name, and why. What lies below such a dataset is not known either unless it
-    /// is listed itself.
+    /// Everything that could not be listed, by name, and why. A dataset below such a one is not known either unless
+    /// it is listed itself.
     pub fn unlisted(&self) -> impl Iterator<Item = (&str, &Unlisted)> {
         self.unlisted.iter().map(|(name, why)| (name.as_str(), why))
     }
@@ -113,7 +113,7 @@ impl Listing {
         None
     }
 
-    /// Drops all that is known of `root` and what lies below it.
+    /// Drops all that is known of `root` and of the datasets below it.
     pub fn forget(&mut self, root: &DatasetName) {
         self.datasets.retain(|name, _| !name.is_within(root));
         let prefix = format!("{root}/");

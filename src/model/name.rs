@@ -97,12 +97,12 @@ impl DatasetName {
         Self::new(&format!("{self}/{relative}"))
     }
 
-    /// What follows `root/` in this name; `None` if this is `root` itself or lies elsewhere.
+    /// The rest of this name after `root/`; `None` if this is `root` itself or is elsewhere.
     pub fn below<'a>(&'a self, root: &Self) -> Option<&'a str> {
         self.0.strip_prefix(root.as_str())?.strip_prefix('/')
     }
 
-    /// Whether this is `root` or lies below it.
+    /// Whether this is `root` or is below it.
     pub fn is_within(&self, root: &Self) -> bool {
         self == root || self.below(root).is_some()
     }
@@ -146,7 +146,7 @@ impl fmt::Debug for DatasetName {
     }
 }
 
-/// What follows `@` or `#`: the name of a point within its dataset.
+/// The name of a point within its dataset, after `@` or `#`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct PointName(Box<str>);

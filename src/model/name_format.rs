@@ -1,7 +1,7 @@
 //! The format of our own snapshots' names: writes a name for a time, and reads the time back.
 //!
 //! A name that reads back is *ours*; this is the whole of ownership, so reading is strict: every digit must be there, the
-//! date must exist, and nothing may be left over but the `-<6 hex>` that tells two GUIDs of one name apart.
+//! date must exist, and nothing may be left over but the `-<6 hex>` that distinguishes two GUIDs of one name.
 
 use std::fmt;
 
@@ -113,7 +113,7 @@ impl NameFormat {
         PointName::new(&format!("{name}-{}", guid.short()))
     }
 
-    /// The time that `name` tells, if it is one of ours.
+    /// The time in `name`, if it is one of ours.
     pub fn time(&self, name: &PointName) -> Option<Timestamp> {
         let (time, rest) = self.read(name.as_str())?;
         let is_guid = |digits: &str| {

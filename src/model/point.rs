@@ -32,7 +32,7 @@ impl<'de> Deserialize<'de> for Guid {
 }
 
 impl Guid {
-    /// Six hexadecimal digits that tell two points of one name apart.
+    /// Six hexadecimal digits that distinguish two points of one name.
     pub fn short(self) -> String {
         format!("{:06x}", self.0 & 0xff_ffff)
     }
@@ -55,7 +55,7 @@ pub enum PointKind {
 }
 
 impl PointKind {
-    /// What stands between the dataset's name and the point's.
+    /// The character between the dataset's name and the point's.
     pub fn separator(self) -> char {
         match self {
             Self::Snapshot => '@',
@@ -71,18 +71,18 @@ pub struct Point {
     pub kind: PointKind,
     /// Its name within the dataset: for people, and to address it; never to identify it.
     pub name: PointName,
-    /// What identifies it.
+    /// The GUID, which identifies it.
     pub guid: Guid,
-    /// What orders it within its pool.
+    /// The transaction group, which orders it within its pool.
     pub createtxg: Txg,
     /// How many clones depend on a snapshot and keep it from being destroyed.
     pub clones: u32,
-    /// What ZFS tells of a snapshot only slowly, and a listing therefore leaves out: `None` until somebody needs it and
-    /// asks. Nothing is ever destroyed without it.
+    /// Details of a snapshot that ZFS reports only slowly, so a listing leaves them out: `None` until they are needed
+    /// and asked for. Nothing is ever destroyed without them.
     pub details: Option<Details>,
 }
 
-/// What is only asked of the snapshots that it matters for.
+/// Details that are only asked of the snapshots for which they matter.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Details {
     /// The `used` property: bytes that only this snapshot keeps, so what destroying it alone frees.

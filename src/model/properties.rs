@@ -1,4 +1,4 @@
-//! What a dataset's properties say beyond what identifies it: settings that ZFS knows, and user properties of zhaul's own.
+//! A dataset's properties beyond those that identify it: settings that ZFS knows, and user properties of zhaul's own.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,16 @@ pub const SET_ASIDE_PROPERTY: &str = "zhaul:set-aside";
 /// On what `zhaul restore` has not finished: what is being restored. Counts only where it is local.
 pub const RESTORE_PROPERTY: &str = "zhaul:restore";
 
-/// What that dataset is called. Proxmox VE takes nothing below it for a volume of a guest.
+/// The name of the dataset below which restores are received. Proxmox VE takes nothing below it for a volume of a
+/// guest.
 pub const INCOMING_NAME: &str = "zhaul-incoming";
-/// The value of [`RESTORE_PROPERTY`] on the dataset below which restores are received.
+/// The value of [`RESTORE_PROPERTY`] on that dataset.
 pub const INCOMING_MARK: &str = "incoming";
-/// What the dataset is called below which this host keeps what a restore or a rollback has replaced.
+/// The name of the dataset below which this host keeps datasets that a restore or a rollback has replaced.
 pub const ASIDE_NAME: &str = "zhaul-aside";
 /// The value of [`RESTORE_PROPERTY`] on that dataset.
 pub const ASIDE_MARK: &str = "aside";
-/// What the value of [`RESTORE_PROPERTY`] begins with on a dataset that is being put back; its stamp follows.
+/// The beginning of the value of [`RESTORE_PROPERTY`] on a dataset that is being put back; its stamp follows.
 pub const PUT_BACK_MARK: &str = "put-back ";
 
 /// The user properties that a listing asks for: each one more is a line here.
@@ -58,7 +59,7 @@ pub struct Settings {
 /// A user property as a dataset has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserProperty {
-    /// Whatever somebody has set: line breaks, tabs and control characters are possible; bytes that are not UTF-8 are
+    /// Whatever an admin has set: line breaks, tabs and control characters are possible; bytes that are not UTF-8 are
     /// replaced, and empty lines are left out.
     pub value: String,
     /// Whether it was set on this dataset, as opposed to inherited or received.

@@ -1,4 +1,4 @@
-//! What Proxmox VE's configuration tells of guests and storages, as one node sees it.
+//! The guests and storages in Proxmox VE's configuration, as one node sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::{DatasetName, Guest, GuestId};
 /// Guests, storages and nodes, and how far all of that can be relied upon.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proxmox {
-    /// Whether there is a Proxmox VE, and whether what it tells is whole.
+    /// Whether there is a Proxmox VE, and whether its answers are whole.
     pub state: ProxmoxState,
     /// The storages whose volumes are datasets here; `None` where there is no `storage.cfg`.
     pub storages: Option<Vec<Storage>>,
@@ -43,7 +43,7 @@ pub enum ProxmoxState {
 pub struct Storage {
     /// Its id, as in `local-zfs:vm-100-disk-0`.
     pub id: String,
-    /// The dataset directly below which its volumes lie.
+    /// The dataset directly below which its volumes are.
     pub dataset: DatasetName,
     /// Whether its volumes are thin (`sparse 1`): else the whole size of each is reserved.
     pub is_sparse: bool,
@@ -61,7 +61,7 @@ impl Proxmox {
         storage.dataset.child(volume).ok()
     }
 
-    /// The storage directly below whose dataset `dataset` lies; of several the first by id.
+    /// The storage directly below whose dataset `dataset` is; of several the first by id.
     pub fn storage_of(&self, dataset: &DatasetName) -> Option<&Storage> {
         let parent = dataset.parent()?;
         let within = self.storages.iter().flatten().filter(|storage| storage.dataset == parent);

@@ -1,4 +1,4 @@
-//! A resume token: where a receive that broke off wants its stream to go on.
+//! A resume token: where the stream of an interrupted receive is to continue.
 //!
 //! The text comes from the target (`receive_resume_token`), so it is input from another machine: it is read in bounded
 //! memory, every field is checked, and what it names is compared with our own plan before anything is sent (a token can
@@ -24,7 +24,7 @@ use nvlist::{NativeList, Order, Value};
 /// The longest token that is looked at, and the most that it may decompress to: real ones have some hundred bytes.
 const TOKEN_BYTES_MAX: usize = 1 << 20;
 
-/// What a resume token says.
+/// The content of a resume token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "four independent flags of the stream")]
 pub struct ResumeToken {
@@ -34,7 +34,7 @@ pub struct ResumeToken {
     pub to_guid: Guid,
     /// The base of an incremental stream; `None` for a full one.
     pub from_guid: Option<Guid>,
-    /// The object in which the stream goes on.
+    /// The object in which the stream continues.
     pub object: u64,
     /// The offset in that object, in bytes.
     pub offset: u64,
@@ -56,7 +56,7 @@ pub enum ResumeTokenError {
     /// Not `VERSION-CHECKSUM-LENGTH-DATA`.
     #[error("the resume token is malformed: {0}")]
     Form(&'static str),
-    /// A version that nobody has defined yet.
+    /// A version that this zhaul does not know.
     #[error("the resume token has version {0:?}; zhaul knows version 1")]
     Version(String),
     /// The data do not add up to the checksum.
@@ -70,7 +70,7 @@ pub enum ResumeTokenError {
     Length {
         /// The token's own number.
         announced: usize,
-        /// What came out; one more than announced stands for any number.
+        /// The number found; one more than announced stands for any number.
         found: usize,
     },
     /// The list inside is not well-formed.
@@ -174,7 +174,7 @@ fn decode_hex(digits: &str) -> Option<Vec<u8>> {
     pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
 
-/// What has been read so far.
+/// The fields that have been read so far.
 #[derive(Default)]
 struct Fields {
     to_name: Option<String>,

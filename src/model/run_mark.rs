@@ -4,16 +4,16 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The environment variable in which it stands there. A shell reads its value as it is: it is made of hexadecimal digits
-/// and one `-`.
+/// The environment variable with the mark. A shell reads its value as it is, since the value consists of hexadecimal
+/// digits and one `-`.
 pub const RUN_VARIABLE: &str = "ZHAUL_RUN";
 
 /// The same for the processes that make a run's calls into the kernel of its own machine: a later run waits for them, and ends
 /// none.
 pub const CALLS_VARIABLE: &str = "ZHAUL_CALLS";
 
-/// What such a process calls itself (`/proc/PID/comm`, 15 bytes at most), for whoever looks for one: a look into its environment
-/// may have to wait for what it waits for.
+/// The name of such a process (`/proc/PID/comm`, 15 bytes at most), by which it is found: to read its environment may
+/// block where the process blocks.
 pub const CALLS_PROCESS: &str = "zhaul-zfs-calls";
 
 /// Which policy of which machine, and which run of it.
@@ -31,7 +31,7 @@ impl RunMark {
         Self { policy, run }
     }
 
-    /// What the value of the variable begins with in every run of the policy.
+    /// The beginning of the variable's value in every run of the policy.
     pub fn policy_prefix(self) -> String {
         format!("{:016x}-", self.policy)
     }
@@ -50,7 +50,7 @@ impl fmt::Display for RunMark {
 pub struct Orphan {
     /// Its number there.
     pub pid: u32,
-    /// What it was started as; its beginning.
+    /// The beginning of its command line.
     pub command: String,
 }
 

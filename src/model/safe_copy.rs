@@ -1,4 +1,4 @@
-//! What makes a copy safe: nobody mounts it by accident, writes to it, or scans it for partitions.
+//! Properties that make a copy safe: no one mounts it by accident, writes to it, or scans it for partitions.
 
 use super::{Dataset, DatasetKind};
 
@@ -7,7 +7,7 @@ use super::{Dataset, DatasetKind};
 pub struct SafeProperty {
     /// Its name.
     pub name: &'static str,
-    /// What a copy gets.
+    /// The value that a copy gets.
     pub value: &'static str,
     /// Another value that is as good.
     also: Option<&'static str>,

@@ -1,11 +1,11 @@
-//! What shapes a stream: the flags of a send, and the point at which a broken-off one goes on.
+//! The shape of a stream: the flags of a send, and the point at which an interrupted one resumes.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a broken-off stream goes on (`lzc_send_resume`).
+/// Where an interrupted stream resumes (`lzc_send_resume`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumePoint {
-    /// The object number to go on with.
+    /// The object number to resume at.
     pub object: u64,
     /// The offset within the object, in bytes.
     pub offset: u64,

@@ -33,7 +33,7 @@ pub enum SetAsideCause {
 }
 
 impl SetAsideCause {
-    /// What stands between the copy's name and the date in the name that its lineage gets. For people: no decision rests
+    /// The text between the copy's name and the date in the name that its lineage gets. For people: no decision rests
     /// on a name.
     pub fn infix(self) -> &'static str {
         match self {
@@ -49,19 +49,19 @@ impl SetAsideCause {
 pub struct SnapshotId {
     /// Its name within the dataset.
     pub name: PointName,
-    /// What identifies it.
+    /// The snapshot's GUID.
     pub guid: Guid,
 }
 
-/// What a dataset's lineage is to be set aside for.
+/// A request to set a dataset's lineage aside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetAside {
     /// The copy.
     pub dataset: DatasetName,
-    /// What identifies the copy as it is now. It goes with the lineage that is set aside.
+    /// The GUID of the copy as it is now. It goes with the lineage that is set aside.
     pub guid: Guid,
-    /// The newest snapshot in common, from which the copy goes on; `None`: the name becomes free.
+    /// The newest snapshot in common, from which the copy continues; `None`: the name becomes free.
     pub base: Option<SnapshotId>,
     /// Why.
     pub cause: SetAsideCause,
@@ -85,7 +85,7 @@ pub struct SetAsideMark {
     pub at: Timestamp,
     /// Why.
     pub cause: SetAsideCause,
-    /// The snapshot from which the copy goes on.
+    /// The snapshot from which the copy continues.
     pub base: Option<SnapshotId>,
     /// The GUID of the source dataset that writes the copy since.
     pub writer: Guid,
@@ -118,7 +118,7 @@ impl SetAsideMark {
         now.duration_since(self.at) < SET_ASIDE_PAUSE
     }
 
-    /// What it is to be finished with, by a writer of this label.
+    /// The request that finishes it, by a writer of this label.
     pub fn wish(&self, label: &str) -> SetAside {
         SetAside {
             dataset: self.of.clone(),
@@ -164,7 +164,7 @@ impl fmt::Display for Writer {
 
 impl Dataset {
     /// The mark of a lineage that was set aside, if this dataset is one. Where a dataset above it was renamed since, with all
-    /// that lies below, the mark is given as it would be there.
+    /// datasets below, the mark is given as it would be there.
     pub fn set_aside(&self) -> Option<SetAsideMark> {
         let mark = SetAsideMark::parse(self.user.local(SET_ASIDE_PROPERTY)?)?;
         if mark.guid != self.guid {
@@ -221,7 +221,7 @@ mod tests {
         let there = dataset("tank/above/a b.diverged-1", 7, &done.to_string(), true).set_aside();
         let (of, named) = ("tank/above/a b", "tank/above/a b.diverged-1");
         let moved = there.map(|mark| (mark.of.to_string(), mark.name.to_string()));
-        assert_eq!(moved, Some((of.to_owned(), named.to_owned())), "what lies above it was renamed");
+        assert_eq!(moved, Some((of.to_owned(), named.to_owned())), "a dataset above it was renamed");
         let begun = dataset("tank/above/a b.diverged-1", 7, &text, true).set_aside();
         assert_eq!(begun, None, "not finished under another name");
         for odd in ["", "1", "{}", &text.replace("\"version\":1", "\"version\":2"), &text[..40]] {

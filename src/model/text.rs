@@ -10,7 +10,7 @@ pub fn is_format_character(c: char) -> bool {
         | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Text from the other end, on one line and with nothing that a terminal would obey.
+/// Text from the peer, on one line and with nothing that a terminal would obey.
 pub fn printable(text: &[u8]) -> String {
     let mut printable = String::new();
     for line in String::from_utf8_lossy(text).lines().map(str::trim).filter(|line| !line.is_empty()) {

@@ -1,20 +1,20 @@
-//! The names that Proxmox VE gives to volumes, and what they tell of them.
+//! The names that Proxmox VE gives to volumes, and the guest and role in each.
 
 use serde::Serialize;
 
 use super::GuestId;
 
-/// A name that Proxmox VE takes for a volume of a guest, where it lies directly below a storage's dataset
+/// A name that Proxmox VE takes for a volume of a guest, where it is directly below a storage's dataset
 /// (`ZFSPoolPlugin.pm`: `^(vm|base|subvol|basevol)-(\d+)-(\S+)$`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VolumeName {
     /// The guest it is named after.
     pub guest: GuestId,
-    /// What it holds, as far as its name tells.
+    /// The content that its name stands for.
     pub role: VolumeRole,
 }
 
-/// What a volume holds.
+/// The content of a volume.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum VolumeRole {
@@ -22,7 +22,7 @@ pub enum VolumeRole {
     Disk,
     /// The memory of a machine, saved with a snapshot or on hibernation.
     State,
-    /// What a running `vzdump` sets aside.
+    /// Blocks that a running `vzdump` sets aside.
     Fleecing,
     /// The cloud-init drive, which is generated at each start.
     CloudInit,
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_tells_guest_and_role() {
+    fn a_name_has_guest_and_role() {
         for (name, id, role) in [
             ("vm-100-disk-0", 100, VolumeRole::Disk),
             ("base-9-disk-1", 9, VolumeRole::Disk),
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_nobodys() {
+    fn other_names_belong_to_no_guest() {
         for name in [
             "",
             "vm",

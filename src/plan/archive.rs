@@ -25,7 +25,7 @@ use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
 /// ZFS was released in this year: no name can be older.
 const FIRST_YEAR: i16 = 2005;
 
-/// What a snapshot is to be called on the archive.
+/// A snapshot's name on the archive.
 enum Wanted {
     /// The month.
     Month(Month),
@@ -105,7 +105,7 @@ pub(super) fn plan(
     }
 }
 
-/// Tells of the months that only lineages have that were set aside: they are kept there, not lost.
+/// Reports the months that only set-aside lineages have: they are kept there, not lost.
 fn report_set_aside(
     builder: &mut Builder,
     replication: &Replication<'_>,
@@ -183,7 +183,7 @@ fn name_for(
     }
 }
 
-/// What the archive is to get now, oldest first; says which months are lost.
+/// The snapshots that the archive is to get now, oldest first; reports which months are lost.
 fn due<'a>(
     builder: &mut Builder,
     policy: &Policy,
@@ -273,8 +273,8 @@ fn months_due(
     if !rules.catch_up {
         return Vec::new();
     }
-    // The policy was alive at its oldest own point, and at the oldest month that it archived. What a wrong clock has dated,
-    // before ZFS existed or later than now, says nothing of when.
+    // The policy was alive at its oldest own point, and at the oldest month that it archived. A point that a wrong
+    // clock has dated, before ZFS existed or later than now, proves no time.
     let is_possible = |time: &Timestamp| *time <= now && zone.to_datetime(*time).year() >= FIRST_YEAR;
     let past = |point: &Point| policy.name_format.time(&point.name).filter(is_possible);
     let own = replication.dataset().history.points().find_map(past);
@@ -302,7 +302,7 @@ fn report_lost(builder: &mut Builder, replication: &Replication<'_>, months: &[M
     if months.is_empty() {
         return;
     }
-    // An old gap will never close: it is told, but not every night by mail.
+    // An old gap will never close: it is reported, but not every night by mail.
     let severity =
         if months.iter().any(|month| month.next() >= current) { Severity::Warning } else { Severity::Note };
     let kind = FindingKind::MonthsLost { months: months.to_vec() };

@@ -1,4 +1,4 @@
-//! What a plan has to report of lineages that were set aside, or are to be. `cli/render` has the words.
+//! Findings about lineages that were set aside, or are to be. `cli/render` has the words.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -6,15 +6,15 @@ use serde::Serialize;
 use super::{FindingKind, Reason};
 use crate::model::{ByteCount, DatasetName, Month, PointName};
 
-/// What was found. Names are those of the finding's place.
+/// One finding. Names are those of the finding's place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum AsideFinding {
-    /// The lineage of a copy is set aside, and the copy goes on.
+    /// The lineage of a copy is set aside, and the copy continues.
     SetAside {
         /// The copy.
         copy: DatasetName,
-        /// The snapshot that it goes on from; `None` where it begins anew.
+        /// The snapshot from which the copy continues; `None` where it starts over.
         base: Option<PointName>,
         /// The snapshots that only the lineage that is set aside has.
         newer: Vec<PointName>,
@@ -48,11 +48,11 @@ pub enum AsideFinding {
         /// The copy.
         copy: DatasetName,
     },
-    /// The target's root is itself a copy that cannot go on, and it is never renamed.
+    /// The target's root is itself a copy that cannot continue, and it is never renamed.
     RootMisfit {
         /// The root.
         copy: DatasetName,
-        /// Why it cannot go on.
+        /// Why it cannot continue.
         because: Reason,
     },
     /// The name of a copy is that of a lineage that was set aside.
@@ -108,7 +108,7 @@ pub enum StaysBecause {
     NoSuccessor,
     /// A partial receive.
     PartialReceive,
-    /// Other datasets lie below it.
+    /// Other datasets are below it.
     Children,
     /// These points are not zhaul's.
     Foreign(Vec<PointName>),

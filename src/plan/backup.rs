@@ -1,5 +1,5 @@
-//! A nearline backup: it follows the source. Where it cannot simply go on, its lineage is set aside, whole, or what is
-//! incompatible is removed, or it waits for a person: as the policy says.
+//! A nearline backup: it follows the source. Where it cannot simply continue, its lineage is set aside, whole, or what
+//! is incompatible is removed, or it waits for a person: as the policy says.
 
 use super::builder::Builder;
 use super::containers::Containers;
@@ -99,7 +99,7 @@ fn resolve_misfit(
         },
         Misfit::AfterBase(cause) => match rules.on_divergence {
             BackupDivergence::Stop => refuse(builder, replication, there, cause, Obstacle::Policy),
-            // What was written after the newest snapshot is in no snapshot, and on an append-only target nothing goes.
+            // Data written after the newest snapshot is in no snapshot, and on an append-only target nothing goes.
             BackupDivergence::Remove if there.written_bytes == 0 && !replication.ground.is_append_only => {
                 remove(builder, policy, replication, there);
             }
@@ -159,13 +159,13 @@ fn remove(builder: &mut Builder, policy: &Policy, replication: &mut Replication<
     replication.step(builder, action, Reason::OntoBase);
 }
 
-/// What is newer than the target's head: the newest own snapshot, or all of them in their order.
+/// The snapshots newer than the target's head: the newest own one, or all of them in their order.
 fn outbound<'a>(policy: &Policy, replication: &Replication<'a>) -> Vec<Outbound<'a>> {
     let pending = replication.source.pending.as_ref().map(Outbound::Pending);
     if replication.ground.target.intermediates {
         let own = replication.dataset().history.snapshots();
         let own = own.filter(|point| policy.name_format.is_own(&point.name));
-        // What has expired goes before anything is sent.
+        // Expired snapshots go before anything is sent.
         let stays = |point: &&Point| !replication.source.expired.contains(&point.guid);
         let newer =
             own.filter(|point| replication.is_newer_than_head(point)).filter(stays).map(Outbound::Taken);

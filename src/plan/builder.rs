@@ -15,7 +15,7 @@ pub(super) struct Builder {
     wants: MissingDetails,
     /// Steps that make room, and so come as early as they can.
     first: BTreeSet<StepId>,
-    /// The bookmarks that mark a snapshot whose stream goes on, by dataset: two targets may get the same one.
+    /// The bookmarks that mark a snapshot whose stream continues, by dataset: two targets may get the same one.
     marks: BTreeMap<DatasetName, Vec<(StepId, NewBookmark)>>,
     /// Snapshots that are not in the dataset yet that the plan knows them in: by place and GUID, the dataset now.
     actual: BTreeMap<(Place, Guid), DatasetName>,
@@ -23,7 +23,7 @@ pub(super) struct Builder {
     resolved: Vec<(Place, DatasetName, StepId)>,
 }
 
-/// What a step needs before it can start.
+/// The steps that a step needs before it can start.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Order {
     /// Steps that must have succeeded.

@@ -2,7 +2,8 @@
 //!
 //! The planner keeps these promises by the way it decides. This is the second pair of eyes: it knows nothing of those decisions
 //! and looks only at the plan, the listings and the policy. A plan that breaks a promise is refused whole, since a mistake in
-//! the planner must not cost data. What only the kernel can know (holds, clones) is left to it: it refuses by itself.
+//! the planner must not cost data. Holds and clones, which only the kernel can know, are left to it: it refuses by
+//! itself.
 
 mod destroyed;
 mod sent;
@@ -25,7 +26,7 @@ pub struct Breach {
     pub promise: Promise,
 }
 
-/// What every plan promises of each of its steps.
+/// The promises that every plan keeps for each of its steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "promise", rename_all = "kebab-case")]
 pub enum Promise {
@@ -86,7 +87,7 @@ pub fn check(policy: &Policy, inventory: &Inventory, plan: &Plan) -> Vec<Breach>
 /// A point that was listed, and where.
 type Listed<'a> = (&'a Dataset, &'a Point);
 
-/// What a proof goes by, and what it has found.
+/// The facts of a proof, and the breaches that it has found.
 struct Proof<'a> {
     policy: &'a Policy,
     inventory: &'a Inventory,

@@ -25,7 +25,7 @@ impl<'a> GuidIndex<'a> {
         Self(points)
     }
 
-    /// What the source knows of this GUID; whether it can be a base is another question.
+    /// The source's point with this GUID; whether it can be a base is another question.
     pub(super) fn find(&self, guid: Guid) -> Option<&'a Point> {
         self.all(guid).next()
     }
@@ -51,7 +51,7 @@ pub(super) struct Common<'a> {
     pub(super) target: &'a Point,
 }
 
-/// What the histories have in common, and what the target has beyond it.
+/// The points that the histories have in common, and those that the target has beyond them.
 #[derive(Debug)]
 pub(super) struct Comparison<'a> {
     /// The base of an increment, if there is one.
@@ -73,7 +73,7 @@ impl<'a> Comparison<'a> {
         Self::compare(source, target, |guid| source.base(builder, trust, guid))
     }
 
-    /// Compares the two histories as far as their listings tell, without what only snapshots themselves do.
+    /// Compares the two histories as far as their listings go, without the details of the snapshots.
     pub(super) fn as_listed(source: &GuidIndex<'a>, trust: &Trust<'_>, target: &'a History) -> Self {
         Self::compare(source, target, |guid| source.find(guid).filter(|point| !trust.is_void(point)))
     }

@@ -13,7 +13,7 @@ pub(super) struct Containers<'a> {
     place: Place,
     root: DatasetName,
     listing: &'a Listing,
-    /// What is to be a copy here, and whether it comes raw.
+    /// The datasets that are to be copies here, and whether each comes raw.
     copies: &'a BTreeMap<&'a DatasetName, Encryption>,
     made: BTreeMap<DatasetName, StepId>,
 }
@@ -44,7 +44,7 @@ impl<'a> Containers<'a> {
         if let Some(step) = self.made.get(&parent) {
             return Ok(vec![*step]);
         }
-        // What lies below a receive that broke off would keep it from being given up.
+        // A dataset below an interrupted receive would keep the receive from being aborted.
         let is_copy = self.copies.contains_key(&parent);
         if let Some(there) = self.listing.get(&parent).filter(|there| !is_copy || !there.is_only_begun()) {
             let is_volume = there.kind == DatasetKind::Volume;
@@ -85,7 +85,7 @@ impl<'a> Containers<'a> {
         let mut above = name.parent();
         while let Some(dataset) = above {
             match (self.listing.get(&dataset), self.copies.get(&dataset)) {
-                // What is there now may be set aside for it.
+                // The dataset that is there now may be set aside for it.
                 (_, Some(Encryption::On)) => return CopyEncryption::Off,
                 (Some(there), _) if there.encryption == Encryption::Off => return CopyEncryption::AsSent,
                 (Some(there), _) => {
@@ -95,7 +95,7 @@ impl<'a> Containers<'a> {
                 (None, Some(Encryption::Off) | None) => above = dataset.parent(),
             }
         }
-        // What is above the target's root was not listed: it may be encrypted.
+        // The datasets above the target's root were not listed: they may be encrypted.
         CopyEncryption::ByTarget
     }
 }

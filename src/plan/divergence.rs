@@ -1,7 +1,8 @@
-//! Copies that cannot simply go on: diverged, written to, or with nothing in common with their source.
+//! Copies that cannot simply continue: diverged, written to, or with nothing in common with their source.
 //!
-//! Their lineage is set aside, whole, and the copy goes on from the base, or begins anew under the free name. Nothing is
-//! lost by it. A backup may also remove what is incompatible (`"remove"`), and every target can wait for a person (`"stop"`).
+//! Their lineage is set aside, whole, and the copy continues from the base, or starts over under the free name. Nothing
+//! is lost by it. A backup may also remove what is incompatible (`"remove"`), and every target can wait for a person
+//! (`"stop"`).
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -17,7 +18,7 @@ use crate::policy::Policy;
 /// How long a second lineage set aside for the same cause is taken for the work of the same program.
 const AGAIN_WITHIN: SignedDuration = SignedDuration::from_hours(90 * 24);
 
-/// Why a copy cannot simply go on.
+/// Why a copy cannot simply continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Misfit {
     /// The source knows none of its snapshots.
@@ -26,7 +27,7 @@ pub(super) enum Misfit {
     AfterBase(SetAsideCause),
 }
 
-/// How the copy of `replication` differs, if it cannot go on. Ends the replication where that cannot be told.
+/// How the copy of `replication` differs, if it cannot continue. Ends the replication where that cannot be decided.
 pub(super) fn judge(
     builder: &mut Builder,
     policy: &Policy,
@@ -62,7 +63,7 @@ pub(super) fn reason(replication: &Replication<'_>, misfit: Misfit) -> Reason {
     }
 }
 
-/// Adds the step that sets the copy's lineage aside; the replication then goes on from the base, or begins anew.
+/// Adds the step that sets the copy's lineage aside; the replication then continues from the base, or starts over.
 pub(super) fn set_aside(
     builder: &mut Builder,
     replication: &mut Replication<'_>,
@@ -106,7 +107,7 @@ pub(super) fn set_aside(
     if base.is_some() {
         replication.removed.extend(unknown.iter().map(|point| point.guid));
     } else {
-        replication.start_anew();
+        replication.start_over();
         replication.children_wait = replication.has_children().then_some(wish);
     }
 }
@@ -170,7 +171,7 @@ fn earlier(replication: &Replication<'_>, cause: SetAsideCause, now: Timestamp) 
     recent.next().map(|mark| mark.name)
 }
 
-/// Tells where the source's newer points are known in a lineage that was set aside: they are sent again.
+/// Reports where the source's newer points are in a set-aside lineage: they are sent again.
 pub(super) fn report_known(builder: &mut Builder, replication: &Replication<'_>) {
     for aside in &replication.set_asides {
         let known = aside.history.snapshots().rev().find_map(|point| {

@@ -11,7 +11,7 @@ use super::comparison::GuidIndex;
 use super::{Action, MissingDetails, Place, Plan, StepId, Transfer};
 use crate::model::{Answer, ByteCount, Dataset, DatasetName, Inventory, Point};
 
-/// The transfers whose size can be told.
+/// The transfers whose size can be estimated, in bytes.
 pub fn estimate(plan: &Plan, inventory: &Inventory) -> BTreeMap<StepId, ByteCount> {
     let mut histories = Histories::default();
     let sized =

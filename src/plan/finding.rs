@@ -1,4 +1,4 @@
-//! What a plan has to report: what is blocked, lost, skipped or odd.
+//! The findings of a plan: everything that is blocked, lost, skipped or odd.
 //!
 //! A finding is data. `cli/render` has its words, and the next action for each.
 
@@ -13,7 +13,7 @@ use crate::model::{ByteCount, DatasetName, GuestId, Month, NameError, PointName,
 pub enum Severity {
     /// Worth knowing; silent under cron.
     Note,
-    /// Odd, or something was skipped; the run goes on.
+    /// Odd, or something was skipped; the run continues.
     Warning,
     /// A dataset is not backed up until a person acts; exit code 3.
     Blocked,
@@ -30,18 +30,18 @@ pub struct Finding {
     pub dataset: Option<DatasetName>,
     /// The machine it is about.
     pub place: Place,
-    /// What was found.
+    /// The finding itself.
     #[serde(flatten)]
     pub kind: FindingKind,
 }
 
-/// What was found, with what it was found of. `dataset` and `copy` are names at the finding's place.
+/// A finding with its objects. `dataset` and `copy` are names at the finding's place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum FindingKind {
     /// Proxmox VE's configuration is there, but cannot be relied upon.
     ConfigInDoubt {
-        /// What is wrong with it.
+        /// The fault.
         cause: String,
     },
     /// A guest's file cannot be read.
@@ -53,10 +53,10 @@ pub enum FindingKind {
     },
     /// A dataset that has points of ours is left out now.
     NotServedAnyMore {
-        /// What leaves it out.
+        /// The reason to leave it out.
         because: LeftOutReason,
     },
-    /// A volume is named after a guest without a configuration; it is served all the same.
+    /// A volume is named after a guest without a configuration; it is still served.
     UnknownGuest {
         /// The guest.
         guest: GuestId,
@@ -91,7 +91,7 @@ pub enum FindingKind {
     },
     /// The user property `zhaul:backup` of a dataset is neither `on` nor `off`; the dataset is backed up.
     OddOptOut {
-        /// What it is.
+        /// Its value.
         value: String,
     },
     /// A copy begins under another name than the usual one.
@@ -136,7 +136,7 @@ pub enum FindingKind {
     DoubtfulBookmark {
         /// The bookmark.
         bookmark: PointName,
-        /// What is used instead, if anything.
+        /// The base that is used instead, if any.
         base: Option<PointName>,
     },
     /// A dataset is not pruned, since holds and clones of its snapshots could not be read.
@@ -162,7 +162,7 @@ pub enum FindingKind {
     StaysInUse {
         /// The snapshot.
         snapshot: PointName,
-        /// What keeps it.
+        /// A hold or a clone.
         by: KeptBy,
     },
     /// A copy cannot be renamed: the new name would be too long.
@@ -193,14 +193,14 @@ pub enum FindingKind {
         /// The other source: `host:dataset`.
         from: String,
     },
-    /// A copy has become a clone: somebody promoted a clone of it, which took its snapshots.
+    /// A copy has become a clone: an admin promoted a clone of it, which took its snapshots.
     PromotedAway {
         /// The copy.
         copy: DatasetName,
         /// The snapshot that it is a clone of now.
         origin: SnapshotName,
-        /// Whether it has newer snapshots of its own, so that it goes on.
-        goes_on: bool,
+        /// Whether it has newer snapshots of its own, so that it continues.
+        is_continued: bool,
     },
     /// A copy is not safe.
     NotSafe {
@@ -208,9 +208,9 @@ pub enum FindingKind {
         copy: DatasetName,
         /// The property.
         property: String,
-        /// What it is.
+        /// Its value.
         value: String,
-        /// What it must be.
+        /// The value that it must have.
         wanted: String,
     },
     /// A dataset was renamed at the source.
@@ -308,7 +308,7 @@ pub enum FindingKind {
     Aside(AsideFinding),
 }
 
-/// What keeps a snapshot from being destroyed.
+/// Why a snapshot cannot be destroyed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeptBy {

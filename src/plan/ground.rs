@@ -1,11 +1,11 @@
-//! What the replications of one target have in common.
+//! The data that the replications of one target share.
 
 use std::collections::BTreeSet;
 
 use crate::model::{Guid, Listing, SetAsideMark};
 use crate::policy::Target;
 
-/// What the replications of one target have in common.
+/// The data that the replications of one target share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ground<'a> {
     pub(super) target: &'a Target,

@@ -1,4 +1,4 @@
-//! What the keep rules make of a dataset's own snapshots.
+//! The verdict of the keep rules on a dataset's own snapshots.
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use crate::policy::{KeepRules, Policy};
 /// An own snapshot that a keep rule may judge; `None` is one that this plan makes.
 pub(super) type Candidate<'a> = (Timestamp, Option<&'a Point>);
 
-/// What the keep rules made of a dataset's own snapshots.
+/// The verdict of the keep rules on a dataset's own snapshots.
 pub(super) struct Judged<'a> {
     rules: KeepRules,
     /// Those that no rule keeps, newest first.
@@ -42,13 +42,14 @@ pub(super) fn judge<'a>(
 }
 
 impl Judged<'_> {
-    /// Keeps what somebody needs, whatever the rules say.
+    /// Keeps the snapshots that are needed, whatever the rules say.
     pub(super) fn keep(&mut self, is_needed: impl Fn(&Point) -> bool) {
         self.unkept.retain(|point| !is_needed(point));
     }
 
-    /// What may go of what no rule keeps, oldest first; reports what ZFS would not let go. Nothing goes before all that
-    /// was counted is known: a snapshot that will vanish by itself must not push another one out.
+    /// The snapshots that may go of those that no rule keeps, oldest first; reports those that ZFS would not destroy.
+    /// Nothing goes before all that was counted is known: a snapshot that will vanish by itself must not push another
+    /// one out.
     pub(super) fn resolve(
         self,
         builder: &mut Builder,

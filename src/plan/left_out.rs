@@ -9,7 +9,7 @@ use crate::model::{DatasetName, GuestId, VolumeRole};
 pub struct LeftOut {
     /// The dataset.
     pub dataset: DatasetName,
-    /// What leaves it out.
+    /// Why it is left out.
     #[serde(flatten)]
     pub reason: LeftOutReason,
     /// Whether it has points of ours, so that it was served before, and `zhaul:backup=never` does not say that this ended on
@@ -17,7 +17,7 @@ pub struct LeftOut {
     pub was_served: bool,
 }
 
-/// What leaves a dataset out.
+/// Why a dataset is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum LeftOutReason {
@@ -53,7 +53,7 @@ pub enum LeftOutReason {
     NoDisk {
         /// The guest.
         guest: GuestId,
-        /// What it holds.
+        /// Its content.
         role: VolumeRole,
     },
     /// The guest's file cannot be read, and while its other volumes were served before, this one was not.

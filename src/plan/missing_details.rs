@@ -1,7 +1,8 @@
-//! What a plan lacks: snapshots of which a listing told too little to decide.
+//! The details that a plan lacks: of snapshots of which a listing reported too little to decide.
 //!
-//! A listing leaves out what ZFS tells only slowly ([`crate::model::Details`]). The planner decides as far as it can, always
-//! on the safe side, and says which snapshots it would have had to know more of; with their details it plans again.
+//! A listing leaves out what ZFS reports only slowly ([`crate::model::Details`]). The planner decides as far as it can,
+//! always on the safe side, and says which snapshots it would have had to know more of; with their details it plans
+//! again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,14 +14,14 @@ use crate::model::{Dataset, DatasetName, Guid, NameError, Point, PointName, Snap
 pub struct Planned {
     /// The plan. It destroys nothing of which too little is known.
     pub plan: Plan,
-    /// What to ask for before it is made again; empty if it is final.
+    /// The details to ask for before it is made again; empty if it is final.
     pub wants: MissingDetails,
 }
 
-/// What one host is to be asked for: names, and the GUIDs that must belong to them.
+/// The snapshots of which one host is asked: names, and the GUIDs that must belong to them.
 pub type DetailLookups = Result<Vec<(SnapshotName, Guid)>, NameError>;
 
-/// Snapshots whose details somebody needs, by where they are.
+/// Snapshots whose details are needed, by where they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MissingDetails {
     details: BTreeMap<Place, Points>,

@@ -5,15 +5,15 @@
 //! 1. `snapshot`: one snapshot in this run, a bookmark of it, and bookmarks that are missing;
 //! 2. `backup`, for each backup: resume what broke off, repair a line that diverged, send what is newer than the base;
 //! 3. `archive`, for each archive: which months are due, and which snapshot each one is;
-//! 4. `rotate` and `retain`: what may go at the backup and at the source. What has expired goes first, what this run
-//!    pushes out goes last; `needed` knows what no target may miss, `sending` what one that is down may still need.
+//! 4. `rotate` and `retain`: what may go at the backup and at the source. Expired snapshots go first, those that this run
+//!    pushes out go last; `needed` knows what no target may miss, `sending` what one that is down may still need.
 //!
-//! `status` tells how every dataset stands, `estimate` how much each transfer will move.
-//! `writer` makes sure that a copy is this source's, `divergence` sets aside what cannot go on, `superseded` says when that
-//! expires, and `view` what comes before everything else on a target.
-//! `trust` says which bookmarks can be incremental sources, `line` compares two histories, `partial` judges a receive that
-//! broke off, `replication` turns what is to be sent into steps, `wants` collects what a listing told too little of, `order` puts
-//! the steps in order.
+//! `status` reports how every dataset stands, `estimate` how much each transfer will move.
+//! `writer` makes sure that a copy is this source's, `divergence` sets aside what cannot continue, `superseded` says
+//! when that expires, and `view` what comes before everything else on a target. `trust` says which bookmarks can be
+//! incremental sources, `comparison` compares two histories, `partial` judges a receive that broke off, `replication`
+//! turns what is to be sent into steps, `missing_details` collects the snapshots of which a listing reported too
+//! little, `order` puts the steps in order.
 
 mod archive;
 mod aside_finding;
@@ -93,7 +93,7 @@ pub use step::{
     Action, Base, Fallback, NewBookmark, NextLineage, Orphan, Place, Plan, Step, StepId, ToDestroy, Transfer,
 };
 
-/// What this one run is asked for, beyond the policy.
+/// The request for this one run, beyond the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// The moment to plan for.
@@ -161,12 +161,12 @@ pub enum PlanError {
     Name(#[source] NameError),
 }
 
-/// What a plan is made of.
+/// The input of a plan.
 #[derive(Debug, Clone, Copy)]
 struct Known<'a> {
     policy: &'a Policy,
     inventory: &'a Inventory,
-    /// What the source has.
+    /// The source's listing.
     listing: &'a Listing,
     request: &'a Request,
 }
@@ -281,7 +281,7 @@ fn plan_target<'a>(
             replications.add(replication);
             continue;
         }
-        if source.selected.caution == Caution::GoOnOnly && !replication.goes_on() {
+        if source.selected.caution == Caution::ContinueOnly && !replication.is_continued() {
             let kind = FindingKind::NoNewCopy { copy: name.clone() };
             let dataset = Some(&source.selected.dataset.name);
             builder.find(Severity::Warning, dataset, replication.place.clone(), kind);
@@ -382,7 +382,7 @@ fn refuse_target(
     builder.find(Severity::Failed, None, Place::Target(target.name.clone()), kind);
 }
 
-/// What each source is called on the target; `None` where it cannot be called anything.
+/// The name of each source on the target; `None` where it cannot have one.
 fn check_names(
     builder: &mut Builder,
     target: &Target,

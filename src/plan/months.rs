@@ -1,7 +1,7 @@
 //! Which months an archive has.
 //!
-//! A month counts by a snapshot of its name on the copy, where the source knows the snapshot's GUID or the snapshot lies
-//! before the base, or on a marked lineage of the copy that was set aside. A snapshot that somebody made by hand counts for
+//! A month counts by a snapshot of its name on the copy, where the source knows the snapshot's GUID or the snapshot is
+//! before the base, or on a marked lineage of the copy that was set aside. A snapshot that was made by hand counts for
 //! nothing, whatever its name. Where the copy or the lineage is that of another dataset, which the source still has, its months are
 //! that dataset's: then the months on the copies count that this one has written.
 
@@ -59,7 +59,7 @@ pub(super) fn on_copy(replication: &Replication<'_>) -> BTreeSet<Month> {
         );
     }
     let is_raw = replication.dataset().encryption == Encryption::On;
-    // What is newer than the base is set aside with its months, unless an increment goes on over it.
+    // Snapshots newer than the base are set aside with their months, unless an increment continues over them.
     let goes_aside = replication
         .comparison
         .as_ref()

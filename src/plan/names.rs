@@ -1,9 +1,10 @@
-//! What each source is called on a target.
+//! The name of each source on a target.
 //!
 //! `R/x` goes to `ROOT/x`, a root with children to `ROOT`, a root without children to `ROOT/<its last part>`. Where two
-//! sources want one name, who has a copy under it, by GUID, keeps it; the other is told apart by its storage's id or by
-//! more of its own path: `ROOT/<storage>/x`. Every dataset below a root counts, also those that this run leaves out: their
-//! copies are theirs. A container that holds other copies is no place for a copy either, and never has to make way.
+//! sources want one name, who has a copy under it, by GUID, keeps it; the other is distinguished by its storage's id or
+//! by more of its own path: `ROOT/<storage>/x`. Every dataset below a root counts, also those that this run leaves out:
+//! their copies are theirs. A container that holds other copies is no place for a copy either, and never has to make
+//! way.
 
 mod candidates;
 mod evidence;
@@ -15,7 +16,7 @@ use crate::policy::{Policy, SourceRoot, Target};
 use candidates::Candidates;
 use evidence::Evidence;
 
-/// What one source is called on a target.
+/// The name of one source on a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyName {
     /// The name; `taken_by` says who has the one that would be usual, where it is not the usual one.
@@ -45,17 +46,18 @@ pub struct Names {
     selected: BTreeMap<DatasetName, CopyName>,
     /// The copies of sources that are left out, with the source.
     left_out: BTreeMap<DatasetName, DatasetName>,
-    /// Copies that are nobody's, as far as everything is known.
+    /// Copies that no source has, as far as everything is known.
     orphans: Vec<DatasetName>,
 }
 
 impl Names {
-    /// What the copy of `source` is called; `None` if it is not selected.
+    /// The name of the copy of `source`; `None` if it is not selected.
     pub fn get(&self, source: &DatasetName) -> Option<&CopyName> {
         self.selected.get(source)
     }
 
-    /// The copies that no selected source has, with the source that is left out, if it is one's. What was set aside is none.
+    /// The copies that no selected source has, with the source that is left out, if it is one's. A set-aside lineage is
+    /// none.
     pub(super) fn orphans(&self) -> impl Iterator<Item = (&DatasetName, Option<&DatasetName>)> {
         let left_out = self.left_out.iter().map(|(copy, source)| (copy, Some(source)));
         left_out.chain(self.orphans.iter().map(|copy| (copy, None)))
@@ -86,7 +88,7 @@ struct Unseen {
     copies: DatasetName,
 }
 
-/// What could not be listed below the roots.
+/// The parts that could not be listed below the roots.
 fn unseen(policy: &Policy, source: &Listing, target: &Target) -> Vec<Unseen> {
     let mut unseen = Vec::new();
     for root in policy.roots.iter().map(|root| &root.dataset) {
@@ -151,7 +153,7 @@ pub fn names(
     naming.names
 }
 
-/// Copies that no source below the roots has. What may be that of a source that could not be listed, or is that of a guest
+/// Copies that no source below the roots has. One that may be of a source that could not be listed, or is of a guest
 /// of another node, is none.
 fn orphans(naming: &Naming<'_>, inventory: &Inventory) -> Vec<DatasetName> {
     let taken = naming.names.taken();
@@ -193,7 +195,7 @@ impl<'a> Naming<'a> {
                 Some((name, Evidence::of(source.dataset, source.is_selected, self.there.get(name)?)?))
             });
             let mut found: Vec<_> = found.collect();
-            // Of several copies the one that is furthest ahead goes on; of equals the one with the usual name.
+            // Of several copies the one that is furthest ahead continues; of equals the one with the usual name.
             found.sort_by_key(|(_, evidence)| std::cmp::Reverse(evidence.reaches));
             open.push((source, found));
         }
@@ -215,7 +217,7 @@ impl<'a> Naming<'a> {
         }
     }
 
-    /// Gives a copy to the best of those that claim it; where two are equal, to nobody.
+    /// Gives a copy to the best of those that claim it; where two are equal, to none.
     fn decide(&mut self, name: &DatasetName, mut claimants: Vec<(&'a Source<'a>, Evidence)>) {
         claimants.sort_by_key(|(_, evidence)| std::cmp::Reverse(evidence.claim()));
         let Some((winner, evidence)) = claimants.first().copied() else { return };
@@ -270,7 +272,7 @@ impl<'a> Naming<'a> {
                 self.names.selected.insert(source.dataset.name.clone(), contested);
                 continue;
             }
-            // What is not known of a copy is not known to be absent: nothing begins elsewhere meanwhile.
+            // A copy of which nothing is known may exist: nothing begins elsewhere meanwhile.
             let unknown = std::iter::once(&usual).chain(&candidates.others);
             let unknown = unknown.into_iter().find(|name| self.there.why_unlisted(name).is_some()).cloned();
             if let Some(name) = unknown {
@@ -299,7 +301,7 @@ impl<'a> Naming<'a> {
         }
     }
 
-    /// Where the copy of the source's parent is, unless that is a root: what lies below a root goes below the target's.
+    /// Where the copy of the source's parent is, unless that is a root: datasets below a root go below the target's.
     fn below_parent(&self, source: &Source<'_>, usual: &DatasetName) -> Option<DatasetName> {
         if usual.parent()? == self.target.root {
             return None;
@@ -329,8 +331,9 @@ impl<'a> Naming<'a> {
         std::iter::successors(Some(name.clone()), DatasetName::parent).take_while(move |one| *one != root)
     }
 
-    /// Whether a source without a copy may begin one under its usual name: nobody has the name, and what is there is
-    /// neither a container nor, where several sources want the name, a copy of which it is not known whose it is.
+    /// Whether a source without a copy may begin one under its usual name: no source has the name, and the dataset
+    /// there is neither a container nor, where several sources want the name, a copy of which it is not known whose it
+    /// is.
     fn is_usable(&self, source: &Source<'_>, name: &DatasetName, is_only: bool) -> bool {
         if self.called.contains_key(name) {
             return false;

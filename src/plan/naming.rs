@@ -1,4 +1,4 @@
-//! What this run's snapshots are called: the present time, or a little later where names would not go up.
+//! The names of this run's snapshots: the present time, or a little later where names would not go up.
 //!
 //! Only a dataset's own points decide on its name, and those of the other volumes of its guest, which share one name: the
 //! clock of another node, or of a dataset that is left out, moves nothing.
@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::select::Selected;
 use crate::model::{DatasetName, NameError, NameFormat, PointName};
 
-/// A clock that was ahead by at most this much is followed: names go on from the newest one, so that they keep their
+/// A clock that was ahead by at most this much is followed: names continue from the newest one, so that they keep their
 /// order. Beyond it the newest name is taken for a mistake, and the present time is used.
 const CLOCK_STEP_MAX: SignedDuration = SignedDuration::from_hours(36);
 

@@ -1,4 +1,4 @@
-//! What the replications of one source dataset mean for pruning it.
+//! The effect of a source dataset's replications on its pruning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use super::replication::Replication;
 use super::{Place, StepId};
 use crate::model::{DatasetName, Guid, Point};
 
-/// What the targets need of one source dataset, before this run and after it.
+/// The points that the targets need of one source dataset, before this run and after it.
 #[derive(Debug, Default)]
 pub(super) struct Replications<'a> {
     /// A target that did not answer: what it needs is not known.

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 
 use super::{Step, StepId};
 
-/// Puts `steps` in order and numbers them anew. Those in `first` come as early as what they need allows. Steps that wait
+/// Puts `steps` in order and renumbers them. Those in `first` come as early as what they need allows. Steps that wait
 /// for each other, which no planner makes, keep their place at the end, so that `check` sees them.
 pub(super) fn sort(steps: Vec<Step>, first: &BTreeSet<StepId>) -> Vec<Step> {
     let mut followers = vec![Vec::new(); steps.len()];

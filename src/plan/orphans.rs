@@ -1,4 +1,4 @@
-//! Copies whose source is gone: they are named, and a backup's keep rules go on applying to them.
+//! Copies whose source is gone: they are named, and a backup's keep rules still apply to them.
 //!
 //! The rules count snapshots, so they change nothing by themselves once no new ones come. But an admin who lowers them wants
 //! room, and would find it everywhere but in the copies of guests that exist no more.

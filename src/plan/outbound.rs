@@ -1,4 +1,4 @@
-//! What a replication sends, and how.
+//! The snapshots that a replication sends, and how.
 
 use super::Reason;
 use crate::model::{Guid, Point, PointName, ResumePoint, SnapshotName};
@@ -33,7 +33,7 @@ impl<'a> Outbound<'a> {
 pub(super) struct How<'a> {
     pub(super) resume: Option<ResumePoint>,
     pub(super) origin: Option<SnapshotName>,
-    /// What is sent if this run's snapshot cannot be taken.
+    /// The snapshot that is sent if this run's cannot be taken.
     pub(super) fallback: Option<&'a Point>,
     pub(super) reason: Reason,
 }

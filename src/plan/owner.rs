@@ -1,8 +1,8 @@
-//! Whose a dataset is, by Proxmox VE's configuration: a guest's of this node, one's of another node, or nobody's.
+//! Whose a dataset is, by Proxmox VE's configuration: a guest's of this node, one's of another node, or no guest's.
 //!
 //! A volume is a dataset `POOL/VOLUME` that a guest's line means through its storage, or that Proxmox VE takes for a volume
 //! by its name. It is never found by its last name alone: disks are numbered per storage, so that a guest has
-//! `vm-100-disk-0` on each of them. What lies below a volume is the volume's.
+//! `vm-100-disk-0` on each of them. A dataset below a volume is the volume's.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::model::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Owner<'a> {
     /// No volume of a guest.
-    Nobody,
+    NoGuest,
     /// Named after a guest that has no configuration anywhere.
     UnknownGuest(GuestId),
     /// A guest's of this node.
@@ -33,7 +33,7 @@ impl Owner<'_> {
         match self {
             Self::Guest(guest) => Some(guest.id),
             Self::Unreadable(id) | Self::InDoubt(id, _) => Some(*id),
-            Self::Nobody | Self::UnknownGuest(_) | Self::OnOtherNode(..) => None,
+            Self::NoGuest | Self::UnknownGuest(_) | Self::OnOtherNode(..) => None,
         }
     }
 }
@@ -56,7 +56,7 @@ pub(super) struct Owners<'a> {
     proxmox: &'a Proxmox,
     lines: BTreeMap<DatasetName, Vec<(&'a Guest, &'a DiskLine)>>,
     guests: BTreeMap<GuestId, &'a Guest>,
-    /// The datasets directly below which volumes lie.
+    /// The datasets directly below which volumes are.
     pools: BTreeSet<&'a DatasetName>,
 }
 
@@ -76,7 +76,7 @@ impl<'a> Owners<'a> {
         Self { proxmox, lines, guests, pools }
     }
 
-    /// The volume that `dataset`, below `root`, is or lies in.
+    /// The volume that `dataset`, below `root`, is or belongs to.
     pub(super) fn volume(&self, dataset: &DatasetName, root: &DatasetName) -> Option<Volume<'a>> {
         if self.proxmox.state == ProxmoxState::Absent {
             return None;
@@ -99,7 +99,7 @@ impl<'a> Owners<'a> {
         let id = by_line.map(|guest| guest.id).or(named.map(|named| named.guest))?;
         let no_disk = named.filter(|named| lines.is_empty() && named.role != VolumeRole::Disk);
         let no_disk = no_disk.map(|named| (named.guest, named.role));
-        // What the unreadable file says of its own volume may be anything.
+        // The unreadable file may say anything of its own volume.
         let is_unreadable = named.is_some_and(|named| self.proxmox.unreadable.contains_key(&named.guest));
         let owner = match (&self.proxmox.state, by_line.or_else(|| self.guests.get(&id).copied())) {
             _ if by_line.is_none() && self.elsewhere(id).is_some() => self.elsewhere(id)?,
@@ -119,8 +119,8 @@ impl<'a> Owners<'a> {
         self.proxmox.elsewhere.get(&id).map(|node| Owner::OnOtherNode(id, node))
     }
 
-    /// What the name tells, where Proxmox VE would take it for a volume: directly below a storage's dataset. Without
-    /// storages, and for a volume of this node's that is on a storage that cannot be mapped, wherever it lies.
+    /// The guest and role in the name, where Proxmox VE would take it for a volume: directly below a storage's dataset.
+    /// Without storages, and for a volume of this node's that is on a storage that cannot be mapped, wherever it is.
     fn named(&self, name: &DatasetName) -> Option<VolumeName> {
         let named = VolumeName::parse(name.last())?;
         let is_certain = name.parent().is_some_and(|parent| self.pools.contains(&parent));

@@ -1,7 +1,7 @@
-//! What to do with a receive that broke off: resume it, drop it, or leave it to a person.
+//! The decision on a receive that broke off: resume it, drop it, or leave it to a person.
 //!
 //! A resume token comes from the target and is not to be trusted (openzfs issue 14153): it is only ever compared with what we
-//! would send anyway, and gives nothing but the place to go on from.
+//! would send anyway, and gives nothing but the place to resume at.
 
 use super::PartialFault;
 use super::builder::Builder;
@@ -11,7 +11,7 @@ use crate::model::{
     Dataset, Encryption, Point, PointKind, ResumePoint, ResumeToken, SendFlags, SnapshotName,
 };
 
-/// What a partial receive is worth.
+/// The verdict on a partial receive.
 #[derive(Debug)]
 pub(super) enum Partial<'a> {
     /// There is none.
@@ -22,7 +22,7 @@ pub(super) enum Partial<'a> {
         to: &'a Point,
         /// The base it started from; `None` for a full stream.
         base: Option<&'a Point>,
-        /// Where it goes on.
+        /// Where it resumes.
         resume: ResumePoint,
     },
     /// It is ours, but cannot be completed any more.

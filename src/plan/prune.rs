@@ -63,7 +63,7 @@ fn prune_copy(builder: &mut Builder, policy: &Policy, target: &Target, rules: &B
     }
 }
 
-/// What was set aside, once its time is over.
+/// Plans the destruction of set-aside lineages, once their time is over.
 fn expire(builder: &mut Builder, policy: &Policy, target: &Target, rules: &BackupRules, listing: &Listing) {
     let is_copy = |dataset: &&Dataset| dataset.writer().is_some() && dataset.set_aside().is_none();
     let copies: BTreeSet<_> = listing.below(&target.root).filter(is_copy).map(|copy| &copy.name).collect();

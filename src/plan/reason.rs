@@ -39,7 +39,7 @@ pub enum Reason {
     Container,
     /// The partial receive can be resumed.
     Resumes {
-        /// What it has.
+        /// The bytes that it has.
         received_bytes: ByteCount,
     },
     /// The partial receive cannot be resumed.
@@ -74,9 +74,9 @@ pub enum Reason {
     OntoBase,
     /// An interrupted run left the setting aside half done.
     FinishesSetAside,
-    /// What lies below the copy moves back, now that the copy exists again.
+    /// The datasets below the copy move back, now that the copy exists again.
     ChildrenMoveBack,
-    /// Nobody has marked the copy, and the source has its newest snapshots.
+    /// The copy has no mark of a writer, and the source has its newest snapshots.
     Unclaimed,
     /// The source has another name than the copy's mark says.
     SourceRenamed {

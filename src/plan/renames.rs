@@ -32,7 +32,7 @@ enum Room {
     Never,
 }
 
-/// What has the name of a copy on its way to a name that is still taken.
+/// The suffix of a copy on its way to a name that is still taken.
 const ON_THE_WAY: &str = ".renaming";
 
 impl View<'_> {
@@ -50,7 +50,7 @@ impl View<'_> {
             }
             return self.report_renamed_here(target, sources);
         }
-        // One after the other: what lies below a copy goes with it, and may then have to go on to somewhere else.
+        // One after the other: datasets below a copy go with it, and may then have to be renamed again.
         let mut made = BTreeSet::new();
         loop {
             let moves = self.moves(target, sources, true, |room| room == Room::Now);
@@ -83,8 +83,8 @@ impl View<'_> {
             let dataset = one.selected.dataset;
             let Some(CopyName::Called { name, .. }) = self.called.get(&dataset.name) else { continue };
             let Some((from, label)) = copies.get(&dataset.guid) else { continue };
-            // One of the same label was renamed on the target, by somebody who had a reason; but not one that is in another
-            // one's way, or that a run has left on its way.
+            // One of the same label was renamed on the target, by an admin who had a reason; but not one that is in
+            // another one's way, or that a run has left on its way.
             let is_somebodys =
                 *label == one.label && !in_the_way.contains(from) && !from.last().ends_with(ON_THE_WAY);
             // Nothing can be renamed to below itself.
@@ -117,8 +117,8 @@ impl View<'_> {
         orphans.filter(has_none_below).filter_map(|name| self.listing.get(name)).collect()
     }
 
-    /// The copies that one selected source has written, and that lie under the name of another one which has nothing in common
-    /// with them.
+    /// The copies that one selected source has written, and that are under the name of another one which has nothing in
+    /// common with them.
     fn misplaced(&self, sources: &[Source<'_>]) -> Vec<&Dataset> {
         let by_guid = sources.iter().map(|one| (one.selected.dataset.guid, one)).collect();
         let under_its_name = |one: &Source<'_>| {
@@ -133,8 +133,9 @@ impl View<'_> {
         sources.iter().filter_map(under_its_name).collect()
     }
 
-    /// Whether a copy is a selected source's, and so is all that lies below it and goes with it: of datasets that are below that
-    /// source, too, or that were renamed, so that they are followed from there. What may be anybody's stays where it is.
+    /// Whether a copy is a selected source's, and so are all copies below it, which go with it: of datasets that are
+    /// below that source, too, or that were renamed, so that they are followed from there. A dataset of an unknown
+    /// owner stays where it is.
     fn may_go(&self, copy: &Dataset, writer: Guid, by_guid: &BTreeMap<Guid, &Source<'_>>) -> bool {
         let Some(moved) = by_guid.get(&writer).map(|one| &one.selected.dataset.name) else { return false };
         self.listing.below(&copy.name).all(|below| {
@@ -149,7 +150,7 @@ impl View<'_> {
         let taken = self.called.taken();
         let above = std::iter::successors(name.parent(), DatasetName::parent);
         for above in above.take_while(|above| *above != target.root) {
-            // What lies below a receive that was begun would keep it from being given up.
+            // A dataset below a receive that was begun would keep the receive from being aborted.
             let there =
                 self.listing.get(&above).filter(|there| !there.is_only_begun() || !taken.contains(&above));
             match there {
@@ -182,7 +183,7 @@ impl View<'_> {
     }
 
     /// The rename that comes next, and to which name: to one that is free, or, where each waits for another, out of the way.
-    /// Those of what lies above come first: what is below goes along, and may be where it belongs then.
+    /// Those of datasets above come first: a dataset below goes along, and may be where it belongs then.
     fn next(
         &self,
         moves: BTreeMap<DatasetName, Move>,
@@ -215,7 +216,7 @@ impl View<'_> {
         out_of_the_way.next()
     }
 
-    /// A name for a copy that waits for its own one. Somebody may have taken the first.
+    /// A name for a copy that waits for its own one. The first may be taken.
     fn on_the_way(&self, from: &DatasetName) -> Option<DatasetName> {
         let guid = self.listing.get(from)?.guid;
         let names = [from.last().to_owned(), format!("{}.{guid}", from.last()), guid.to_string()];
@@ -245,14 +246,14 @@ impl View<'_> {
             dataset: Some(copy.dataset.clone()),
             change: Change::RenameDataset { from: from.clone(), guid, to: name.clone() },
             reason: Reason::RenamedAtSource { from: from.clone() },
-            // Its old name is somebody else's, who needs that it goes.
+            // Its old name is another source's, which needs that it goes.
             below: if is_there { name.clone() } else { from.clone() },
             needs: self.needed_for(from, name),
         });
         self.rename_below(from, name, true);
     }
 
-    /// Which of the renames so far have to do with these names, with what lies above them, or below.
+    /// Which of the renames so far concern these names, or names above or below them.
     fn needed_for(&self, from: &DatasetName, to: &DatasetName) -> BTreeSet<usize> {
         let are_related = |one: &DatasetName, two: &DatasetName| one.is_within(two) || two.is_within(one);
         let all = self.first.iter().enumerate().filter_map(|(at, first)| Some((at, renamed(first)?)));
@@ -262,7 +263,7 @@ impl View<'_> {
         related.map(|(at, _)| at).collect()
     }
 
-    /// What a copy was called before any of the renames.
+    /// The name of a copy before any of the renames.
     fn listed_as(&self, name: &DatasetName) -> DatasetName {
         self.first.iter().rev().filter_map(renamed).fold(name.clone(), |name, (from, to)| {
             let before = name.below(to).map(|rest| from.child(rest));
@@ -276,7 +277,7 @@ impl View<'_> {
         self.findings.push((Some(copy.dataset.clone()), severity, kind));
     }
 
-    /// Names copies that somebody has renamed on the target, where a new one begins in their place.
+    /// Names copies that an admin has renamed on the target, where a new one begins in their place.
     fn report_renamed_here(&mut self, target: &Target, sources: &[Source<'_>]) {
         let copies = by_writer(self.without_source(target).into_iter());
         let is_backup = matches!(target.kind, TargetKind::Backup(_));

@@ -42,14 +42,14 @@ pub(super) struct Replication<'a> {
     pub(super) set_asides: Vec<&'a Dataset>,
     /// Who writes the copy, if it is this source.
     pub(super) writer: Writer,
-    /// What finishes setting the lineage aside, when the copy exists again: its children move back.
+    /// The request that finishes setting the lineage aside, when the copy exists again: its children move back.
     pub(super) children_wait: Option<SetAside>,
     /// The step after which datasets below the copy are in their place again.
     pub(super) set_aside_step: Option<StepId>,
     pub(super) ground: Ground<'a>,
     /// How the histories stand to each other; `None` where the target has none.
     pub(super) comparison: Option<Comparison<'a>>,
-    /// What the target has received in this plan: its name there, and what it is.
+    /// The snapshots that the target has received in this plan, each with its name there.
     pub(super) received: Vec<(PointName, Outbound<'a>)>,
     /// GUIDs of target snapshots that this plan destroys or renames away.
     pub(super) removed: BTreeSet<Guid>,
@@ -131,7 +131,7 @@ impl<'a> Replication<'a> {
         }
     }
 
-    /// Whether other datasets lie below the copy.
+    /// Whether other datasets are below the copy.
     pub(super) fn has_children(&self) -> bool {
         self.ground.listing.has_children(&self.name)
     }
@@ -141,8 +141,8 @@ impl<'a> Replication<'a> {
         self.index.find(guid)
     }
 
-    /// Whether the copy is there and only goes on: it has begun, and nothing of it has to make way.
-    pub(super) fn goes_on(&self) -> bool {
+    /// Whether the copy is there and only continues: it has begun, and nothing of it has to make way.
+    pub(super) fn is_continued(&self) -> bool {
         match &self.comparison {
             Some(comparison) => comparison.common.is_some() && comparison.unknown.is_empty(),
             None => self.there.is_some_and(|there| there.resume_token.is_some()),
@@ -167,7 +167,7 @@ impl<'a> Replication<'a> {
     /// that it drops (`%recv`, of the newest snapshot) is gone by then.
     pub(super) fn is_held_or_cloned(&self, point: &Point) -> bool {
         let newest = self.there.and_then(|there| there.history.newest_snapshot());
-        // What is set aside becomes a clone of the base.
+        // A lineage that is set aside becomes a clone of the base.
         if self.set_aside_step.is_some() && self.target_base().is_some_and(|base| base.guid == point.guid) {
             return true;
         }
@@ -225,8 +225,8 @@ impl<'a> Replication<'a> {
         builder.find(Severity::Blocked, Some(&self.dataset().name), self.place.clone(), kind);
     }
 
-    /// The target begins anew: the name is free, and nothing is in common.
-    pub(super) fn start_anew(&mut self) {
+    /// The target starts over: the name is free, and nothing is in common.
+    pub(super) fn start_over(&mut self) {
         if let Some(there) = self.there {
             self.removed.extend(there.history.points().map(|point| point.guid));
         }
@@ -313,7 +313,7 @@ impl<'a> Replication<'a> {
         };
         let creates_dataset = matches!(self.head, Head::Absent) || how.origin.is_some();
         let mut needs: Vec<StepId> = self.last.into_iter().collect();
-        // What this run's snapshot and the bookmarks failed for is sent all the same, as far as it can be.
+        // A dataset whose snapshot or bookmarks failed in this run is still sent, as far as it can be.
         let taken = &self.source.taken;
         let mut after: Vec<StepId> = taken.missing_bookmarks.into_iter().collect();
         if matches!(what, Outbound::Pending(_)) {
@@ -398,8 +398,8 @@ impl<'a> Replication<'a> {
         Some(Fallback { snapshot, guid: point.guid, target: self.name.snapshot(&name).ok()? })
     }
 
-    /// What is sent next must not begin or end at a snapshot that will vanish by itself. Not knowing it keeps nothing from
-    /// being sent: the kernel keeps what it reads.
+    /// The next stream must not begin or end at a snapshot that will vanish by itself. A stream is sent even if this is
+    /// not known: the kernel keeps the snapshots that it reads.
     fn want_ends(&self, builder: &mut Builder, what: Outbound<'a>) {
         let sent = match what {
             Outbound::Taken(point) => Some(point),

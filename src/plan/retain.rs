@@ -1,11 +1,11 @@
-//! What may go at the source: own snapshots that no rule keeps, and never one that anything still needs.
+//! Snapshots that may go at the source: own ones that no rule keeps, and never one that anything still needs.
 //!
 //! Never pruned: what is not ours (by name), what a guest's config lists, what is held or cloned (reported), the newest of
 //! all, a base that has no bookmark, and what a partial receive still needs.
 //!
-//! Two rounds. What the rules give up without this run's snapshot goes before it is taken, whatever becomes of the rest: a
-//! full pool must not keep what has expired. What only this run's snapshot pushes out goes once that and its bookmark are
-//! there; and what a target gets in this run, or has in common with the source, once the target has it.
+//! Two rounds. Snapshots that expire without this run's snapshot go before it is taken, whatever becomes of the rest: a
+//! full pool must not keep expired ones. Those that only this run's snapshot pushes out go once that and its bookmark
+//! are there. A snapshot that a target gets in this run, or has in common with the source, goes once the target has it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,16 +62,16 @@ pub(super) fn plan_source(
     plan_bookmarks(builder, policy, source, replications);
 }
 
-/// What must have happened before anything goes that this run's points push out. Every own snapshot has a bookmark by then,
-/// or the step leaves out those that could get none: a base is safe.
+/// The steps before the destruction of anything that this run's points push out. Every own snapshot has a bookmark by
+/// then, or the step leaves out those that could get none: a base is safe.
 fn points(source: &Source<'_>, sends: &[StepId]) -> Order {
     let taken = &source.taken;
     let after = taken.bookmark.into_iter().chain(taken.missing_bookmarks).chain(sends.iter().copied());
     Order { needs: taken.snapshot.into_iter().collect(), after: after.collect() }
 }
 
-/// What goes first. A snapshot without a bookmark waits for one: on a full pool none can be made, but only a snapshot that
-/// a crash left has none.
+/// Plans the destruction of the snapshots that go first. One without a bookmark waits for one: on a full pool none can
+/// be made, but only a snapshot that a crash left has none.
 fn plan_early(builder: &mut Builder, policy: &Policy, source: &Source<'_>, judged: Judged<'_>) {
     let dataset = source.selected.dataset;
     let bookmarked: BTreeSet<Guid> = dataset.history.bookmarks().map(|point| point.guid).collect();
@@ -91,7 +91,8 @@ fn plan_early(builder: &mut Builder, policy: &Policy, source: &Source<'_>, judge
     }
 }
 
-/// What goes once this run's snapshot is there; each as soon as the transfers that need it have succeeded.
+/// Plans the destruction of the snapshots that go once this run's is there; each as soon as the transfers that need it
+/// have succeeded.
 fn plan_late(
     builder: &mut Builder,
     policy: &Policy,

@@ -1,8 +1,8 @@
-//! What may go at a backup: own snapshots that its rules do not keep, and never the base, the last one, or what a partial
-//! receive needs.
+//! Snapshots that may go at a backup: own ones that its rules do not keep, and never the base, the last one, or what a
+//! partial receive needs.
 //!
-//! Two rounds, as at the source. What the rules give up without this run's points goes before anything is sent, also
-//! where nothing can be sent: a full pool must not keep what has expired. What only the arrivals push out goes after them.
+//! Two rounds, as at the source. Snapshots that expire without this run's points go before anything is sent, also where
+//! nothing can be sent: a full pool must not keep expired ones. Those that only the arrivals push out go after them.
 
 use std::collections::BTreeSet;
 

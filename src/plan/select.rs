@@ -24,9 +24,9 @@ pub struct Selected<'a> {
     pub is_leaf_root: bool,
     /// The guest it is a volume of, if one.
     pub guest_id: Option<GuestId>,
-    /// What that guest's file says, where it could be read.
+    /// The content of that guest's file, where it could be read.
     pub guest: Option<&'a Guest>,
-    /// What must not be done, since too little is known of the guest.
+    /// The limits on the work, since too little is known of the guest.
     pub caution: Caution,
 }
 
@@ -37,22 +37,23 @@ pub enum Caution {
     None,
     /// Its file cannot be read: nothing is pruned, since Proxmox VE's own snapshots are not known.
     KeepAll,
-    /// The whole configuration is in doubt: what was served before goes on, nothing is pruned, and no new copy begins.
-    GoOnOnly,
+    /// The whole configuration is in doubt: datasets that were served before continue, nothing is pruned, and no new
+    /// copy begins.
+    ContinueOnly,
 }
 
 /// Every dataset below a root: it is served, or something leaves it out.
 #[derive(Debug)]
 pub struct Selection<'a> {
-    /// What is served, by name.
+    /// The datasets that are served, by name.
     pub selected: Vec<Selected<'a>>,
-    /// What is not, by name.
+    /// The other datasets, by name.
     pub left_out: Vec<LeftOut>,
     /// Volumes that are named after a guest without a configuration on any node; they are served.
     pub of_unknown_guests: Vec<(&'a DatasetName, GuestId)>,
 }
 
-/// What `policy` and `request` make of each dataset that `source` lists below a root.
+/// Applies `policy` and `request` to each dataset that `source` lists below a root.
 pub fn select<'a>(
     policy: &'a Policy,
     inventory: &'a Inventory,
@@ -78,7 +79,7 @@ pub fn select<'a>(
                     .or_else(|| left_out_by_owner(&policy.name_format, dataset, volume.as_ref()?, &served))
                     .or_else(|| left_out_with_guest(volume.as_ref()?, &restored))
             };
-            let owner = volume.map_or(Owner::Nobody, |volume| volume.owner);
+            let owner = volume.map_or(Owner::NoGuest, |volume| volume.owner);
             let guest_id = owner.guest_id();
             let reason = reason.or_else(|| not_asked_for(policy, request, &dataset.name, guest_id));
             if let Some(reason) = reason {
@@ -89,12 +90,12 @@ pub fn select<'a>(
             let (guest, caution) = match owner {
                 Owner::Guest(guest) => (Some(guest), Caution::None),
                 Owner::Unreadable(_) => (None, Caution::KeepAll),
-                Owner::InDoubt(_, guest) => (guest, Caution::GoOnOnly),
+                Owner::InDoubt(_, guest) => (guest, Caution::ContinueOnly),
                 Owner::UnknownGuest(id) => {
                     selection.of_unknown_guests.push((&dataset.name, id));
                     (None, Caution::None)
                 }
-                Owner::Nobody | Owner::OnOtherNode(..) => (None, Caution::None),
+                Owner::NoGuest | Owner::OnOtherNode(..) => (None, Caution::None),
             };
             let is_leaf_root = is_root && !has_children;
             selection.selected.push(Selected { dataset, root, is_leaf_root, guest_id, guest, caution });
@@ -105,7 +106,8 @@ pub fn select<'a>(
     selection
 }
 
-/// Whether `dataset` was served before, and nobody has said that this has ended on purpose. Snapshots of ours come to a replica from the other node, too.
+/// Whether `dataset` was served before, and `zhaul:backup=never` does not end that on purpose. Snapshots of ours come
+/// to a replica from the other node, too.
 fn was_served(format: &NameFormat, dataset: &Dataset, reason: &LeftOutReason) -> bool {
     if dataset.is_never() {
         false
@@ -153,7 +155,7 @@ fn restored_guests(policy: &Policy, source: &Listing, owners: &Owners<'_>) -> BT
 fn guest_of(volume: &Volume<'_>) -> Option<GuestId> {
     match volume.owner {
         Owner::UnknownGuest(id) => Some(id),
-        Owner::Nobody
+        Owner::NoGuest
         | Owner::Guest(_)
         | Owner::Unreadable(_)
         | Owner::OnOtherNode(..)
@@ -215,7 +217,7 @@ fn left_out_by_owner(
         Owner::InDoubt(guest, _) if !is_served_here(format, dataset) => {
             Some(LeftOutReason::InDoubt { guest })
         }
-        Owner::Nobody
+        Owner::NoGuest
         | Owner::UnknownGuest(_)
         | Owner::Guest(_)
         | Owner::Unreadable(_)

@@ -1,11 +1,12 @@
-//! What a target that cannot be listed may still need: a second bookmark, `#NAME-sending-TIME`, on a snapshot whose stream
-//! takes more than one run.
+//! A second bookmark, `#NAME-sending-TIME`, for a target that cannot be listed: it marks a snapshot whose stream takes
+//! more than one run.
 //!
-//! A stream goes on only while its snapshot exists. A listed target shows with its resume token which one it needs; one
-//! that is down shows nothing, and the source prunes on. So that a stream completes also over a link that is down for
-//! longer than `keep-last` runs between two tries, its snapshot is marked before the stream goes on, and stays while some
-//! target cannot be listed. The mark is a bookmark, not a hold: a hold on the source makes Proxmox VE's `zfs destroy` and
-//! rollback of a guest fail. A killed run leaves the mark, and a mark that is lost costs nothing but the stream's start.
+//! A stream continues only while its snapshot exists. A listed target shows with its resume token which one it needs;
+//! one that is down shows nothing, and the source prunes on. So that a stream completes also over a link that is down
+//! for longer than `keep-last` runs between two tries, its snapshot is marked before the stream continues, and stays
+//! while some target cannot be listed. The mark is a bookmark, not a hold: a hold on the source makes Proxmox VE's
+//! `zfs destroy` and rollback of a guest fail. A killed run leaves the mark, and a mark that is lost costs nothing but
+//! the stream's start.
 //!
 //! Only a copy that holds a partial receive shows that its streams break: the first try of a stream is not marked. If its
 //! snapshot goes before the target is back, the partial receive is aborted, and the stream that takes its place is marked.
@@ -22,7 +23,7 @@ use crate::policy::Policy;
 
 const INFIX: &str = "-sending-";
 
-/// For how long after the last try a marked snapshot stays for a target that is down; then the stream starts anew.
+/// For how long after the last try a marked snapshot stays for a target that is down; then the stream starts over.
 const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24 * 30);
 
 /// A mark that is older is made again at the next try.
@@ -56,7 +57,7 @@ pub(super) fn protected(
     fresh.map(|(mark, _)| mark.guid).collect()
 }
 
-/// Marks `what` before its stream begins or goes on. Gives the step to wait for; that it fails stops nothing.
+/// Marks `what` before its stream begins or continues. Gives the step to wait for; that it fails stops nothing.
 pub(super) fn mark(builder: &mut Builder, source: &Source<'_>, what: Outbound<'_>) -> Option<StepId> {
     let dataset = source.selected.dataset;
     let (format, now) = (source.format, source.time);

@@ -1,5 +1,5 @@
-//! What a plan says of the selection: what is in doubt, and what was served before and is not now. A run that was asked for
-//! what does not exist is refused.
+//! A plan's findings on the selection: datasets in doubt, and those that were served before and are not now. A run that
+//! was asked for something that does not exist is refused.
 
 use super::builder::Builder;
 use super::left_out::LeftOutReason;
@@ -41,7 +41,7 @@ pub(super) fn check_request(
     selection: &Selection<'_>,
     source: &Listing,
 ) -> Result<(), PlanError> {
-    // What was asked for may be in what could not be listed; that is reported, and the run fails.
+    // The dataset asked for may be among those that could not be listed; that is reported, and the run fails.
     let is_complete = source.unlisted().next().is_none();
     for guest in request.guests.iter().filter(|_| is_complete) {
         if selection.selected.iter().any(|one| one.guest_id == Some(*guest)) {

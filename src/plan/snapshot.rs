@@ -68,7 +68,7 @@ struct Group {
     lineage: Vec<NextLineage>,
 }
 
-/// What the next snapshot of a dataset will prove.
+/// The proof that the next snapshot of a dataset will give.
 fn next_lineage(builder: &mut Builder, one: &Selected<'_>, trust: &Trust<'_>) -> NextLineage {
     let Next { previous, claim, restart } = trust.next(builder);
     let previous_txg = previous.map(|point| point.createtxg);

@@ -35,12 +35,12 @@ pub struct CopyStatus {
     pub target: TargetName,
     /// Whether it is an archive.
     pub is_archive: bool,
-    /// What is there.
+    /// The state of the copy.
     #[serde(flatten)]
     pub state: CopyState,
 }
 
-/// What a target has of a dataset.
+/// The state of a dataset's copy on a target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum CopyState {
@@ -62,7 +62,7 @@ pub enum CopyState {
         behind: usize,
         /// How many snapshots there are newer than that, and unknown to the source.
         diverged: usize,
-        /// The newest month that it holds; only told of an archive.
+        /// The newest month that it holds; only reported of an archive.
         newest_month: Option<Month>,
         /// A receive broke off and will be resumed.
         is_partial: bool,
@@ -137,8 +137,8 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
     Ok(selected.iter().map(one).collect())
 }
 
-/// What the policy selects, all guests, and what each target that was listed calls its copies; `Err` says why the source could not
-/// be asked.
+/// The selection of the policy, for all guests, and the names of the copies on each listed target; `Err` says why the
+/// source could not be asked.
 pub(super) fn selected_and_named<'a>(
     policy: &'a Policy,
     inventory: &'a Inventory,

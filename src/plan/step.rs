@@ -19,9 +19,9 @@ use crate::model::{
 pub struct Plan {
     /// The moment it was made for.
     pub at: Timestamp,
-    /// What to do; each step needs only steps before it.
+    /// The steps in order; each needs only steps before it.
     pub steps: Vec<Step>,
-    /// What a person should know: what is blocked, lost, skipped or odd.
+    /// Findings for a person: everything that is blocked, lost, skipped or odd.
     pub findings: Vec<Finding>,
     /// Each dataset below a root that is not served, and what leaves it out.
     pub left_out: Vec<LeftOut>,
@@ -60,7 +60,7 @@ pub struct Step {
     pub dataset: Option<DatasetName>,
     /// Where it acts.
     pub place: Place,
-    /// What it does.
+    /// The action itself.
     pub action: Action,
     /// Why; written to JSON together with its words.
     #[serde(skip)]
@@ -90,7 +90,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// What a step does. Every name is final; every destroyed or renamed thing is given with its GUID, which is checked
+/// The action of a step. Every name is final; every destroyed or renamed thing is given with its GUID, which is checked
 /// again before it is touched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "kebab-case")]
@@ -101,7 +101,7 @@ pub enum Action {
         snapshots: Vec<SnapshotName>,
         /// All are taken or none: they are the volumes of one guest.
         is_one_moment: bool,
-        /// What each will prove of its lineage, in their order.
+        /// The proof that each will give of its lineage, in their order.
         #[serde(skip)]
         lineage: Vec<NextLineage>,
     },
@@ -141,7 +141,7 @@ impl From<Change<ToDestroy>> for Action {
     }
 }
 
-/// What the next snapshot of one dataset will prove.
+/// The proof that the next snapshot of one dataset will give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextLineage {
     /// The dataset's GUID.
@@ -163,7 +163,7 @@ pub struct NextLineage {
 pub struct NewBookmark {
     /// The bookmark.
     pub bookmark: BookmarkName,
-    /// The name of the snapshot it is made of.
+    /// The name of the bookmarked snapshot.
     pub of: PointName,
     /// The snapshot's GUID; `None` for one that this run takes.
     pub guid: Option<Guid>,
@@ -174,7 +174,7 @@ pub struct NewBookmark {
 pub struct ToDestroy {
     /// Its name.
     pub name: PointName,
-    /// What identifies it: checked again before it is destroyed.
+    /// Its GUID, which is checked again before it is destroyed.
     pub guid: Guid,
     /// Why.
     pub why: Reason,
@@ -197,12 +197,12 @@ pub struct Transfer {
     pub snapshot: SnapshotName,
     /// Its GUID; `None` for one that this run takes.
     pub guid: Option<Guid>,
-    /// What the stream starts from; `None` for a full stream.
+    /// The incremental source; `None` for a full stream.
     pub base: Option<Base>,
-    /// What is sent instead if this run's snapshot cannot be taken.
+    /// The snapshot that is sent instead if this run's cannot be taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
-    /// Where it goes on.
+    /// Where it resumes.
     pub resume: Option<ResumePoint>,
     /// The target snapshot it makes.
     pub target: SnapshotName,
@@ -226,7 +226,7 @@ pub struct Transfer {
 pub struct Fallback {
     /// The snapshot.
     pub snapshot: SnapshotName,
-    /// What identifies it.
+    /// The snapshot's GUID.
     pub guid: Guid,
     /// The target snapshot it makes.
     pub target: SnapshotName,
@@ -239,7 +239,7 @@ pub struct Base {
     pub kind: PointKind,
     /// Its name at the source.
     pub name: PointName,
-    /// What identifies it on both sides.
+    /// The GUID, which identifies it on both sides.
     pub guid: Guid,
     /// Its age at the source.
     #[serde(skip)]

@@ -45,7 +45,7 @@ impl Expiry<'_> {
         let mut waiting: Vec<(&Dataset, SetAsideMark)> =
             marked.filter(|(old, mark)| has_expired(mark) && !self.copies.contains(&old.name)).collect();
         let mut gone: Vec<(&Dataset, StepId)> = Vec::new();
-        // What is a clone of another one goes before it: again and again, until nothing more can go.
+        // A clone of another one goes before it: again and again, until nothing more can go.
         loop {
             let count = waiting.len();
             waiting.retain(|(old, mark)| {
@@ -162,7 +162,7 @@ fn is_clone_of(clone: &Dataset, old: &Dataset) -> bool {
     clone.origin.as_ref().is_some_and(|origin| *origin.dataset() == old.name)
 }
 
-/// What a name says of a lineage that an earlier zhaul renamed: the copy. It expires as if it were set aside now.
+/// The copy whose lineage an earlier zhaul renamed, by that lineage's name. It expires as if it were set aside now.
 fn by_name(name: &DatasetName) -> Option<DatasetName> {
     let format = NameFormat::new(NameFormat::DEFAULT).ok()?;
     [BACKUP_ASIDE, ARCHIVE_ASIDE].iter().find_map(|infix| {

@@ -11,8 +11,9 @@
 //! * the history of the pool reaches back to the bookmark, and the dataset has not been rolled back or received into since.
 //!   That is asked last, where an increment depends on it: it may be long.
 //!
-//! What is not certain is kept, but no base. It is *void* where it is certain that the line was left: a snapshot was received
-//! again, so that its own bookmark is older than it; between the two lies what was destroyed for it.
+//! A bookmark that is not certain is kept, but no base. It is *void* where it is certain that the line was left: a
+//! snapshot was received again, so that its own bookmark is older than it; points between the two were destroyed for
+//! it.
 
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
@@ -20,7 +21,7 @@ use std::collections::BTreeSet;
 use super::builder::Builder;
 use crate::model::{Claim, Dataset, Guid, LineageMark, NameFormat, Point, PointKind, Txg};
 
-/// What the listing of one source dataset says of its bookmarks.
+/// The facts about the bookmarks of one source dataset, from its listing.
 #[derive(Debug)]
 pub(super) struct Trust<'a> {
     dataset: &'a Dataset,
@@ -32,13 +33,13 @@ pub(super) struct Trust<'a> {
     guids: BTreeSet<Guid>,
     /// GUID and age of every bookmark.
     bookmarked: BTreeSet<(Guid, Txg)>,
-    /// From a snapshot's own older bookmark to the snapshot: what lies between is void.
+    /// From a snapshot's own older bookmark to the snapshot: every bookmark between is void.
     left: Vec<(Txg, Txg)>,
     /// Whether no snapshot has a mark in any form; `None` as long as that is not known.
     is_unmarked: OnceCell<Option<bool>>,
 }
 
-/// What the next own snapshot of a dataset can prove.
+/// The proof that the next own snapshot of a dataset can give.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Next<'a> {
     /// The newest own snapshot: the claim holds only if it still exists then.
@@ -80,8 +81,8 @@ impl<'a> Trust<'a> {
         self.is_bare(bookmark) && self.left.iter().any(is_between)
     }
 
-    /// Whether this bookmark is an earlier point of the dataset's present line. What is not known yet is asked for, and is
-    /// not certain until then.
+    /// Whether this bookmark is an earlier point of the dataset's present line. A missing detail is asked for, and the
+    /// bookmark is not certain until then.
     pub(super) fn is_certain(&self, builder: &mut Builder, bookmark: &Point) -> bool {
         if !self.is_bare(bookmark) {
             return true;
@@ -129,7 +130,7 @@ impl<'a> Trust<'a> {
         if !self.is_from_before(builder, bookmark, newer.first().copied())? {
             return Some(false);
         }
-        // The snapshot that would tell may be gone: replication destroys each of its own after the next one.
+        // The snapshot that would prove it may be gone: replication destroys each of its own after the next one.
         let is_known = builder.knows_line_history(self.dataset);
         let history = self.dataset.line_history.as_ref();
         is_known.then(|| history.is_some_and(|history| !history.left(bookmark.createtxg)))
@@ -174,11 +175,11 @@ impl<'a> Trust<'a> {
         })
     }
 
-    /// What a snapshot that is taken now can prove.
+    /// The proof that a snapshot that is taken now can give.
     pub(super) fn next(&self, builder: &mut Builder) -> Next<'a> {
         let newest = self.dataset.history.points().next_back();
         let after = |point: Option<&Point>| point.map_or(Txg(0), |point| Txg(point.createtxg.0 + 1));
-        // Those of other programs, too: a bookmark can be made of another one, under any name.
+        // Those of other programs, too: a bookmark can be a copy of another one, under any name.
         let bare = self.dataset.history.bookmarks().rev().filter(|point| self.is_bare(point));
         let mut claim = Claim::default();
         for doubtful in bare.filter(|point| !self.is_proven_by_snapshots(builder, point)) {

@@ -1,4 +1,4 @@
-//! What could not be listed: named, left out, and never taken for absent.
+//! Datasets that could not be listed: named, left out, and never taken for absent.
 
 use super::builder::Builder;
 use super::{FindingKind, Place, Severity};

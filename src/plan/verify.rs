@@ -1,5 +1,5 @@
-//! Whether each copy is what its source says: point by point by GUID, and whether a receive that broke off can go on. Pure, from
-//! an inventory alone; no block is read.
+//! Whether each copy is what its source says: point by point by GUID, and whether a receive that broke off can resume.
+//! Pure, from an inventory alone; no block is read.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +22,9 @@ pub struct CopyCheck {
     pub dataset: DatasetName,
     /// The target.
     pub target: TargetName,
-    /// What it is called there; `None` where there is none, or that is not known.
+    /// The copy's name there; `None` where no copy exists, or none is known.
     pub copy: Option<DatasetName>,
-    /// What its snapshots say.
+    /// The state of its snapshots.
     #[serde(flatten)]
     pub chain: Chain,
     /// A receive that broke off.
@@ -47,7 +47,7 @@ pub enum Chain {
         /// How many there are.
         snapshots: usize,
     },
-    /// It goes on from a point that both have.
+    /// It continues from a point that both have.
     GoesOn {
         /// The newest one.
         newest_common: PointName,
@@ -85,11 +85,11 @@ pub enum Partial {
         /// The snapshot, as it was called when the stream began.
         snapshot: String,
     },
-    /// The next run goes on with it.
+    /// The next run resumes it.
     GoesOn {
         /// The snapshot, as it was called when the stream began.
         snapshot: String,
-        /// What has arrived.
+        /// The data that has arrived.
         received_bytes: ByteCount,
     },
 }
@@ -143,7 +143,7 @@ fn chain(format: &NameFormat, source: &Dataset, copy: &Dataset) -> Chain {
     }
 }
 
-/// Own names are moments, so one name with two GUIDs is a false one. What others call theirs they may use again.
+/// Own names are moments, so one name with two GUIDs is a false one. Others may use a name of theirs again.
 fn other_moments(format: &NameFormat, source: &History, copy: &History) -> Vec<PointName> {
     let here: BTreeMap<&PointName, Guid> =
         source.snapshots().map(|point| (&point.name, point.guid)).collect();
@@ -199,7 +199,7 @@ mod tests {
         dataset
     }
 
-    fn told(source: &str, copy: &str) -> String {
+    fn summary(source: &str, copy: &str) -> String {
         let format = NameFormat::new(NameFormat::DEFAULT).unwrap();
         let days = |names: &[PointName]| names.iter().map(|name| name.as_str()[8..10].to_owned()).collect();
         match chain(&format, &dataset(source), &dataset(copy)) {
@@ -236,15 +236,15 @@ mod tests {
             ("@b @c", "@a @b @y", "02 1/3 -1 +1  "),
             ("@a @b @c", "@b @a @c", "03 3/3 -0 +0  01"),
             ("@a @b @c", "@z=2026-01-01-030000 @b @c", "03 2/3 -0 +0 01 "),
-            // What others call theirs they may use again.
+            // Others may use a name of theirs again.
             ("@a=daily @b", "@z=daily @b", "02 1/2 -0 +0  "),
         ] {
-            assert_eq!(told(source, copy), expected, "{source} / {copy}");
+            assert_eq!(summary(source, copy), expected, "{source} / {copy}");
         }
     }
 
     #[test]
-    fn what_broke_off_with_an_unreadable_token_is_told() {
+    fn an_interrupted_receive_with_an_unreadable_token_is_reported() {
         let mut copy = dataset("@a");
         assert_eq!(partial(&dataset("@a"), &copy), None);
         copy.resume_token = Some("1-x".to_owned());

@@ -27,7 +27,7 @@ pub(super) struct First {
 #[derive(Debug, Clone)]
 pub(super) struct Later {
     pub(super) from: DatasetName,
-    /// What identifies the copy.
+    /// The copy's GUID.
     pub(super) guid: Guid,
 }
 
@@ -39,11 +39,11 @@ pub(super) struct View<'a> {
     pub(super) first: Vec<First>,
     /// Renames to below copies that this run makes, by the new name.
     pub(super) later: BTreeMap<DatasetName, Later>,
-    /// What is to be told of them.
+    /// The findings on them.
     pub(super) findings: Vec<(Option<DatasetName>, Severity, FindingKind)>,
     /// Snapshots that have another name in the listing than on the target now: the dataset that they are in now.
     pub(super) actual: BTreeMap<Guid, DatasetName>,
-    /// What each source is called there.
+    /// The name of each source there.
     pub(super) called: Names,
     /// Set aside but for their children, which wait for the copy to exist again.
     pub(super) waiting: Vec<SetAsideMark>,

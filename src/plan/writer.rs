@@ -6,7 +6,7 @@ use super::{AsideFinding, FindingKind, Reason, Severity, months};
 use crate::model::{ARCHIVE_ASIDE, Change, Dataset, Guid, Point, PointKind};
 use crate::policy::Policy;
 
-/// Makes sure that the copy is this source's; claims one that nobody has marked. Ends the replication where it is another's.
+/// Makes sure that the copy is this source's; claims one without a mark. Ends the replication where it is another's.
 pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut Replication<'_>) {
     let Some(there) = replication.there else { return };
     if there.set_aside().is_some() {
@@ -14,10 +14,10 @@ pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut 
     }
     let common = replication.comparison.as_ref().and_then(|comparison| comparison.common);
     if let Some(origin) = &there.origin {
-        let kind = |goes_on| FindingKind::PromotedAway {
+        let kind = |is_continued| FindingKind::PromotedAway {
             copy: replication.name.clone(),
             origin: origin.clone(),
-            goes_on,
+            is_continued,
         };
         if common.is_none() {
             return replication.block(builder, kind(false));
@@ -31,8 +31,8 @@ pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut 
     match there.writer() {
         Some(writer) if writer.guid == replication.writer.guid => {
             report_unsafe(builder, replication, there);
-            // A copy whose mark has the present name and that lies elsewhere was renamed on the target, by a person. The GUID of
-            // one that is made in this run is not known yet.
+            // A copy whose mark has the present name and that is elsewhere was renamed on the target, by a person. The
+            // GUID of one that is made in this run is not known yet.
             if writer.label != replication.writer.label && there.guid != Guid(0) {
                 claim(builder, replication, there, Reason::SourceRenamed { from: writer.label });
             }
@@ -57,7 +57,7 @@ pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut 
                 replication.is_of_another = true;
                 replication.block(builder, FindingKind::OtherWriter { copy, writer: writer.label, mark });
             } else if common.is_some() {
-                // The same dataset, restored or received anew in its place.
+                // The same dataset, restored or received again in its place.
                 claim(builder, replication, there, Reason::TakesOver { from: writer.label });
             }
         }
@@ -84,7 +84,7 @@ fn claim(builder: &mut Builder, replication: &mut Replication<'_>, there: &Datas
     replication.step(builder, Change::Claim { dataset, guid, writer }, reason);
 }
 
-/// Names what makes a copy of this source's unsafe: somebody has changed it, or a permission was missing.
+/// Names what makes a copy of this source's unsafe: an admin has changed it, or a permission was missing.
 fn report_unsafe(builder: &mut Builder, replication: &Replication<'_>, there: &Dataset) {
     for (safe, value) in there.unsafe_properties() {
         let kind = FindingKind::NotSafe {

@@ -1,4 +1,4 @@
-//! How a target is reached, and the grammar of what ssh is told.
+//! How a target is reached, and the grammar of the arguments that ssh gets.
 //!
 //! Stricter than OpenSSH's own `valid_hostname` and `valid_ruser` (ssh.c): an allow-list, since nothing here needs more.
 
@@ -24,7 +24,7 @@ pub enum Address {
     },
 }
 
-/// What is wrong with an address, and what to write instead.
+/// The fault in an address, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AddressFault {
     pub(super) what: String,

@@ -11,9 +11,9 @@ use crate::model::{ByteCount, DatasetName, Link, NameFormat, RateSchedule};
 /// The whole policy of one host.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Where the guests' volumes lie on this host.
+    /// Where the guests' volumes are on this host.
     pub roots: Vec<SourceRoot>,
-    /// Where not empty, this run serves only these datasets and what lies below them; each lies within a root, and the
+    /// Where not empty, this run serves only these datasets and those below them; each is within a root, and the
     /// names on the targets still follow from the root.
     pub selected: Vec<DatasetName>,
     /// Patterns (`*` within a component, `**` across) of datasets to leave out.
@@ -52,9 +52,9 @@ pub struct TransferSettings {
     pub jobs: usize,
     /// Memory for the ring buffer of one stream.
     pub buffer: ByteCount,
-    /// At most so many bytes a second over all streams together, by time of day.
+    /// The limit in bytes a second over all streams together, by time of day.
     pub rate: RateSchedule,
-    /// A stream in which no byte moves for so long has stalled.
+    /// A stream in which no byte moves for this time has stalled.
     pub stall_limit: SignedDuration,
     /// How targets on other machines are talked to, unless they say otherwise.
     pub link: Link,
@@ -76,7 +76,7 @@ impl Policy {
     /// How many own snapshots stay at the source unless the policy says otherwise, as `vm-backup.sh` had it.
     pub(super) const KEEP_LAST: u32 = 15;
 
-    /// What holds where neither file nor flags say anything.
+    /// The defaults, which hold where neither file nor flags say anything.
     pub(super) fn with_defaults(roots: Vec<SourceRoot>, name_format: NameFormat) -> Self {
         Self {
             roots,

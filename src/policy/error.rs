@@ -1,4 +1,4 @@
-//! What is wrong with a policy, said so that a person can mend it.
+//! Errors in a policy, worded so that an admin can correct them.
 
 /// Why a policy cannot be used: the place, what is wrong there, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

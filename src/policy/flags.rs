@@ -4,7 +4,7 @@ use super::structure::{self, Part};
 use super::{Address, ArchiveRules, BackupRules, Policy, PolicyError, SourceRoot, Target, TargetKind};
 use crate::model::{DatasetName, Link, NameFormat, TargetName};
 
-/// What the command line says of the policy; each `None` or empty list says nothing.
+/// The command line's settings for the policy; a `None` or an empty list sets nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Flags {
     /// `--dataset`, as often as given.
@@ -77,7 +77,7 @@ impl Role {
         Address::parse(host).map_err(|fault| PolicyError::new(self.host_flag, fault.what, fault.fix))
     }
 
-    /// What of `targets`, all of this role, the two flags leave or make.
+    /// Those of `targets`, all of this role, that the two flags leave, or the one that they make.
     fn choose(
         self,
         targets: Vec<Target>,
@@ -176,7 +176,7 @@ impl Policy {
         policy.with_targets(&hosts)
     }
 
-    /// This policy as the flags narrow or change it for one run. A dataset given must be a root of the policy or lie
+    /// This policy as the flags narrow or change it for one run. A dataset given must be a root of the policy or be
     /// below one, and where it goes still follows from that root.
     pub fn with_flags(self, flags: &Flags) -> Result<Self, PolicyError> {
         let mut policy = self.with_targets(flags)?;
@@ -208,7 +208,7 @@ impl Policy {
         let (host, dataset) = (flags.archive_host.as_deref(), flags.archive_dataset.as_ref());
         let archives = ARCHIVE.choose(archives, host, dataset, &flags.hostname)?;
         for mut archive in archives {
-            // One host can be both; in a file a person names them, here nobody can.
+            // One host can be both: a file gives each a name, flags cannot.
             if self.targets.iter().any(|target| target.name == archive.name) {
                 archive.name = TargetName(format!("{}-{}", archive.name, ARCHIVE.word));
             }

@@ -3,8 +3,8 @@
 //! Semantics are those of `prune-backups` (`prune_mark_backup_group` in Proxmox VE, `compute_prune_info` in Proxmox Backup
 //! Server): the rules are applied in the order last, hourly, daily, weekly, monthly, yearly; each one keeps the newest
 //! snapshot of each of its newest N periods, where a period that an earlier rule already covers does not count against N.
-//! What a rule passes over, because it keeps a newer snapshot of the same period, no later rule takes up: that shows
-//! only where weeks meet months or years. An hour that the end of summer time repeats is one hour.
+//! A rule passes over a snapshot if it keeps a newer one of the same period, and no later rule takes that snapshot up.
+//! This shows only where weeks meet months or years. An hour that the end of summer time repeats is one hour.
 //!
 //! Two things are ours: snapshots dated in the future stay without using up any rule, so a wrong clock cannot push good
 //! snapshots out; and rules that would keep nothing keep everything.
@@ -71,7 +71,7 @@ impl fmt::Display for KeepRules {
     }
 }
 
-/// What the rules so far have made of a snapshot.
+/// The verdict of the rules so far on a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mark {
     Open,

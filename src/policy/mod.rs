@@ -1,4 +1,4 @@
-//! What a person wants: the policy as checked, with types that cannot be wrong.
+//! The policy as checked, with types that cannot be wrong.
 //!
 //! The file as written (`file`) and the flags become a [`Policy`] once, at start (`check`, `flags`); nothing later checks
 //! again. Text comes in and a policy or a [`PolicyError`] comes out: reading the file is the command line's work.

@@ -15,7 +15,7 @@ pub struct PatternError {
 }
 
 /// A pattern for full dataset names: `*` stands for any characters and `?` for one within a part between slashes, `**`
-/// for any number of whole parts. What matches is left out together with everything below it.
+/// for any number of whole parts. A matching dataset is left out together with everything below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(String);
 
@@ -71,7 +71,7 @@ impl Pattern {
             }
             reached = next;
         }
-        // Any number of parts above 0 will do: the rest of the name lies below what matched.
+        // Any number of parts above 0 will do: the rest of the name is below the matched dataset.
         reached.iter().skip(1).any(|is_reached| *is_reached)
     }
 }
@@ -133,7 +133,7 @@ mod tests {
             ("rpool/data", "rpool/data", true),
             ("rpool/data", "rpool/data2", false),
             ("rpool/data", "rpool", false),
-            // What is below goes with it.
+            // Datasets below it are left out, too.
             ("rpool/data/tmp", "rpool/data/tmp/a/b", true),
             ("rpool/*", "rpool/data/tmp", true),
             ("rpool/*", "rpool", false),

@@ -1,4 +1,4 @@
-//! What must hold between the parts of a policy: nothing is its own backup, and no two things share a place.
+//! Constraints between the parts of a policy: nothing is its own backup, and no two things share a place.
 
 use super::{Pattern, SourceRoot, Target};
 use crate::model::DatasetName;
@@ -12,7 +12,7 @@ pub(super) enum Part {
     TargetRoot(usize),
 }
 
-/// What does not go together, and what to change.
+/// Parts that contradict each other, and what to change.
 #[derive(Debug)]
 pub(super) struct Clash {
     pub(super) part: Part,
@@ -32,7 +32,7 @@ pub(super) fn check(roots: &[SourceRoot], exclude: &[Pattern], targets: &[Target
         if let Some(root) = roots.iter().find(|root| pattern.matches(&root.dataset)) {
             let what =
                 format!("{pattern:?} leaves out the whole of {}", root.dataset, pattern = pattern.as_str());
-            return clash(Part::Exclude(place), what, "make it name what lies below, or remove the root");
+            return clash(Part::Exclude(place), what, "make it name datasets below, or remove the root");
         }
     }
     check_target_names(targets)?;
@@ -56,7 +56,7 @@ fn check_roots(roots: &[SourceRoot]) -> Result<(), Clash> {
         let (inner, outer) = if a.is_within(b) { (a, b) } else { (b, a) };
         return clash(
             Part::Root(place),
-            format!("{inner} lies below {outer}, so it is selected already"),
+            format!("{inner} is below {outer}, so it is selected already"),
             format!("remove {inner}, or list the parts of {outer} one by one"),
         );
     }
@@ -86,9 +86,9 @@ fn check_against_roots(place: usize, target: &Target, roots: &[SourceRoot]) -> R
     };
     let (source, copies) = (&root.dataset, &target.root);
     let what = if copies.is_within(source) {
-        format!("the copies in {copies} would lie within the source {source} and be backed up again")
+        format!("the copies in {copies} would be within the source {source} and be backed up again")
     } else {
-        format!("the source {source} lies within {copies}, where its own copies would go")
+        format!("the source {source} is within {copies}, where its own copies would go")
     };
     clash(Part::TargetRoot(place), what, "let the copies go to a dataset apart from the sources")
 }

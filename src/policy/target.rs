@@ -8,13 +8,13 @@ use crate::model::{DatasetName, Link, TargetName};
 /// A place where copies go.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// What it is called in plans, logs and status.
+    /// Its name in plans, logs and status.
     pub name: TargetName,
     /// How to reach it.
     pub address: Address,
     /// How it is talked to, if it is another machine.
     pub link: Link,
-    /// The dataset below which the copies lie.
+    /// The dataset below which the copies are.
     pub root: DatasetName,
     /// Send every own snapshot between base and newest, not only the newest.
     pub intermediates: bool,
@@ -22,7 +22,7 @@ pub struct Target {
     pub kind: TargetKind,
 }
 
-/// What a target is for.
+/// The purpose of a target.
 #[derive(Debug, Clone)]
 pub enum TargetKind {
     /// Nearline: rotates.
@@ -36,18 +36,18 @@ pub enum TargetKind {
 pub struct BackupRules {
     /// Which of our snapshots stay there. No rules: all of them.
     pub keep: KeepRules,
-    /// What to do where the backup has snapshots newer than the base.
+    /// The action where the backup has snapshots newer than the base.
     pub on_divergence: BackupDivergence,
-    /// What to do where the backup has snapshots, but none in common with the source.
+    /// The action where the backup has snapshots, but none in common with the source.
     pub on_no_base: OnNoBase,
     /// How long a superseded line stays; `None` keeps it for ever.
     pub keep_superseded: Option<SignedDuration>,
 }
 
-/// What a backup does about snapshots that the source does not know and that are newer than the base.
+/// A backup's action where it has snapshots that the source does not know and that are newer than the base.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackupDivergence {
-    /// Set the copy's lineage aside and go on from the base; it expires after `keep-superseded`.
+    /// Set the copy's lineage aside and continue from the base; it expires after `keep-superseded`.
     Keep,
     /// Destroy exactly those of them that are ours; foreign ones stop it.
     Remove,
@@ -55,7 +55,7 @@ pub enum BackupDivergence {
     Stop,
 }
 
-/// What a backup does where nothing is in common.
+/// A backup's action where nothing is in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnNoBase {
     /// Rename the old line aside and start a new one under the name.
@@ -69,14 +69,14 @@ pub enum OnNoBase {
 pub struct ArchiveRules {
     /// Archive at the first run after a missed 1st; false is strictly on the 1st.
     pub catch_up: bool,
-    /// What to do where the archive has snapshots that the source does not know, or none in common.
+    /// The action where the archive has snapshots that the source does not know, or none in common.
     pub on_divergence: ArchiveDivergence,
 }
 
-/// What an archive does where its line and the source's have diverged.
+/// An archive's action where its line and the source's have diverged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArchiveDivergence {
-    /// Set the copy's lineage aside, for ever, and go on from the base, or with a full stream.
+    /// Set the copy's lineage aside, for ever, and continue from the base, or with a full stream.
     Keep,
     /// Send nothing; a person decides.
     Stop,

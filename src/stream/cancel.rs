@@ -1,4 +1,4 @@
-//! How a blocked transfer is told to stop.
+//! How a blocked transfer is stopped.
 //!
 //! A flag alone cannot end a thread that sleeps in `poll`, and closing a descriptor under another thread's
 //! feet is a race. So a [`Cancel`] is a flag plus an eventfd that becomes readable once and stays so: every
@@ -29,7 +29,7 @@ struct Inner {
     children: Mutex<Vec<Weak<Inner>>>,
 }
 
-/// What a wait answers when it was ended by a [`Cancel`]; also the payload of the `io::Error` that sources
+/// The error of a wait that a [`Cancel`] ended; also the payload of the `io::Error` that sources
 /// and targets return then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("cancelled")]
@@ -106,7 +106,7 @@ impl Cancel {
     }
 
     /// Waits until one of two descriptors has one of its events (or an error or a hang-up, which poll(2) always reports),
-    /// at most for `limit`; tells what each has. `None` is not watched at all. `Ok(None)`: the limit passed.
+    /// at most for `limit`; returns the events of each. `None` is not watched at all. `Ok(None)`: the limit passed.
     pub(super) fn wait_for_either(
         &self,
         watched: [Option<(BorrowedFd<'_>, PollFlags)>; 2],

@@ -1,4 +1,4 @@
-//! What each stage thread is doing, and for how long.
+//! The activity of each stage thread, and how long it lasts.
 //!
 //! A thread says what it does now, and its clock adds up the time per kind of doing, the running one included: a
 //! thread that has been blocked for a minute shows a minute, not nothing.
@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// What a stage thread is doing.
+/// The activity of a stage thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StageState {
     /// Nothing yet, or nothing any more.
@@ -98,7 +98,7 @@ impl StageClock {
         self.doing.store(doing.index(), Ordering::Relaxed);
     }
 
-    /// What the thread is doing at this moment.
+    /// The thread's activity at this moment.
     pub fn doing(&self) -> StageState {
         DOINGS[usize::from(self.doing.load(Ordering::Relaxed))]
     }

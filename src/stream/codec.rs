@@ -6,7 +6,7 @@ use zstd::bulk::{Compressor, Decompressor};
 
 use super::frame::{Codec, FrameError, Header};
 
-/// What is compressed must save at least this part of its length; decompressing costs time at the target.
+/// A chunk stays compressed only if that saves 1/32 of its length; decompression costs time at the target.
 const SAVING: usize = 32;
 
 /// One way of compression.
@@ -69,14 +69,14 @@ impl ChunkCompressor {
     }
 }
 
-/// Unpacks chunks; one for each thread, since it keeps working memory.
+/// Decompresses chunks; one for each thread, since it keeps working memory.
 #[derive(Default)]
 pub(super) struct ChunkDecompressor {
     zstd: Option<Decompressor<'static>>,
 }
 
 impl ChunkDecompressor {
-    /// Unpacks `stored` into `room`, which is as long as the header says that the data is.
+    /// Decompresses `stored` into `room`, which is as long as the header says that the data is.
     pub(super) fn decompress(
         &mut self,
         codec: Codec,

@@ -1,15 +1,15 @@
-//! How long a transfer in which nothing moves is waited for. Life is not progress: that the other end answers is one clock,
-//! that bytes of the stream move is another.
+//! How long a transfer in which nothing moves is waited for. Life is not progress: one clock measures the time since
+//! the peer answered, another the time since bytes of the stream moved.
 //!
 //! | waited for | given up when |
 //! | --- | --- |
-//! | the source | no byte came for the limit, whatever the other end says |
+//! | the source | no byte came for the limit, whatever the peer says |
 //! | the network, to receive | nothing came for the limit, not even a heartbeat |
 //! | the target behind an agent | the agent said nothing for the limit: it knows its pool itself |
 //! | a target whose pool can be looked at | its transaction groups stood still for the limit |
 //! | any other target | it took no byte for the limit |
 //!
-//! A pool that is seen to be suspended is told at once.
+//! A suspended pool is reported at once.
 
 use std::time::{Duration, Instant};
 
@@ -39,16 +39,16 @@ pub(super) enum GivenUp {
 pub(super) struct Deadline<'a> {
     meters: &'a Meters,
     limit: Option<Duration>,
-    /// For the source and for the target; anew whenever something moves.
+    /// For the source and for the target; restarted whenever something moves.
     watches: [PoolWatch; 2],
     probed: Instant,
-    is_busy_told: bool,
+    is_busy_reported: bool,
 }
 
 impl<'a> Deadline<'a> {
     pub(super) fn new(meters: &'a Meters, limit: Option<Duration>) -> Self {
         let watches = [PoolWatch::new(limit), PoolWatch::new(limit)];
-        Self { meters, limit, watches, probed: Instant::now(), is_busy_told: false }
+        Self { meters, limit, watches, probed: Instant::now(), is_busy_reported: false }
     }
 
     /// Fails when nothing more is expected.
@@ -74,7 +74,7 @@ impl<'a> Deadline<'a> {
             return Ok(());
         }
         if waits_for_target && self.watches.get(slot).is_some_and(PoolWatch::is_alive) {
-            if !std::mem::replace(&mut self.is_busy_told, true) {
+            if !std::mem::replace(&mut self.is_busy_reported, true) {
                 let pool = probe.as_ref().map_or("", Probe::pool);
                 tracing::warn!("zfs receive takes no data, but pool {pool} is at work; waiting for it");
             }

@@ -45,7 +45,7 @@ enum Side {
     Target,
 }
 
-/// What a transfer is watched and steered by.
+/// The means to watch and to control a transfer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Controls<'a> {
     pub(super) meters: &'a Meters,

@@ -25,13 +25,13 @@ pub trait ByteSource: Send {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>>;
 
     /// Asked once after the end: `Err` if the stream is not complete although it ended. Many kinds of source cannot
-    /// tell, and whoever uses one finds out in another way.
+    /// know, and their users find out in another way.
     fn confirm_end(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// The descriptor behind it, if what can be read there is the stream and nothing else: then the kernel may pass its
-    /// pages on, and nobody has to look at them. Non-blocking for as long as this endpoint lives.
+    /// The descriptor behind it, if only the stream can be read there: then the kernel may pass its pages on without a
+    /// copy into user space. Non-blocking for as long as this endpoint lives.
     fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
         None
     }
@@ -47,7 +47,7 @@ pub trait ByteSink: Send {
         Ok(())
     }
 
-    /// Whether the reader at the other end has gone, as far as can be known without writing: asked while the
+    /// Whether the reader of this sink has gone, as far as can be known without writing: asked while the
     /// source is silent, so that a dead target is noticed before the next byte.
     fn is_gone(&self) -> bool {
         false

@@ -1,4 +1,4 @@
-//! Frames: how a stream crosses a network so that its end, its damage and its sender's failure are told apart.
+//! Frames: how a stream crosses a network so that its end, its damage and its sender's failure are distinguished.
 //!
 //! Every frame is a header of 36 bytes, little-endian, and what the header says follows it:
 //!
@@ -15,7 +15,7 @@
 //! | 28..32 | CRC-32 of the raw data, or of what follows if that is no data |
 //! | 32..36 | CRC-32 of the header before it |
 //!
-//! Data that does not shrink travels as it is, so compressed data is always shorter than what it decompresss to: no length needs
+//! Data that does not shrink travels as it is, so compressed data is always shorter than its raw data: no length needs
 //! more than 1 MiB of memory. The checks find accidents; they are no protection against a forger, which is the
 //! channel's task. Here is no I/O: whatever comes in is a header or an error, and never a panic.
 
@@ -34,14 +34,14 @@ pub(super) const TOTALS_BYTES: usize = 16;
 const MAGIC: [u8; 3] = *b"zhf";
 const VERSION: u8 = 1;
 
-/// Why what came over a connection cannot be the stream that was sent.
+/// Why the data received over a connection cannot be the stream that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FrameError {
     /// The first bytes are wrong: something else writes to this connection.
-    #[error("what came is no frame")]
+    #[error("the received data is no frame")]
     NotAFrame,
-    /// The other end speaks a later or earlier form of this protocol.
-    #[error("the other end sends frames of version {0}, this one reads version {VERSION}")]
+    /// The peer speaks a later or earlier version of this protocol.
+    #[error("the peer sends frames of version {0}, this end reads version {VERSION}")]
     Version(u8),
     /// A header was damaged on its way.
     #[error("the header of a frame is damaged")]
@@ -70,10 +70,10 @@ pub enum FrameError {
     #[error("the connection ended in the middle of the stream")]
     Cut,
     /// The End frame speaks of another stream than came.
-    #[error("the end of the stream does not fit what came before it")]
+    #[error("the totals in the End frame do not match the received data")]
     WrongTotals,
     /// Far more heartbeats than a pause needs.
-    #[error("the other end sends heartbeats without a pause")]
+    #[error("the peer sends heartbeats without a pause")]
     Flood,
 }
 
@@ -88,7 +88,7 @@ pub enum Codec {
     Zstd,
 }
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// One chunk of the stream.
@@ -104,7 +104,7 @@ pub enum Kind {
 /// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What follows.
+    /// The kind of the frame.
     pub kind: Kind,
     /// Which transfer of the session it belongs to.
     pub stream: u32,
@@ -213,7 +213,7 @@ fn u32_at(bytes: &[u8; HEADER_BYTES], at: usize) -> u32 {
     u32::from_le_bytes(four)
 }
 
-/// What a whole stream comes to; both ends add it up, in whatever order chunks are done.
+/// The totals of a whole stream; both ends add them up, in whatever order chunks are done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) raw_bytes: u64,
@@ -230,7 +230,7 @@ impl Totals {
         self.chunks = self.chunks.wrapping_add(1);
     }
 
-    /// What follows the header of an End frame.
+    /// The payload of an End frame.
     pub(super) fn encode(&self) -> [u8; TOTALS_BYTES] {
         let mut bytes = [0; TOTALS_BYTES];
         bytes[..8].copy_from_slice(&self.raw_bytes.to_le_bytes());

@@ -1,4 +1,4 @@
-//! What a transfer measures about itself, and which stage that makes the slow one.
+//! The measurements of a transfer, and the bottleneck that follows from them.
 //!
 //! Bytes are counted where they cross a boundary, and every stage thread has a [`StageClock`]. Whoever waits names
 //! whom it waits for: the stage that all others wait for is the bottleneck.
@@ -50,12 +50,12 @@ impl fmt::Display for Bottleneck {
     }
 }
 
-/// What lies in front of and behind a pump: the names its waits get.
+/// The places in front of and behind a pump: the names of its waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// What it means to wait for input.
+    /// The bottleneck when it waits for input.
     pub input: Bottleneck,
-    /// What it means to wait for output.
+    /// The bottleneck when it waits for output.
     pub output: Bottleneck,
 }
 
@@ -131,12 +131,12 @@ impl Meters {
         self.life_nanos.store(now, Ordering::Relaxed);
     }
 
-    /// The other end is alive although no byte moved: a heartbeat or a word of it came. That is no progress.
+    /// The peer is alive although no byte moved: a heartbeat or a message of it arrived. That is no progress.
     pub fn note_life(&self) {
         self.life_nanos.store(nanos_since(self.started), Ordering::Relaxed);
     }
 
-    /// What the other end says it waits for: it can tell the network from the pool behind it, this end cannot.
+    /// The peer reports what it waits for: unlike this end, it can distinguish the network from the pool behind it.
     pub fn note_peer(&self, bottleneck: Bottleneck) {
         let index = BOTTLENECKS.iter().position(|known| *known == bottleneck);
         self.peer.store(index.unwrap_or(usize::MAX), Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Meters {
         self.probes.get()?.get(usize::from(of_target))?.clone()
     }
 
-    /// What the other end said last that it waits for.
+    /// The last bottleneck that the peer reported.
     pub(super) fn peer(&self) -> Option<Bottleneck> {
         BOTTLENECKS.get(self.peer.load(Ordering::Relaxed)).copied()
     }
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_end_tells_network_and_target_apart() {
+    fn the_peer_distinguishes_network_and_target() {
         let meters = Meters::new(Places::SENDING, 0);
         let spent = Reading { writer: times(&[(StageState::WaitOutput, 100)]), ..Reading::default() };
         assert_eq!(meters.decide_bottleneck(&spent), Bottleneck::Network);

@@ -7,7 +7,7 @@ use super::meter::Meters;
 use super::rate::RateLimit;
 use super::supervise::PumpError;
 
-/// What a writing thread needs to know while it writes.
+/// The meters, limit and cancel of a writing thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MeteredWriter<'a> {
     pub(super) rate: Option<&'a RateLimit>,

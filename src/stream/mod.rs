@@ -12,9 +12,9 @@
 //! | `store` | what that reads ahead |
 //! | [`framed`] | a stream compressed, cut into frames and spread over connections, and the reverse |
 //! | [`frame`] | one frame |
-//! | [`codec`] | compression one chunk |
+//! | [`codec`] | compresses one chunk |
 //! | [`endpoint`] | pipes and sockets that hear a cancel |
-//! | [`cancel`] | how blocked threads are told to stop |
+//! | [`cancel`] | how blocked threads are stopped |
 //! | [`clock`] | what each thread is doing, and for how long |
 //! | [`meter`] | bytes, waits, and the bottleneck found from them |
 //! | [`sample`] | what a screen shows of them |

@@ -1,5 +1,5 @@
-//! Looks at the pools behind a stream's ends while it waits for them: a suspended one is told at once, and one whose
-//! transaction groups go on is busy, not dead.
+//! Watches the pools behind a stream's ends while it waits for them: a suspended one is reported at once; one whose
+//! transaction groups advance is busy, not dead.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::{Hang, Liveness};
 
-/// However busy a pool is: after so many limits without a byte it is given up.
+/// However busy a pool is: after this number of limits without a byte it is given up.
 const LIMITS_MAX: u32 = 6;
 
 /// How the state of one pool is found out. Answers within seconds.
@@ -18,7 +18,7 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// `ask` tells the state of `pool`.
+    /// `ask` returns the state of `pool`.
     pub fn new(pool: impl Into<String>, ask: impl Fn() -> Liveness + Send + Sync + 'static) -> Self {
         Self { pool: pool.into(), ask: Arc::new(ask) }
     }
@@ -40,7 +40,7 @@ impl fmt::Debug for Probe {
     }
 }
 
-/// What the states of a pool say that something has waited for since a certain moment.
+/// Judges a pool that a transfer waits for by its states since a certain moment.
 #[derive(Debug, Clone)]
 pub struct PoolWatch {
     limit: Option<Duration>,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_suspended_pool_is_told_at_once_and_a_standing_one_at_the_limit() {
+    fn a_suspended_pool_is_reported_at_once_and_a_standing_one_at_the_limit() {
         let mut watch = PoolWatch::new(Some(Duration::from_millis(80)));
         assert_eq!(watch.note(Liveness::Suspended), Some(Hang::Suspended));
         assert_eq!(watch.note(Liveness::Alive(7)), None);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_is_busy_without_end_is_given_up_and_one_that_nobody_knows_is_not_judged() {
+    fn a_pool_that_is_busy_without_end_is_given_up_and_an_unknown_one_is_not_judged() {
         let limit = Duration::from_millis(10);
         let (mut busy, mut unknown) = (PoolWatch::new(Some(limit)), PoolWatch::new(Some(limit)));
         let mut txg = 0;

@@ -7,7 +7,7 @@
 //!
 //! The ring lets a source that comes in bursts (a pool reading ahead) and a target that does the same (a pool
 //! writing a transaction group) each run at their own rhythm. The end of the source is the end of the stream,
-//! no more: whether what came was complete is for the caller to find out (by what `lzc_send` returned).
+//! no more: whether the stream was complete is for the caller to find out (by what `lzc_send` returned).
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub struct PumpSettings {
 pub struct Pump {
     /// How the stream is moved.
     pub settings: PumpSettings,
-    /// What is measured; keep a clone to look at it meanwhile.
+    /// The meters; keep a clone to read them meanwhile.
     pub meters: Arc<Meters>,
     /// Ends the transfer. The pump requests it itself when one side fails, so that the other side stops too:
     /// give each transfer a [`Cancel::child`] of its own.
@@ -113,10 +113,7 @@ impl Pump {
         stages.finish()
     }
 
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "dropping the ring's end is how the other end learns of ours"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "dropping this end of the ring ends the reading stage")]
     fn write_stage(&self, mut target: impl ByteSink, ring: Drainer) -> Result<(), PumpError> {
         let clock = &self.meters.writer;
         let metered_writer = MeteredWriter {
@@ -144,7 +141,7 @@ impl Pump {
     }
 }
 
-/// Fills chunks from `source` and passes them on, until it ends (`true`) or nobody takes them any more (`false`): then a
+/// Fills chunks from `source` and passes them on, until it ends (`true`) or no stage takes them (`false`): then a
 /// later stage has failed, and says why.
 pub(super) fn read_stage(
     source: &mut impl ByteSource,

@@ -96,7 +96,7 @@ impl Read for Pattern {
     }
 }
 
-/// Counts what comes out and checks it against the pattern.
+/// Counts the output and checks it against the pattern.
 #[derive(Default)]
 struct Checked {
     at: u64,

@@ -32,7 +32,7 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Duration;
     /// The local time of day.
     fn time_of_day(&self) -> Time;
-    /// Sleeps, or returns `Err` when told to stop.
+    /// Sleeps, or returns `Err` when cancelled.
     fn sleep(&self, duration: Duration, cancel: &Cancel) -> Result<(), Cancelled>;
 }
 
@@ -80,7 +80,7 @@ impl RateLimit {
     }
 
     /// Waits until some of `wanted_bytes` may be sent and says how many: at least one, at most as many as take
-    /// 20 ms. `Err`: told to stop while waiting.
+    /// 20 ms. `Err`: cancelled while waiting.
     pub fn take(&self, wanted_bytes: usize, cancel: &Cancel) -> Result<usize, Cancelled> {
         let Some(rate) = self.schedule.rate_at(self.clock.time_of_day()) else {
             return Ok(wanted_bytes);
@@ -151,7 +151,7 @@ mod tests {
         NonZeroU64::new(bytes_per_second).unwrap()
     }
 
-    /// What is granted, by moment, until `end`.
+    /// The granted bytes, by moment, until `end`.
     fn grants(limit: &RateLimit, clock: &FakeClock, end: Duration) -> Vec<(Duration, usize)> {
         let cancel = Cancel::new().unwrap();
         let mut grants = Vec::new();
@@ -276,7 +276,7 @@ mod tests {
         let total: usize = each.iter().sum();
         // 0.5 s at the rate, and at most the slices asked for at the end.
         assert!((180_000..260_000).contains(&total), "{each:?}");
-        assert!(each.iter().all(|bytes| *bytes > total / 8), "nobody starves: {each:?}");
+        assert!(each.iter().all(|bytes| *bytes > total / 8), "no thread starves: {each:?}");
     }
 
     #[test]

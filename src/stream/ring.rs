@@ -52,10 +52,10 @@ impl AdaptiveLimit {
 /// Size of one chunk: large enough that passing it on costs nothing, small enough to be a grain of memory.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
-/// What a ring may use from the start: enough for both sides to work at the same time.
+/// Bytes that a ring may use from the start: enough for both sides to work at the same time.
 const FIRST_BYTES: usize = 4 * CHUNK_BYTES;
 
-/// Two threads use a ring that lies between a reader and a writer.
+/// Two threads use a ring between a reader and a writer.
 const USERS_MIN: usize = 2;
 
 /// A buffer of fixed size of which the first part is in use.
@@ -150,7 +150,7 @@ pub fn ring(buffer_bytes: u64, gauge: &Arc<Gauge>) -> (Filler, Drainer) {
     ring_for(USERS_MIN, buffer_bytes, gauge)
 }
 
-/// A ring for so many threads, each of which may have a chunk in its hands.
+/// A ring for `users` threads, each of which may hold one chunk.
 pub(super) fn ring_for(users: usize, buffer_bytes: u64, gauge: &Arc<Gauge>) -> (Filler, Drainer) {
     let capacity_chunks = chunk_count(buffer_bytes).max(users);
     let first_bytes = FIRST_BYTES.max((users + 1) * CHUNK_BYTES);
@@ -196,7 +196,7 @@ impl Filler {
         self.free.recv().ok()
     }
 
-    /// The source was waited for, for so long, while nothing was left to be drained.
+    /// The reader waited this long for the source, while nothing was left to be drained.
     pub fn note_pause(&mut self, waited: Duration) {
         self.adaptive_limit.note_pause(waited);
     }
@@ -215,7 +215,7 @@ impl Filler {
         self.passed
     }
 
-    /// Whether nothing waits to be drained: the other end is, or will soon be, idle.
+    /// Whether nothing waits to be drained: the draining end is, or will soon be, idle.
     pub fn is_drained(&self) -> bool {
         self.full.is_empty()
     }
@@ -229,7 +229,7 @@ pub struct Drainer {
     gauge: Arc<Gauge>,
 }
 
-/// What the draining end finds.
+/// The result of [`Drainer::next`].
 #[derive(Debug)]
 pub enum RingPoll {
     /// The oldest full chunk.
@@ -254,7 +254,7 @@ impl Drainer {
     pub fn recycle(&self, mut chunk: Chunk) {
         self.gauge.remove(chunk.filled().len());
         chunk.clear();
-        // Fails only when the filling end has gone and nobody wants chunks any more.
+        // Fails only when the filling end has gone and needs no chunks any more.
         drop(self.free.send(chunk));
     }
 }
@@ -298,7 +298,7 @@ mod tests {
         let (mut filler, drainer) = ring(0, &gauge);
         put(&mut filler, 1);
         drop(filler);
-        assert!(matches!(drainer.next(Duration::ZERO), RingPoll::Chunk(_)), "what was passed still arrives");
+        assert!(matches!(drainer.next(Duration::ZERO), RingPoll::Chunk(_)), "a passed chunk still arrives");
         assert!(matches!(drainer.next(Duration::ZERO), RingPoll::End));
         let (mut filler, drainer) = ring(0, &gauge);
         drop(drainer);

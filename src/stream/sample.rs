@@ -1,6 +1,6 @@
-//! What a screen shows of a transfer: samples, taken from the meters a few times a second.
+//! Samples of a transfer for a screen, taken from the meters a few times a second.
 //!
-//! They travel through a ring that keeps the latest and drops the rest: nobody has to look.
+//! They travel through a ring that keeps the latest and drops the rest, so no reader is needed.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use ring_channel::{RingReceiver, RingSender, ring_channel};
 
 use super::meter::{Bottleneck, Meters, Reading};
 
-/// What a screen shows of a transfer at one moment.
+/// The state of a transfer at one moment, for a screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Time since the transfer began.
@@ -75,7 +75,7 @@ fn smooth_rate(old_rate: u64, bytes: u64, span: Duration, is_first: bool) -> u64
     u64::try_from(smoothed).unwrap_or(u64::MAX)
 }
 
-/// Where samples are put; the oldest is overwritten when nobody looks.
+/// Where samples are put; without a reader, the oldest is overwritten.
 pub type SampleSender = RingSender<Sample>;
 /// Where the latest sample is taken from.
 pub type SampleReceiver = RingReceiver<Sample>;

@@ -11,17 +11,17 @@ use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, splice};
 use super::endpoint::pipe;
 use super::ring::AdaptiveLimit;
 
-/// The store is made of this many pipes: few descriptors, and moderate kernel allocations for each.
+/// The store consists of this many pipes: few descriptors, and moderate kernel allocations for each.
 const VESSELS: usize = 8;
-/// Where large pipes are not allowed (`/proc/sys/fs/pipe-max-size`, without `CAP_SYS_RESOURCE`), it is made of
-/// more and smaller ones: at most this many, which may be less than the configured buffer.
+/// Where large pipes are not allowed (`/proc/sys/fs/pipe-max-size`, without `CAP_SYS_RESOURCE`), it consists of
+/// more and smaller pipes: at most this many, which may be less than the configured buffer.
 const VESSELS_MAX: usize = 32;
 /// A store of smaller pipes is not worth its descriptors.
 const PIPE_BYTES_MIN: usize = 64 << 10;
 /// The most that one system call moves: between two of them the thread looks at everything else.
 pub(super) const MOVE_BYTES: usize = 1 << 20;
 
-/// What one attempt to move bytes came to.
+/// The outcome of one attempt to move bytes.
 pub(super) enum MoveOutcome {
     Bytes(usize),
     End,
@@ -108,7 +108,7 @@ impl SplicePipes {
         self.pipe_bytes * self.pipes
     }
 
-    fn find_vessel(&mut self) -> Option<SplicePipe> {
+    fn find_pipe(&mut self) -> Option<SplicePipe> {
         if let Some(pipe) = self.empty.pop() {
             return Some(pipe);
         }
@@ -159,7 +159,7 @@ impl SplicePipes {
                 MoveOutcome::WouldBlock => {}
             }
         }
-        let Some(mut pipe) = self.find_vessel() else {
+        let Some(mut pipe) = self.find_pipe() else {
             self.is_full = true;
             return Ok(MoveOutcome::WouldBlock);
         };

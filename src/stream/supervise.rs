@@ -1,7 +1,7 @@
 //! Runs the threads of one transfer together: the first failure stops all, the watchdog stops a stalled one.
 //!
 //! The calling thread supervises: it takes samples for the screen, watches the time since the last byte, and
-//! returns when all stages have ended. What counts is the first error; those that follow are its echoes (a
+//! returns when all stages have ended. The first error counts; those that follow are its echoes (a
 //! stage that fails makes its neighbours fail).
 
 use std::io;
@@ -36,11 +36,11 @@ pub enum PumpError {
     /// The writing side failed; a broken pipe means that its reader has gone (a child that exited, say).
     #[error("cannot write the stream to its target")]
     Target(#[source] io::Error),
-    /// What came over the network is not the stream that was sent.
+    /// The data received over the network is not the stream that was sent.
     #[error("the stream did not arrive whole")]
     Frame(#[from] FrameError),
-    /// The sending end could not go on, and said so.
-    #[error("the other end gave up: {0}")]
+    /// The sender could not continue, and said so.
+    #[error("the sender gave up: {0}")]
     Peer(String),
     /// Somebody asked to stop.
     #[error("cancelled")]
@@ -48,7 +48,7 @@ pub enum PumpError {
     /// No byte moved for longer than allowed.
     #[error("nothing moved for {} s while waiting for: {waited_for}", .limit.as_secs())]
     Stalled {
-        /// What was waited for.
+        /// The stage that was waited for.
         waited_for: Bottleneck,
         /// The limit that was reached.
         limit: Duration,
@@ -82,7 +82,7 @@ impl From<Cancelled> for PumpError {
     }
 }
 
-/// What a transfer that came to its end can tell.
+/// The measurements of a transfer that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PumpReport {
     /// Bytes taken in.
@@ -101,7 +101,7 @@ pub struct PumpReport {
     pub allocated_bytes: u64,
 }
 
-/// What all stages of one transfer share.
+/// The state that all stages of one transfer share.
 #[derive(Debug)]
 pub(super) struct Stages<'a> {
     meters: &'a Meters,
@@ -204,7 +204,7 @@ impl<'a> Stages<'a> {
 
 fn offer(screen: Option<&SampleSender>, sampler: &mut Sampler, meters: &Meters) {
     if let Some(screen) = screen {
-        // Fails only when nobody looks any more.
+        // Fails only when no screen reads the samples any more.
         let _ = screen.send(sampler.sample(meters));
     }
 }

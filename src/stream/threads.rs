@@ -53,7 +53,7 @@ pub fn alone_or_here(name: &str, work: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// What a thread is given is lost where the thread cannot be started: so it is given only a way to it.
+/// Work moved into a thread is lost if the thread cannot be started, so the thread gets only a reference.
 struct Kept<W>(Arc<Mutex<Option<W>>>);
 
 impl<W> Kept<W> {

@@ -27,7 +27,7 @@ const FORM_BITS: u64 = 3;
 /// `DRR_FLAG_CLONE`
 const CLONE: u32 = 1;
 
-/// What a stream is of.
+/// The kind of a stream's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamForm {
     /// One snapshot of such a dataset, without properties.
@@ -40,14 +40,14 @@ pub enum StreamForm {
     Other,
 }
 
-/// What a stream says of itself before anything else.
+/// The facts in the first record of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamBegin {
     /// The snapshot that it makes.
     pub to: Guid,
     /// The snapshot or bookmark that it starts from; `None` for a full stream.
     pub from: Option<Guid>,
-    /// What it is of.
+    /// The kind of its content.
     pub form: StreamForm,
 }
 

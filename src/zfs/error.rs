@@ -1,4 +1,4 @@
-//! What can go wrong in a call to ZFS: the operation, the object, and the cause in an administrator's words.
+//! Errors of calls to ZFS: the operation, the object, and the cause in an administrator's words.
 
 use std::fmt;
 use std::io;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::HangingPool;
 
-/// What was tried. Prints as a verb that fits after "cannot".
+/// The attempted operation. Prints as a verb that fits after "cannot".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation {
     /// `lzc_snapshot`
@@ -89,12 +89,12 @@ impl Error {
         Some(Self { operation, object, cause, entries, unlisted_count })
     }
 
-    /// What was tried.
+    /// The attempted operation.
     pub fn operation(&self) -> Operation {
         self.operation
     }
 
-    /// What it was tried on; with several, the first and how many more.
+    /// The object of the operation; of several, the first and how many more.
     pub fn object(&self) -> &str {
         &self.object
     }
@@ -160,7 +160,7 @@ pub enum Cause {
     /// EACCES from a send
     #[error("its encryption key is not loaded; load it (zfs load-key) or send raw")]
     KeyNotLoaded,
-    /// EPIPE: the reading end of the stream was closed (the kernel's EINTR is told apart in `send`)
+    /// EPIPE: the reading end of the stream was closed (`send` distinguishes the kernel's EINTR)
     #[error("the stream was cut off by its reader")]
     Cancelled,
     /// EINTR

@@ -32,7 +32,7 @@ pub enum LoadError {
         library: &'static str,
         /// The Debian package that holds it.
         package: &'static str,
-        /// What the dynamic loader said.
+        /// The dynamic loader's message.
         #[source]
         detail: LoaderMessage,
     },
@@ -74,7 +74,7 @@ pub struct Library {
 }
 
 impl Library {
-    /// Loads the libraries and opens `/dev/zfs`, once: the first success is kept, a failure is tried anew.
+    /// Loads the libraries and opens `/dev/zfs`, once: the first success is kept, a failed load is tried again.
     pub fn load() -> Result<&'static Self, LoadError> {
         static LIBRARY: OnceLock<Library> = OnceLock::new();
         if let Some(library) = LIBRARY.get() {

@@ -1,7 +1,7 @@
 //! Name-value lists, in which `libzfs_core` takes and gives everything that is not a name or a number.
 //!
 //! A list is owned by one [`NvList`]; what is read from it borrows from it ([`View`], [`Value`]), so nothing can outlive
-//! the memory it lies in. Reading moves a cursor inside the list, so a list may move to another thread but not be shared
+//! the list's memory. Reading moves a cursor inside the list, so a list may move to another thread but not be shared
 //! by two; the compiler sees to both.
 
 #![expect(unsafe_code, reason = "wraps libnvpair")]
@@ -73,13 +73,13 @@ impl NvList {
         check(unsafe { sys::nvlist_add_nvlist(self.as_ptr(), name.as_ptr(), value.as_ptr()) })
     }
 
-    /// What is in it.
+    /// The list's content.
     pub(super) fn view(&self) -> View<'_> {
         View { list: self.0, owner: PhantomData }
     }
 }
 
-/// A list that lies in memory owned by another.
+/// A list in memory that another list owns.
 #[derive(Clone, Copy)]
 pub(super) struct View<'a> {
     list: NonNull<sys::nvlist_t>,
@@ -169,7 +169,7 @@ unsafe fn value<'a>(pair: *mut sys::nvpair_t) -> Value<'a> {
             unsafe { read(pair, sys::nvpair_value_uint64) }.map(Value::Uint64)
         }
         kind::DATA_TYPE_NVLIST => {
-            // SAFETY: the same; the inner list lies in the outer one's memory and lives as long.
+            // SAFETY: the same; the inner list is in the outer one's memory and lives as long.
             let list = unsafe { read(pair, sys::nvpair_value_nvlist) }.and_then(NonNull::new);
             let owner = PhantomData;
             list.map(|list| Value::List(View { list, owner }))

@@ -16,8 +16,9 @@ use super::nvlist::c_string;
 impl Library {
     /// Whether a `zfs receive` into `dataset`, which must exist, is under way. One that broke off and can be resumed is not.
     ///
-    /// What is received lies in a hidden dataset, `DATASET/%recv`, which belongs to the receive while it runs. A stream of it
-    /// (`zfs send --saved`, here into a pipe that nobody reads) is refused with EBUSY then, and only then.
+    /// The received data is in a hidden dataset, `DATASET/%recv`, which belongs to the receive while it runs. Then, and
+    /// only then, a stream of that dataset (`zfs send --saved`, here into a pipe without a reader) is refused with
+    /// EBUSY.
     pub(super) fn is_being_received(&self, dataset: &DatasetName) -> bool {
         let hidden = format!("{dataset}/%recv");
         self.exists(&hidden)

@@ -1,9 +1,9 @@
 //! Sending a snapshot: one call into the kernel that writes a stream into a pipe until all is written.
 //!
-//! What the kernel demands of the process that makes the call, and how it is met:
+//! The kernel's demands on the process that makes the call, and how each is met:
 //! * Any signal ends the stream with EINTR: the process blocks all of them.
-//! * It cannot be told to stop: closing the pipe's reading end makes its next write fail. If it does not write, because its
-//!   pool hangs, nothing ends it. So the process has nothing that anybody waits for, and no reading end: it can be left behind.
+//! * The call cannot be cancelled: closing the pipe's reading end makes its next write fail. If it does not write, because
+//!   its pool hangs, nothing ends it. So no process waits for this one, and it has no reading end: it can be left behind.
 //! * Growing a pipe with data in it can lose a wake-up (openzfs #13232): the size is set before the first byte.
 
 #![expect(unsafe_code, reason = "calls libzfs_core and sets the thread's signal mask")]
@@ -27,7 +27,7 @@ use super::nvlist::c_string;
 /// The most that an unprivileged process may ask for (`/proc/sys/fs/pipe-max-size`).
 pub(crate) const PIPE_BYTES: usize = 1 << 20;
 
-/// What an incremental stream starts from.
+/// The incremental source of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SendBase {
     /// An earlier snapshot of the same dataset, or its clone's origin.
@@ -54,11 +54,11 @@ fn kernel_flags(flags: SendFlags) -> sys::lzc_send_flags::Type {
 pub struct SendRequest {
     /// The snapshot to send.
     pub snapshot: SnapshotName,
-    /// What the target has already; `None` for a full stream.
+    /// The incremental source, which the target has already; `None` for a full stream.
     pub base: Option<SendBase>,
-    /// What the stream may contain; a resumed one has the flags of its first part instead.
+    /// The permitted content; a resumed stream has the flags of its first part instead.
     pub flags: SendFlags,
-    /// Where to go on; `None` to start at the beginning.
+    /// Where to resume; `None` to start at the beginning.
     pub resume: Option<ResumePoint>,
 }
 

@@ -1,6 +1,6 @@
-//! What the reader of a stream's first record makes of records that were damaged or cut.
+//! The reader of a stream's first record gets records that were damaged or cut.
 //!
-//! It is read before a byte leaves, and its GUIDs decide whether any does: whatever it says must be what stands there.
+//! The record is read before a byte leaves, and its GUIDs decide whether any does: the reader must report what it holds.
 
 use zhaul::model::{DatasetKind, Guid};
 use zhaul::zfs::{StreamBegin, StreamForm};

@@ -1,4 +1,4 @@
-//! What a receiver makes of connections that were damaged, cut, mixed up or forged.
+//! A receiver gets connections that were damaged, cut, mixed up or forged.
 //!
 //! In every round: no panic, no endless wait, no more memory than the buffer allows; and what is called complete is what
 //! was sent, what was written before an error is its beginning.
@@ -27,7 +27,7 @@ fn settings() -> PumpSettings {
     PumpSettings { buffer_bytes: 4 << 20, rate: None, stall_limit: Some(PATIENCE / 2) }
 }
 
-/// What a connection was given, frame by frame if it was written so.
+/// The bytes that a connection was given, frame by frame if they were written so.
 #[derive(Clone, Default)]
 struct Recorded(Arc<Mutex<Vec<u8>>>);
 

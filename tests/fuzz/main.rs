@@ -29,7 +29,7 @@ const SECONDS: u64 = 5;
 /// One round with what a seed gives.
 type Round = fn(&mut Random);
 
-/// What can be fuzzed: one round of each, from a seed.
+/// The fuzz targets: one round of each, from a seed.
 const TARGETS: [(&str, Round); 5] = [
     ("begins", begins::round),
     ("frames", frames::round),

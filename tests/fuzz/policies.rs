@@ -1,6 +1,6 @@
-//! What the reader of policy files makes of files in which values, keys and sections were damaged.
+//! The reader of policy files gets files in which values, keys and sections were damaged.
 //!
-//! It starts from a file in which every key stands, so that all small grammars are reached: addresses, dataset names,
+//! Each round starts from a file in which every key stands, so that all small grammars are reached: addresses, dataset names,
 //! patterns, name formats, sizes, lengths of time, time zones. In every round: no panic and no endless work; what is taken
 //! is within its bounds and nothing that ssh or ZFS could misread; what is refused says where, and what to write instead.
 
@@ -12,14 +12,14 @@ use zhaul::policy::{Address, EXAMPLE, Policy, TargetKind};
 
 use crate::random::Random;
 
-/// A round that takes longer does work that nobody asked for: a file has some hundred lines.
+/// A round that takes longer does needless work: a file has some hundred lines.
 const PATIENCE: Duration = Duration::from_secs(5);
 const FILE: &str = "fuzz.toml";
 
 /// Lines that stand in the file beside the example's own.
 const MORE: &str = "rate = \"400MiB/s\"\nport = 22\nssh-config = \"/etc/x\"\nkeep = 200\n";
 
-/// What may become of a value: each is a limit of some grammar, or beyond it.
+/// The replacements of a value: each is a limit of some grammar, or beyond it.
 const VALUES: [&str; 40] = [
     "\"\"",
     "\" \"",
@@ -123,7 +123,7 @@ fn within_line(random: &mut Random, line: &mut String) {
     *line = letters.into_iter().collect();
 }
 
-/// What was taken must be what later parts of the program rely on.
+/// An accepted policy has everything that later parts of the program rely on.
 fn check_taken(policy: &Policy) {
     assert!(!policy.roots.is_empty(), "nothing to back up");
     for root in &policy.roots {
@@ -165,7 +165,7 @@ fn check_address(address: &Address) {
     assert!(config.as_ref().is_none_or(|path| path.is_absolute()));
 }
 
-/// What was refused names the file, a line of it, and what to do.
+/// A refusal names the file, a line of it, and what to do.
 fn check_refused(error: &str, text: &str) {
     let rest = error.strip_prefix(&format!("{FILE}:")).unwrap_or_else(|| panic!("where? {error:?}"));
     let (line, rest) = rest.split_once(": ").unwrap_or_else(|| panic!("which line? {error:?}"));

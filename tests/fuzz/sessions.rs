@@ -1,8 +1,8 @@
-//! What another machine may say to an agent: whole sessions with requests of every kind and streams in frames, damaged,
+//! Messages of another machine to an agent: whole sessions with requests of every kind and streams in frames, damaged,
 //! against a cage.
 //!
 //! In every round: the session ends; outside of the cage's root nothing changes, and an agent that only appends destroys
-//! nothing. What was not damaged must be understood, so that a target which lags behind the protocol fails.
+//! nothing. An undamaged request must be understood, so that a target which lags behind the protocol fails.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -36,7 +36,7 @@ const BUFFER_BYTES: u64 = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// What exists at the target: two snapshots inside the cage, one outside of it.
+/// The snapshots at the target: two inside the cage, one outside of it.
 const SNAPSHOTS: [&str; 3] = ["t/in/a@1", "t/in/a@2", "t/out@1"];
 const NAMES: [&str; 7] = ["t/in", "t/in/a", "t/out", "t", "t/in/new", "t/in/a/b", "t/inside"];
 
@@ -59,7 +59,7 @@ pub(crate) fn round(random: &mut Random) {
     let outside = world.target.datasets("t").into_iter().filter(|one| !one.name.is_within(&name("t/in")));
     assert_eq!(outside.count(), 2, "{}", said());
     if append_only {
-        // Set aside, they lie elsewhere; destroyed, nowhere.
+        // Set aside, they are elsewhere; destroyed, nowhere.
         let everywhere = world.target.contents("t/in");
         for guid in &world.guids[..2] {
             assert!(everywhere.iter().any(|(_, _, found, _)| found == guid), "{}", said());
@@ -160,7 +160,7 @@ fn talk(world: &World, cage: Restrictions, random: &mut Random, is_damaged: bool
             drop(serve((far.as_fd(), far.as_fd()), &mut std::io::sink(), &service, &cancel));
             drop(far.shutdown(Shutdown::Both));
         });
-        // Only who has been greeted goes on: what comes with the key is not read.
+        // Only a greeted caller continues: requests that come with the key are not read.
         (&near).write_all(format!("{KEY}\n").as_bytes()).unwrap();
         let protocol = protocol(&near);
         near.set_read_timeout(Some(if is_damaged { PATIENCE } else { LIMIT })).unwrap();
@@ -186,7 +186,7 @@ fn protocol(mut socket: &UnixStream) -> u32 {
     protocol.parse().unwrap()
 }
 
-/// What was said, and answered.
+/// The bytes of the caller and of the agent's answers.
 #[derive(Default)]
 struct Talk {
     said: Vec<u8>,

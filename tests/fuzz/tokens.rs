@@ -1,4 +1,4 @@
-//! What the reader of resume tokens makes of tokens that were damaged, cut, rearranged or forged.
+//! The reader of resume tokens gets tokens that were damaged, cut, rearranged or forged.
 //!
 //! A list of pairs is changed pair by pair, so that what must come out is known; then its bytes or its text may be damaged.
 //! In every round: no panic and no endless work. A token whose pairs alone were changed is read exactly or refused; of one
@@ -13,7 +13,7 @@ use zhaul::model::{Guid, ResumeToken};
 
 use crate::random::Random;
 
-/// A round that takes longer does work that nobody asked for.
+/// A round that takes longer does needless work.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// `data_type_t` in `sys/nvpair.h`.
@@ -21,7 +21,7 @@ const BOOLEAN: u32 = 1;
 const UINT64: u32 = 8;
 const STRING: u32 = 9;
 
-/// What every token has, and what it may have.
+/// The names that every token has, and those that a token may have.
 const NUMBERS: [&str; 4] = ["object", "offset", "bytes", "toguid"];
 const FLAGS: [&str; 4] = ["largeblockok", "embedok", "compressok", "rawok"];
 
@@ -68,7 +68,7 @@ fn rearrange(random: &mut Random, pairs: &mut Vec<Pair>) {
     }
 }
 
-/// What a list means by the rules of the format: each known name once, with its kind, nothing unknown, nothing missing.
+/// The meaning of a list by the rules of the format: each known name once, with its kind, nothing unknown, nothing missing.
 fn meaning(pairs: &[Pair]) -> Option<ResumeToken> {
     let kind_of = |name: &str| match name {
         "toname" => Some(STRING),

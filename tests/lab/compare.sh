@@ -6,7 +6,7 @@
 #       bash tests/lab/compare.sh [DATASETS [SNAPSHOTS [ROUNDS]]]
 # FIRST=no leaves out the first send; TOOLS="zhaul bzfs" leaves out syncoid, which takes most of the time; COUNT=no counts
 # no programs, which costs a tool that starts many of them some milliseconds for each. In User Mode Linux only: the target
-# pools are made anew.
+# pools are created again.
 set -euo pipefail
 datasets=${1:-20} snapshots=${2:-10} rounds=${3:-3}
 read -ra tools <<< "${TOOLS:-zhaul bzfs syncoid}"

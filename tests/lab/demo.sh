@@ -1,5 +1,5 @@
 # The main job, readable as it goes: guests with real data, backup, months, archive, an outage, and what restore points hold.
-# Run by bash on pve0. PLAIN is set where nobody watches a terminal.
+# Run by bash on pve0. PLAIN is set where no terminal is attached.
 set -euo pipefail
 export NO_COLOR=1
 bold=$'\033[1m' normal=$'\033[0m'

@@ -1,4 +1,4 @@
-//! What happens in a random history of months: to guests, snapshots, machines and clocks.
+//! The events of a random history of months: of guests, snapshots, machines and clocks.
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ pub(crate) const VOLUMES: [&str; 2] = ["vm-100-disk-0", "subvol-101-disk-0"];
 /// The calls that may fail.
 const VERBS: [&str; 6] = ["snapshot", "bookmark", "destroy_snapshots", "send", "receive", "change"];
 
-/// What happens.
+/// An event.
 #[derive(Debug, Clone)]
 pub(crate) enum Op {
     Write {
@@ -137,7 +137,7 @@ fn snapshot_back(world: &World, volume: usize, back: usize) -> Option<String> {
     Some(format!("{name}@{}", point.name))
 }
 
-/// What people, guests and machines do. Most of it may be refused; then nothing happened.
+/// Changes by people, guests and machines. Most of them may be refused; then nothing happened.
 pub(crate) fn meddle(world: &mut World, op: &Op, number: usize) {
     let here = |volume: usize| format!("{ROOT}/{}", VOLUMES[volume]);
     let newest_there = |world: &World, volume: usize| {
@@ -204,14 +204,14 @@ pub(crate) fn meddle(world: &mut World, op: &Op, number: usize) {
     }
 }
 
-/// What keeps a run from one thing.
+/// Failures that keep a run from one thing.
 fn disturb(world: &World, op: &Op) {
     let here = |volume: usize| format!("{ROOT}/{}", VOLUMES[volume]);
     match op {
         Op::Full { volume, is_full } => world.source.set_full(&here(*volume), *is_full).unwrap(),
         Op::OptOut { volume, is_out } => world.source.opt_out(&here(*volume), *is_out).unwrap(),
         Op::Unlisted { volume, is_copy, is_unlisted } => {
-            let why = is_unlisted.then(|| Unlisted::Failed("the fake was told to".to_owned()));
+            let why = is_unlisted.then(|| Unlisted::Failed("the fake was set to fail".to_owned()));
             let copy = format!("{BACKUP_ROOT}/{}", VOLUMES[*volume]);
             let (host, name) = if *is_copy { (&world.backup, copy) } else { (&world.source, here(*volume)) };
             host.set_unlisted(&dataset(&name), why);

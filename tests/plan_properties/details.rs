@@ -1,5 +1,5 @@
-//! What a listing leaves out is asked for where a decision hangs on it, and nowhere else; what is not known is not
-//! destroyed. That asking little by little comes to the same plan as knowing everything is checked for every world
+//! Details that a listing leaves out are loaded where a decision depends on them, and nowhere else; a snapshot without
+//! them is not destroyed. That loading step by step gives the same plan as knowing everything is checked for every world
 //! ([`World::plan_with`]).
 
 use std::cell::Cell;
@@ -66,9 +66,9 @@ fn what_is_not_known_is_not_destroyed() {
     let planned = plan::plan(&world.policy, &world.inventory(), &request(&world, true)).unwrap();
     assert!(!planned.wants.is_empty());
     assert_eq!(destroyed(&planned.plan), [""; 0]);
-    let told =
+    let findings =
         planned.plan.findings.iter().filter(|finding| matches!(finding.kind, FindingKind::NotPruned { .. }));
-    assert_eq!(told.count(), 2, "{:?}", planned.plan.findings);
+    assert_eq!(findings.count(), 2, "{:?}", planned.plan.findings);
 }
 
 #[test]

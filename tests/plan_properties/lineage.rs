@@ -44,7 +44,7 @@ struct Story {
     counts: Counts,
     /// Takes every bookmark for certain, as if nothing had to be proven.
     is_credulous: bool,
-    /// So many runs are of a zhaul that does not mark its snapshots yet.
+    /// The number of runs of a zhaul that does not mark its snapshots yet.
     unmarked_runs: usize,
     serial: usize,
 }
@@ -95,7 +95,7 @@ impl Story {
         on.take(&[&format!("{dataset}@{name}")]).ok();
     }
 
-    /// What storage replication does on its way there, and after a failover on its way back.
+    /// Storage replication on its way there, and after a failover on its way back.
     fn replicate(&mut self, is_back: bool) {
         let (source, node) = (self.world.source.clone(), self.node.clone());
         let (from, of, to, into) =
@@ -172,7 +172,7 @@ impl Story {
         }
     }
 
-    /// What another program marks.
+    /// A bookmark of another program.
     fn bookmark(&mut self) {
         let points = Self::snapshots(&self.world.source, DATASET);
         let (Some(name), mark) = (self.any(&points), self.name("cursor")) else { return };
@@ -272,7 +272,7 @@ impl Story {
         all.map(|point| (point.name.to_string(), point.guid)).collect()
     }
 
-    /// What was removed as void was own, and its snapshot is gone. A mark of a stream goes with the stream.
+    /// A bookmark that was removed as void was own, and its snapshot is gone. A mark of a stream goes with the stream.
     fn check_removed(&self, before: &[(String, Guid)]) {
         let (now, alive) = (self.bookmarks(), Self::snapshots(&self.world.source, DATASET));
         let is_mark = |name: &str| name.contains("-sending-");
@@ -319,7 +319,7 @@ fn tell(mut story: Story) -> (Option<String>, Counts) {
 fn a_copy_is_what_its_guid_says_however_the_source_leaves_its_line() {
     assert_eq!(dataset(ROOT).child("v").unwrap(), dataset(DATASET));
     let mut counts = Counts::new();
-    // So many more, from another seed on, by `ZHAUL_STORIES=FIRST..END`.
+    // `ZHAUL_STORIES=FIRST..END` plays other seeds.
     let asked = std::env::var_os("ZHAUL_STORIES");
     let asked = asked.as_deref().and_then(|range| range.to_str()?.split_once(".."));
     let range = asked.map(|(first, end)| first.parse().unwrap()..end.parse().unwrap());

@@ -1,4 +1,4 @@
-//! Every stream completes over a link that passes a few blocks per run, whatever lies between two tries: small keep
+//! Every stream completes over a link that passes a few blocks per run, whatever happens between two tries: small keep
 //! rules, a target that is down for longer than they keep, guests that go on writing, and a program that is killed.
 
 use jiff::SignedDuration;
@@ -11,7 +11,7 @@ use crate::world::{ARCHIVE_ROOT, BACKUP_ROOT, ROOT, World, policy};
 
 #[derive(Debug, Clone)]
 struct Link {
-    /// What the guest holds at first.
+    /// The number of blocks that the guest holds at first.
     blocks: usize,
     /// How many blocks pass in one run.
     passes: u64,

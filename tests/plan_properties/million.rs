@@ -1,7 +1,7 @@
 //! A million steps: histories of both kinds, of a dataset that leaves its line and of months in which everything breaks, one
-//! seed after another until so many steps are done. After each run every promise holds; each history of months ends healed.
+//! seed after another until `ZHAUL_STEPS` steps are done. After each run every promise holds; each history of months ends healed.
 //!
-//! `cargo test --release --test plan_properties -- --ignored --nocapture million`. `ZHAUL_STEPS` is how many (1000000),
+//! `cargo test --release --test plan_properties -- --ignored --nocapture million`. `ZHAUL_STEPS` is their number (1000000),
 //! `ZHAUL_STEPS_SEED` the first seed (0): it says which seeds it has done, so that it can go on there.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -9,7 +9,7 @@ use zhaul::plan::{Action, Place, Plan, Severity, Transfer};
 
 use crate::world::{ROOT, World, dataset};
 
-/// What there was at one moment.
+/// The state at one moment.
 pub(crate) struct Before {
     hosts: BTreeMap<&'static str, Vec<Dataset>>,
     archived: BTreeMap<Guid, Vec<Block>>,
@@ -54,7 +54,7 @@ fn check_plan(world: &World, before: &Before, plan: &Plan) {
     }
 }
 
-/// The first transfer of each lane.
+/// The first transfer of each replication.
 fn first_sends(plan: &Plan) -> Vec<(&zhaul::plan::Step, &Transfer)> {
     let mut seen = BTreeSet::new();
     transfers(plan)
@@ -185,7 +185,7 @@ fn is_held(point: &Point, dataset: &Dataset) -> bool {
     point.details.is_none_or(|details| details.holds > 0) || point.clones > hidden
 }
 
-/// What was complete on the archive is still there, with the same content.
+/// Every snapshot that was complete on the archive is still there, with the same content.
 fn check_archive(world: &World, before: &Before) {
     let mut now: BTreeMap<Guid, Vec<Vec<Block>>> = BTreeMap::new();
     for (_, _, guid, content) in world.archive.contents("tank") {
@@ -239,10 +239,10 @@ fn check_bases(world: &World, before: &Before) {
     }
 }
 
-/// What holds after a run in which every step was done.
+/// Checks after a run in which every step was done.
 pub(crate) fn check_good_run(world: &World, before: &Before, run: &Report) {
     check_always(world, before, run);
-    // What a broken-off receive needs is not pruned in the run that resumes it, lest the resuming breaks off too.
+    // Snapshots that a broken-off receive needs are not pruned in the run that resumes it, lest the resuming breaks off too.
     if !has_resumed(&run.plan) {
         check_nothing_left(world, &run.plan);
         check_kept(world, before, &run.plan);
@@ -262,7 +262,7 @@ pub(crate) fn check_good_run(world: &World, before: &Before, run: &Report) {
     }
 }
 
-/// Whether the plan goes on with a receive that broke off.
+/// Whether the plan resumes a receive that broke off.
 pub(crate) fn has_resumed(plan: &Plan) -> bool {
     transfers(plan).any(|(_, transfer)| transfer.resume.is_some())
 }
@@ -316,7 +316,7 @@ fn check_kept(world: &World, before: &Before, plan: &Plan) {
         own.dedup_by_key(|point| point.guid);
         let newest = own.iter().max_by_key(|point| point.createtxg);
         let last = newest.map(|point| point.createtxg);
-        // What a clock that was ahead dated in the future stays, and takes no place from what is real. The run's own
+        // A snapshot that a fast clock dated in the future stays, and takes no place from real ones. The run's own
         // snapshot may be dated a little ahead, so that names go up.
         let named = newest.and_then(|point| world.policy.name_format.time(&point.name));
         let is_future =

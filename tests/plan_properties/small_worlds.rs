@@ -10,7 +10,7 @@ use crate::promises::{
 };
 use crate::world::{BACKUP_ROOT, ROOT, World, dataset, is_good, policy};
 
-/// What is left of one point.
+/// The remains of one point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "each says where")]
 struct Left {
@@ -31,7 +31,7 @@ enum AtSource {
 const AT_SOURCE: [AtSource; 5] =
     [AtSource::Nothing, AtSource::Snapshot, AtSource::Bookmark, AtSource::Both, AtSource::Held];
 
-/// What else there is.
+/// One more property of a world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Twist {
     None,

@@ -34,7 +34,7 @@ pub(crate) struct World {
     pub(crate) archive: FakeHost,
     pub(crate) policy: Policy,
     pub(crate) now: Timestamp,
-    /// What every snapshot that was ever seen at the source holds.
+    /// The content of every snapshot that was ever seen at the source.
     pub(crate) truth: BTreeMap<Guid, Vec<Block>>,
 }
 
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// What exists now, as a run would find it.
+    /// The present state, as a run would find it.
     pub(crate) fn inventory(&self) -> Inventory {
         let answer = |listed: Result<_, zhaul::host::HostError>| match listed {
             Ok(listing) => Answer::Listed(listing),
@@ -172,7 +172,7 @@ impl World {
         let fill = |answer: &mut Answer, host: &FakeHost, root: &str| {
             let Answer::Listed(listing) = answer else { return };
             for dataset in host.datasets(root) {
-                // What a listing leaves out is not known.
+                // A dataset that a listing leaves out is not known.
                 let Some(known) = listing.get_mut(&dataset.name) else { continue };
                 let snapshots = || dataset.history.points().filter(|point| point.kind == PointKind::Snapshot);
                 for point in snapshots() {
@@ -200,8 +200,8 @@ impl World {
             for point in dataset.history.points().filter(|point| point.kind == PointKind::Snapshot) {
                 let name = dataset.name.snapshot(&point.name).unwrap();
                 // Looking must not count as a call of the program, whose machine may have crashed.
-                let told = host.lineage_of(&name, point.guid);
-                dataset.lineage.insert(point.guid, LineageMark::read(told.as_ref(), dataset.guid));
+                let mark = host.lineage_of(&name, point.guid);
+                dataset.lineage.insert(point.guid, LineageMark::read(mark.as_ref(), dataset.guid));
             }
             dataset.line_history = Some(host.line_history_of(&dataset.name));
         }

@@ -90,7 +90,7 @@ fn every_channel_and_compression_brings_the_same_data() {
 }
 
 #[test]
-fn a_blocked_port_is_told_and_the_data_goes_through_ssh_where_the_policy_lets_it() {
+fn a_blocked_port_is_reported_and_the_data_goes_through_ssh_where_the_policy_lets_it() {
     let mut world = behind_agents("agent_blocked", "--ports 47811");
     world.policy.has_archive = false;
     world.filesystem(GUEST, 2);
@@ -105,7 +105,7 @@ fn a_blocked_port_is_told_and_the_data_goes_through_ssh_where_the_policy_lets_it
     assert_eq!(
         run.stderr.matches("sending through ssh because no direct connection").count(),
         1,
-        "told once: {run:?}"
+        "reported once: {run:?}"
     );
     assert!(run.stderr.contains("10.77.0.18:47811") && run.stderr.contains("next: "), "{run:?}");
     look::assert_same_newest(&world.guest(GUEST), &world.backup(GUEST));
@@ -139,13 +139,13 @@ impl Drop for Blocked {
 }
 
 #[test]
-fn a_killed_agent_is_told_of_and_its_stream_resumed() {
+fn a_killed_agent_is_reported_and_its_stream_resumed() {
     let mut world = behind_agents("agent_killed", "");
     world.policy.has_archive = false;
     world.filesystem(GUEST, 24);
     let received = world.cut(DAY_1, GUEST, 6 << 20).received_bytes;
-    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
-    assert!(told.contains("next: "), "{told}");
+    let stderr = fs::read_to_string(world.directory().join("stderr")).unwrap();
+    assert!(stderr.contains("next: "), "{stderr}");
     let run = world.run(DAY_2);
     let first = &run.sends("backup")[0];
     assert!(first.step["action"]["resume"].is_object(), "{run:?}");

@@ -26,7 +26,7 @@ fn whatever_a_property_holds_every_other_dataset_is_served() {
     let plain = world.filesystem("subvol-101-disk-0", 1);
     zfs(&["create", &world.guest("left-out")]);
     world.set("left-out", "zhaul:backup=off");
-    // What a listing prints of a dataset that is not there, or that is and is left out.
+    // The lines of a listing for a dataset that does not exist, or that exists and is left out.
     let forged = |at: &str| {
         format!("x\tlocal\n{at}\ttype\tvolume\t-\n{at}\tguid\t7\t-\n{at}\tzhaul:backup\ton\tlocal")
     };
@@ -112,19 +112,19 @@ fn roots_that_are_missing_and_pools_that_are_exported_or_suspended_cost_the_othe
     let after = zfs(&["list", "-rH", "-t", "all", "-o", "name,guid", &world.backup_root()]);
     assert!(copies.lines().all(|line| after.contains(line)), "{copies}\n{after}");
     // Each `next:` is followed.
-    let told = world.run_for_a_person(DAY_2, &[]).expect_code(1).stderr;
-    assert_says(&told, &[&format!("zpool import {}", gone.name), &format!("zpool clear {}", bad.name)]);
-    let (code, told) = status(&world, DAY_2);
-    assert_says(&told, &["subvol-101-disk-0", &on_gone, &on_bad, "2 critical"]);
-    assert!(code == Some(1) && !told.contains("all is well"), "{told}");
+    let stderr = world.run_for_a_person(DAY_2, &[]).expect_code(1).stderr;
+    assert_says(&stderr, &[&format!("zpool import {}", gone.name), &format!("zpool clear {}", bad.name)]);
+    let (code, stdout) = status(&world, DAY_2);
+    assert_says(&stdout, &["subvol-101-disk-0", &on_gone, &on_bad, "2 critical"]);
+    assert!(code == Some(1) && !stdout.contains("all is well"), "{stdout}");
     gone.import();
     bad.mend();
     world.run_as_planned(DAY_3, &[], 0);
     for copied in ["subvol-201-disk-0", "subvol-301-disk-0"] {
         assert_eq!(snapshots(&world.backup(copied)).len(), 2, "{copied}");
     }
-    let (code, told) = status(&world, DAY_3);
-    assert!(code == Some(0) && told.contains("all is well"), "{told}");
+    let (code, stdout) = status(&world, DAY_3);
+    assert!(code == Some(0) && stdout.contains("all is well"), "{stdout}");
 }
 
 /// Creates and destroys datasets, and renames one to and fro, until it is dropped.

@@ -103,7 +103,7 @@ fn months_are_named_and_known_in_english_in_every_locale() {
     run("2026-12-10T04:00:00Z", german, &["--archive"]);
     let mut there = vec!["2026-Dec", "2026-Dec-10", "2026-Dec-10-2"];
     assert_eq!(snapshots(&world.archive(GUEST)), there);
-    // What one locale wrote another knows: December is there, January is due once.
+    // One locale knows the names that another one wrote: December is there, January is due once.
     run("2026-12-20T03:00:00Z", german, &[]);
     run("2027-01-01T03:00:00Z", german, &[]);
     for (_, locale, _) in LOCALES {
@@ -116,7 +116,7 @@ fn months_are_named_and_known_in_english_in_every_locale() {
 }
 
 #[test]
-fn an_archive_that_has_parted_stops_or_branches_and_keeps_all() {
+fn an_archive_that_has_diverged_stops_or_branches_and_keeps_all() {
     let mut world = World::archive_only("archive-diverged");
     let files = world.filesystem(GUEST, 1);
     let archive = world.archive(GUEST);

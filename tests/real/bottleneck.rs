@@ -1,4 +1,4 @@
-//! What somebody who watches a run is told: which stage the others wait for, and when that changes.
+//! The display of a run: which stage the others wait for, and when that changes.
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -17,7 +17,7 @@ fn code(child: &mut std::process::Child) -> Option<i32> {
 }
 
 #[test]
-fn a_stream_that_was_cut_goes_on_where_it_stopped() {
+fn a_stream_that_was_cut_continues_where_it_stopped() {
     let mut world = World::new("resumed");
     let files = world.filesystem(GUEST, 32);
     let received = world.cut(DAY_1, GUEST, 8 * MIB).received_bytes;
@@ -154,7 +154,7 @@ fn killed_at_any_moment_the_next_plain_run_heals() {
     let healed = world.run("2026-01-20T03:00:00Z");
     assert_same_newest(&files, &world.backup(GUEST));
     assert_same_newest(&disk, &world.backup("vm-100-disk-0"));
-    // What a broken-off receive was resumed from stayed until then, and goes now.
+    // The snapshot from which a broken-off receive was resumed stayed until then, and goes now.
     world.run_with("2026-01-20T04:00:00Z", &["--no-snapshot"]).expect_code(0);
     let run = world.run_with("2026-01-20T05:00:00Z", &["--no-snapshot"]).expect_code(0);
     assert_eq!(run.actions(), Vec::<String>::new(), "{run:?} after {healed:?}");
@@ -190,7 +190,7 @@ fn memory_is_bounded_by_the_buffer() {
     let mut most_kib = 0_u64;
     while run.try_wait().unwrap().is_none() {
         let status = fs::read_to_string(format!("/proc/{}/status", run.id())).unwrap_or_default();
-        // What it allocates; the pages of a debug build's program text are not its to bound.
+        // Its allocations; the pages of a debug build's program text are not its to bound.
         let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
         most_kib = most_kib.max(kib.unwrap_or(0));

@@ -93,20 +93,20 @@ impl Attacker {
 
     /// Sends these bytes as a stream; why the agent did not take them.
     fn push(&self, spec: &ReceiveSpec, bytes: &[u8]) -> Result<(), String> {
-        let told = |error: zhaul::host::HostError| error.chain();
-        let mut incoming = self.remote.receive(spec).map_err(told)?;
+        let chain = |error: zhaul::host::HostError| error.chain();
+        let mut incoming = self.remote.receive(spec).map_err(chain)?;
         let meters = Meters::new(incoming.places(), workers());
         let cancel = self.cancel.child().unwrap();
         let ReceiveInput::Framed { connections, stream, compression } =
-            incoming.inlet(&cancel, &meters).map_err(told)?
+            incoming.inlet(&cancel, &meters).map_err(chain)?
         else {
             panic!("an agent takes frames");
         };
         let settings = PumpSettings { buffer_bytes: 8 << 20, rate: None, stall_limit: None };
         let sender = FramedSender { settings, compression, stream, meters, cancel, samples: None };
         match sender.run(Plain(bytes), connections) {
-            Ok(_) => incoming.finish().map_err(told),
-            Err(error) => Err(incoming.abort().map_or_else(|| error.to_string(), told)),
+            Ok(_) => incoming.finish().map_err(chain),
+            Err(error) => Err(incoming.abort().map_or_else(|| error.to_string(), chain)),
         }
     }
 
@@ -398,7 +398,7 @@ fn ssh(attacker: &Attacker, command: &[&str]) -> Child {
     ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
-/// What comes back of these bytes before the agent ends.
+/// The exit code, the answer to these bytes, and the time until the agent ends.
 fn speak(attacker: &Attacker, command: &[&str], bytes: &[u8]) -> (Option<i32>, String, Duration) {
     let begun = Instant::now();
     let mut child = ssh(attacker, command);
@@ -412,7 +412,7 @@ fn speak(attacker: &Attacker, command: &[&str], bytes: &[u8]) -> (Option<i32>, S
     (child.wait().unwrap().code(), answer, begun.elapsed())
 }
 
-/// What the agent answers to these bytes, once it has greeted: what comes with the key itself is not read.
+/// The agent's answer to these bytes, sent after its greeting: requests that come with the key itself are not read.
 fn answer_to(attacker: &Attacker, bytes: &[u8]) -> (String, Duration) {
     let mut child = ssh(attacker, &["exec sh -c 'id' zhaul agent"]);
     let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());

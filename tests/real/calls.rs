@@ -15,7 +15,7 @@ use zhaul::stream::{ByteSource, Cancel};
 use crate::look;
 use crate::pool::{Scratch, snapshot, zfs};
 
-/// The source, and a dataset with a snapshot "1" that holds so many MiB.
+/// The source, and a dataset with a snapshot "1" that holds this number of MiB.
 fn source(name: &str, mebibytes: u64) -> (Local, Scratch, Cancel) {
     let scratch = Scratch::new(name);
     let cancel = Cancel::new().unwrap();
@@ -61,7 +61,7 @@ fn a_blocked_send_is_cancelled_at_once() {
     let (local, scratch, cancel) = source("calls-cancel", 32);
     let mut outgoing = local.send(&full(scratch.dataset())).unwrap();
     drop(outgoing.stream(&cancel).unwrap());
-    // Nobody reads: the pipe fills and the kernel waits.
+    // No process reads: the pipe fills and the kernel waits.
     thread::sleep(Duration::from_millis(300));
     let started = Instant::now();
     outgoing.finish().unwrap_err();

@@ -21,7 +21,7 @@ fn a_full_stream_over_a_link_that_breaks_in_each_run_completes_though_the_source
     while received < 12 * MIB {
         let token = world.cut(&day(today), GUEST, 5 * MIB);
         assert!(token.received_bytes > received, "{token:?} after {received}");
-        assert!(token.to_name.ends_with("@2026-01-01-030000"), "the same stream goes on: {token:?}");
+        assert!(token.to_name.ends_with("@2026-01-01-030000"), "the same stream continues: {token:?}");
         received = token.received_bytes;
         // The backup is down for longer than the source keeps its snapshots.
         let reached = world.policy.backup_at.replace(("offline".to_owned(), world.backup_root()));

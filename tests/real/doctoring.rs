@@ -1,4 +1,4 @@
-//! `zhaul doctor`: what stands in the way, each with the command that mends it.
+//! `zhaul doctor`: each trouble with the command that mends it.
 
 use std::fs;
 use std::process::Command;
@@ -45,9 +45,9 @@ fn each_trouble_is_named_with_what_mends_it_and_nothing_where_all_is_well() {
     let both = String::from_utf8(both.stdout).unwrap();
     let (programs, module) = both.trim().split_once("\nzfs-kmod-").unwrap();
     let (programs, module) = (version(programs.strip_prefix("zfs-").unwrap()), version(module));
-    let told = format!("its zfs programs have version {programs}, its kernel module has {module}");
+    let expected = format!("its zfs programs have version {programs}, its kernel module has {module}");
     let said = zhaul(&world, &["doctor"]).expect_code(0).stdout;
-    assert_eq!(said.contains(&told), programs != module, "{said}");
+    assert_eq!(said.contains(&expected), programs != module, "{said}");
     let shown = zhaul(&world, &["doctor"]).expect_code(0);
     assert!(shown.stdout.contains("nothing stands in the way") || shown.stdout.contains("full"), "{shown:?}");
     // A bookmark that stops Proxmox VE's rollback after it has stopped the guest.
@@ -66,7 +66,7 @@ fn each_trouble_is_named_with_what_mends_it_and_nothing_where_all_is_well() {
     fs::write(pve.join(CONF), format!("{CONFIG}lock: rollback\n")).unwrap();
     assert!(troubles(&world, 3).contains(&"blocked locked guest 100".to_owned()));
     fs::write(pve.join(CONF), CONFIG).unwrap();
-    // What was set aside, and a mark of what was interrupted.
+    // A set-aside dataset, and the mark of an interrupted restore.
     let words = ["rollback", "100", "--to", POINT_1, "--keep", "--yes"];
     zhaul(&world, &words).expect_code(0);
     let aside = format!("note set-aside S/zhaul-aside/{}.2026-01-11-040000", DISKS[0]);

@@ -38,7 +38,7 @@ fn encrypted_datasets_go_raw_with_the_key_unloaded() {
 }
 
 #[test]
-fn a_raw_stream_that_was_cut_goes_on_raw() {
+fn a_raw_stream_that_was_cut_continues_raw() {
     let mut world = World::new("encrypted-cut");
     let (files, copy) = (world.guest(GUEST), world.backup(GUEST));
     world.encrypted(GUEST, &[]);
@@ -93,7 +93,7 @@ fn a_copy_that_is_encrypted_never_gets_plain() {
     assert_eq!(snapshots(&copy), ["2026-01-10-030000"]);
     assert_eq!(property("encryption", &copy), "aes-256-gcm");
     assert_same_newest(&other, &world.backup("subvol-102-disk-0"));
-    // What the message says to do.
+    // The action that the message advises.
     zfs(&["rename", &copy, &format!("{copy}.encrypted")]);
     world.run_as_planned(DAY_3, &[], 0);
     assert_same_newest(&files, &copy);
@@ -156,7 +156,7 @@ fn a_plain_dataset_below_a_raw_copy_is_received_without_encryption() {
     assert_same_newest(&deep, &world.backup("above/excluded/deep"));
 }
 
-/// What is above the target's root is not listed.
+/// A dataset above the target's root is not listed.
 #[test]
 fn a_root_that_is_missing_below_an_encrypted_dataset_is_made_by_the_first_run() {
     let mut world = World::new("root-in-encrypted");

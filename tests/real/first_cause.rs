@@ -7,14 +7,14 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::look;
-use crate::outcome::{Run, assert_told};
+use crate::outcome::{Run, assert_reports};
 use crate::pool::zfs;
 use crate::spare::SpareHost;
 use crate::world::{GUEST, World};
 
 const MIB: u64 = 1 << 20;
 
-/// What goes wrong in mid-transfer.
+/// A failure in mid-transfer.
 #[derive(Debug, Clone, Copy)]
 enum Failure {
     /// A quota is reached at the target.
@@ -80,7 +80,7 @@ const WAYS: [(&str, u8, &str, Option<&str>); 4] = [
 ];
 
 #[test]
-fn the_first_cause_is_told_whatever_the_way_to_the_target() {
+fn the_first_cause_is_reported_whatever_the_way_to_the_target() {
     for (name, number, lines, options) in WAYS {
         let (host, mut world) = SpareHost::with_world(name, number, lines, options);
         host.queue("add", &["root", "netem", "delay", "30ms"]);
@@ -101,8 +101,8 @@ fn the_first_cause_is_told_whatever_the_way_to_the_target() {
             failure.happen(&host, &world, &run);
             let (run, _) = Run::end(&world, run, Duration::from_secs(60));
             let run = run.expect_code(1);
-            assert_told(&run, failure.words(has_agent));
-            assert_told(&run, &[&world.backup(GUEST), "next: "]);
+            assert_reports(&run, failure.words(has_agent));
+            assert_reports(&run, &[&world.backup(GUEST), "next: "]);
             if matches!(failure, Failure::SessionsKilled) {
                 host.start_sshd();
             }

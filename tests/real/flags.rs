@@ -41,7 +41,7 @@ fn the_old_scripts_flags_are_a_whole_policy() {
     assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Mar-15", "2026-Apr"]);
     assert_eq!(snapshots(&files).last().unwrap(), "2026-03-31-223000");
 
-    // With --dataset alone the script's own places are meant; the lab's pools have other names, and that is told.
+    // With --dataset alone the script's own places are meant; the lab's pools have other names, and that is reported.
     let defaults = run("2026-04-02T03:00:00Z", &["--dataset", &source]).expect_code(1);
     for words in ["nfs8", "nfs9", "tank/backup/pve0", "tank/archive/pve0", "no pool tank is imported there"] {
         assert!(defaults.stderr.contains(words), "{words:?} is in {defaults:?}");

@@ -56,7 +56,7 @@ fn each_point_of_a_guest_carries_its_configuration_here_on_the_backup_and_on_the
             assert!(!zfs(&["get", "-Hp", "all", snapshot]).contains("secret"), "{snapshot}");
         }
         assert_eq!(property("zhaul:guest", &format!("{}@{POINT_1}", world.backup("plain"))), "-");
-        // What changes is what the next point has; the earlier one keeps its own.
+        // The next point has the changed configuration; the earlier one keeps its own.
         let text = config(&mut world, "name: renamed\n");
         look::write_device(&world.guest("vm-100-disk-0"), 0, 1, "second");
         world.run(DAY_2);

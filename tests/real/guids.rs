@@ -21,7 +21,7 @@ fn world(name: &str) -> World {
         world.filesystem(guest, 1);
     }
     world.run(DAY_1);
-    // By zhaul itself, so that each proves what came before it.
+    // By zhaul itself, so that each proves its predecessors.
     let reachable = world.policy.backup_at.replace(("offline".to_owned(), world.backup_root()));
     for (clock, file, mib) in [("2026-01-10T12:00:00Z", "middle", 1), ("2026-01-11T03:00:00Z", "second", 12)]
     {
@@ -40,9 +40,9 @@ fn run_meddled(world: &mut World, why: &str, meddle: impl FnOnce(&str)) {
     world.wait_for_receive();
     meddle(&world.guest(OTHER));
     let code = run.wait().unwrap().code();
-    let told = fs::read_to_string(world.directory().join("stdout")).unwrap();
-    assert_eq!(code, Some(1), "{told}");
-    assert!(told.contains(why), "{told}");
+    let stdout = fs::read_to_string(world.directory().join("stdout")).unwrap();
+    assert_eq!(code, Some(1), "{stdout}");
+    assert!(stdout.contains(why), "{stdout}");
     assert_eq!(snapshots(&world.backup(OTHER)), ["2026-01-10-030000"]);
     assert_same_newest(&world.guest(SLOW), &world.backup(SLOW));
     world.policy.transfer.clear();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::agent;
 use crate::failing::FailingPool;
 use crate::look::{self, assert_same_newest, snapshots};
-use crate::outcome::{Run, assert_told};
+use crate::outcome::{Run, assert_reports};
 use crate::pool::zfs;
 use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 
@@ -53,12 +53,12 @@ fn a_source_pool_that_is_suspended_by_the_snapshot_does_not_hold_up_the_run_or_t
     note(took, "source pool suspended in a snapshot");
     let run = run.expect_code(1);
     let status = format!("zpool status {}", pool.name);
-    assert_told(&run, &[&format!("pool {} hangs", pool.name), &status]);
+    assert_reports(&run, &[&format!("pool {} hangs", pool.name), &status]);
     assert_same_newest(&good, &world.backup(GUEST));
     assert_eq!(snapshots(&good).last().unwrap(), "2026-01-11-030000");
     let (run, took) = Run::end(&world, world.start("2026-01-11T04:00:00Z", &[]), LIMIT);
     note(took, "next run while it is suspended");
-    assert_told(&run.expect_code(1), &[&pool.name, "suspended"]);
+    assert_reports(&run.expect_code(1), &[&pool.name, "suspended"]);
     assert_eq!(snapshots(&good).last().unwrap(), "2026-01-11-040000");
     assert_same_newest(&good, &world.backup(GUEST));
     pool.mend();
@@ -75,7 +75,7 @@ fn a_source_pool_that_does_not_answer_is_given_up_at_the_limit_and_term_ends_a_r
     pool.freeze();
     let (run, took) = Run::end(&world, world.start(DAY_2, &[]), LIMIT);
     note(took, "source pool does not answer in a snapshot");
-    assert_told(
+    assert_reports(
         &run.expect_code(1),
         &[&format!("pool {} hangs", pool.name), "did not return within 30 seconds"],
     );
@@ -138,7 +138,7 @@ fn a_guest_configuration_that_does_not_answer_keeps_nothing_from_being_backed_up
     for (day, words) in [(DAY_2, "two runs after each other"), (DAY_3, "the next one")] {
         let (run, took) = Run::end(&world, world.start(day, &[]), LIMIT);
         note(took, &format!("the guests' configuration does not answer, {words}"));
-        assert_told(&run.expect_code(1), &["reading /mnt/hang-pve-pool/pve did not end within 20 s"]);
+        assert_reports(&run.expect_code(1), &["reading /mnt/hang-pve-pool/pve did not end within 20 s"]);
         assert_same_newest(&guest, &world.backup(GUEST));
         assert!(took < Duration::from_secs(35), "{took:?}");
     }
@@ -169,7 +169,7 @@ fn with_failing_target(name: &str, kind: Kind) -> (FailingPool, World) {
     (pool, world)
 }
 
-/// The archive gets what the backup cannot take; once the pool is mended, the next run makes up for it.
+/// The archive gets the data that the backup cannot take; once the pool is mended, the next run sends that data there, too.
 fn assert_served_and_healed(pool: &FailingPool, world: &mut World) {
     assert_same_newest(&world.guest(GUEST), &world.archive(GUEST));
     pool.mend();
@@ -185,10 +185,10 @@ fn suspended_target(name: &str, kind: Kind) {
     pool.fail();
     let (run, took) = Run::end(&world, world.start(DAY_2, &["--archive"]), LIMIT);
     note(took, &format!("target pool suspended in a receive ({kind:?})"));
-    assert_told(&run.expect_code(1), &[&format!("pool {} hangs", pool.name), "suspended", "zpool clear"]);
+    assert_reports(&run.expect_code(1), &[&format!("pool {} hangs", pool.name), "suspended", "zpool clear"]);
     let (run, took) = Run::end(&world, world.start("2026-01-11T04:00:00Z", &["--archive"]), LIMIT);
     note(took, &format!("next run while it is suspended ({kind:?})"));
-    assert_told(&run.expect_code(1), &[&pool.name, "suspended"]);
+    assert_reports(&run.expect_code(1), &[&pool.name, "suspended"]);
     assert_served_and_healed(&pool, &mut world);
 }
 
@@ -215,7 +215,7 @@ fn a_target_pool_that_does_not_answer_is_given_up_at_the_limit() {
         pool.freeze();
         let (run, took) = Run::end(&world, world.start(DAY_2, &["--archive"]), LIMIT * 2);
         note(took, &format!("target pool does not answer in a receive ({kind:?})"));
-        assert_told(&run.expect_code(1), &[&format!("pool {} hangs", pool.name)]);
+        assert_reports(&run.expect_code(1), &[&format!("pool {} hangs", pool.name)]);
         assert_served_and_healed(&pool, &mut world);
     }
 }
@@ -238,7 +238,7 @@ fn a_source_that_fails_in_mid_stream_is_named_and_its_part_resumed() {
         pool.fail();
         let (run, took) = Run::end(&world, run, LIMIT);
         note(took, &format!("source pool fails in mid-stream ({kind:?})"));
-        assert_told(&run.expect_code(1), &[&format!("pool {} hangs", pool.name), "zpool status"]);
+        assert_reports(&run.expect_code(1), &[&format!("pool {} hangs", pool.name), "zpool status"]);
         assert_same_newest(&good, &world.backup(GUEST));
         pool.mend();
         world.wait_for_quiet();
@@ -256,7 +256,7 @@ fn a_listing_that_reads_from_a_failed_disk_is_given_up() {
     pool.fail();
     let (run, took) = Run::end(&world, world.start(DAY_2, &[]), LIMIT);
     note(took, "source pool fails in a listing");
-    assert_told(&run.expect_code(1), &[&pool.name, "suspended"]);
+    assert_reports(&run.expect_code(1), &[&pool.name, "suspended"]);
     assert_same_newest(&good, &world.backup(GUEST));
     pool.mend();
     let (run, _) = Run::end(&world, world.start(DAY_3, &[]), LIMIT);

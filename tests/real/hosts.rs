@@ -243,7 +243,7 @@ fn a_stream_with_other_ends_than_those_planned_is_refused_before_its_first_byte(
             }
         }
     }
-    // What the kernel itself refuses is told in its own words, not as a stream that is too short.
+    // An error of the kernel itself is reported in its own words, not as a stream that is too short.
     let backwards = send(&volume, "a", Some((PointKind::Snapshot, "b")));
     let mut outgoing = pair.source.send(&backwards).unwrap();
     let error = outgoing.stream(&pair.cancel).map(|_| ()).unwrap_err();
@@ -273,7 +273,7 @@ fn several_receives_share_a_session_and_a_refusal_says_why() {
     let step = send(&dataset, "3", Some((PointKind::Snapshot, "2")));
     pair.transfer(&step, &of_kind("c@3", false), None).expect("a failure does not spoil the next");
 
-    // An own line of the target's: a clone of its snapshot goes on with the source's.
+    // An own line of the target's: a clone of its snapshot continues with the source's.
     let mut branch = of_kind("branch@3", true);
     branch.origin = Some(snapshot(&copy, "2"));
     pair.transfer(&step, &branch, None).unwrap();
@@ -334,14 +334,14 @@ fn what_is_held_stays_and_the_others_go() {
     let holds: Vec<_> = left
         .iter()
         .zip(&details)
-        .map(|((name, _), told)| (name.name().as_str(), told.unwrap().holds))
+        .map(|((name, _), one)| (name.name().as_str(), one.unwrap().holds))
         .collect();
     assert_eq!(holds, [("2", 1), ("3", 0)]);
     zfs(&["release", "keep", &format!("{dataset}@2")]);
 }
 
 #[test]
-fn both_ends_tell_the_details_that_a_listing_leaves_out() {
+fn both_ends_report_the_details_that_a_listing_leaves_out() {
     let pair = Pair::new("hosts-details");
     let dataset = pair.scratch.child("d");
     zfs(&["create", "-V", "8M", "-s", dataset.as_str()]);
@@ -354,18 +354,17 @@ fn both_ends_tell_the_details_that_a_listing_leaves_out() {
     zfs(&["hold", "keep", &format!("{dataset}@a")]);
     zfs(&["destroy", "-d", &format!("{dataset}@a")]);
     let local = Shell::new("here", Machine::Local, &pair.cancel);
-    for told in [pair.source.details(&asked).unwrap(), local.details(&asked).unwrap()] {
-        let seen: Vec<_> =
-            told.iter().map(|told| told.map(|told| (told.holds, told.is_destroy_deferred))).collect();
+    for details in [pair.source.details(&asked).unwrap(), local.details(&asked).unwrap()] {
+        let seen: Vec<_> = details.iter().map(|of| of.map(|of| (of.holds, of.is_destroy_deferred))).collect();
         assert_eq!(seen, [Some((1, true)), Some((0, false)), Some((0, false))]);
-        let written = told[1].unwrap().written_bytes.to_string();
+        let written = details[1].unwrap().written_bytes.to_string();
         assert_eq!(written, property("written", &format!("{dataset}@b")));
     }
     zfs(&["destroy", &format!("{dataset}@b")]);
     zfs(&["rename", &format!("{dataset}@c"), &format!("{dataset}@b")]);
-    for told in [pair.source.details(&asked).unwrap(), local.details(&asked).unwrap()] {
-        assert!(told[0].is_some());
-        assert_eq!(told[1..], [None, None], "another's name, and gone");
+    for details in [pair.source.details(&asked).unwrap(), local.details(&asked).unwrap()] {
+        assert!(details[0].is_some());
+        assert_eq!(details[1..], [None, None], "another's name, and gone");
     }
     zfs(&["release", "keep", &format!("{dataset}@a")]);
 }

@@ -1,4 +1,4 @@
-//! `zhaul rollback --keep` and `zhaul restore --put-back`: nothing is lost, nothing is in the way, and the chain goes on.
+//! `zhaul rollback --keep` and `zhaul restore --put-back`: nothing is lost, nothing is in the way, and the chain continues.
 
 use std::fs;
 use std::path::PathBuf;
@@ -57,7 +57,7 @@ fn changed(world: World) -> (World, PathBuf, String) {
 fn the_old_state_takes_the_place_and_what_was_there_is_kept_and_can_be_put_back() {
     let (mut world, pve, late) = changed(World::with_archive("keep"));
     world.run_with("2026-01-11T04:00:00Z", &["--archive"]).expect_code(0);
-    // What stops a plain rollback.
+    // A plain rollback refuses all of these.
     let last = world.guest(DISKS[2]);
     zfs(&["snapshot", &format!("{last}@before-upgrade")]);
     zfs(&["hold", "test", &format!("{last}@{POINT_2}")]);
@@ -128,7 +128,7 @@ fn run_takes_nothing(world: &mut World, nth: usize) {
 }
 
 #[test]
-fn killed_at_any_step_of_keeping_and_of_putting_back_the_same_command_goes_on() {
+fn killed_at_any_step_of_keeping_and_of_putting_back_the_same_command_continues() {
     let (mut world, pve, late) = changed(World::new("keep-killed"));
     world.set(DISKS[0], "refquota=64M");
     let (before, now) = (contents(&world, POINT_1), heads(&world));

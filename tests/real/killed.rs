@@ -23,7 +23,7 @@ fn kill(world: &World, mut run: process::Child) {
 }
 
 #[test]
-fn killed_in_the_middle_of_an_archive_the_next_plain_run_goes_on_with_that_month() {
+fn killed_in_the_middle_of_an_archive_the_next_plain_run_continues_with_that_month() {
     let mut world = World::archive_only("killed-archive");
     let files = world.filesystem(GUEST, 1);
     world.run("2026-01-10T03:00:00Z");
@@ -120,8 +120,11 @@ fn cancel(world: &World, clock: &str, signal: Signal) {
     look::signal(pid, signal);
     assert_eq!(run.wait().unwrap().code(), Some(130));
     assert!(asked.elapsed() < FEW_SECONDS, "it took {:?}", asked.elapsed());
-    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
-    assert!(told.contains("interrupted") && told.contains("the next run continues from here"), "{told}");
+    let stderr = fs::read_to_string(world.directory().join("stderr")).unwrap();
+    assert!(
+        stderr.contains("interrupted") && stderr.contains("the next run continues from here"),
+        "{stderr}"
+    );
     for (child, words) in children {
         soon(&format!("process {child} ({words})"), || {
             !std::path::Path::new(&format!("/proc/{child}")).exists()
@@ -161,10 +164,10 @@ fn sending(name: &str) -> (World, process::Child) {
 }
 
 /// The run fails with these words and a next action, and the next one resumes its stream.
-fn assert_told_and_resumed(mut world: World, mut run: process::Child, words: &str) {
+fn assert_reported_and_resumed(mut world: World, mut run: process::Child, words: &str) {
     assert_eq!(run.wait().unwrap().code(), Some(1));
-    let told = fs::read_to_string(world.directory().join("stderr")).unwrap();
-    assert!(told.contains(words) && told.contains("next: "), "{told}");
+    let stderr = fs::read_to_string(world.directory().join("stderr")).unwrap();
+    assert!(stderr.contains(words) && stderr.contains("next: "), "{stderr}");
     world.wait_for_quiet();
     world.policy.transfer.clear();
     let run = world.run("2026-01-10T04:00:00Z");
@@ -173,7 +176,7 @@ fn assert_told_and_resumed(mut world: World, mut run: process::Child, words: &st
 }
 
 #[test]
-fn a_run_that_was_suspended_and_goes_on_loses_nothing() {
+fn a_run_that_was_suspended_and_continues_loses_nothing() {
     let (world, mut run) = sending("suspended");
     let pid = i32::try_from(run.id()).unwrap();
     look::signal(pid, Signal::STOP);
@@ -184,15 +187,15 @@ fn a_run_that_was_suspended_and_goes_on_loses_nothing() {
 }
 
 #[test]
-fn a_call_that_was_stopped_is_told_and_its_stream_resumed() {
+fn a_call_that_was_stopped_is_reported_and_its_stream_resumed() {
     let (world, run) = sending("stopped-call");
     for pid in look::callers(run.id()) {
         look::signal(pid, Signal::STOP);
         thread::sleep(Duration::from_millis(500));
         look::signal(pid, Signal::CONT);
     }
-    // A stop ends the call in the kernel that sends (openzfs #16132): it cannot be blocked, but it must be told.
-    assert_told_and_resumed(world, run, "a signal interrupted the call");
+    // A stop ends the call in the kernel that sends (openzfs #16132): zhaul cannot block the stop, but must report it.
+    assert_reported_and_resumed(world, run, "a signal interrupted the call");
 }
 
 #[test]
@@ -204,5 +207,5 @@ fn a_receive_that_was_stopped_is_not_begun_again_over_what_it_left() {
     look::signal(receiver, Signal::CONT);
     // Linux begins a call again that a stop interrupted; ZFS takes that for another receive, and says only that the dataset
     // is busy.
-    assert_told_and_resumed(world, run, "zfs receive was stopped or frozen there");
+    assert_reported_and_resumed(world, run, "zfs receive was stopped or frozen there");
 }

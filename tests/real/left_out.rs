@@ -23,7 +23,7 @@ fn with_a_full_volume(name: &str) -> World {
     world
 }
 
-/// What was written since the newest snapshot is as much as all of it, and there is no room to keep both.
+/// The data written since the newest snapshot is as large as the snapshot, and no room is left to keep both.
 fn fill(world: &World) {
     look::write_device(&world.guest(FULL), 0, 8, "second");
     look::sync(&world.guest(FULL));

@@ -18,7 +18,7 @@ fn pipe(send: &[&str], receive: &[&str]) {
     assert!(status.unwrap().success(), "zfs send {send:?} | zfs receive {receive:?}");
 }
 
-/// What storage replication keeps on the other node, here beside the source root.
+/// The replica that storage replication keeps on the other node, here beside the source root.
 fn replica(world: &World) -> String {
     world.beside("replica")
 }
@@ -95,7 +95,7 @@ fn a_dataset_that_is_being_received_into_gets_no_snapshot_until_that_has_ended()
         drop(receive.stdin.take());
         assert!(!receive.wait().unwrap().success(), "half a stream");
     }
-    // What broke off stays until somebody goes on with it or drops it, and stands in nobody's way.
+    // The interrupted receive stays until somebody continues or drops it, and keeps no run from its work.
     assert_ne!(property("receive_resume_token", &disk), "-");
     world.run(DAY_4);
     assert_same_newest(&disk, &world.backup(DISK));
@@ -154,7 +154,7 @@ fn a_restore_from_the_backup_voids_the_bookmarks_of_what_it_undid() {
     assert_copies_are_true(&world);
 }
 
-/// The pool's history tells that nothing else was done to the dataset.
+/// The pool's history shows that nothing else was done to the dataset.
 #[test]
 fn a_snapshot_that_was_destroyed_by_hand_costs_nothing() {
     let mut world = world("lineage-by-hand");
@@ -171,9 +171,9 @@ fn a_snapshot_that_was_destroyed_by_hand_costs_nothing() {
     assert_same_newest(&disk, &world.backup(DISK));
 }
 
-/// What replication received was destroyed, too: only the pool's history tells that the bookmark is of another line.
+/// The received snapshot was destroyed, too: only the pool's history shows that the bookmark is of another line.
 #[test]
-fn a_bookmark_of_another_line_is_no_base_though_no_newer_snapshot_tells() {
+fn a_bookmark_of_another_line_is_no_base_though_no_newer_snapshot_shows_it() {
     let mut world = world("lineage-alone");
     let (disk, replica) = (world.guest(DISK), replica(&world));
     look::write_device(&replica, 2, 1, "replica");
@@ -278,7 +278,7 @@ fn bookmarks_from_before_proofs_are_accepted_once() {
     assert_same_newest(&disk, &copy);
 }
 
-/// Before zhaul marked its snapshots: storage replication brought another line, and has destroyed the snapshot that told of it.
+/// Before zhaul marked its snapshots: storage replication brought another line, and has destroyed the snapshot that showed it.
 #[test]
 fn bookmarks_from_before_proofs_of_a_line_that_replication_has_left_are_not_accepted() {
     let mut world = World::with_archive("lineage-replaced");
@@ -312,7 +312,7 @@ fn bookmarks_from_before_proofs_of_a_line_that_replication_has_left_are_not_acce
     assert_same_newest(&disk, &archive);
 }
 
-/// A bookmark can be made of another one, under any name.
+/// A bookmark can be copied from another one, under any name.
 #[test]
 fn a_bookmark_of_another_line_that_comes_back_under_its_name_is_no_base() {
     let mut world = world("lineage-copied");
@@ -331,7 +331,7 @@ fn a_bookmark_of_another_line_that_comes_back_under_its_name_is_no_base() {
     assert_same_newest(&disk, &world.archive(DISK));
 }
 
-/// The pool keeps the beginning of its history for ever, but not what came next.
+/// The pool keeps the beginning of its history for ever, but not the entries after that.
 #[test]
 fn a_history_that_was_overwritten_proves_nothing() {
     let pool = SparePool::new("lineage-wrapped", 128);

@@ -59,7 +59,7 @@ fn policies_that_would_prune_each_others_snapshots_are_refused() {
     assert!(refused.stderr.contains("first.toml") && refused.stderr.contains(&files), "{refused:?}");
     assert_eq!(snapshots(&files).len(), 1, "nothing was done");
     assert!(!exists(&world.backup("second")));
-    // What the message advises: another name for its snapshots. And the policy that was there first goes on.
+    // The advice of the message: another name for its snapshots. And the policy that was there first continues.
     let text = fs::read_to_string(&second).unwrap();
     fs::write(&second, format!("name = \"hourly-%Y%m%d%H%M%S\"\n{text}")).unwrap();
     Run::of(command(&second, DAY_2, &[])).expect_code(0);

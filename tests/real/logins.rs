@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::agent::{AUTHORIZED_KEYS, key_pair};
 use crate::look::assert_same_newest;
-use crate::outcome::assert_told;
+use crate::outcome::assert_reports;
 use crate::world::{GUEST, World};
 
 /// Runs a program, which must succeed.
@@ -31,8 +31,8 @@ fn each_login_that_fails_is_named_with_what_helps_and_that_helps() {
     let mut fails = |world: &mut World, words: &[&str]| {
         hour += 1;
         let run = world.run_for_a_person(&format!("2026-01-10T{hour:02}:00:00Z"), &[]).expect_code(1);
-        assert_told(&run, words);
-        assert_told(&run, &["next: "]);
+        assert_reports(&run, words);
+        assert_reports(&run, &["next: "]);
     };
     let mut days = 10;
     let mut works = |world: &mut World| {
@@ -41,7 +41,7 @@ fn each_login_that_fails_is_named_with_what_helps_and_that_helps() {
         assert_same_newest(&files, &world.backup(GUEST));
     };
 
-    // A host that nobody has logged in to.
+    // A host that no one has logged in to.
     fs::write(&hosts, "").unwrap();
     all(&own);
     fails(&mut world, &["Host key verification failed", "log in once by hand"]);
@@ -66,7 +66,7 @@ fn each_login_that_fails_is_named_with_what_helps_and_that_helps() {
     OpenOptions::new().append(true).open(AUTHORIZED_KEYS).unwrap().write_all(public.as_bytes()).unwrap();
     works(&mut world);
 
-    // A port on which nothing listens, and a name that nobody knows.
+    // A port on which nothing listens, and an unknown name.
     all("  Port 2\n");
     fails(&mut world, &["Connection refused", "no sshd listens there"]);
     all("  HostName nowhere.invalid\n");

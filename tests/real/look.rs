@@ -62,8 +62,8 @@ pub(crate) fn wait_for_used(dataset: &str, bytes: u64) {
 pub(crate) fn sync(dataset: &str) {
     let pool = dataset.split('/').next().unwrap();
     let output = Command::new("zpool").args(["sync", pool]).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() || told.trim_end().ends_with("suspended"), "{told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() || stderr.trim_end().ends_with("suspended"), "{stderr}");
 }
 
 /// GUIDs of snapshots by name.
@@ -324,7 +324,7 @@ pub(crate) fn mark(aside: &str) -> serde_json::Value {
     serde_json::from_str(&property("zhaul:set-aside", aside)).unwrap()
 }
 
-/// A moment so many days and an hour after a lineage was set aside, by its mark.
+/// The time `days` days and an hour after a lineage was set aside, by its mark.
 pub(crate) fn days_after(aside: &str, days: i64) -> String {
     let at: jiff::Timestamp = mark(aside)["at"].as_str().unwrap().parse().unwrap();
     let then = at.checked_add(jiff::SignedDuration::from_hours(24 * days + 1)).unwrap();

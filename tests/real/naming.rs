@@ -1,4 +1,4 @@
-//! What copies are called where two sources want one name, and where a container has it.
+//! The names of copies where two sources want one name, and where a container has it.
 
 use std::fs;
 
@@ -66,7 +66,7 @@ fn a_guest_with_disks_of_one_name_on_two_storages_has_a_copy_of_each() {
     assert_eq!(
         snapshots(&world.backup("vm-100-disk-0")).len(),
         2,
-        "the copy of what is left out is nobody else's"
+        "the copy of a left-out dataset goes to no other dataset"
     );
     world.policy.source = source;
     fs::write(pve.join("storage.cfg"), "").unwrap();
@@ -95,7 +95,7 @@ fn a_copy_that_could_be_two_sources_blocks_these_alone() {
     let (first, second) = (world.filesystem("vm-100-disk-0", 1), world.beside("vms/vm-100-disk-0"));
     let other = world.filesystem("other", 1);
     world.run(DAY_1);
-    // Moved by hand, and the old one is still there; what told them apart is gone.
+    // Moved by hand, and the old one still exists; the marks that distinguished them are gone.
     zfs(&["create", &world.beside("vms")]);
     look::replicate("-R", &format!("{first}@2026-01-10-030000"), &second);
     zfs(&["destroy", &format!("{first}#2026-01-10-030000")]);
@@ -109,7 +109,7 @@ fn a_copy_that_could_be_two_sources_blocks_these_alone() {
     }
     world.run_with(DAY_2, &[]).expect_code(3);
     assert_same_newest(&other, &world.backup("other"));
-    // What it says to do helps, and leads to no loss.
+    // The advised action helps, and leads to no loss.
     zfs(&["set", "zhaul:backup=off", &second]);
     world.run(DAY_3);
     assert_same_newest(&first, &world.backup("vm-100-disk-0"));

@@ -1,5 +1,5 @@
-//! Targets that go away or fill up, before a run or in the middle of it: the others are served, what happened is told with
-//! cause and next action, and the next plain run makes up for it.
+//! Targets that go away or fill up, before a run or in the middle of it: the others are served, the failure is reported with
+//! cause and next action, and the next plain run sends the rest.
 
 use std::process::Child;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use zhaul::model::ResumeToken;
 
 use crate::agent;
 use crate::look::{self, assert_same_newest, snapshots};
-use crate::outcome::{Run, assert_told};
+use crate::outcome::{Run, assert_reports};
 use crate::pool::{property, zfs};
 use crate::spare::{SpareHost, SparePool};
 use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
@@ -34,7 +34,7 @@ fn a_pool_that_is_missing_on_one_host_does_not_keep_the_other_from_being_served(
     let run = world.run_for_a_person(DAY_2, &["--archive"]).expect_code(1);
     let cause = format!("no pool {} is imported there", pool.name);
     let next = format!("zpool import {}", pool.name);
-    assert_told(&run, &["backup", &root, &cause, &next, "the next run sends what is missing"]);
+    assert_reports(&run, &["backup", &root, &cause, &next, "the next run sends what is missing"]);
     assert_same_newest(&files, &world.archive(GUEST));
     assert!(!look::exists(&pool.name), "nothing was made in its place");
     pool.import();
@@ -44,7 +44,7 @@ fn a_pool_that_is_missing_on_one_host_does_not_keep_the_other_from_being_served(
 }
 
 #[test]
-fn a_pool_that_fills_up_in_mid_receive_loses_nothing_and_the_stream_goes_on_when_there_is_room() {
+fn a_pool_that_fills_up_in_mid_receive_loses_nothing_and_the_stream_continues_when_there_is_room() {
     let pool = SparePool::new("tank-full", 96);
     let mut world = World::with_archive("pool-full");
     let files = world.filesystem(GUEST, 4);
@@ -60,7 +60,7 @@ fn a_pool_that_fills_up_in_mid_receive_loses_nothing_and_the_stream_goes_on_when
     let run = world.run_for_a_person(DAY_3, &["--archive"]).expect_code(1);
     let object = format!("{copy}@2026-01-12-030000");
     let copy_has = format!("are available to {}", pool.name);
-    let told = [
+    let words = [
         "backup",
         &object,
         "there is no space left",
@@ -68,7 +68,7 @@ fn a_pool_that_fills_up_in_mid_receive_loses_nothing_and_the_stream_goes_on_when
         "the stream has about 96",
         "make room there",
     ];
-    assert_told(&run, &told);
+    assert_reports(&run, &words);
     assert!(run.stderr.contains("the next run"), "{run:?}");
     assert_eq!(
         snapshots(&copy),
@@ -86,7 +86,7 @@ fn a_pool_that_fills_up_in_mid_receive_loses_nothing_and_the_stream_goes_on_when
     assert_same_newest(&files, &copy);
 }
 
-/// A world whose backup lies on a host of its own, with a run under way that has moved 2 MiB there.
+/// A world whose backup is on a host of its own, with a run under way that has moved 2 MiB there.
 fn under_way(name: &'static str, number: u8, mib: u64, transfer: &str) -> (SpareHost, World, Child) {
     let host = SpareHost::new(name, number);
     let mut world = World::with_archive(name);
@@ -99,7 +99,7 @@ fn under_way(name: &'static str, number: u8, mib: u64, transfer: &str) -> (Spare
     (host, world, run)
 }
 
-/// The archive has all, the backup a part with which the next run goes on.
+/// The archive has all, the backup a part with which the next run continues.
 fn assert_served_and_resumed(world: &mut World, mib: u64) {
     let copy = world.backup(GUEST);
     assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Jan-10"]);
@@ -119,12 +119,12 @@ fn an_sshd_that_ends_in_the_middle_of_a_run_does_not_keep_the_other_host_from_be
     host.stop_sshd();
     let run = Run::end(&world, run, LIMIT).0.expect_code(1);
     let object = format!("{}@2026-01-10-030000", world.backup(GUEST));
-    assert_told(
+    assert_reports(
         &run,
         &["dying", &object, "the host cannot be reached", "check that the host is up", "the next run"],
     );
     let run = world.run_for_a_person("2026-01-10T04:00:00Z", &["--no-snapshot"]).expect_code(1);
-    assert_told(&run, &["backup", "dying", "Connection refused", "the next run sends what is missing"]);
+    assert_reports(&run, &["backup", "dying", "Connection refused", "the next run sends what is missing"]);
     host.start_sshd();
     assert_served_and_resumed(&mut world, 12);
 }
@@ -136,7 +136,7 @@ fn a_cable_that_is_pulled_ends_in_a_stall_and_the_other_host_is_served() {
     let run = Run::end(&world, run, LIMIT).0.expect_code(1);
     host.plug();
     let object = format!("{}@2026-01-10-030000", world.guest(GUEST));
-    assert_told(&run, &["(backup)", &object, "no data moved for 4 seconds", "the next run"]);
+    assert_reports(&run, &["(backup)", &object, "no data moved for 4 seconds", "the next run"]);
     assert_served_and_resumed(&mut world, 48);
 }
 
@@ -146,7 +146,7 @@ fn a_host_that_nothing_can_be_sent_to_has_its_guests_snapshots_and_bookmarks_all
     let files = world.filesystem(GUEST, 1);
     world.policy.backup_at = Some(("unheard-of".to_owned(), world.backup_root()));
     let run = world.run_for_a_person(DAY_1, &[]).expect_code(1);
-    assert_told(
+    assert_reports(
         &run,
         &["backup", "unheard-of", "Could not resolve hostname", "the next run sends what is missing"],
     );
@@ -168,7 +168,7 @@ fn a_login_shell_that_reads_what_zhaul_sends_is_named_and_the_other_host_is_serv
         let limit = Duration::from_secs(150);
         let (run, _) = Run::end(&world, world.start(DAY_1, &["--archive"]), limit);
         let run = run.expect_code(1);
-        assert_told(&run, &["backup", "reads standard input", "next: "]);
+        assert_reports(&run, &["backup", "reads standard input", "next: "]);
         assert_same_newest(&files, &world.archive(GUEST));
         world.wait_for_quiet();
     }

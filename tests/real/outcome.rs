@@ -1,4 +1,4 @@
-//! What a run of `zhaul` came to: exit code, output, and its report.
+//! The result of a run of `zhaul`: exit code, output, and its report.
 
 use std::fmt;
 use std::fs;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::world::World;
 
 /// A run names all of this to the admin.
-pub(crate) fn assert_told(run: &Run, words: &[&str]) {
+pub(crate) fn assert_reports(run: &Run, words: &[&str]) {
     for word in words {
         assert!(run.stderr.contains(word), "{word:?} is not in {run:?}");
     }
@@ -49,7 +49,7 @@ impl Run {
         }
     }
 
-    /// What a run that [`World::start`] began comes to within `limit`, and how long it still took.
+    /// The result of a run that [`World::start`] began and that ends within `limit`, and how long it still took.
     pub(crate) fn end(world: &World, mut run: Child, limit: Duration) -> (Self, Duration) {
         let read = |name| fs::read_to_string(world.directory().join(name)).unwrap();
         let started = Instant::now();
@@ -143,7 +143,7 @@ impl Run {
 }
 
 impl Did {
-    /// What the transfer started from: its kind and name, or `None` for a full stream.
+    /// The base of the transfer: its kind and name, or `None` for a full stream.
     pub(crate) fn base(&self) -> Option<(String, String)> {
         let base = self.step["action"]["base"].as_object()?;
         let text = |key: &str| base[key].as_str().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! What is not this policy's: whoever made it, no run touches it, however many runs there are.
+//! Snapshots and bookmarks that are not this policy's: whoever made them, no run ever touches them.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use crate::look::{all_points, bookmarks, snapshots};
 use crate::pool::zfs;
 use crate::world::{GUEST, World};
 
-/// What people, Proxmox VE and other programs leave on a dataset.
+/// The snapshots that people, Proxmox VE and other programs leave on a dataset.
 const FOREIGN: [&str; 8] = [
     "manual",
     "vzdump",

@@ -5,7 +5,7 @@ use crate::pool::{property, zfs};
 use crate::world::{DAY_1, DAY_2, GUEST, World};
 
 #[test]
-fn a_strangers_partial_receive_is_left_alone_and_told() {
+fn a_strangers_partial_receive_is_left_alone_and_reported() {
     let mut world = World::new("foreign-token");
     world.filesystem(GUEST, 1);
     let other = world.filesystem("subvol-102-disk-0", 1);
@@ -26,7 +26,7 @@ fn a_strangers_partial_receive_is_left_alone_and_told() {
 }
 
 #[test]
-fn a_partial_receive_of_a_snapshot_that_is_gone_is_dropped_and_told() {
+fn a_partial_receive_of_a_snapshot_that_is_gone_is_dropped_and_reported() {
     let mut world = World::new("stale-token");
     let files = world.filesystem(GUEST, 8);
     zfs(&["snapshot", &format!("{files}@2026-01-10-020000")]);

@@ -8,8 +8,8 @@ fn pool(host: &str) -> String {
 
 fn zfs(arguments: &[&str]) -> String {
     let output = Command::new("zfs").args(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "zfs {arguments:?}: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "zfs {arguments:?}: {stderr}");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -55,12 +55,12 @@ impl World {
 
     fn run_well(&self, at: &str) {
         let output = self.run(at, &[]);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{at}: {told}");
-        // What it renamed or destroyed beyond the routine is reported, and nothing else.
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{at}: {stderr}");
+        // Renames and destructions beyond the routine are reported, and nothing else.
         let is_report = |line: &str| line.starts_with("changed: ") || line.starts_with("  because ");
-        let is_silent = told.lines().all(is_report);
-        assert!(output.stdout.is_empty() && is_silent, "silent under cron, but: {told}");
+        let is_silent = stderr.lines().all(is_report);
+        assert!(output.stdout.is_empty() && is_silent, "silent under cron, but: {stderr}");
     }
 
     fn copy(&self, target: usize) -> String {
@@ -101,8 +101,8 @@ fn an_outage_is_resumed_from_a_bookmark() {
     zfs(&["destroy", &format!("{}@2026-02-02-010000", world.copy(0))]);
     let output = world.run("2026-05-20T01:00:00Z", &[]);
     assert_eq!(output.status.code(), Some(0));
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains("2026-Mar to 2026-Apr"), "the months without a snapshot are told as lost: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("2026-Mar to 2026-Apr"), "the months are reported as lost: {stderr}");
     let guid = |snapshot: &str| zfs(&["get", "-H", "-o", "value", "guid", snapshot]);
     let newest = "2026-05-20-010000";
     let ours = guid(&format!("{}@{newest}", world.copy(0)));
@@ -136,9 +136,9 @@ fn a_guest_recreated_under_its_name_supersedes_but_destroys_nothing() {
     zfs(&["destroy", "-r", &world.copy(0)]);
     zfs(&["create", "-V", "16M", &world.copy(0)]);
     let output = world.run("2026-02-03T01:00:00Z", &[]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("set aside") && told.contains("@2026-02-02-010000"), "told under cron: {told}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("set aside") && stderr.contains("@2026-02-02-010000"), "under cron: {stderr}");
     let aside = crate::look::set_aside(&world.copy(1));
     assert_eq!(names(&aside, "snapshot"), ["2026-02-02-010000"]);
     assert_eq!(names(&world.copy(1), "snapshot"), ["2026-02-03-010000"]);

@@ -12,7 +12,7 @@ use zhaul::model::{BookmarkName, DatasetName, PointName, SnapshotName};
 pub(crate) struct Scratch(DatasetName);
 
 impl Scratch {
-    /// `POOL/NAME`, made anew. NAME is the test's alone: tests run in parallel.
+    /// `POOL/NAME`, destroyed and created. NAME is the test's alone: tests run in parallel.
     pub(crate) fn new(name: &str) -> Self {
         let pool = env::var_os("ZHAUL_LAB_POOL_PVE0")
             .expect("ZHAUL_LAB_POOL_PVE0 names the lab's source pool; run this with `cargo lab test`");
@@ -56,8 +56,8 @@ impl Drop for Scratch {
 
 /// Runs `zfs`, which must succeed, and returns what it printed, trimmed.
 ///
-/// What is to be destroyed may be busy for a moment: a snapshot longer than the killed process that sent it, a volume while
-/// udev looks at its new device.
+/// A dataset to destroy may be busy for a moment: a snapshot longer than the killed process that sent it, a volume while
+/// udev reads its new device.
 pub(crate) fn zfs(args: &[&str]) -> String {
     let run = || Command::new("zfs").args(args).output().expect("zfs can be run");
     let mut output = run();

@@ -14,7 +14,7 @@ fn day(day: u32) -> String {
     format!("2026-01-{day:02}T03:00:00Z")
 }
 
-/// What zhaul calls that day's snapshot.
+/// The name that zhaul gives that day's snapshot.
 fn name(day: u32) -> String {
     format!("2026-01-{day:02}-030000")
 }
@@ -90,7 +90,7 @@ fn pruned_in_the_middle_of_a_stream_the_next_run_resumes() {
     let token = world.cut(&day(4), GUEST, 4 * MIB);
     let copy = world.backup(GUEST);
     prune(&world.backup_root(), &day(5), &["--keep-last", "1"]).expect_code(0);
-    assert_eq!(snapshots(&copy), [name(3)], "the newest, from which the stream goes on");
+    assert_eq!(snapshots(&copy), [name(3)], "the newest, from which the stream continues");
     let run = world.run(&day(5));
     assert!(run.moved("backup") < 17 * MIB - token.received_bytes, "{run:?}");
     assert_same_newest(&files, &copy);

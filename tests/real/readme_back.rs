@@ -88,7 +88,7 @@ impl Site {
     /// Runs each command of a block; gives what they print.
     fn block(&self, lines: &[String], stamp: &str) -> String {
         let mut printed = String::new();
-        // What a line sets is there for the next ones.
+        // A variable that a line sets is there for the next ones.
         let mut settings = String::new();
         for line in lines {
             if line.starts_with("keys=") {
@@ -208,7 +208,7 @@ fn a_lost_host_a_lost_site_and_an_archive_without_zhaul() {
     assert_eq!(site.hosts(), "right\n");
     site.lose_host();
     zfs(&["destroy", "-r", &site.world.backup_root()]);
-    // A host that nobody answers for.
+    // A host name that does not resolve.
     site.world.policy.backup_at = Some(("nowhere.invalid".to_owned(), site.world.backup_root()));
     site.block(&site_lost[0], "");
     let month = content(&format!("{}@2026-Jan", site.world.archive("vm-100-disk-0")));

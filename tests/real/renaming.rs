@@ -39,7 +39,7 @@ fn diverged(world: &mut World, guest: &str) -> String {
     look::set_aside(&world.backup(guest))
 }
 
-/// Exactly `names` are there, each with both nights, so that nothing began anew.
+/// Exactly `names` are there, each with both nights, so that no copy began again.
 fn assert_followed(world: &World, run: &Run, names: &[&str]) {
     assert!(run.moved("backup") < MIB, "{run:?}");
     assert!(run.steps("set-aside").is_empty(), "{run:?}");
@@ -52,12 +52,12 @@ fn assert_followed(world: &World, run: &Run, names: &[&str]) {
 }
 
 #[test]
-fn datasets_change_their_names_with_all_that_lies_below_them() {
+fn datasets_change_their_names_with_all_datasets_below_them() {
     let names = ["a", "a/x", "b", "b/x", "c", "c/y"];
     let mut world = backed_up("renaming-trees", &names);
     swap(&world, "a", "b");
     let run = world.run_as_planned(DAY_2, &[], 0);
-    assert_eq!(run.steps("rename-dataset").len(), 3, "what lies below goes along: {run:?}");
+    assert_eq!(run.steps("rename-dataset").len(), 3, "datasets below go along: {run:?}");
     assert_followed(&world, &run, &names);
     // Three in a circle, and then the children of two.
     swap(&world, "a", "b");
@@ -112,7 +112,7 @@ fn a_dataset_that_went_below_a_new_one_of_its_name_is_backed_up() {
 }
 
 #[test]
-fn a_name_on_the_way_that_somebody_has_taken_is_in_nobodys_way() {
+fn a_name_on_the_way_that_somebody_has_taken_blocks_no_rename() {
     let mut world = backed_up("renaming-stray", &["a", "b", "c", "d"]);
     let copy = world.backup("a");
     zfs(&["create", &format!("{copy}.renaming")]);
@@ -156,7 +156,7 @@ fn copies_that_somebody_swapped_on_the_target_are_swapped_back() {
 }
 
 #[test]
-fn a_copy_that_somebody_renamed_is_named_and_what_it_says_to_do_goes_on_with_it() {
+fn a_copy_that_somebody_renamed_is_named_and_the_advised_command_continues_with_it() {
     let mut world = backed_up("renaming-there", &["a"]);
     let (copy, old) = (world.backup("a"), world.backup("kept"));
     zfs(&["rename", &copy, &old]);
@@ -165,7 +165,7 @@ fn a_copy_that_somebody_renamed_is_named_and_what_it_says_to_do_goes_on_with_it(
     let next = format!("zfs rename {copy} {copy}.new (if it exists), then zfs rename {old} {copy}");
     assert!(run.finds("warning", &next), "{run:?}");
     let run = world.run_as_planned(DAY_3, &[], 0);
-    assert!(!run.finds("warning", "renamed-on-target"), "it is told once: {run:?}");
+    assert!(!run.finds("warning", "renamed-on-target"), "it is reported once: {run:?}");
     zfs(&["rename", &copy, &format!("{copy}.new")]);
     zfs(&["rename", &old, &copy]);
     let run = world.run_as_planned(DAY_4, &[], 0);
@@ -257,7 +257,7 @@ fn nothing_goes_below_a_receive_that_may_have_to_be_given_up() {
     cut.wait().unwrap();
     world.wait_for_quiet();
     world.policy.transfer.clear();
-    // What was begun cannot be resumed.
+    // The receive that was begun cannot be resumed.
     zfs(&["destroy", &format!("{}@2026-01-11-030000", world.guest("c"))]);
     rename(&world, "a/x", "c/x");
     let run = world.run_as_planned(DAY_3, &[], 0);

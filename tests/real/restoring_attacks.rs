@@ -1,4 +1,4 @@
-//! What goes wrong in the middle of a restore, and what must never be lost by one.
+//! Failures in the middle of a restore, and data that a restore must never lose.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -40,7 +40,7 @@ pub(crate) fn is_looked_at(kills: usize) -> bool {
     stride() == 1 || kills % 2 == 1
 }
 
-/// What the killer does not count: what changes nothing.
+/// The calls that the killer does not count: they change nothing.
 pub(crate) const READS: &str = "case $1 in list|get|send) exec $real \"$@\";; esac";
 
 /// A directory with a `zfs` that kills zhaul (its pid is in the file `victim`) before its Nth call that `passed`, a line of
@@ -81,7 +81,7 @@ pub(crate) fn killed_at(world: &World, nth: usize, passed: &str, mut killed: Com
     fs::write(directory.join("victim"), child.id().to_string()).unwrap();
     let code = child.wait().unwrap().code();
     world.wait_for_quiet();
-    // What follows may find other programs in this directory, and is not to be killed.
+    // Later calls may find other programs in this directory, and are not to be killed.
     fs::remove_file(directory.join("zfs")).unwrap();
     let said = fs::read_to_string(said).unwrap();
     assert!(code.is_none() || code == Some(0), "{nth}: {code:?}: {said}");
@@ -89,7 +89,7 @@ pub(crate) fn killed_at(world: &World, nth: usize, passed: &str, mut killed: Com
 }
 
 #[test]
-fn killed_at_any_step_the_same_command_goes_on_and_ends_with_the_same_data() {
+fn killed_at_any_step_the_same_command_continues_and_ends_with_the_same_data() {
     let mut world = World::new("restore-killed");
     let names = ["subvol-100-disk-1", "vm-100-disk-0"];
     world.filesystem(names[0], 1);
@@ -104,7 +104,7 @@ fn killed_at_any_step_the_same_command_goes_on_and_ends_with_the_same_data() {
         let is_through = restore_killed_at(&world, nth, &["restore", "100"]);
         if !is_through {
             kills += 1;
-            // What is half restored is no volume of a run, and no harm to one.
+            // A half restored dataset is no volume of a run, and no harm to one.
             if is_looked_at(kills) {
                 world.run_with(DAY_2, &["--no-snapshot"]);
             }
@@ -221,7 +221,7 @@ fn an_encrypted_dataset_comes_back_raw_without_any_key_and_opens_with_its_own() 
         zfs(&["destroy", "-r", dataset]);
         let run = zhaul(&world, DAY_2, &["restore", dataset]);
         let is_file_system = *dataset == files;
-        // What cannot be mounted for want of a key needs a person.
+        // A file system that cannot be mounted for want of a key needs a person.
         assert_eq!(run.code, Some(if is_file_system { 3 } else { 0 }), "{run:?}");
         let said = format!("{}{}", run.stdout, run.stderr);
         assert!(said.contains(&format!("zfs load-key {dataset}")), "{run:?}");

@@ -36,7 +36,7 @@ pub(crate) fn contents(world: &World, point: &str) -> Vec<u64> {
 }
 
 #[test]
-fn all_disks_go_back_with_newer_points_and_bookmarks_and_the_next_run_goes_on() {
+fn all_disks_go_back_with_newer_points_and_bookmarks_and_the_next_run_continues() {
     let mut world = guest("rollback-all");
     let before = contents(&world, POINT_1);
     let state = world.state();
@@ -45,7 +45,7 @@ fn all_disks_go_back_with_newer_points_and_bookmarks_and_the_next_run_goes_on() 
     let asked = zhaul(&world, DAY_3, &["rollback", "100", "--to", POINT_1]).expect_code(3);
     assert!(asked.stderr.contains("--yes"), "{asked:?}");
     assert_eq!(state, world.state());
-    // What blocks Proxmox VE's own rollback: a bookmark whose snapshot is gone.
+    // An obstacle to Proxmox VE's own rollback: a bookmark whose snapshot is gone.
     zfs(&["destroy", &format!("{}@{POINT_2}", world.guest(DISKS[2]))]);
     zhaul(&world, DAY_3, &["rollback", "100", "--to", POINT_1, "--yes"]).expect_code(0);
     assert_eq!(contents(&world, POINT_1), before);

@@ -175,7 +175,7 @@ fn the_configuration_of_the_point_comes_back_and_what_it_cannot_know_stays() {
     assert_eq!(fs::read_to_string(pve.join("firewall/100.fw")).unwrap(), "[OPTIONS]\nenable: 1\n");
     assert_eq!(fs::read_to_string(pve.join("qemu-server/100.conf.before-rollback")).unwrap(), late);
     assert_eq!(content(&format!("{}@2026-01-11-040000", world.guest("vm-100-disk-3"))), fourth);
-    // What is beside the files of guests is no guest.
+    // A file beside the files of guests is no guest.
     let run = world.run(DAY_3);
     assert!(run.sends("backup").iter().all(|send| send.base().is_some()), "{run:?}");
     fs::write(pve.join(CONF), late).unwrap();
@@ -185,7 +185,7 @@ fn the_configuration_of_the_point_comes_back_and_what_it_cannot_know_stays() {
 }
 
 #[test]
-fn killed_at_any_step_the_same_command_goes_on_and_no_run_takes_what_is_half_rolled_back() {
+fn killed_at_any_step_the_same_command_continues_and_no_run_takes_what_is_half_rolled_back() {
     let (mut world, pve) = guest("back-killed", CONFIG);
     let before = contents(&world, POINT_1);
     let count = format!("grep -q 'lock: rollback' {} || exec $real \"$@\"", pve.join(CONF).display());

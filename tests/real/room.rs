@@ -84,7 +84,7 @@ fn a_full_backup_gives_up_what_has_expired_though_nothing_can_be_sent() {
 }
 
 #[test]
-fn a_backup_that_takes_nothing_is_pruned_by_its_rules_all_the_same() {
+fn a_backup_that_takes_nothing_is_still_pruned_by_its_rules() {
     let mut world = World::new("blocked-pruned");
     let files = world.filesystem(GUEST, 1);
     for day in 1..=4 {

@@ -1,4 +1,4 @@
-//! What stays at the source and at a backup, run after run.
+//! The points that stay at the source and at a backup, run after run.
 
 use std::collections::BTreeSet;
 

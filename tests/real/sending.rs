@@ -1,4 +1,4 @@
-//! What a backup gets: full, increment, nothing; by GUID, from a snapshot or a bookmark; and how it lies there.
+//! Streams to a backup: full, increment, nothing; by GUID, from a snapshot or a bookmark; and how a copy is stored.
 
 use crate::look::{self, assert_same_newest, bookmarks, guids, snapshots};
 use crate::pool::{property, zfs};

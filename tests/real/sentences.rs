@@ -1,4 +1,4 @@
-//! Single sentences of the policy that no other story tells: see `tests/policy_table.md`.
+//! Single sentences of the policy that no other test shows: see `tests/policy_table.md`.
 
 use std::fs;
 use std::process::Command;
@@ -23,7 +23,7 @@ fn with_no_guests_known_all_datasets_of_a_pool_are_of_one_moment() {
 }
 
 #[test]
-fn a_backup_that_is_to_stop_removes_nothing_where_it_has_parted_and_its_base_outlives_the_rules() {
+fn a_backup_that_is_to_stop_removes_nothing_where_it_has_diverged_and_its_base_outlives_the_rules() {
     let mut world = World::new("stop");
     world.policy.backup = "on-divergence = \"stop\"".to_owned();
     let files = world.filesystem(GUEST, 1);
@@ -48,8 +48,8 @@ fn a_backup_that_is_to_stop_removes_nothing_where_it_has_parted_and_its_base_out
 }
 
 #[test]
-fn a_backup_that_is_to_stop_leaves_a_guest_made_anew_to_a_person() {
-    let mut world = World::new("stop-anew");
+fn a_backup_that_is_to_stop_leaves_a_recreated_guest_to_a_person() {
+    let mut world = World::new("stop-recreated");
     world.policy.backup = "on-no-base = \"stop\"".to_owned();
     let files = world.filesystem(GUEST, 1);
     world.run(DAY_1);
@@ -83,7 +83,7 @@ fn an_older_month_on_the_archive_shows_that_a_first_was_missed() {
     let files = world.filesystem(GUEST, 1);
     world.run("2026-01-10T03:00:00Z");
     world.run("2026-02-01T03:00:00Z");
-    // All own points are lost but for a foreign bookmark: only the archive tells that the policy was alive before March.
+    // All own points are lost but for a foreign bookmark: only the archive shows that the policy was alive before March.
     zfs(&["bookmark", &format!("{files}@2026-02-01-030000"), &format!("{files}#mine")]);
     for name in ["2026-01-10-030000", "2026-02-01-030000"] {
         zfs(&["destroy", &format!("{files}@{name}")]);
@@ -112,8 +112,8 @@ fn without_catching_up_a_month_is_archived_on_its_first_or_not_at_all() {
 }
 
 #[test]
-fn a_guest_made_anew_gets_a_new_line_on_an_archive_only_where_it_may_branch_and_the_old_one_stays() {
-    let mut world = World::archive_only("archive-anew");
+fn a_recreated_guest_gets_a_new_line_on_an_archive_only_where_it_may_branch_and_the_old_one_stays() {
+    let mut world = World::archive_only("archive-recreated");
     let files = world.filesystem(GUEST, 1);
     world.run("2026-01-10T03:00:00Z");
     world.run("2026-02-01T03:00:00Z");
@@ -175,9 +175,9 @@ fn a_container_on_the_way_that_has_data_is_neither_refused_nor_touched() {
     }
 }
 
-/// `-L -c`, run after run: large blocks arrive large, and what is compressed travels and lies there compressed.
+/// `-L -c`, run after run: large blocks arrive large, and compressed blocks are sent and stored compressed.
 #[test]
-fn large_and_compressed_blocks_travel_as_they_lie_also_from_a_bookmark_on() {
+fn large_and_compressed_blocks_are_sent_as_stored_also_from_a_bookmark_on() {
     let mut world = World::new("held-flags");
     let files = world.filesystem(GUEST, 1);
     world.set(GUEST, "recordsize=1M");

@@ -1,4 +1,4 @@
-//! Setting a lineage aside, on both kinds of target, through a shell and through an agent: nothing is lost, the copy goes on,
+//! Setting a lineage aside, on both kinds of target, through a shell and through an agent: nothing is lost, the copy continues,
 //! and a run that was killed between any two steps is finished by the next one.
 
 use serde_json::{Value, json};
@@ -40,11 +40,11 @@ fn encrypted(world: &World) -> String {
     secret
 }
 
-fn check_goes_on(world: &mut World, names: &[String; 3]) {
+fn check_continues(world: &mut World, names: &[String; 3]) {
     let before: Vec<_> = names.iter().map(|name| guids(&world.backup(name))).collect();
     let run = world.run_as_planned(DAY_3, &[], 0);
     assert_eq!(run.steps("set-aside").len(), 3, "{run:?}");
-    assert!(run.finds("warning", "@2026-01-11-030000"), "it is told: {run:?}");
+    assert!(run.finds("warning", "@2026-01-11-030000"), "it is reported: {run:?}");
     for (name, before) in names.iter().zip(before) {
         let copy = world.backup(name);
         let aside = look::set_aside(&copy);
@@ -73,7 +73,7 @@ fn assert_same_newest_guid(world: &World, name: &str) {
 #[test]
 fn what_a_rollback_left_behind_is_set_aside_through_a_shell() {
     let (mut world, names) = rolled_back("aside-shell", "agent = \"off\"");
-    check_goes_on(&mut world, &names);
+    check_continues(&mut world, &names);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn what_a_rollback_left_behind_is_set_aside_through_an_agent_that_destroys_nothi
     let (mut world, names) = rolled_back("aside-agent", "");
     let lines = key(&world, "--append-only");
     world.policy.backup = format!("{lines}keep-last = 1\n");
-    check_goes_on(&mut world, &names);
+    check_continues(&mut world, &names);
     let aside = look::set_aside(&world.backup(GUEST));
     let run = world.run_as_planned(&look::days_after(&aside, 100), &[], 0);
     assert!(look::exists(&aside), "an append-only target destroys nothing: {run:?}");
@@ -136,7 +136,7 @@ fn a_copy_whose_name_or_whose_childrens_would_become_too_long_is_named_and_stays
     assert_eq!(guids(&copy), before);
     assert_eq!(look::all_set_aside(&copy), Vec::<String>::new());
     assert_same_newest(&other, &world.backup("other"));
-    // What it says to do helps.
+    // The advised action helps.
     zfs(&["rename", &copy, &world.backup("old")]);
     world.run(DAY_4);
     assert_same_newest(&files, &copy);
@@ -212,7 +212,7 @@ fn nested(name: &str) -> (World, String, String) {
 }
 
 #[test]
-fn what_lies_below_a_copy_moves_back_when_the_copy_is_set_aside() {
+fn datasets_below_a_copy_move_back_when_the_copy_is_set_aside() {
     let (mut world, parent, child) = nested("aside-nested");
     world.write(GUEST, "bad", 1);
     world.run_with(DAY_2, &["--archive"]).expect_code(0);
@@ -223,7 +223,7 @@ fn what_lies_below_a_copy_moves_back_when_the_copy_is_set_aside() {
         assert_same_newest(&parent, &copy);
         assert_same_newest(&child, &format!("{copy}/data"));
         assert_eq!(snapshots(&look::set_aside(&copy)).len(), 1);
-        assert_eq!(snapshots(&format!("{copy}/data")).len(), 3, "the child went on as it was");
+        assert_eq!(snapshots(&format!("{copy}/data")).len(), 3, "the child continued as it was");
     }
 }
 
@@ -247,7 +247,7 @@ fn a_recreated_dataset_with_datasets_below_it_gets_them_back_after_its_full_stre
 }
 
 #[test]
-fn what_lies_below_a_copy_stays_where_a_volume_gets_its_name() {
+fn datasets_below_a_copy_stay_where_a_volume_gets_its_name() {
     for is_moved in [false, true] {
         let (mut world, parent, child) = nested(if is_moved { "aside-volume-moved" } else { "aside-volume" });
         if is_moved {
@@ -421,7 +421,7 @@ fn properties_of_the_copy_go_with_it_and_a_partial_receive_is_aborted_first() {
 }
 
 #[test]
-fn a_source_that_knows_what_was_set_aside_is_told_where_it_is() {
+fn a_set_aside_lineage_that_the_source_knows_is_named() {
     let mut world = World::new("aside-known");
     let files = world.filesystem(GUEST, 1);
     world.run(DAY_1);

@@ -92,7 +92,7 @@ impl SparePool {
         run("sh", &["-c", "dd if=/dev/urandom of=\"$1\" bs=1M >/dev/null 2>&1 &", "sh", &path]);
         let deadline = Instant::now() + Duration::from_secs(60);
         while run("zpool", &["list", "-H", "-o", "health", &self.name]).trim() != "SUSPENDED" {
-            assert!(Instant::now() < deadline, "{} goes on", self.name);
+            assert!(Instant::now() < deadline, "{} is not suspended", self.name);
             thread::sleep(Duration::from_millis(100));
         }
     }
@@ -152,7 +152,7 @@ impl SpareHost {
         host
     }
 
-    /// A world whose backup lies on a host of its own, behind an agent with these options or a shell; `lines` are more of its
+    /// A world whose backup is on a host of its own, behind an agent with these options or a shell; `lines` are more of its
     /// section.
     pub(crate) fn with_world(
         name: &'static str,
@@ -212,7 +212,7 @@ impl SpareHost {
     }
 
     /// From now on every packet of the connections that are open vanishes, both ways and for ever, as where a firewall has
-    /// forgotten them or the other end has lost its power: neither end is told. New connections work.
+    /// forgotten them or the peer has lost its power: neither end is notified. New connections work.
     pub(crate) fn forget_connections(&self) {
         for (_, port) in self.connections() {
             self.inside(&["iptables", "-A", "INPUT", "-p", "tcp", "--sport", &port, "-j", "DROP"]);
@@ -231,7 +231,7 @@ impl SpareHost {
         assert!(is_any, "{}: there is no connection but sshd's", self.name);
     }
 
-    /// The ports of the connections that are open, each with the other end's.
+    /// The ports of the connections that are open, each with the peer's.
     fn connections(&self) -> Vec<(String, String)> {
         let port = |address: &str| {
             let (_, port) = address.rsplit_once(':').unwrap();
@@ -244,7 +244,7 @@ impl SpareHost {
                 open.push((port(columns[1]), port(columns[2])));
             }
         }
-        assert!(!open.is_empty(), "{}: nobody is connected", self.name);
+        assert!(!open.is_empty(), "{}: no client is connected", self.name);
         open
     }
 

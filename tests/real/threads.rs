@@ -33,8 +33,8 @@ fn serve_with_few_threads(name: &str, is_local: bool) {
         assert!(!run.stderr.contains("panicked") && !run.stdout.contains("a bug"), "{threads}: {run:?}");
         if run.code != Some(0) {
             assert_eq!(run.code, Some(1), "{threads}: {run:?}");
-            let told = format!("{}{}", run.stderr, run.stdout);
-            assert!(told.contains("no more threads"), "{threads}: {run:?}");
+            let output = format!("{}{}", run.stderr, run.stdout);
+            assert!(output.contains("no more threads"), "{threads}: {run:?}");
             refused += 1;
         }
     }

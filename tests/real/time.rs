@@ -103,7 +103,7 @@ fn the_clock_of_another_node_or_of_an_excluded_dataset_moves_no_name() {
     let elsewhere = world.backup("vm-900-disk-0");
     zfs(&["create", "-p", &elsewhere]);
     zfs(&["snapshot", &format!("{elsewhere}@2026-02-01-120000")]);
-    // A guest that came from a node whose clock is ahead goes on from its own name, alone.
+    // A guest that came from a node whose clock is ahead continues from its own name, alone.
     zfs(&["snapshot", &format!("{other}@2026-02-01-050000")]);
     world.run("2026-01-31T20:00:00Z");
     assert_eq!(snapshots(&files), ["2026-01-31-200000"], "31 January is not in February");

@@ -57,7 +57,7 @@ fn what_did_not_arrive_is_a_failure_and_nothing_is_pruned_for_it() {
 }
 
 #[test]
-fn a_resumed_stream_that_is_refused_twice_at_its_place_is_dropped_and_sent_anew() {
+fn a_resumed_stream_that_is_refused_twice_at_its_place_is_dropped_and_sent_again() {
     let refuse =
         "head -c 65536 > /dev/null; echo 'cannot receive resume stream: invalid backup stream' >&2; exit 1";
     let mut world = local("refused");

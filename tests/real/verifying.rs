@@ -19,7 +19,7 @@ fn verify(world: &World, words: &[&str], code: i32) -> Run {
     Run::of(command(world, DAY_3, &[&["verify"], words].concat())).expect_code(code)
 }
 
-/// What is wrong with copies, as `SEVERITY KIND ABOUT`; every test scrubs and fills the same pools.
+/// The troubles of copies, as `SEVERITY KIND ABOUT`; every test scrubs and fills the same pools.
 fn troubles(world: &World, code: i32) -> Vec<String> {
     let json = verify(world, &["--json"], code).json();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -82,7 +82,7 @@ fn a_copy_that_is_not_what_its_source_says_is_named_and_one_that_is_passes() {
 }
 
 #[test]
-fn a_receive_that_broke_off_goes_on_or_not() {
+fn a_receive_that_broke_off_continues_or_not() {
     let mut world = World::new("verify-token");
     let files = world.filesystem(GUEST, 1);
     world.run(DAY_1);
@@ -102,7 +102,7 @@ fn a_receive_that_broke_off_goes_on_or_not() {
 }
 
 #[test]
-fn pools_tell_their_errors_and_their_last_scrub_also_to_a_key_that_is_confined_to_the_agent() {
+fn pools_report_their_errors_and_their_last_scrub_also_to_a_key_that_is_confined_to_the_agent() {
     let mut world = World::new("verify-pools");
     world.policy.backup = agent::key(&world, &format!("--root {} --append-only", world.backup_root()));
     world.filesystem(GUEST, 1);

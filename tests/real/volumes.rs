@@ -25,7 +25,7 @@ fn use_configs(world: &mut World, configs: &[(&str, &str)]) {
     world.policy.source = format!("guest-config = \"{}\"", pve.display());
 }
 
-/// What a run says of a dataset that it leaves out.
+/// The report's entry of a dataset that a run leaves out.
 fn left_out(run: &Run, dataset: &str) -> Value {
     let json = run.json();
     let all = json["left_out"].as_array().unwrap();
@@ -256,8 +256,8 @@ fn what_was_served_and_is_left_out_now_is_a_warning_in_each_run() {
         assert!(run.finds("warning", "include-root = true"), "{run:?}");
         assert!(run.finds("warning", "qemu-server/100.conf line 2 (scsi1)"), "{run:?}");
     }
-    let told = world.run_for_a_person("2026-01-13T03:00:00Z", &[]).expect_code(0).stderr;
-    assert!(told.contains("was backed up before, and is left out now"), "under cron, too: {told}");
+    let stderr = world.run_for_a_person("2026-01-13T03:00:00Z", &[]).expect_code(0).stderr;
+    assert!(stderr.contains("was backed up before, and is left out now"), "under cron, too: {stderr}");
     assert_eq!(bookmarks(&world.beside("lone")).len(), 1);
 }
 
@@ -351,7 +351,7 @@ fn status_names_what_is_left_out_and_copies_that_nothing_is_sent_to() {
         checked.contains(&format!("1 dataset below {}\n    {}", world.source(), world.guest("other"))),
         "{checked}"
     );
-    // What the warning says to do where this is meant.
+    // The warning names the command for the case that this is meant.
     let run = world.run(DAY_2);
     assert!(run.finds("warning", &format!("zfs set zhaul:backup=never {}", world.guest("off"))), "{run:?}");
     for name in ["off", "vm-100-disk-0"] {

@@ -1,5 +1,5 @@
 //! A world of a test's own: guests on the lab's source pool, a backup and an archive on the two servers, a policy file and a
-//! lock. Everything lies below one dataset of the test's name on each pool, so tests run side by side.
+//! lock. Everything is below one dataset of the test's name on each pool, so tests run side by side.
 //!
 //! Runs go through the built `zhaul` as a person would start it. After each of them the archive must still have every
 //! snapshot that it had before: promise 4 is checked by every test.
@@ -28,7 +28,7 @@ pub(crate) const DAY_1: &str = "2026-01-10T03:00:00Z";
 pub(crate) const DAY_2: &str = "2026-01-11T03:00:00Z";
 pub(crate) const DAY_3: &str = "2026-01-12T03:00:00Z";
 
-/// What is written into the policy file; the strings are lines for the section of that name.
+/// The text of the policy file; the strings are lines for the section of that name.
 #[derive(Debug, Default)]
 pub(crate) struct PolicyText {
     pub(crate) top: String,
@@ -38,7 +38,7 @@ pub(crate) struct PolicyText {
     pub(crate) archive: String,
     /// Source roots, if not the world's own.
     pub(crate) datasets: Vec<String>,
-    /// Where the backup lies, if not at the world's own place: host and dataset.
+    /// Where the backup is, if not at the world's own place: host and dataset.
     pub(crate) backup_at: Option<(String, String)>,
     /// Likewise the archive's host.
     pub(crate) archive_host: Option<String>,
@@ -263,7 +263,7 @@ impl World {
         command
     }
 
-    /// Runs and gives what came of it.
+    /// Runs zhaul and gives the result.
     pub(crate) fn run_with(&mut self, clock: &str, more: &[&str]) -> Run {
         let run = Run::of(self.command(clock, more));
         self.check_archive(&run);
@@ -306,7 +306,7 @@ impl World {
         command.spawn().unwrap()
     }
 
-    /// A run whose stream into the backup of `name` is killed once the copy has taken in so many bytes more. Gives the
+    /// A run whose stream into the backup of `name` is killed once the copy has grown by `bytes`. Gives the
     /// token of what has arrived.
     pub(crate) fn cut(&mut self, clock: &str, name: &str, bytes: u64) -> ResumeToken {
         let copy = self.backup(name);
@@ -325,8 +325,8 @@ impl World {
         self.wait_for_quiet();
         self.policy.transfer.clear();
         let token = property("receive_resume_token", copy);
-        let told = fs::read_to_string(self.directory().join("stderr")).unwrap();
-        let token = ResumeToken::parse(&token).unwrap_or_else(|error| panic!("{token}: {error}: {told}"));
+        let stderr = fs::read_to_string(self.directory().join("stderr")).unwrap();
+        let token = ResumeToken::parse(&token).unwrap_or_else(|error| panic!("{token}: {error}: {stderr}"));
         assert!(token.received_bytes > bytes / 2, "{token:?}");
         token
     }
@@ -334,7 +334,7 @@ impl World {
     /// Everything that a run could change, as text: all datasets and points with GUIDs and what they hold.
     pub(crate) fn state(&self) -> String {
         let columns = "name,guid,createtxg,userrefs,referenced,receive_resume_token,readonly,mounted";
-        // What was just written is counted only once it is on disk.
+        // Data that was just written is counted only once it is on disk.
         self.bases.iter().for_each(|base| look::sync(base));
         let mut list = vec!["list", "-rHp", "-t", "filesystem,volume,snapshot,bookmark", "-o", columns];
         list.extend(self.bases.iter().map(String::as_str).filter(|base| look::exists(base)));

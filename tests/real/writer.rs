@@ -72,7 +72,7 @@ fn the_rules_of_one_source_never_prune_the_copy_of_another_one() {
     for day in [DAY_1, DAY_2, DAY_3] {
         world.run(day);
     }
-    // The other source knows each of them, the newer ones by their bookmarks alone: it is not the one that goes on.
+    // The other source knows each of them, the newer ones by their bookmarks alone: it is not the one that continues.
     let replica = other.guest(GUEST);
     look::replicate("-R", &format!("{files}@2026-01-12-030000"), &replica);
     for day in ["2026-01-11-030000", "2026-01-12-030000"] {
@@ -103,7 +103,7 @@ fn a_copy_without_a_mark_that_is_ahead_of_its_source_waits_for_a_person() {
     let run = other.run_as_planned(DAY_3, &[], 3);
     assert!(run.finds("blocked", "unclaimed-copy"), "it may be the copy of the one that is ahead: {run:?}");
     assert_eq!(guids(&copy), before);
-    // What it says to do makes it the other source's, and loses nothing.
+    // The advised command makes it the other source's, and loses nothing.
     let mark = format!("zhaul:writer={} pve0:{replica}", property("guid", &replica));
     assert!(run.finds("blocked", &format!("zfs set '{mark}' {copy}")), "{run:?}");
     zfs(&["set", &mark, &copy]);
@@ -186,13 +186,13 @@ fn a_copy_follows_its_dataset_to_a_new_name() {
     let renamed = world.guest("subvol-201-disk-0");
     zfs(&["rename", &files, &renamed]);
     let run = world.run_as_planned(DAY_2, &[], 0);
-    assert!(run.finds("warning", "renamed-at-source"), "it is told: {run:?}");
+    assert!(run.finds("warning", "renamed-at-source"), "it is reported: {run:?}");
     assert!(!look::exists(&world.backup(GUEST)));
     assert_eq!(snapshots(&world.backup("subvol-201-disk-0")).len(), 2, "not sent in full");
     assert_same_newest(&renamed, &world.backup("subvol-201-disk-0"));
     assert!(run.finds("note", &world.archive(GUEST)), "and where the archive is: {run:?}");
     assert_eq!(snapshots(&world.archive(GUEST)), ["2026-Jan-10"]);
-    // A new guest of the old name begins anew.
+    // A new guest of the old name gets a new copy.
     world.filesystem(GUEST, 1);
     world.run_as_planned(DAY_3, &[], 0);
     assert_same_newest(&files, &world.backup(GUEST));
@@ -210,7 +210,7 @@ fn a_copy_follows_also_a_dataset_that_was_named_like_a_set_aside_lineage() {
         let from = look::datasets(&world.source()).pop().unwrap();
         zfs(&["rename", &from, &renamed]);
         let run = world.run_as_planned(day, &[], 0);
-        assert!(run.finds("warning", "renamed-at-source"), "it is told: {run:?}");
+        assert!(run.finds("warning", "renamed-at-source"), "it is reported: {run:?}");
         assert!(snapshots(&world.backup(name)).len() > 1, "not sent in full: {run:?}");
         let copy = world.backup(name);
         let mark = format!(

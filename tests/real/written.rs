@@ -8,9 +8,9 @@ fn written_bytes(dataset: &str) -> u64 {
     zfs(&["get", "-Hpo", "value", "written", dataset]).parse().unwrap()
 }
 
-/// What a person leaves who destroys a backup's newest snapshots by hand, or a run that was killed before its rollback.
+/// The state left by a person who destroys a backup's newest snapshots, or by a run that was killed before its rollback.
 #[test]
-fn a_copy_left_without_its_rollback_goes_on() {
+fn a_copy_left_without_its_rollback_continues() {
     let mut world = World::new("no-rollback");
     let files = world.filesystem("subvol-101-disk-0", 2);
     let disk = world.volume("vm-100-disk-0", 1);
@@ -52,7 +52,7 @@ fn what_somebody_wrote_to_a_copy_is_set_aside_and_once_more_waits_for_a_person()
     let run = world.run_as_planned(DAY_3, &[], 3);
     assert!(run.finds("blocked", "set-aside-again"), "{run:?}");
     assert_eq!(look::guids(&copy), before);
-    // What the report says to do heals it, and loses nothing.
+    // The action that the report advises heals the copy, and loses nothing.
     zfs(&["rename", &copy, &format!("{copy}.old")]);
     world.run("2026-01-13T03:00:00Z");
     assert_same_newest(&world.guest("subvol-101-disk-0"), &copy);

@@ -13,7 +13,7 @@ use crate::stream::Cancel;
 use crate::stream::threads::beside_or_here;
 
 impl Caller {
-    /// Opens so many connections to the end that made `offer`, all at once; all are there within `limit`, or none.
+    /// Opens all `connections` at once to the end that made `offer`; within `limit` all of them are open, or none.
     pub fn connect(
         self,
         offer: &Offer,
@@ -47,15 +47,15 @@ impl Caller {
                 Err(error) => failures.push(error),
             }
         }
-        let telling = failures.iter().position(|error| !matches!(error, ConnectionError::Cancelled(_)));
-        match telling {
+        let root_cause = failures.iter().position(|error| !matches!(error, ConnectionError::Cancelled(_)));
+        match root_cause {
             Some(at) => Err(failures.swap_remove(at)),
             None => Ok(open),
         }
     }
 }
 
-/// What all connections of one call share.
+/// The state that all connections of one call share.
 struct Call {
     handshake: Handshake,
     peer: SocketAddr,

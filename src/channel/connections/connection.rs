@@ -29,7 +29,7 @@ impl Connection {
         Self { carrier, is_broken: false }
     }
 
-    /// What it is made of.
+    /// The protocol of this connection.
     pub fn kind(&self) -> ConnectionKind {
         match self.carrier {
             Carrier::Tls(_) => ConnectionKind::Tls,
@@ -37,7 +37,7 @@ impl Connection {
         }
     }
 
-    /// Who is at the other end.
+    /// The address of the peer.
     pub fn peer(&self) -> SocketAddr {
         match &self.carrier {
             Carrier::Tls(connection) => connection.socket.peer,
@@ -45,7 +45,7 @@ impl Connection {
         }
     }
 
-    /// Whether frames may go over it, as far as is known here: it is whole, and the other end has not closed it.
+    /// Whether it can carry frames, as far as is known here: it is whole, and the peer has not closed it.
     pub fn is_usable(&self, cancel: &Cancel) -> bool {
         !self.is_broken && !self.is_gone(cancel)
     }
@@ -85,7 +85,7 @@ struct End<'a> {
 }
 
 impl End<'_> {
-    /// What comes of a read or write; whatever fails leaves the connection broken.
+    /// Passes on the outcome of a read or write; a failure leaves the connection broken.
     fn noted<T>(&mut self, outcome: io::Result<T>) -> io::Result<T> {
         self.connection.is_broken |= outcome.is_err();
         outcome

@@ -29,7 +29,7 @@ pub(super) fn open(kind: ConnectionKind) -> (Caller, Listening, Offer) {
 
 type Opened = Result<Vec<Connection>, ConnectionError>;
 
-/// Lets both ends meet: what comes of it at the caller's, and at the listener's.
+/// Connects both ends; returns the results at the caller and at the listener.
 pub(super) fn meet(
     caller: Caller,
     listening: Listening,
@@ -62,7 +62,7 @@ struct Made {
     end: u64,
 }
 
-/// What the stream is made of, again and again: half noise, half of what shrinks; of a length that fits no chunk.
+/// The period of the stream: half noise, half compressible data; its length is no multiple of a chunk.
 fn made() -> &'static [u8] {
     static MADE: OnceLock<Vec<u8>> = OnceLock::new();
     MADE.get_or_init(|| {
@@ -74,7 +74,7 @@ fn made() -> &'static [u8] {
     })
 }
 
-/// What the stream has at `at`, as far as it can be told at once.
+/// The stream's bytes from `at` to the end of the period.
 fn made_from(at: u64) -> &'static [u8] {
     let length = u64::try_from(made().len()).unwrap();
     &made()[usize::try_from(at % length).unwrap()..]
@@ -91,7 +91,7 @@ impl Read for Made {
     }
 }
 
-/// Checks that what comes out is what was made; tells how much it was.
+/// Checks that the output equals the synthetic stream; counts its bytes.
 #[derive(Clone, Default)]
 pub(super) struct Checked(Arc<AtomicU64>);
 

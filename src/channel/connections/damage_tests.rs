@@ -10,7 +10,7 @@ use crate::stream::Compression;
 use crate::stream::frame::FrameError;
 use crate::stream::supervise::PumpError;
 
-/// What is done to the records of the caller.
+/// The damage done to the caller's records.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Damage {
     Nothing,
@@ -127,7 +127,7 @@ fn damaged_records_are_found() {
             let bytes = 4 << 20;
             let transfer = Transfer::new(1, bytes, Compression::Off);
             let (_, received) = transfer.run(&mut near, &mut far);
-            // What was written before is checked by the transfer itself.
+            // The transfer itself checks the data written before.
             let error = received.expect_err(&format!("{kind} {damage:?}"));
             assert!(is_fitting(damage, &error), "{kind} {damage:?}: {error:?}");
             assert!(transfer.checked.bytes() < u64::try_from(bytes).unwrap());

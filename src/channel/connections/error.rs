@@ -1,4 +1,4 @@
-//! What can go wrong with connections, in an admin's words.
+//! The errors of connections, in an admin's words.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -30,16 +30,16 @@ pub enum ConnectionError {
         address: IpAddr,
         /// The ports that were tried.
         ports: PortRange,
-        /// What the system says.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },
     /// Not all connections came in time.
     #[error(
-        "{came} of {connections} connections came to {local} within {} s{}: is the port reachable from the other end?",
+        "{came} of {connections} connections came to {local} within {} s{}: can the caller reach this port?",
         limit.as_secs(), turned_away(*strangers, last.as_deref())
     )]
-    NobodyCame {
+    TooFew {
         /// Where they were waited for.
         local: SocketAddr,
         /// How many came.
@@ -53,8 +53,8 @@ pub enum ConnectionError {
         /// Why the last of these was turned away.
         last: Option<Box<ConnectionError>>,
     },
-    /// The port answers, and says no.
-    #[error("{peer} refuses the connection: nobody listens there, or a firewall rejects it")]
+    /// The port refuses the connection.
+    #[error("{peer} refuses the connection: no process listens on that port, or a firewall rejects it")]
     Refused {
         /// The listening end.
         peer: SocketAddr,
@@ -67,66 +67,66 @@ pub enum ConnectionError {
         /// For how long it was tried.
         limit: Duration,
     },
-    /// There is no way to the other end.
+    /// No route leads to the peer.
     #[error("cannot reach {peer}")]
     Unreachable {
         /// The listening end.
         peer: SocketAddr,
-        /// What the system says.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },
-    /// A connection was made, but the other end does not go on.
+    /// The peer accepted the connection, but does not continue the handshake.
     #[error("{peer} was connected, but did not finish the handshake within {} s", limit.as_secs())]
     Silent {
-        /// The other end.
+        /// The peer.
         peer: SocketAddr,
         /// For how long it was waited.
         limit: Duration,
     },
-    /// The other end showed another certificate than it had announced over ssh.
+    /// The peer showed another certificate than it had announced over ssh.
     #[error("{peer} shows another certificate than was sent over ssh: somebody else answers there")]
     WrongCertificate {
-        /// The other end.
+        /// The peer.
         peer: SocketAddr,
     },
-    /// The other end showed no certificate.
+    /// The peer showed no certificate.
     #[error("{peer} shows no certificate")]
     NoCertificate {
-        /// The other end.
+        /// The peer.
         peer: SocketAddr,
     },
-    /// The other end does not have the key that went over ssh.
+    /// The peer does not have the key that was sent over ssh.
     #[error("{peer} does not know the key that was sent over ssh: somebody else answers there")]
     WrongKey {
-        /// The other end.
+        /// The peer.
         peer: SocketAddr,
     },
-    /// The other end does not accept this one.
+    /// The peer does not accept this end.
     #[error("{peer} turned this end away: it expects another certificate or key")]
     TurnedAway {
-        /// The other end.
+        /// The peer.
         peer: SocketAddr,
     },
-    /// The other end speaks something else.
+    /// The peer speaks another protocol.
     #[error("{peer} is no zhaul: {why}")]
     NotZhaul {
-        /// The other end.
+        /// The peer.
         peer: SocketAddr,
-        /// What was not understood.
+        /// The part that was not understood.
         why: String,
     },
     /// The connection broke.
     #[error("the connection with {peer} broke off during the handshake")]
     Broken {
-        /// The other end.
+        /// The peer.
         peer: SocketAddr,
-        /// What the system says.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },
-    /// What came over ssh fits no connection.
-    #[error("what the other end sent over ssh about its connections makes no sense: {0}")]
+    /// The data received over ssh fits no connection.
+    #[error("the peer's connection details, received over ssh, are unusable: {0}")]
     Nonsense(&'static str),
     /// Somebody asked to stop.
     #[error(transparent)]
@@ -134,12 +134,12 @@ pub enum ConnectionError {
 }
 
 impl ConnectionError {
-    /// What a failed system call at the preparation means: nothing but a cancel has a meaning of its own.
+    /// The error for a failed system call in the preparation: only a cancel has a variant of its own.
     pub(super) fn setup(error: io::Error) -> Self {
         if Cancelled::is_in(&error) { Self::Cancelled(Cancelled) } else { Self::Setup(error) }
     }
 
-    /// What a failure while shaking hands with `peer` means.
+    /// The error for a failure in the handshake with `peer`.
     pub(super) fn handshake(peer: SocketAddr, limit: Duration, error: io::Error) -> Self {
         if Cancelled::is_in(&error) {
             return Self::Cancelled(Cancelled);

@@ -1,4 +1,4 @@
-//! What the two ends tell each other over ssh before the first connection is opened.
+//! The messages that the two ends exchange over ssh before the first connection is opened.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use super::error::ConnectionError;
 use super::tcp::Half;
 use super::tls::Identity;
 
-/// What a connection is made of.
+/// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectionKind {
@@ -28,7 +28,7 @@ impl fmt::Display for ConnectionKind {
     }
 }
 
-/// What one end will be known by, as it goes over ssh. Bytes travel as hexadecimal digits.
+/// The identity of one end, as it is sent over ssh. Bytes are hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Token {
@@ -54,20 +54,20 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What the calling end sends over ssh first.
+/// The calling end's first message over ssh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {
     pub(super) caller: Token,
 }
 
 impl Greeting {
-    /// What kind of connections is asked for.
+    /// The requested kind of connections.
     pub fn kind(&self) -> ConnectionKind {
         self.caller.kind()
     }
 }
 
-/// What the listening end answers over ssh.
+/// The listening end's answer over ssh.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// Where it listens.
@@ -83,7 +83,7 @@ pub struct Caller {
     pub(super) secret: Secret,
 }
 
-/// What one end keeps to itself until the connections are there.
+/// The secret of one end until the connections are open.
 #[derive(Debug)]
 pub(super) enum Secret {
     Tls(Identity),
@@ -112,7 +112,7 @@ impl Caller {
         Ok(Self { secret: Secret::new(kind)? })
     }
 
-    /// What to send to the listening end, over ssh and nothing else.
+    /// The message to the listening end; send it over ssh and nothing else.
     pub fn greeting(&self) -> Greeting {
         Greeting { caller: self.secret.token() }
     }

@@ -3,7 +3,7 @@
 //! Over TLS a caller speaks first: who says nothing for a second is dropped, and sooner where many wait; the oldest silent one
 //! makes way.
 //! Who speaks shakes hands on a thread of its own and within a time of its own; who cannot is dropped, and never gets a byte
-//! of a stream. Only so many may try at once.
+//! of a stream. The number of handshakes at once is limited (`PENDING_MAX`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -31,7 +31,7 @@ const PENDING_MAX: usize = 32;
 const FIRST_BYTE_LIMIT: Duration = Duration::from_secs(1);
 /// How many may be silent at once.
 const SILENT_MAX: usize = 128;
-/// How often the end of a handshake is looked for while nobody comes.
+/// How often finished handshakes are collected while no caller connects.
 const LOOK: Duration = Duration::from_millis(5);
 
 /// A port that is open for one caller.
@@ -63,7 +63,7 @@ impl Listening {
                 Handshake::Tls(tls::Listener::new(identity, certificate)?)
             }
             (Secret::Tcp(half), Token::Tcp(other)) => Handshake::Tcp(tcp::Key::new(other, half.bytes())?),
-            // Made of this kind three lines above.
+            // `secret` has the caller's kind: it is created above.
             (Secret::Tls(_), Token::Tcp(_)) | (Secret::Tcp(_), Token::Tls(_)) => {
                 return Err(ConnectionError::Nonsense("two kinds of connections at once"));
             }
@@ -75,7 +75,7 @@ impl Listening {
         Ok((Self { listener, local, handshake }, offer))
     }
 
-    /// Waits until the caller has opened so many connections, at most for `limit`; the port is closed then in any case.
+    /// Waits for `limit` at most until the caller has opened all `connections`; then closes the port in any case.
     pub fn accept(
         self,
         connections: usize,
@@ -99,7 +99,7 @@ impl Listening {
         cancel.check()?;
         match gathered {
             Ok(true) => Ok(gathering.connections.into_iter().flatten().collect()),
-            Ok(false) => Err(ConnectionError::NobodyCame {
+            Ok(false) => Err(ConnectionError::TooFew {
                 local: self.local,
                 came: gathering.connections.iter().flatten().count(),
                 connections,
@@ -224,7 +224,7 @@ fn is_silent(stream: &TcpStream) -> bool {
     matches!(stream.peek(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
-/// What came of a handshake: a connection and its number, if it has one.
+/// The outcome of a handshake: a connection and its number, if it has one.
 type Shaken = Result<(Option<u32>, Connection), ConnectionError>;
 
 /// The connections so far.

@@ -1,8 +1,8 @@
 //! Connections: connections of their own beside the ssh session, over which the frames of transfers travel.
 //!
 //! ssh pays for every byte with one core at either end. Connections do not: there are as many as asked for, encrypted by TLS
-//! 1.3 or, only by explicit word, not at all. What ssh is trusted with is who is who: before the first connection is opened,
-//! each end sends the other over ssh what it will be known by, made for this one use.
+//! 1.3 or, only by explicit word, not at all. ssh proves the identities: before the first connection is opened, each
+//! end sends its peer over ssh an identity made for this one use.
 //!
 //! 1. The calling end makes a [`Caller`] and sends its [`Greeting`].
 //! 2. The listening end opens a [`Listening`] for that caller alone, and answers with an [`Offer`].
@@ -10,7 +10,7 @@
 //!    cost no more than a little patience. When all connections are there, the port is closed.
 //!
 //! A [`Connection`] carries one transfer after another, in either direction: [`stream::framed`](crate::stream::framed) reads
-//! nothing behind the End frame. After a transfer that did not end so, nobody knows what is still in a connection: drop it.
+//! nothing behind the End frame. After any other ending, unread data may be left in the connection: drop it.
 //! How a connection ends says nothing about a stream; End frames do.
 //!
 //! | file | what it holds |

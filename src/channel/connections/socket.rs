@@ -11,9 +11,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with, 
 use super::error::ConnectionError;
 use crate::stream::Cancel;
 
-/// After so long without a byte the system asks whether the other end is still there.
+/// After this time without a byte the system asks whether the peer is still alive.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-/// And again in this distance.
+/// And asks again at this interval.
 const KEEPALIVE_PAUSE: Duration = Duration::from_secs(15);
 /// So often: a peer that vanished is noticed after a minute and a quarter, as on the ssh session.
 const KEEPALIVE_TIMES: u32 = 4;
@@ -149,7 +149,7 @@ impl Socket {
         Ok(())
     }
 
-    /// Whether the other end has closed its end, as far as that has become known here.
+    /// Whether the peer has closed its end, as far as is known here.
     pub(super) fn is_gone(&self, cancel: &Cancel) -> bool {
         let seen = cancel.wait_for(&self.stream, PollFlags::RDHUP, Some(Duration::ZERO));
         matches!(seen, Ok(Some(flags)) if flags.intersects(PollFlags::RDHUP | PollFlags::ERR | PollFlags::HUP))

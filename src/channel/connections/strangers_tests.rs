@@ -70,7 +70,7 @@ fn strangers_do_not_keep_the_caller_out() {
 
 #[test]
 fn strangers_who_say_nothing_do_not_keep_the_caller_out() {
-    // Over TCP this end speaks first: so many may try at once, for a second each.
+    // Over TCP this end speaks first: `PENDING_MAX` handshakes run at once, for a second each.
     for (kind, limit) in [(ConnectionKind::Tls, 3), (ConnectionKind::Tcp, 6)] {
         let (caller, listening, offer) = open(kind);
         let silent: Vec<_> = (0..120).map(|_| TcpStream::connect(at(&offer)).unwrap()).collect();
@@ -101,7 +101,7 @@ fn who_says_nothing_is_dropped_after_a_second() {
 }
 
 #[test]
-fn a_stranger_gets_no_connection_and_is_told_of() {
+fn a_stranger_gets_no_connection_and_is_reported() {
     for kind in KINDS {
         let (_caller, listening, offer) = open(kind);
         let cancel = Cancel::new().unwrap();
@@ -109,9 +109,9 @@ fn a_stranger_gets_no_connection_and_is_told_of() {
             let accepting = scope.spawn(|| listening.accept(1, Duration::from_secs(2), &cancel));
             (impostor(kind, &offer).unwrap_err(), accepting.join().unwrap().unwrap_err())
         });
-        // With a wrong key of its own it cannot even tell whose is wrong.
+        // With a wrong key of its own it cannot know which of the two keys is wrong.
         assert!(matches!(at_caller, ConnectionError::TurnedAway { .. }), "{at_caller}");
-        let ConnectionError::NobodyCame { came: 0, strangers: 1, last: Some(last), .. } = at_listener else {
+        let ConnectionError::TooFew { came: 0, strangers: 1, last: Some(last), .. } = at_listener else {
             panic!("{at_listener}")
         };
         match kind {
@@ -170,7 +170,7 @@ fn a_listener_that_cannot_prove_its_key_is_no_listener() {
 }
 
 #[test]
-fn who_is_no_zhaul_is_told_so() {
+fn a_peer_that_is_no_zhaul_is_reported() {
     for kind in KINDS {
         let (caller, _listening, mut offer) = open(kind);
         let theirs = TcpListener::bind((HERE, 0)).unwrap();

@@ -1,4 +1,4 @@
-//! Every wait ends: with a cancel at once, and with its limit, whose meaning is told.
+//! Every wait ends: at once with a cancel, and at its limit with an error that says what was waited for.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use crate::stream::{Cancel, Cancelled};
 
 const SHORT: Duration = Duration::from_millis(300);
 
-/// A port whose every packet is swallowed: that of a listener whose queue is full and who takes nobody.
+/// A port whose every packet is swallowed: that of a listener whose queue is full and who accepts no connection.
 fn black_hole() -> (u16, OwnedFd, Vec<TcpStream>) {
     let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&fd, &SocketAddr::new(HERE, 0)).unwrap();
@@ -46,7 +46,7 @@ fn ends_at_once<T>(wait: impl FnOnce(&Cancel) -> T) -> T {
 }
 
 #[test]
-fn ports_that_refuse_swallow_or_stay_silent_are_told_apart() {
+fn ports_that_refuse_swallow_or_stay_silent_are_distinguished() {
     let cancel = Cancel::new().unwrap();
     for kind in KINDS {
         let (caller, listening, offer) = open(kind);
@@ -70,7 +70,7 @@ fn ports_that_refuse_swallow_or_stay_silent_are_told_apart() {
 }
 
 #[test]
-fn nobody_comes_within_the_limit() {
+fn no_caller_comes_within_the_limit() {
     let (_caller, listening, _offer) = open(ConnectionKind::Tls);
     let asked = Instant::now();
     let error = listening.accept(2, SHORT, &Cancel::new().unwrap()).unwrap_err();

@@ -19,7 +19,7 @@ pub(in crate::cli) struct BenchArgs {
     /// Send a synthetic stream, half of which can be compressed; needs no ZFS
     #[arg(long, conflicts_with = "snapshot")]
     pub(in crate::cli) synthetic: bool,
-    /// End each measurement after so many seconds
+    /// End each measurement after this number of seconds
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(in crate::cli) seconds: u64,
     /// End each measurement after so much of the stream, e.g. 4GiB
@@ -31,7 +31,7 @@ pub(in crate::cli) struct BenchArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(in crate::cli) json: bool,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
 }

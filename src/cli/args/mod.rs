@@ -1,4 +1,4 @@
-//! What a person types, as clap structs; no logic beyond the shape of each word.
+//! The command line, as clap structs; no logic beyond the shape of each word.
 
 mod bench;
 mod examples;
@@ -20,14 +20,14 @@ pub(super) use bench::BenchArgs;
 pub(super) use prune::PruneArgs;
 pub(super) use restore::{AtArg, ListArgs, RestoreArgs, RollbackArgs};
 
-/// Where the policy lies unless `--config` says otherwise.
+/// Where the policy is unless `--config` says otherwise.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/zhaul.toml";
 
 /// Back up and archive the guests of a Proxmox VE host that lie on ZFS
 ///
 /// One run snapshots and bookmarks every selected dataset, sends what is new to the backup, once a month to the
 /// archive, and removes snapshots that no rule keeps. Everything is decided from ZFS itself, so a run can be killed at
-/// any moment and the next one goes on where it stopped.
+/// any moment and the next one continues where it stopped.
 #[derive(Debug, Parser)]
 #[command(
     name = "zhaul",
@@ -39,7 +39,7 @@ pub(super) const DEFAULT_CONFIG: &str = "/etc/zhaul.toml";
     disable_help_subcommand = true
 )]
 pub(super) struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -111,14 +111,14 @@ pub(super) enum Command {
     /// Check or write a configuration file
     #[command(after_help = EXIT_CODES_HELP, arg_required_else_help = true, disable_help_subcommand = true)]
     Config {
-        /// What to do with it.
+        /// The action.
         #[command(subcommand)]
         command: ConfigCommand,
     },
     /// Compare every copy with its source by GUID, and ask the pools of both ends for errors and their last scrub
     ///
     /// Reads no block and changes nothing: what a pool holds is read by `zpool scrub`, and this says when that was. A copy that
-    /// could not be compared, has diverged from its source, or lies on a pool with errors ends with 1.
+    /// could not be compared, has diverged from its source, or is on a pool with errors ends with 1.
     #[command(after_help = EXIT_CODES_HELP)]
     Verify(VerifyArgs),
     /// Look for everything that stands in the way of backups and restores, and say what mends it
@@ -156,7 +156,7 @@ fn with_exit_codes(examples: &str) -> String {
     format!("{examples}\n\n{EXIT_CODES_HELP}")
 }
 
-/// What can be done with a configuration file.
+/// The actions on a configuration file.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
     /// Check the configuration and say in words what it means
@@ -168,7 +168,7 @@ pub(super) enum ConfigCommand {
         /// Ask this host which datasets the policy selects, and which patterns match nothing
         #[arg(long)]
         show_datasets: bool,
-        /// What to log.
+        /// The log options.
         #[command(flatten)]
         log: LogArgs,
     },
@@ -260,7 +260,7 @@ pub(super) struct RunArgs {
     /// Print one JSON object instead of text: with --dry-run the plan, otherwise the report
     #[arg(long)]
     pub(super) json: bool,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(super) log: LogArgs,
 }
@@ -292,7 +292,7 @@ pub(super) struct StatusArgs {
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(super) lab_clock: Option<TimeArgument>,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(super) log: LogArgs,
 }
@@ -312,7 +312,7 @@ pub(super) struct VerifyArgs {
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(super) lab_clock: Option<TimeArgument>,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(super) log: LogArgs,
 }
@@ -329,7 +329,7 @@ pub(super) struct DoctorArgs {
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(super) lab_clock: Option<TimeArgument>,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(super) log: LogArgs,
 }
@@ -340,22 +340,22 @@ pub(super) struct AgentArgs {
     /// Serve nothing outside of this dataset; can be given again [default: no limit]
     #[arg(long = "root", value_name = "DATASET", value_parser = DatasetName::new)]
     pub(super) roots: Vec<DatasetName>,
-    /// Wait for TLS and TCP connections on these ports only, for example 50000-50015 [default: what the other end asks for]
+    /// Wait for TLS and TCP connections on these ports only, for example 50000-50015 [default: what the caller asks for]
     #[arg(long, value_name = "PORTS")]
     pub(super) ports: Option<PortRange>,
     /// Destroy nothing and roll nothing back; rename only what an archive renames
     #[arg(long)]
     pub(super) append_only: bool,
-    /// What the policies call their snapshots (`name`), if it is not the default
+    /// Name format of the policies' snapshots (`name`), if it is not the default
     #[arg(long, value_name = "FORMAT", value_parser = NameFormat::new)]
     pub(super) name: Option<NameFormat>,
-    /// Memory for one stream, whatever the other end asks for
+    /// Memory for one stream, whatever the caller asks for
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(super) buffer: ByteCount,
     /// How many sessions may be open at once, of all agents of this user with the same roots
     #[arg(long, value_name = "COUNT", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(super) sessions: u32,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(super) log: LogArgs,
 }

@@ -47,7 +47,7 @@ pub(in crate::cli) struct PruneArgs {
     /// Prune as if it were this time; for tests.
     #[arg(long, value_name = "TIME", hide = true)]
     pub(in crate::cli) lab_clock: Option<TimeArgument>,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
 }

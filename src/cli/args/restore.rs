@@ -25,7 +25,7 @@ pub(in crate::cli) struct ListArgs {
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(in crate::cli) lab_clock: Option<TimeArgument>,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
 }
@@ -85,7 +85,7 @@ pub(in crate::cli) struct RestoreArgs {
     /// Plan as of another time; for tests.
     #[arg(long, value_name = "TIME", hide = true)]
     pub(in crate::cli) lab_clock: Option<TimeArgument>,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
 }
@@ -121,7 +121,7 @@ pub(in crate::cli) struct RollbackArgs {
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(in crate::cli) lab_clock: Option<TimeArgument>,
-    /// What to log.
+    /// The log options.
     #[command(flatten)]
     pub(in crate::cli) log: LogArgs,
 }
@@ -155,7 +155,7 @@ fn parse_what(text: &str) -> Result<What, String> {
     DatasetName::new(text).map(What::Dataset).map_err(|error| error.to_string())
 }
 
-/// What can be read as a time is one: no snapshot of zhaul's is called so.
+/// A word that parses as a time is a time: no snapshot of zhaul has such a name.
 fn parse_at(text: &str) -> Result<AtArg, String> {
     if let Ok(when) = text.parse() {
         return Ok(AtArg::Time(when));

@@ -81,14 +81,14 @@ fn end(policy: &Policy, target: &Target, link: &Link, cancel: &Cancel) -> End {
     }
 }
 
-/// What is sent and by whom, or why it has to be a synthetic stream.
+/// The snapshot to send and its host, or why a synthetic stream is sent.
 type Found = (Option<(Local, Snapshot)>, Option<String>);
 
 fn source(args: &BenchArgs, policy: Option<&Policy>, cancel: &Cancel) -> Result<Found, Failure> {
     if args.synthetic {
         return Ok((None, None));
     }
-    // What a person asked for by name is that or nothing.
+    // A stream that was asked for by name has no substitute.
     let must_be_real = args.snapshot.is_some() || args.receive;
     let made = |why: String| {
         if must_be_real {

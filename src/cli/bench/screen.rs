@@ -1,4 +1,4 @@
-//! What a person who watches a bench sees: one line, on stderr.
+//! The progress of a bench on a terminal: one line, on stderr.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -57,7 +57,7 @@ mod tests {
     use crate::stream::Bottleneck;
 
     #[test]
-    fn the_line_tells_what_how_much_and_how_fast() {
+    fn the_line_shows_what_how_much_and_how_fast() {
         let sample = Sample {
             elapsed: Duration::from_secs(3),
             input_bytes: 300 << 20,

@@ -1,5 +1,5 @@
-//! What is looked at on this host: locks, interrupted restores, points that stop Proxmox VE's rollback, what was set aside, and
-//! full pools.
+//! The checks on this host: locks, interrupted restores, points that stop Proxmox VE's rollback, set-aside datasets,
+//! and full pools.
 
 use std::collections::BTreeSet;
 
@@ -33,7 +33,7 @@ pub(super) fn check(policy: &Policy, inventory: &Inventory) -> Vec<Trouble> {
     troubles
 }
 
-/// A lock that nobody takes off any more keeps a guest from being started and backed up.
+/// A lock that no process removes any more keeps a guest from being started and backed up.
 fn lock(guest: &Guest) -> Option<Trouble> {
     let lock = guest.lock.as_ref()?;
     let id = guest.id;
@@ -86,7 +86,7 @@ fn interrupted(dataset: &Dataset) -> Option<Trouble> {
     })
 }
 
-/// What to type for all that was begun together: a volume of a guest is exchanged with the others.
+/// The argument for all volumes that were begun together: a guest's volumes are exchanged together.
 fn guest_or_name(dataset: &DatasetName) -> String {
     VolumeName::parse(dataset.last()).map_or_else(|| dataset.to_string(), |volume| volume.guest.to_string())
 }
@@ -147,7 +147,7 @@ fn blocked_rollback(guest: &Guest, inventory: &Inventory, here: &Listing) -> Opt
     })
 }
 
-/// What of it is used; a program that is missing or does not answer is no trouble of its own.
+/// How full the pool is; a program that is missing or does not answer is no trouble of its own.
 fn full_pool(name: &str) -> Option<Trouble> {
     let said = running::answer("zpool", &["list", "-Hp", "-o", "capacity", name])?.ok()?;
     let percent: u32 = said.trim().trim_end_matches('%').parse().ok()?;

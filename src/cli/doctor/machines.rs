@@ -1,4 +1,4 @@
-//! What is looked at on every machine: its clock, its versions of OpenZFS, and its pools.
+//! The checks on every machine: its clock, its versions of OpenZFS, and its pools.
 
 use jiff::SignedDuration;
 
@@ -36,7 +36,7 @@ fn clock(answer: &PoolAnswer) -> Option<Trouble> {
         kind: "clock",
         about: about(&answer.place),
         what: format!("its clock is {} s {direction} this machine's", by.abs().as_secs()),
-        next: "set the clocks of both machines by NTP; `timedatectl` and `chronyc tracking` tell how they are set".to_owned(),
+        next: "set the clocks of both machines by NTP; `timedatectl` and `chronyc tracking` show how they are set".to_owned(),
     })
 }
 
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_versions_and_errors_are_told_and_what_is_well_is_not() {
+    fn clocks_versions_and_errors_are_reported_only_where_something_is_wrong() {
         let same = ["zfs-2.4.4-pve1", "zfs-kmod-2.4.4-1~bpo"];
         let kinds = |answer: PoolAnswer| check(&[answer]).iter().map(|one| one.kind).collect::<Vec<_>>();
         assert!(kinds(answer(&same, 60, 0)).is_empty());

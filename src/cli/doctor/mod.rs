@@ -1,6 +1,7 @@
 //! `zhaul doctor`: everything that stands in the way of backups and restores, each with the command that mends it.
 //!
-//! What a dry run and `status` know is taken from them; `here` looks at this host, `machines` at the clocks, versions and pools of all.
+//! Findings of a dry run and of `status` are reused; `here` checks this host, `machines` the clocks, versions and pools
+//! of all machines.
 
 mod here;
 mod machines;
@@ -49,7 +50,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<Code, Failure> {
     Ok(trouble::code(&troubles))
 }
 
-/// What the next run would report, and what is late.
+/// The findings of the next run, and late backups.
 fn of_status(status: &Status) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     let errors = status.source_error.iter().chain(&status.plan_error);

@@ -47,7 +47,7 @@ pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
         }
     };
     output::print(&text).context("cannot print the list").or_exit(Code::Failed)?;
-    // What is not known may be the very point that somebody needs.
+    // An unlisted place may have the very point that the admin needs.
     Ok(if known.unlisted.is_empty() { Code::Done } else { Code::Failed })
 }
 

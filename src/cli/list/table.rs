@@ -12,7 +12,7 @@ use crate::plan::Place;
 use crate::plan::restore::{GroupPoint, Volume, Volumes, group_points, points};
 use crate::policy::{KeepRules, Policy, TargetKind};
 
-/// What is listed.
+/// The policy, the time and the volumes to list.
 pub(super) struct View<'a> {
     pub(super) policy: &'a Policy,
     pub(super) now: Timestamp,
@@ -250,7 +250,7 @@ fn missing(group: &GroupPoint<'_>, volumes: &[&Volume<'_>], place: &Place) -> Ve
     missing.map(|(_, volume)| volume.name.last().to_owned()).collect()
 }
 
-/// What a place has of one moment.
+/// The cell for the snapshots that a place has of one moment.
 fn cell(group: &GroupPoint<'_>, volumes: &[&Volume<'_>], place: &Place) -> String {
     let found: Vec<_> = group
         .volumes

@@ -85,7 +85,7 @@ fn check(path: &Path, file: &File) -> Result<(), LockError> {
     let directory = std::fs::metadata(parent).map_err(io)?;
     let is_world_writable = directory.mode() & 0o002 != 0;
     if is_world_writable && found.uid() != rustix::process::geteuid().as_raw() {
-        return refuse("it belongs to somebody else and lies in a directory that everybody may write to");
+        return refuse("it belongs to another user and is in a directory that everybody may write to");
     }
     Ok(())
 }
@@ -107,7 +107,7 @@ mod tests {
         Note { pid: std::process::id(), policy: None, example: String::new(), datasets: Vec::new() }
     }
 
-    /// Takes a lock that nobody holds any more. Between fork(2) and execve(2) a child of another test has our
+    /// Takes a lock that no process holds any more. Between fork(2) and execve(2) a child of another test has our
     /// descriptors, and so for a moment the lock.
     fn take_free(path: &Path) -> Lock {
         for _ in 0..1_000 {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_run_is_told_the_first_ones_pid() {
+    fn a_second_run_names_the_pid_of_the_first() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let first = Lock::take(&path, &note()).unwrap();
@@ -187,7 +187,7 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         drop(take_free(&path));
         std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
-        assert!(Lock::take(&path, &note()).unwrap_err().to_string().contains("somebody else"));
+        assert!(Lock::take(&path, &note()).unwrap_err().to_string().contains("another user"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use ring::digest::{Context, SHA256};
 use crate::channel::random_bytes;
 use crate::model::RunMark;
 
-/// What tells machines apart that were made from one image. Not each of them is there, or readable, everywhere.
+/// Files that distinguish machines made from one image. Some of them are missing or unreadable on some machines.
 const IDENTITIES: [&str; 2] = ["/etc/machine-id", "/sys/class/dmi/id/product_uuid"];
 
 /// The mark of a run that holds the lock at `path`. Every run that could end another one by it must have that lock first, so

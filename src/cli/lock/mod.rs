@@ -1,8 +1,8 @@
 //! One real run of a policy at a time, and no two policies that would prune each other's snapshots.
 //!
 //! Each policy has a lock of its own, so two cron lines of one minute both run. Unless the policy names a file, the lock
-//! lies in a directory that only the user who runs zhaul can write to: `/run/zhaul` for root, `$XDG_RUNTIME_DIR/zhaul` for
-//! anybody else. What the locks there say of other policies is checked before one is taken.
+//! is in a directory that only the user who runs zhaul can write to: `/run/zhaul` for root, `$XDG_RUNTIME_DIR/zhaul`
+//! for other users. The other policies that the locks there name are checked before a lock is taken.
 
 mod file;
 mod mark;
@@ -62,7 +62,7 @@ pub(super) enum LockError {
     Unsafe {
         /// The lock file, or its directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the file or directory.
         why: &'static str,
     },
     /// There is no directory for it.
@@ -75,7 +75,7 @@ pub(super) enum LockError {
     Io {
         /// The lock file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         cause: io::Error,
     },
@@ -102,12 +102,12 @@ impl From<LockError> for Failure {
     }
 }
 
-/// What a lock file says of the run that holds it, or held it last: for people, and for other policies' runs.
+/// The contents of a lock file, about the run that holds it or held it last: for people, and for other policies' runs.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     /// The process.
     pid: u32,
-    /// The policy file; `None` for a policy made of flags alone.
+    /// The policy file; `None` for a policy from flags alone.
     policy: Option<PathBuf>,
     /// A snapshot's name as the policy makes it.
     example: String,

@@ -1,4 +1,4 @@
-//! Where the locks of policies that name none lie: a directory that nobody else can write to.
+//! The directory for the locks of policies that name none: no other user can write to it.
 
 use std::fs::File;
 use std::io;

@@ -13,7 +13,7 @@ use super::{LockError, Note};
 use crate::model::{DatasetName, NameFormat, PointName};
 use crate::policy::Policy;
 
-/// Refuses a policy that shares snapshots with another one whose lock lies in `directory`; `own` is its own lock.
+/// Refuses a policy that shares snapshots with another one whose lock is in `directory`; `own` is its own lock.
 pub(super) fn check(directory: &Directory, own: &Path, policy: &Policy) -> Result<(), LockError> {
     let files = directory.files();
     let files = files.map_err(|cause| LockError::Io { path: directory.path().to_owned(), cause })?;

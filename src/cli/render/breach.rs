@@ -1,4 +1,4 @@
-//! What a plan that breaks a promise is refused with.
+//! The message that refuses a plan which would break a promise.
 
 use std::fmt::Write as _;
 

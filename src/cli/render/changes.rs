@@ -1,8 +1,8 @@
-//! What a run took away or moved: every destroy, rollback and rename of it, with reason and GUIDs.
+//! The changes of a run that remove or move data: every destroy, rollback and rename, with reason and GUIDs.
 //!
-//! What the keep rules destroy every night, and the month's name of an archived snapshot, are the routine that a person has
-//! asked for. Everything else is reported whoever watches, also under cron: it happens seldom, and somebody may want back
-//! what it was done to.
+//! Nightly destroys by the keep rules, and the monthly name of an archived snapshot, are the routine that the admin has
+//! asked for. Every other change is always reported, also under cron: it is rare, and the admin may want the old state
+//! back.
 
 use std::fmt::Write as _;
 
@@ -42,7 +42,7 @@ fn is_routine(reason: &Reason) -> bool {
     )
 }
 
-/// What the step did, if it took anything away or moved it.
+/// The change that the step made, if it removed or moved anything.
 fn done(step: &Step) -> Option<String> {
     match &step.action {
         Action::Snapshot { .. } | Action::Bookmark { .. } | Action::Send(_) => None,
@@ -128,6 +128,6 @@ mod tests {
                         no longer has what followed @a (a rollback, most likely)\n";
         assert_eq!(changes_text(&report, false, Style::default()), expected);
         report.outcomes[5] = Outcome::Skipped { why: "step 4 failed".to_owned() };
-        assert_eq!(changes_text(&report, false, Style::default()), "", "what was not done is not reported");
+        assert_eq!(changes_text(&report, false, Style::default()), "", "a skipped step is not reported");
     }
 }

@@ -10,7 +10,7 @@ use crate::channel::login_advice;
 use crate::model::{PointName, Unlisted};
 use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
 
-/// What was found, in one sentence or two.
+/// The finding, in one or two sentences.
 #[expect(clippy::too_many_lines, reason = "a table: one arm of words for each kind")]
 pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
     match &finding.kind {
@@ -98,9 +98,9 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
         FindingKind::TakenOver { copy, from } => {
             format!("{copy} was the copy of {from}; this source has its newest snapshot and continues it")
         }
-        FindingKind::PromotedAway { copy, origin, goes_on } => format!(
+        FindingKind::PromotedAway { copy, origin, is_continued } => format!(
             "{copy} is a clone of {origin}, which has its older snapshots: a clone of the copy was promoted{}",
-            if *goes_on { "" } else { "; nothing is sent to it" }
+            if *is_continued { "" } else { "; nothing is sent to it" }
         ),
         FindingKind::NotSafe { copy, property, value, wanted } => {
             format!("{copy} is not a safe copy: {property} is {value} instead of {wanted}")
@@ -176,7 +176,7 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
     }
 }
 
-/// What a person can do about it; `None` where nothing needs to be done.
+/// The next action; `None` where none is needed.
 #[expect(clippy::too_many_lines, reason = "a table: one arm of words for each kind")]
 pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
     let place = &finding.place;

@@ -1,4 +1,4 @@
-//! The words for what leaves a dataset out, and how to have it backed up all the same.
+//! The words for the reason that leaves a dataset out, and how to have the dataset backed up anyway.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::{count, escape};
 use crate::model::{DatasetName, VolumeRole};
 use crate::plan::{LeftOut, LeftOutReason, Orphan};
 
-/// What leaves a dataset out.
+/// The reason that leaves a dataset out.
 pub(in crate::cli) fn left_out_text(reason: &LeftOutReason) -> String {
     match reason {
         LeftOutReason::Container => "it is a root with children, and include-root is not set".to_owned(),
@@ -56,7 +56,7 @@ fn role_text(role: VolumeRole) -> &'static str {
     }
 }
 
-/// What to do where it should be backed up.
+/// The next action if it should be backed up.
 pub(super) fn left_out_next(dataset: Option<&DatasetName>, reason: &LeftOutReason) -> String {
     let how = match reason {
         LeftOutReason::Container => "set include-root = true".to_owned(),

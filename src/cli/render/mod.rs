@@ -44,12 +44,12 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// What failed.
+    /// For failures.
     pub(super) fn red(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
-    /// What needs attention.
+    /// For warnings.
     pub(super) fn yellow(self, text: &str) -> String {
         self.paint("33", text)
     }

@@ -56,7 +56,7 @@ fn write_step(text: &mut String, step: &Step, estimates: &Estimates, width: usiz
     }
 }
 
-/// What is not backed up, and copies that nothing is sent to.
+/// Datasets that are not backed up, and copies that nothing is sent to.
 pub(in crate::cli) fn write_unserved(
     text: &mut String,
     left_out: &[LeftOut],

@@ -38,7 +38,7 @@ pub(in crate::cli) fn reason_text(reason: &Reason) -> String {
             format!("the source no longer has what followed @{base} (a rollback, most likely)")
         }
         Reason::FinishesSetAside => "an interrupted run left the setting aside half done".to_owned(),
-        Reason::ChildrenMoveBack => "what lies below it moves back, now that it exists again".to_owned(),
+        Reason::ChildrenMoveBack => "the datasets below it move back, now that it exists again".to_owned(),
         Reason::Unclaimed => "it has no writer yet, and this source has its snapshots".to_owned(),
         Reason::SourceRenamed { from } => format!("its source was called {from} when it was marked"),
         Reason::TakesOver { from } => format!("it was the copy of {from}"),

@@ -12,7 +12,7 @@ use crate::execute::{MemberFailure, Outcome, Report};
 use crate::model::ByteCount;
 use crate::plan::{Action, Place, Severity, Step};
 
-/// What goes to stderr, whoever watches: failed steps and findings from `from` on, worst first; empty when all is well.
+/// The text for stderr: failed steps and findings from `from` on, worst first; empty when all is well.
 pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Style) -> String {
     let mut text = String::new();
     for (step, outcome) in report.steps() {
@@ -61,7 +61,7 @@ fn failure_text(text: &mut String, style: Style, step: &Step, dataset: &str, (er
     }
 }
 
-/// What goes to stdout when a person watches.
+/// The text for stdout on a terminal.
 pub(in crate::cli) fn report_text(report: &Report, took: Duration) -> String {
     let done = |(step, outcome)| matches!(outcome, &Outcome::Done { .. }).then_some(step);
     let summary = Summary::of(report.steps().filter_map(done), &Estimates::new());
@@ -183,7 +183,7 @@ failed: rpool/data/vm-100-disk-0 (nfs9): send @2026-02-01-030000 in full into ta
     }
 
     #[test]
-    fn an_interrupted_run_says_that_the_next_one_goes_on() {
+    fn an_interrupted_run_says_that_the_next_one_continues() {
         let mut report = report(plan(), &Outcome::Skipped { why: "stopped".to_owned() });
         report.was_interrupted = true;
         report.plan.findings.clear();

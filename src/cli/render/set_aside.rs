@@ -4,7 +4,7 @@ use super::list;
 use super::reason::reason_text;
 use crate::plan::{AsideFinding, Place, StaysBecause};
 
-/// What was found.
+/// The finding, in words.
 pub(super) fn what(finding: &AsideFinding) -> String {
     match finding {
         AsideFinding::SetAside { copy, base, newer, written_bytes, because, keep_hours } => {
@@ -78,7 +78,7 @@ pub(super) fn what(finding: &AsideFinding) -> String {
     }
 }
 
-/// What a person can do about it.
+/// The next action.
 pub(super) fn next(finding: &AsideFinding, place: &Place) -> Option<String> {
     Some(match finding {
         AsideFinding::SetAsideAgain { copy, .. } => format!(

@@ -1,4 +1,4 @@
-//! What a plan or a run comes to, in numbers.
+//! The summary of a plan or a run, in numbers.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ pub(super) struct Summary {
     transfers_of_unknown_size: usize,
     /// Snapshots destroyed.
     destroyed_snapshots: usize,
-    /// What that frees at least.
+    /// Bytes that this frees at least.
     freed_bytes_min: ByteCount,
     /// Bookmarks destroyed.
     destroyed_bookmarks: usize,
@@ -60,7 +60,7 @@ impl Summary {
         }
     }
 
-    /// What is not a transfer, in words: `4 snapshots, 12 snapshots destroyed (at least 3.00 MiB freed)`.
+    /// Snapshots and bookmarks, in words: `4 snapshots, 12 snapshots destroyed (at least 3.00 MiB freed)`.
     pub(super) fn local_parts(&self) -> Vec<String> {
         let mut parts = Vec::new();
         if self.snapshots > 0 {
@@ -72,7 +72,7 @@ impl Summary {
         parts
     }
 
-    /// What is destroyed or moved, in words.
+    /// Destroyed and moved objects, in words.
     pub(super) fn closing_parts(&self) -> Vec<String> {
         let mut parts = Vec::new();
         if self.destroyed_snapshots > 0 {

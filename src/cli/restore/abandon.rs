@@ -45,7 +45,7 @@ pub(super) fn abandon(
     let has_file = guest::give_up(args, context)?;
     if received.is_empty() && !has_file {
         let error = anyhow!(
-            "no interrupted restore of that lies here: nothing was done\n  \
+            "no interrupted restore of that exists here: nothing was done\n  \
              next: `zfs get -r -s local {RESTORE_PROPERTY}` names every one"
         );
         return Err(error).or_exit(Code::Usage);

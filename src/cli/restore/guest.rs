@@ -15,7 +15,7 @@ use crate::model::{DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, Target
 use crate::plan::Place;
 use crate::plan::restore::{ConfigChanges, RestorePlan, What, restored_config, volume_sizes};
 
-/// What is to be written, and where.
+/// The configuration to write, and where.
 pub(super) struct Restoration {
     files: GuestFiles,
     id: GuestId,
@@ -63,7 +63,7 @@ pub(super) fn give_up(args: &RestoreArgs, context: &CommandContext) -> Result<bo
 
 impl Restoration {
     /// Reads the configuration of the point, and refuses what would be in the way of writing it. `None` where no guest is
-    /// restored, there is no Proxmox VE here, or the point carries no configuration, which is told.
+    /// restored, there is no Proxmox VE here, or the point carries no configuration, which is reported.
     pub(super) fn find(
         args: &RestoreArgs,
         context: &CommandContext,
@@ -139,7 +139,7 @@ impl Restoration {
         .or_exit(Code::Blocked)
     }
 
-    /// Writes the file as it is to be, and tells of it.
+    /// Writes the restored file, and reports this.
     pub(super) fn finish(&self, plan: &RestorePlan, here: &Restoring) -> Result<String, Failure> {
         for volume in &plan.volumes {
             let snapshot = volume.to.snapshot(&volume.point).or_exit(Code::Failed)?;
@@ -172,7 +172,7 @@ impl Restoration {
         Ok(self.text_after())
     }
 
-    /// What will be written.
+    /// The planned file, in words.
     pub(super) fn plan_text(&self) -> String {
         if self.is_kept {
             return format!("  {} exists and stays as it is: only disks are restored\n", self.file());
@@ -219,7 +219,7 @@ fn check_free(files: &GuestFiles, id: GuestId, args: &RestoreArgs) -> Result<boo
 /// A configuration, and the properties that it was read from.
 type Stored = (GuestConfig, BTreeMap<String, String>);
 
-/// What the first volume that has one carries.
+/// The configuration of the first volume that carries one.
 fn stored(
     context: &CommandContext,
     plan: &RestorePlan,

@@ -1,4 +1,4 @@
-//! What was set aside on this host: its stamp, and the commands that bring it back or remove it for good.
+//! Datasets set aside on this host: their stamp, and the commands that bring them back or remove them for good.
 
 use std::fmt::Write as _;
 

@@ -99,7 +99,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     Ok(code)
 }
 
-/// What this host has of `wanted`: what does not exist is noted as such.
+/// Lists `wanted` on this host; a dataset that does not exist is noted as such.
 pub(super) fn list_here(here: &Restoring, wanted: &[crate::model::DatasetName]) -> Result<Listing, Failure> {
     let mut wanted = wanted.to_vec();
     wanted.sort();
@@ -203,7 +203,7 @@ pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
     Failure { code, error: anyhow!(words::error_text(error, asked)) }
 }
 
-/// How many bytes each volume will receive, by its place in the plan; without those that nobody could tell.
+/// How many bytes each volume will receive, by its place in the plan; without those of unknown size.
 type Sizes = BTreeMap<usize, ByteCount>;
 
 fn sizes(plan: &RestorePlan, context: &CommandContext, targets: &BTreeMap<TargetName, Sending>) -> Sizes {
@@ -246,7 +246,7 @@ fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<()
     let mut needed: BTreeMap<crate::model::DatasetName, u64> = BTreeMap::new();
     for (at, volume) in plan.volumes.iter().enumerate() {
         let received = sizes.get(&at).map_or(0, |size| size.0);
-        // What a thick storage reserves is taken from the pool, whatever is received.
+        // A thick storage takes its reservation from the pool, whatever is received.
         let is_to_be_reserved = volume.is_thick && matches!(volume.stage, Stage::Receive | Stage::Rename);
         let reserved = if is_to_be_reserved { volume.volume_bytes } else { 0 };
         if let Some(parent) = volume.to.parent() {

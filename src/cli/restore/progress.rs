@@ -1,4 +1,4 @@
-//! What a person who watches a restore sees: a line for each dataset that is being received.
+//! The progress of a restore on a terminal: a line for each dataset that is being received.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

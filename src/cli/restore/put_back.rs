@@ -1,5 +1,6 @@
-//! `zhaul restore --put-back STAMP`: what `restore --replace` or `rollback --keep` has put aside takes its place again, and what
-//! is there now is put aside in turn. Nothing is destroyed; killed anywhere, the same command goes on.
+//! `zhaul restore --put-back STAMP`: datasets that `restore --replace` or `rollback --keep` has set aside return to
+//! their places, and the present ones are set aside in turn. Nothing is destroyed; killed anywhere, the same command
+//! continues.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -25,9 +26,9 @@ use crate::plan::restore::{What, guest_of, is_guests_disk};
 struct Disk {
     to: DatasetName,
     kind: DatasetKind,
-    /// Where it lies aside, if it is not in its place already.
+    /// Where it is set aside, if it is not in its place already.
     aside: Option<(DatasetName, Guid)>,
-    /// What has its place, and is to go aside.
+    /// The dataset in its place, which is to be set aside.
     present: Option<Guid>,
     /// Where that goes, or has gone.
     opposite: DatasetName,
@@ -194,7 +195,7 @@ fn disks(
     Ok(disks)
 }
 
-/// What lies directly below a place of ours.
+/// The datasets directly below a place of ours.
 fn set_asides(listing: &Listing) -> impl Iterator<Item = &Dataset> {
     listing.datasets().filter(|dataset| {
         let place = dataset.name.parent().and_then(|place| listing.get(&place));

@@ -52,7 +52,7 @@ pub(super) fn begin(
     Ok(lock)
 }
 
-/// What was set aside.
+/// The text about the set-aside datasets.
 pub(super) fn text_after(args: &RestoreArgs, plan: &RestorePlan) -> String {
     let Some(stamp) = &plan.stamp else { return String::new() };
     let set_asides = plan.volumes.iter().filter_map(|volume| aside_of(&volume.to, stamp).ok()?);

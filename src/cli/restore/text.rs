@@ -14,7 +14,7 @@ use crate::host::Problem;
 use crate::model::{ByteCount, DatasetKind, Encryption};
 use crate::plan::restore::{RestorePlan, Stage, VolumeRestore};
 
-/// What a restore would do.
+/// The plan of a restore, in words.
 pub(super) fn plan_text(plan: &RestorePlan, sizes: &Sizes, now: Timestamp, style: Style) -> String {
     let mut text = String::new();
     let from = words::place(&plan.from);
@@ -67,7 +67,7 @@ fn volume_line(volume: &VolumeRestore, size: Option<ByteCount>) -> String {
     format!("{} ({kind}{size}{stage})", volume.to)
 }
 
-/// What failed, and what to do.
+/// The failures, and their next actions.
 pub(super) fn failures_text(plan: &RestorePlan, outcomes: &[VolumeOutcome], style: Style) -> String {
     let mut text = String::new();
     for (volume, outcome) in plan.volumes.iter().zip(outcomes) {
@@ -105,7 +105,7 @@ pub(super) fn failures_text(plan: &RestorePlan, outcomes: &[VolumeOutcome], styl
     text
 }
 
-/// What is ready for use.
+/// The datasets that are ready for use.
 pub(super) fn report_text(plan: &RestorePlan, outcomes: &[VolumeOutcome], took: Duration) -> String {
     let mut text = String::new();
     for (volume, outcome) in plan.volumes.iter().zip(outcomes) {

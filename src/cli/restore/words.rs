@@ -1,4 +1,4 @@
-//! What a person is told before, and instead of, a restore.
+//! The messages before, and instead of, a restore.
 
 use std::borrow::Cow;
 
@@ -28,7 +28,7 @@ pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// What is asked for, as it was typed.
+/// The request, as it was typed.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::cli) struct Asked<'a> {
     pub(in crate::cli) what: &'a What,
@@ -105,7 +105,7 @@ fn exists(dataset: &DatasetName, has_point: bool, asked: Asked<'_>) -> String {
     }
 }
 
-/// What is wrong, what that means for the data, and what to do.
+/// The error, its meaning for the data, and the next action.
 pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
     let typed = typed(asked.what);
     match error {
@@ -160,7 +160,7 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
         RestoreError::OtherRestore { incoming, point } => {
             let point = point.as_ref().map(|name: &PointName| format!(" of @{name}")).unwrap_or_default();
             format!(
-                "an interrupted restore{point} lies in {incoming}: nothing was done\n  \
+                "an interrupted restore{point} is in {incoming}: nothing was done\n  \
                  next: go on with it by the command that began it, or give it up: `zhaul restore {typed} --abandon`"
             )
         }
@@ -199,7 +199,7 @@ fn joined(names: &[DatasetName]) -> String {
     names.iter().map(DatasetName::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// What to know before.
+/// A note before the restore.
 pub(super) fn note_text(note: &RestoreNote) -> String {
     match note {
         RestoreNote::TargetNotListed { target, why } => {

@@ -1,6 +1,6 @@
 //! Carries a rollback out: locks the guest, makes way on all disks, rolls each back, writes the configuration, unlocks.
 //!
-//! Whatever ends it, the same command goes on: a disk that was rolled back is at the point, and rolling it back again
+//! Whatever ends it, the same command continues it: a disk that was rolled back is at the point, and a second rollback
 //! changes nothing; the lock in the guest's file shows that it is zhaul's.
 
 use std::fmt::Write as _;
@@ -16,8 +16,8 @@ use crate::host::{Refusal, Restoring};
 use crate::model::{DatasetKind, PointKind};
 use crate::plan::restore::{DiskRollback, RollbackPlan};
 
-/// Makes way on all disks, then rolls each back. Stops at the first thing that is not as planned; the same command goes on.
-/// Gives what is to be warned of.
+/// Makes way on all disks, then rolls each back. Stops at the first deviation from the plan; the same command continues
+/// it. Returns the warnings.
 pub(super) fn carry_out(
     plan: &RollbackPlan,
     context: &CommandContext,

@@ -1,4 +1,4 @@
-//! What a person has to settle before a rollback: every refusal comes before anything is done.
+//! The obstacles that an admin must remove before a rollback: every refusal comes before anything is done.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ use crate::model::{Guid, Inventory, PointKind, PointName};
 use crate::plan::Place;
 use crate::plan::restore::{DiskRollback, RestoreError, RollbackPlan, What, guest_of};
 
-/// Refuses what a person has to settle first.
+/// Refuses if an admin must act first.
 pub(super) fn check(
     plan: &RollbackPlan,
     args: &RollbackArgs,
@@ -38,7 +38,7 @@ pub(super) fn check_kept(
     check_guest(args, inventory, config)
 }
 
-/// What is to be said of the guest itself.
+/// Checks the guest itself.
 pub(super) fn check_guest(
     args: &RollbackArgs,
     inventory: &Inventory,

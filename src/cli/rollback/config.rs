@@ -23,7 +23,7 @@ pub(super) struct Configuration {
     had: Option<Vec<DatasetName>>,
 }
 
-/// What becomes of the file.
+/// The change of the file.
 enum FileChange {
     /// It stays, since that was asked for.
     Kept,
@@ -87,7 +87,7 @@ impl Configuration {
         format!("{}/{}.conf", self.current.kind.directory(), self.id)
     }
 
-    /// What will become of it.
+    /// The planned change of the file, in words.
     pub(super) fn plan_text(&self) -> String {
         let file = self.file();
         match &self.change {
@@ -108,7 +108,7 @@ impl Configuration {
         }
     }
 
-    /// What was done.
+    /// The change that was made, in words.
     pub(super) fn text_after(&self) -> String {
         let start = if self.is_container() { "pct" } else { "qm" };
         let written = match self.change {
@@ -175,7 +175,7 @@ impl Configuration {
     }
 }
 
-/// What the first of these snapshots carries that exists and has a configuration.
+/// The configuration of the first of these snapshots that exists and has one.
 fn stored(context: &CommandContext, points: &[SnapshotName]) -> Result<Option<GuestConfig>, Failure> {
     for snapshot in points {
         let properties = match context.source.config(snapshot) {

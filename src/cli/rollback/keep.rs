@@ -68,7 +68,7 @@ pub(super) fn keep(
     exchange(args, &here, &made, configuration.as_ref())
 }
 
-/// Goes on with what was interrupted.
+/// Continues an interrupted rollback.
 pub(super) fn go_on(
     args: &RollbackArgs,
     context: &CommandContext,
@@ -129,7 +129,7 @@ fn clone(here: &Restoring, disk: &KeepDisk) -> Result<KeepDisk, Failure> {
     Ok(KeepDisk { made: Some((disk.incoming.clone(), guid)), ..disk.clone() })
 }
 
-/// Locks the guest, exchanges all disks, writes the configuration. Whatever ends it, the same command goes on.
+/// Locks the guest, exchanges all disks, writes the configuration. Whatever ends it, the same command continues it.
 fn exchange(
     args: &RollbackArgs,
     here: &Restoring,

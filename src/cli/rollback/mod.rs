@@ -72,7 +72,7 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
     Ok(Code::Done)
 }
 
-/// What is rolled back, as it is typed.
+/// The guest or dataset to roll back, as it is typed.
 fn typed(what: &What) -> String {
     match what {
         What::Guest(id) => id.to_string(),

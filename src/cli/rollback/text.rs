@@ -1,4 +1,4 @@
-//! What a rollback shows before it asks.
+//! The text that a rollback shows before its question.
 
 use std::fmt::Write as _;
 

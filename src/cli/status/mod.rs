@@ -25,7 +25,7 @@ use crate::model::Inventory;
 use crate::plan::status::{Complaint, DatasetStatus, Level, Thresholds, assess, judge};
 use crate::plan::{Finding, LeftOut, Orphan, Plan, Request, Severity, plan};
 
-/// What is known at one moment: the input of every way to show it, and the very object that `--json` prints.
+/// The status at one moment: the input of every output format, and the very object that `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     /// The moment.
@@ -34,9 +34,9 @@ pub(super) struct Status {
     level: Level,
     /// Each selected dataset.
     datasets: Vec<DatasetStatus>,
-    /// What is not as it should be.
+    /// Deviations from the policy.
     pub(super) complaints: Vec<Complaint>,
-    /// What the next run would report, if it is more than worth knowing.
+    /// Findings of the next run that are more than notes.
     #[serde(serialize_with = "serialize_findings")]
     pub(super) findings: Vec<Finding>,
     /// Each dataset below a root that is not backed up, and what leaves it out.
@@ -109,7 +109,7 @@ pub(super) fn gather(
     Ok((status, inventory))
 }
 
-/// What a run that began now would do; `Ok(Err)` says why none can be planned.
+/// The plan of a run that began now; `Ok(Err)` says why none can be made.
 fn next_plan(context: &CommandContext, inventory: &mut Inventory) -> Result<Result<Plan, String>, Failure> {
     let request = Request { now: context.now, take_snapshot: true, force_archive: false, guests: Vec::new() };
     let mut error = None;

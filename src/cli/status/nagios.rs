@@ -31,7 +31,7 @@ pub(super) fn line(status: &Status) -> String {
     if all.len() > NAMED_MAX {
         let _ = write!(line, "; and {} more", all.len() - NAMED_MAX);
     }
-    // What follows the first bar is performance data to the monitor.
+    // The monitor reads text after the first bar as performance data.
     let line = line.replace('|', "/");
     format!(
         "{line} | datasets={} warnings={} criticals={}\n",
@@ -41,12 +41,12 @@ pub(super) fn line(status: &Status) -> String {
     )
 }
 
-/// What was found, without the next action.
+/// The finding, without the next action.
 fn finding_line(finding: &Finding) -> String {
     finding_text(finding, Style::default()).lines().next().unwrap_or_default().to_owned()
 }
 
-/// The line where there is no status to tell.
+/// The line for a status that could not be found out.
 pub(super) fn failure_line(error: &anyhow::Error) -> String {
     let causes: Vec<String> = error.chain().map(|cause| escape(&cause.to_string())).collect();
     format!("ZHAUL CRITICAL - {}\n", causes.join(": ").replace('|', "/"))

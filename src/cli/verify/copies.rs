@@ -1,4 +1,4 @@
-//! What is said of each copy.
+//! The text about each copy.
 
 use std::fmt::Write as _;
 
@@ -38,7 +38,7 @@ pub(super) fn text(checks: &[CopyCheck]) -> String {
     text
 }
 
-/// What is not as it should be.
+/// The troubles of the copies.
 pub(super) fn troubles(checks: &[CopyCheck]) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     for check in checks {

@@ -1,4 +1,4 @@
-//! What is said of the pools of both ends.
+//! The text about the pools of both ends.
 
 use std::fmt::Write as _;
 
@@ -51,7 +51,7 @@ pub(in crate::cli) fn error_troubles(answers: &[PoolAnswer]) -> Vec<Trouble> {
     troubles
 }
 
-/// What is not as it should be.
+/// The troubles of the pools.
 pub(super) fn troubles(answers: &[PoolAnswer], now: Timestamp, scrub_after: SignedDuration) -> Vec<Trouble> {
     let mut troubles = Vec::new();
     for answer in answers {
@@ -94,7 +94,7 @@ fn of_errors(pool: &PoolState, add: &mut dyn FnMut(Severity, &'static str, Strin
         None => add(
             Severity::Warning,
             "pool-data-errors",
-            "does not tell whether it has lost data".to_owned(),
+            "does not report whether it has lost data".to_owned(),
             "zpool status -v",
         ),
     }
@@ -113,8 +113,8 @@ fn of_scrub(
 ) {
     let what = match scrub {
         Scrub::UnderWay => return,
-        Scrub::Never => "was never scrubbed: nothing tells whether old blocks can still be read".to_owned(),
-        Scrub::NotTold => "does not tell when it was last scrubbed".to_owned(),
+        Scrub::Never => "was never scrubbed: whether old blocks can still be read is unknown".to_owned(),
+        Scrub::NotTold => "does not report when it was last scrubbed".to_owned(),
         Scrub::Ended { at, errors } => {
             if *errors > 0 {
                 let what = format!("its last scrub could not repair {errors} errors");

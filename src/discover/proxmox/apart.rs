@@ -21,7 +21,7 @@ const READ_LIMIT: Duration = Duration::from_secs(20);
 /// `pmxcfs` holds 128 MiB at most, and a cluster's guests are far less.
 const BYTES_MAX: usize = 256 << 20;
 
-/// What `directory` tells; says why where it cannot be read.
+/// Proxmox VE's configuration from `directory`, or why it cannot be read.
 pub(super) fn known(directory: &Path) -> Result<Proxmox, String> {
     ask(directory, &[])
 }
@@ -58,7 +58,7 @@ fn failed(error: &impl fmt::Display) -> String {
     format!("failed: {error}")
 }
 
-/// What the process does: reads, and writes what it found to `out`; with `guests` their files.
+/// The work of the process: writes the configuration that it read to `out`; with `guests` their files.
 pub fn read_guests(directory: &Path, guests: &[GuestId], mut out: impl io::Write) -> io::Result<()> {
     if guests.is_empty() {
         serde_json::to_writer(&mut out, &super::read(directory))?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::files::{self, Text};
 use crate::model::GuestId;
 
-/// What `.members` tells (`status.c`, `cfs_create_memberlist_msg`).
+/// The contents of `.members` (`status.c`, `cfs_create_memberlist_msg`).
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Members {
     nodename: Option<String>,

@@ -1,4 +1,4 @@
-//! Files of a configuration directory that may hold anything: each is read whole, or told why it cannot be.
+//! Files of a configuration directory that may hold anything: each is read whole, or the reason is reported.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::host::plain_file::read_bytes;
 
-/// What became of reading a file.
+/// The result of reading a file.
 pub(super) enum Text {
     /// All of it.
     Read(String),

@@ -1,8 +1,8 @@
 //! A guest's configuration file: which volumes it names, and which snapshots are Proxmox VE's own.
 //!
 //! Read as `pve-guest-common` writes it: `key: value` lines of what holds now, then `[PENDING]` (containers:
-//! `[pve:pending]`), `[special:…]` and one `[NAME]` section per snapshot with the settings of that time. What is not
-//! understood neither leaves a volume out nor is an error.
+//! `[pve:pending]`), `[special:…]` and one `[NAME]` section per snapshot with the settings of that time. An unknown
+//! line neither leaves a volume out nor is an error.
 
 use crate::model::{DiskLine, Guest, GuestId, PointName, VolumeName};
 
@@ -27,13 +27,13 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Section {
     Current,
-    /// What a snapshot had, or what will hold after the next start.
+    /// The settings of a snapshot, or those after the next start.
     Other,
     /// Nothing of it is a guest's setting.
     Ignored,
 }
 
-/// What the file of guest `id` says.
+/// Parses the file of guest `id`.
 pub(super) fn parse(id: GuestId, kind: Kind, text: &str) -> Guest {
     let mut guest = Guest { id, lock: None, is_template: false, disks: Vec::new(), snapshots: Vec::new() };
     let mut section = Section::Current;

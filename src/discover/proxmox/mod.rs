@@ -1,7 +1,7 @@
-//! Proxmox VE's configuration (`/etc/pve`): the guests of this node and of others, and where storages lie.
+//! Proxmox VE's configuration (`/etc/pve`): the guests of this node and of others, and where storages are.
 //!
 //! The directory is a FUSE file system that may be empty, read-only, half mounted or hung, and nothing of that may end a
-//! run or change in silence what is backed up: whatever cannot be relied upon is told as [`ProxmoxState::InDoubt`], a file
+//! run or change in silence what is backed up: an unreliable state is reported as [`ProxmoxState::InDoubt`], a file
 //! that cannot be read concerns its guest alone.
 
 mod apart;
@@ -21,11 +21,11 @@ pub use apart::{guest_configs, read_guests};
 use files::{Text, dangles, names};
 use guest_file::Kind;
 
-/// Where the file system lies on every host with Proxmox VE, and the database behind it.
+/// The mount point of the file system on every host with Proxmox VE, and the database behind it.
 const MOUNT_POINT: &str = "/etc/pve";
 const DATABASE: &str = "/var/lib/pve-cluster/config.db";
 
-/// What `directory` (`/etc/pve`) tells. Never fails, and takes no longer than 20 s.
+/// The configuration in `directory` (`/etc/pve`). Never fails, and takes no longer than 20 s.
 pub fn proxmox(directory: &Path) -> Proxmox {
     apart::known(directory).unwrap_or_else(|why| in_doubt(format!("reading {} {why}", directory.display())))
 }
@@ -160,7 +160,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The guests of other nodes. What lies here is this node's, whatever else is told.
+    /// The guests of other nodes. A guest file on this node makes the guest this node's, whatever other files say.
     fn read_others(&mut self, node: &str) {
         let mut found = Vec::new();
         match cluster::listed(self.directory) {

@@ -1,6 +1,6 @@
 //! `replication.cfg` and `ha/resources.cfg`: which guests have a replication job, and which the HA manager starts.
 //!
-//! Read as `PVE/SectionConfig.pm` writes them: a header `TYPE: ID`, then indented `key value` lines. What is not understood
+//! Read as `PVE/SectionConfig.pm` writes them: a header `TYPE: ID`, then indented `key value` lines. An unknown line
 //! names no guest.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -150,7 +150,7 @@ fn a_file_that_cannot_be_read_concerns_its_guest_alone() {
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let started = Instant::now();
     let known = pve.read();
-    assert!(started.elapsed() < Duration::from_secs(5), "a FIFO makes nobody wait");
+    assert!(started.elapsed() < Duration::from_secs(5), "a FIFO blocks no reader");
     assert_eq!((known.state.clone(), ids(&known)), (ProxmoxState::Whole, vec![100]));
     let unreadable: Vec<u32> = known.unreadable.keys().map(|id| id.0).collect();
     assert_eq!(unreadable, [101, 102, 103, 104, 105, 106, 107], "{known:?}");
@@ -159,5 +159,5 @@ fn a_file_that_cannot_be_read_concerns_its_guest_alone() {
     {
         assert!(known.unreadable[&GuestId(id)].contains(why), "{known:?}");
     }
-    assert!(known.elsewhere.is_empty(), "what lies here is this node's");
+    assert!(known.elsewhere.is_empty(), "a guest file on this node counts");
 }

@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::serve::{ServeError, Service, serve};
+use super::serve::{ServeError, serve};
+use super::server::Service;
 use super::wire::{PROTOCOL, Receive, Reply, Request, Sink};
 use super::*;
 use crate::channel::connections::{Caller, ConnectionKind};
@@ -34,7 +35,7 @@ fn point(text: &str) -> PointName {
     PointName::new(text).unwrap()
 }
 
-/// A source `s/a` with two snapshots and a target pool `t`, an agent in front of the latter, and the other end's socket.
+/// A source `s/a` with two snapshots and a target pool `t`, an agent in front of the latter, and the caller's socket.
 struct Peer {
     source: FakeHost,
     target: FakeHost,
@@ -194,7 +195,7 @@ fn receive(stream: u32) -> Request {
 }
 
 #[test]
-fn a_stream_arrives_and_the_session_goes_on() {
+fn a_stream_arrives_and_the_session_continues() {
     for compression in [Compression::Off, Compression::Lz4, Compression::Zstd(3), Compression::Auto] {
         let mut peer = Peer::new(Restrictions::default());
         peer.send(7, compression);
@@ -222,7 +223,7 @@ fn a_sink_is_open_to_everybody_and_touches_nothing() {
     let sink =
         Sink { over_connections: false, stream: 6, buffer_bytes: 4 << 20, stall_limit_seconds: Some(60) };
     peer.request(&Request::Sink(sink));
-    assert!(matches!(peer.receive(), Some(Reply::Ready)), "the session goes on");
+    assert!(matches!(peer.receive(), Some(Reply::Ready)), "the session continues");
     peer.ended().unwrap();
 }
 
@@ -253,7 +254,7 @@ fn streams_come_over_connections_one_after_another() {
 }
 
 #[test]
-fn connections_that_nobody_opens_are_given_up_and_too_many_are_refused() {
+fn connections_that_the_caller_never_opens_are_given_up_and_too_many_are_refused() {
     let mut peer = Peer::new(Restrictions::default());
     let greeting = Caller::new(ConnectionKind::Tls).unwrap().greeting();
     for connections in [0, 1000] {
@@ -290,7 +291,7 @@ fn a_long_history_comes_in_pieces() {
 }
 
 #[test]
-fn what_breaks_off_keeps_what_came() {
+fn an_interrupted_receive_keeps_what_it_has() {
     let mut peer = Peer::new(Restrictions::default());
     peer.request(&receive(1));
     assert!(matches!(peer.receive(), Some(Reply::Ready)));
@@ -309,7 +310,7 @@ fn frames_that_make_no_sense_end_the_session() {
     peer.socket.write_all(&[b'x'; 36]).unwrap();
     let verdict = peer.verdict();
     let Reply::Failed { problem: Problem::Protocol(text) } = &verdict else { panic!("{verdict:?}") };
-    assert_eq!(text, "what came is no frame");
+    assert_eq!(text, "the received data is no frame");
     assert!(peer.receive().is_none(), "nothing after it is taken for a request");
     assert_eq!(peer.target.guid("t/a@1"), None);
     peer.agent.take().unwrap().join().unwrap().unwrap();
@@ -328,7 +329,7 @@ fn a_receive_that_cannot_begin_leaves_the_session_alone() {
 }
 
 #[test]
-fn another_version_is_told_both() {
+fn another_version_is_refused_with_both_versions() {
     let mut peer = Peer::silent(Restrictions::default());
     peer.greet();
     let replies = peer.ask(&Request::Hello { protocol: PROTOCOL + 1, version: "9.9.9".to_owned() });
@@ -484,7 +485,7 @@ fn an_append_only_agent_destroys_nothing_and_renames_what_an_archive_does() {
 }
 
 #[test]
-fn an_agent_that_is_told_to_stop_ends_at_once() {
+fn an_agent_that_is_cancelled_ends_at_once() {
     let mut peer = Peer::new(Restrictions::default());
     peer.cancel.request();
     peer.agent.take().unwrap().join().unwrap().unwrap();

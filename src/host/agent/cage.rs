@@ -1,7 +1,7 @@
-//! What an agent may do: the one place that decides it, whatever the other end asks for.
+//! The restrictions of an agent: the one place that decides what an agent may do, whatever the caller asks for.
 //!
 //! An administrator writes it into `authorized_keys`: `command="zhaul agent --root tank/backup/pve0 --append-only",restrict`.
-//! Whoever has that key can then add to what lies below the root, and nothing else.
+//! Whoever has that key can then add to the datasets below the root, and do nothing else.
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -46,7 +46,7 @@ impl Restrictions {
             Request::Details { snapshots } => {
                 snapshots.iter().try_for_each(|(snapshot, _)| self.inside(snapshot.dataset()))
             }
-            // The pool's name and health are no secret of what lies below a root.
+            // The pool's name and health disclose nothing about the datasets below a root.
             Request::List { root } | Request::State { root } => self.inside(root),
             Request::Receive(receive) => {
                 self.inside(receive.spec.snapshot.dataset())?;
@@ -131,7 +131,7 @@ impl Restrictions {
     }
 }
 
-/// A second lineage of one copy is not set aside soon after the first. What was interrupted is finished.
+/// A second lineage of one copy is not set aside soon after the first. An interrupted set-aside is finished.
 fn check_pause(wish: &SetAside, host: &dyn TargetHost) -> Result<(), Problem> {
     let Some(parent) = wish.dataset.parent() else { return Ok(()) };
     let listing = host.list(&parent).map_err(|error| error.problem)?;

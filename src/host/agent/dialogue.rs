@@ -11,7 +11,7 @@ use crate::host::session::{Output, Session};
 use crate::stream::FdTarget;
 
 impl Session {
-    /// Tells the agent who asks, and hears whether it will answer.
+    /// Introduces this zhaul to the agent, and reads whether the agent will answer.
     pub(in crate::host) fn introduce(&mut self) -> Result<(), Problem> {
         let version = env!("CARGO_PKG_VERSION").to_owned();
         self.ask(&Request::Hello { protocol: PROTOCOL, version })?;

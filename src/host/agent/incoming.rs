@@ -19,7 +19,7 @@ use crate::stream::threads::alone;
 use crate::stream::{Bottleneck, ByteSink, Cancel};
 
 pub(super) const OPERATION: &str = "receive into";
-/// What a stream that is only measured is called in errors.
+/// Names a stream that is only measured, in errors.
 pub(super) const SINK: (&str, &str) = ("send to", "a sink, to measure the way");
 
 /// How the agent's part ended.
@@ -114,8 +114,8 @@ impl Incoming for AgentIncoming<'_> {
         let listener = alone("zhaul-agent", move || {
             let (output, verdict) = listen(output, limit, &meters);
             let is_over = !matches!(verdict, Verdict::Done);
-            // The verdict first: whoever sees the transfer cancelled looks for the reason at once. Nobody waits where the
-            // session was given up.
+            // The verdict first: whoever sees the transfer cancelled looks for the reason at once. No thread waits
+            // where the session was given up.
             drop(tell.send((output, verdict)));
             if is_over {
                 cancel_too.request();
@@ -175,7 +175,7 @@ fn connections<'s>(session: &'s mut Session, cancel: &Cancel) -> io::Result<Vec<
     session.connections.iter_mut().map(|connection| connection.target(cancel)).collect()
 }
 
-/// What a cut of the stream looks like from the other end: no account of its own.
+/// Whether the agent only noticed that the stream was cut: such an error has no cause of its own.
 fn is_echo(problem: &Problem) -> bool {
     matches!(problem, Problem::Cancelled | Problem::Stalled(_) | Problem::Protocol(_))
 }
@@ -202,7 +202,7 @@ fn listen(mut output: Output, limit: Duration, meters: &Meters) -> (Output, Verd
     (output, verdict)
 }
 
-/// What the receiving end waits for, in this end's words: its input is the network.
+/// The receiver's bottleneck in the sender's terms: the receiver's input is the network.
 fn reported(waiting_for: Bottleneck) -> Bottleneck {
     match waiting_for {
         Bottleneck::SourceRead | Bottleneck::RateLimit => Bottleneck::Network,

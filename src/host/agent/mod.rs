@@ -6,8 +6,8 @@
 //! | `dialogue` | a session as requests and replies |
 //! | `incoming` | this end of a transfer |
 //! | `connections` | connections of their own for the data |
-//! | `serve`, `receiving` | the other end: `zhaul agent` |
-//! | `cage` | what that one may do |
+//! | `serve`, `receiving`, `server` | the agent itself: `zhaul agent` |
+//! | `cage` | what an agent may do |
 //!
 //! Where zhaul is not installed, [`Remote`](super::Remote) takes a [`Shell`](super::Shell) in its place.
 
@@ -21,6 +21,7 @@ mod dialogue;
 mod incoming;
 mod receiving;
 mod serve;
+mod server;
 pub(super) mod wire;
 
 use std::fmt::Display;
@@ -38,7 +39,8 @@ use crate::model::{
 };
 
 pub use cage::Restrictions;
-pub use serve::{ServeError, Service, serve};
+pub use serve::{ServeError, serve};
+pub use server::Service;
 
 use incoming::AgentIncoming;
 use wire::{POINTS_MAX, Reply, Request, Sink};
@@ -46,11 +48,11 @@ use wire::{POINTS_MAX, Reply, Request, Sink};
 /// How streams go to an agent.
 #[derive(Debug, Clone)]
 pub struct Framing {
-    /// What carries them, how they are compressed, and over how many connections.
+    /// The channel of the streams, their compression, and the number of connections.
     pub link: Link,
-    /// Memory for the buffer at the other end.
+    /// Memory for the agent's buffer.
     pub buffer: ByteCount,
-    /// After how long without a byte the other end gives up; `None`: never.
+    /// After how long without a byte the agent gives up; `None`: never.
     pub stall_limit: Option<Duration>,
 }
 
@@ -152,7 +154,7 @@ impl Agent {
         let mut listing = Listing::new(datasets.into_iter().map(|(dataset, points)| {
             Dataset {
                 history: History::new(points),
-                // Given to nobody but compared with the plan; a shell's listing is checked alike.
+                // The token is only compared with the plan; a shell's listing is checked alike.
                 resume_token: dataset.resume_token.filter(|token| is_token(token)),
                 ..dataset
             }
@@ -248,17 +250,17 @@ impl TargetHost for Agent {
     }
 
     fn state(&self, root: &DatasetName) -> Result<HostState, HostError> {
-        let mut told = None;
+        let mut reported = None;
         let asked = self.ask(&Request::State { root: root.clone() }, &mut |reply| match reply {
-            Reply::State { state } if told.is_none() => {
-                told = Some(state);
+            Reply::State { state } if reported.is_none() => {
+                reported = Some(state);
                 Ok(())
             }
             other => Err(unexpected_reply(&other)),
         });
-        let told =
-            asked.and_then(|()| told.ok_or_else(|| Problem::Protocol("the agent told nothing".to_owned())));
-        told.map_err(|problem| self.error("see the pool of", root, problem))
+        let nothing = || Problem::Protocol("the agent reported nothing".to_owned());
+        let state = asked.and_then(|()| reported.ok_or_else(nothing));
+        state.map_err(|problem| self.error("see the pool of", root, problem))
     }
 
     fn change(&self, change: &Change) -> Result<Changed, HostError> {
@@ -267,7 +269,7 @@ impl TargetHost for Agent {
     }
 }
 
-/// Whether a name, which may be one that zhaul does not take, is `root` or lies below it.
+/// Whether a name, which may be one that zhaul does not take, is `root` or is below it.
 fn is_text_within(name: &str, root: &DatasetName) -> bool {
     name.strip_prefix(root.as_str()).is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }

@@ -1,4 +1,4 @@
-//! The agent's side of a transfer: frames in, `zfs receive` behind them, and a word every half second to the other end.
+//! The agent's side of a transfer: frames in, `zfs receive` behind them, and a progress reply every half second.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use ring_channel::TryRecvError;
 
-use super::serve::{Ended, Server, lost};
+use super::server::{Ended, Server, lost};
 use super::wire::{Receive, Reply, Sink};
 use crate::host::{HostError, Incoming, Problem, ReceiveInput};
 use crate::stream::framed::{FramedReceiver, workers};
@@ -20,7 +20,7 @@ use crate::stream::supervise::{PumpError, PumpReport};
 use crate::stream::threads::beside;
 use crate::stream::{Bottleneck, ByteSink, ByteSource, Cancel, FdSource};
 
-/// How often the other end is told what this one waits for.
+/// How often the sender gets the receiver's bottleneck.
 const WORD: Duration = Duration::from_millis(500);
 
 pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
@@ -97,10 +97,10 @@ fn take_in(
     match pumped {
         Ok(Ok(_)) => server.while_caller_is_there(|| incoming.finish().map_err(|error| error.problem)),
         Ok(Err(error)) => {
-            let told = incoming.abort().map(|error| error.problem);
+            let reported = incoming.abort().map(|error| error.problem);
             // Whoever failed first knows why: to `zfs receive` all else is only a stream that ends too early.
-            let told = told.filter(|_| matches!(error, PumpError::Target(_)));
-            Err(told.unwrap_or_else(|| of_pump(&error)))
+            let reported = reported.filter(|_| matches!(error, PumpError::Target(_)));
+            Err(reported.unwrap_or_else(|| of_pump(&error)))
         }
         Err(problem) => {
             incoming.abort();
@@ -148,8 +148,8 @@ fn pump(
     Ok(receiver.run(connections, target))
 }
 
-/// Says what this end waits for, until nobody holds the other end of `over`. An end that cannot be told any more ends the
-/// receive.
+/// Reports the receiver's bottleneck, until the sender side of `over` is dropped. If a reply cannot be written any
+/// more, the receive is cancelled.
 fn report_progress(
     server: &Server<'_>,
     samples: &SampleReceiver,

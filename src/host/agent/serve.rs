@@ -1,11 +1,9 @@
 //! The agent's side of a session: answers requests from standard input, one after the other, until it ends.
 //!
-//! What it does, it does through a [`TargetHost`] of its own machine, after the [`Restrictions`] has allowed it: so an agent does
-//! exactly what a shell would, looks again just before it acts, and cannot be talked into more.
+//! The agent acts through a [`TargetHost`] of its own machine, after the [`Restrictions`] have allowed the request. So
+//! an agent does exactly what a shell would, checks again just before it acts, and cannot be made to do more.
 
-use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -16,19 +14,20 @@ use rustix::event::PollFlags;
 
 use super::cage::Restrictions;
 use super::receiving;
+use super::server::{Ended, Server, Service, lost};
 use super::wire::{PROTOCOL, REFUSALS_MAX, Reply, Request, pieces, unlisted};
 use crate::channel::connections::{Connection, ConnectionError, Greeting, Listening};
 use crate::channel::message::{self, MessageError};
 use crate::host::lines::{Line, Lines};
 use crate::host::worker::AGENT_HELLO;
-use crate::host::{Changed, HostError, Problem, TargetHost, orphans};
+use crate::host::{Changed, HostError, Problem, orphans};
 use crate::model::PortRange;
 use crate::stream::threads::beside;
 use crate::stream::{ByteSink as _, Cancel, Cancelled, FdSource, FdTarget};
 
 /// How long both ends try to bring connections about.
 pub(in crate::host) const CONNECTIONS_LIMIT: Duration = Duration::from_secs(10);
-/// Each is a thread: the other end is not to fill this machine with them.
+/// Each connection is a thread: a caller must not fill this machine with threads.
 const CONNECTIONS_MAX: usize = 64;
 
 /// How long to wait for the first line: who logs in to an agent is a program.
@@ -40,64 +39,18 @@ const IDLE_LIMIT: Duration = Duration::from_secs(60);
 /// Why an agent ended before its session did.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The other end did not greet: a person at a terminal, usually.
-    #[error("nobody spoke to the agent: it is started by `zhaul run` on another machine, through ssh")]
+    /// The caller did not greet: a person at a terminal, usually.
+    #[error("no zhaul spoke to the agent: it is started by `zhaul run` on another machine, through ssh")]
     NoGreeting,
-    /// What came is no request.
-    #[error("the other end made no sense")]
+    /// A message could not be read or written.
+    #[error("the message exchange with the caller failed")]
     Message(#[from] MessageError),
     /// Standard input or output cannot be used.
     #[error("the session broke off")]
     Io(#[from] io::Error),
 }
 
-/// What an agent is started with.
-pub struct Service<'a> {
-    /// This machine.
-    pub host: &'a dyn TargetHost,
-    /// What may be done with it.
-    pub cage: Restrictions,
-    /// The address that the other end reached this machine under: connections are waited for there and nowhere else.
-    pub address: Option<IpAddr>,
-    /// The ports on which connections may arrive, whatever the other end asks for.
-    pub ports: Option<PortRange>,
-    /// Memory for one stream, whatever the other end asks for.
-    pub buffer_bytes_max: u64,
-    /// Whether there is room for one more session; otherwise it is refused.
-    pub has_room: bool,
-}
-
-impl fmt::Debug for Service<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service")
-            .field("cage", &self.cage)
-            .field("address", &self.address)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A session that is being served.
-pub(super) struct Server<'a> {
-    /// Where requests, and in the session frames, come from.
-    pub(super) input: BorrowedFd<'a>,
-    /// Where replies go. A receive tells its progress from a thread of its own.
-    output: Mutex<FdTarget<BorrowedFd<'a>>>,
-    pub(super) service: &'a Service<'a>,
-    /// For the frames of receives.
-    pub(super) connections: Mutex<Vec<Connection>>,
-    /// Ends everything.
-    pub(super) cancel: &'a Cancel,
-}
-
-/// How a request ended, as far as the session is concerned.
-pub(super) enum Ended {
-    /// The next one may come.
-    Clean(Result<(), Problem>),
-    /// Frames may lie unread in the input: nothing after them can be understood.
-    Torn(Problem),
-}
-
-/// Serves one session; returns when the other end closes it or `cancel` is requested. `greet` is where the greeting goes
+/// Serves one session; returns when the caller closes it or `cancel` is requested. `greet` is where the greeting goes
 /// besides `output`: standard error, whose reader waits for it.
 pub fn serve(
     (input, output): (BorrowedFd<'_>, BorrowedFd<'_>),
@@ -167,11 +120,6 @@ impl Server<'_> {
             rest = rest.get(written..).unwrap_or_default();
         }
         Ok(())
-    }
-
-    /// Sends a reply.
-    pub(super) fn reply(&self, reply: &Reply) -> Result<(), MessageError> {
-        message::write(&mut *self.output.lock().unwrap_or_else(PoisonError::into_inner), reply)
     }
 
     fn carry_out(&self, request: &Request) -> Ended {
@@ -244,24 +192,7 @@ impl Server<'_> {
             .map_err(|error| lost(&error))
     }
 
-    /// Does what the caller waits for in silence. If it hangs up meanwhile, the session ends, and with it whatever still
-    /// waits: `zfs receive` of a stream that stopped before its end keeps its dataset busy no longer.
-    pub(super) fn while_caller_is_there<T>(&self, work: impl FnOnce() -> T) -> T {
-        let Ok(waiting) = self.cancel.child() else { return work() };
-        thread::scope(|scope| {
-            // Without a thread that watches the caller, the work is done all the same.
-            drop(beside(scope, "caller", || {
-                if matches!(waiting.wait_for(self.input, PollFlags::IN, None), Ok(Some(_))) {
-                    self.cancel.request();
-                }
-            }));
-            let done = work();
-            waiting.request();
-            done
-        })
-    }
-
-    /// Waits for connections. The other end says nothing meanwhile, unless it gives up and hangs up: then the port is closed.
+    /// Waits for connections. The caller sends nothing meanwhile; if it gives up and hangs up, the port is closed.
     fn accept(&self, listening: Listening, connections: usize) -> Result<Vec<Connection>, ConnectionError> {
         let waiting = self.cancel.child().map_err(ConnectionError::Setup)?;
         thread::scope(|scope| {
@@ -277,7 +208,7 @@ impl Server<'_> {
         })
     }
 
-    /// Waits for the connections that the other end is to open.
+    /// Waits for the connections that the caller must open.
     fn open_connections(
         &self,
         greeting: &Greeting,
@@ -308,9 +239,4 @@ pub(in crate::host) fn no_connections(error: &ConnectionError) -> Problem {
         ConnectionError::Cancelled(_) => Problem::Cancelled,
         error => Problem::Unreachable(crate::stream::chain(error)),
     }
-}
-
-/// Nobody is left to hear it.
-pub(super) fn lost(error: &MessageError) -> Problem {
-    Problem::Other(error.to_string())
 }

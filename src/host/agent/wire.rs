@@ -1,8 +1,8 @@
-//! What zhaul and its agent say to each other: one request, then replies up to the one that ends it.
+//! The messages between zhaul and its agent: one request, then replies up to the one that ends it.
 //!
-//! Each is a [message](crate::channel::message). A listing comes in pieces, so that no message is long. In a receive the
-//! agent first says that it is ready, then frames follow (in the session itself, or over connections), and until the last
-//! reply it tells every second that it lives and what it waits for.
+//! Each is a [message](crate::channel::message). A listing comes in pieces, so that no message is long. In a receive
+//! the agent first reports that it is ready, then frames follow (in the session itself, or over connections). Until the
+//! last reply the agent reports its bottleneck every half second, which also shows that it is alive.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::stream::{Bottleneck, ByteSource};
 /// Grows with every change that an older end would misunderstand.
 pub(in crate::host) const PROTOCOL: u32 = 10;
 
-/// What the agent is asked for.
+/// A request to the agent.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub(in crate::host) enum Request {
@@ -28,11 +28,11 @@ pub(in crate::host) enum Request {
     Hello { protocol: u32, version: String },
     /// All datasets at and below `root`.
     List { root: DatasetName },
-    /// What the listing left out of these snapshots.
+    /// The details of these snapshots that the listing left out.
     Details { snapshots: Vec<(SnapshotName, Guid)> },
-    /// What the machine says of itself and of the pool of `root`.
+    /// The state of the machine and of the pool of `root`.
     State { root: DatasetName },
-    /// What earlier runs of the same policy left on the machine is to be ended.
+    /// Ends the processes that earlier runs of the same policy left on the machine.
     EndOrphans { run: RunMark },
     /// Connections of their own for the frames of this session's receives: answered with an offer, and with Done when all
     /// are there.
@@ -45,7 +45,7 @@ pub(in crate::host) enum Request {
     Change(Change),
 }
 
-/// What a receive needs to know.
+/// The parameters of a receive.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::host) struct Receive {
@@ -60,7 +60,7 @@ pub(in crate::host) struct Receive {
     pub(in crate::host) stall_limit_seconds: Option<u64>,
 }
 
-/// What a sink needs to know; the fields are those of [`Receive`].
+/// The parameters of a sink; the fields are those of [`Receive`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::host) struct Sink {
@@ -70,7 +70,7 @@ pub(in crate::host) struct Sink {
     pub(in crate::host) stall_limit_seconds: Option<u64>,
 }
 
-/// What the agent answers.
+/// A reply of the agent.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "tell", rename_all = "kebab-case")]
 pub(in crate::host) enum Reply {
@@ -119,7 +119,7 @@ pub(super) fn pieces(dataset: &Dataset) -> impl Iterator<Item = Reply> {
     std::iter::once(Reply::Dataset { dataset: Box::new(head) }).chain(parts)
 }
 
-/// What a listing could not list, as replies.
+/// The names that a listing could not list, as replies.
 pub(super) fn unlisted(listing: &Listing) -> impl Iterator<Item = Reply> {
     listing.unlisted().map(|(name, why)| Reply::Unlisted { name: name.to_owned(), why: why.clone() })
 }

@@ -37,7 +37,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A call may take this long before the state of its pool is looked at.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a call that changes something may go on after the run was stopped.
+/// How long a call that changes something may continue after the run was stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a run waits for the calls of an earlier run that was killed.
@@ -238,7 +238,7 @@ impl Calls {
         cancel: Option<&Cancel>,
     ) -> Result<Reply, Error> {
         let started = Instant::now();
-        // What may be given up at any time may take as long as it likes.
+        // A call that can be cancelled at any time has no limit.
         let mut watch = PoolWatch::new(cancel.is_none().then_some(self.limit));
         let mut stopped: Option<Instant> = None;
         loop {

@@ -21,7 +21,7 @@ pub(in crate::host) struct SendCall<'a> {
 }
 
 impl Calls {
-    /// Starts the stream: what the kernel writes comes out of the pipe, whose end alone tells nothing.
+    /// Starts the stream: the kernel writes into the pipe, whose end alone does not show success.
     pub(in crate::host) fn send(&self, request: &SendRequest) -> Result<(PipeReader, SendCall<'_>), Error> {
         let object = request.snapshot.to_string();
         let refused = |error: io::Error| unexpected(Operation::Send, &object, &error);

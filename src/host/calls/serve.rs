@@ -1,4 +1,4 @@
-//! A call process: makes one call into the kernel after another, as it is told, until the socket closes.
+//! A call process: makes one requested call into the kernel after another, until the socket closes.
 
 use std::fs;
 use std::io;
@@ -10,8 +10,8 @@ use super::wire::{self, Call, Reply};
 use crate::model::CALLS_PROCESS;
 use crate::zfs::{self, Holds, Library};
 
-/// Serves the zhaul at the other end of `socket`. Fails where the ZFS libraries cannot be loaded or the other end makes no
-/// sense; nobody is left to be told.
+/// Serves the zhaul that is the peer of `socket`. Fails where the ZFS libraries cannot be loaded or the peer sends no
+/// valid call; such a failure is not sent to the peer.
 pub fn serve(socket: &UnixStream) -> io::Result<()> {
     // Any signal would end a send; SIGKILL, which ends this process, cannot be blocked.
     zfs::block_signals();
@@ -33,7 +33,7 @@ pub fn serve(socket: &UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the other end of `socket` has ended.
+/// Whether the peer has closed `socket`.
 fn is_alone(socket: &UnixStream) -> io::Result<bool> {
     let mut polled = [PollFd::new(socket, PollFlags::RDHUP)];
     poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;

@@ -1,4 +1,4 @@
-//! What zhaul and its call processes say to each other over a socket: the length of a JSON text, then the text.
+//! The messages between zhaul and its call processes over a socket: the length of a JSON text, then the text.
 //!
 //! Both are the same program, so nothing is distrusted and no text is too long: a call may name 100,000 snapshots.
 
@@ -52,7 +52,7 @@ pub(super) enum Call {
     },
 }
 
-/// What the kernel answered.
+/// The answer of the kernel.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "reply", rename_all = "kebab-case")]
 pub(super) enum Reply {
@@ -69,7 +69,7 @@ pub(super) fn write(mut socket: &UnixStream, message: &impl Serialize) -> io::Re
     socket.write_all(&[&length.to_le_bytes()[..], &text].concat())
 }
 
-/// Reads one message; `None` where the other end has gone.
+/// Reads one message; `None` where the peer has closed the socket.
 pub(super) fn read<M: DeserializeOwned>(mut socket: &UnixStream) -> io::Result<Option<M>> {
     let mut length = [0; 8];
     match socket.read_exact(&mut length) {

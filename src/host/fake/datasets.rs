@@ -11,7 +11,7 @@ fn unnameable(error: &crate::model::NameError) -> Problem {
     Problem::Other(error.to_string()) // ENAMETOOLONG
 }
 
-/// What a target says of a pool that is not there.
+/// The error of a target for a pool that does not exist.
 pub(super) fn no_pool(dataset: &DatasetName) -> Problem {
     Problem::Other(format!("there is no pool {}", dataset.pool()))
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, when a test wants it to; and what was called, so that a test can say what must not have been.
+//! Faults that a test sets; and a record of all calls, so that a test can check which calls must not happen.
 //!
 //! All machines of a test share one [`SharedState`]: GUIDs are unique in it, and a crash of the program under test at its
 //! n-th change hits whichever machine that change was meant for.
@@ -16,9 +16,9 @@ use crate::model::Guid;
 pub enum Moment {
     /// Nothing of it happened.
     Before,
-    /// It happened, but nobody learned of it.
+    /// The change happened, but the program got no answer.
     After,
-    /// For a transfer: after so many blocks had arrived. For any other change the same as [`Moment::Before`].
+    /// For a transfer: after this number of blocks has arrived. For any other change the same as [`Moment::Before`].
     AfterBlocks(u64),
 }
 
@@ -29,7 +29,7 @@ pub struct Call {
     pub host: String,
     /// The trait's method, for example `destroy_snapshots`.
     pub verb: &'static str,
-    /// What it was called for.
+    /// The object of the call.
     pub object: String,
     /// Whether it could change anything.
     pub is_change: bool,
@@ -46,16 +46,16 @@ struct Inner {
     calls: Vec<Call>,
 }
 
-/// What all machines of one test share.
+/// The state that all machines of one test share.
 #[derive(Debug, Clone, Default)]
 pub struct SharedState(Arc<Mutex<Inner>>);
 
-/// What becomes of a call that is let through.
+/// The fate of a call that is let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Passage {
     /// The program dies when the call is done: its answer must be an error.
     pub(super) dies_after: bool,
-    /// The program dies when so many blocks of the stream have arrived.
+    /// The program dies when this number of blocks of the stream has arrived.
     pub(super) dies_after_blocks: Option<u64>,
 }
 
@@ -129,7 +129,7 @@ impl SharedState {
         self.lock().is_crashed = true;
     }
 
-    /// Notes a call, and says whether it may go on.
+    /// Records a call, and returns whether it may continue.
     pub(super) fn pass(&self, call: Call) -> Result<Passage, Problem> {
         let mut inner = self.lock();
         let is_change = call.is_change;
@@ -159,7 +159,7 @@ impl SharedState {
     }
 }
 
-/// What every call answers once the program under test is dead.
+/// The answer to every call once the program under test is dead.
 pub(super) fn crashed() -> Problem {
     Problem::Unreachable("the fake has crashed".to_owned())
 }

@@ -1,4 +1,4 @@
-//! What a machine holds: datasets, their snapshots and bookmarks, and receives that broke off; and how it lists them.
+//! The content of a machine: datasets, their snapshots and bookmarks, and receives that broke off; and their listing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,8 @@ use crate::model::{
     PointName, SendFlags, Settings, SnapshotName, Txg, UserProperties, UserProperty,
 };
 
-/// Tells one snapshot from all others, those with its GUID in other datasets of the pool included (`ds_object`).
+/// Distinguishes one snapshot from all others, also from those with its GUID in other datasets of the pool
+/// (`ds_object`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ObjectId(pub(super) u64);
 
@@ -49,7 +50,7 @@ pub(super) struct Partial {
 pub(super) struct Node {
     pub(super) guid: Guid,
     pub(super) createtxg: Txg,
-    /// What it left when it was rolled back, or received into with `-F`.
+    /// The ranges that the dataset left when it was rolled back, or received into with `-F`.
     pub(super) left: Vec<(Txg, Txg)>,
     pub(super) kind: DatasetKind,
     pub(super) encryption: Encryption,
@@ -95,8 +96,8 @@ pub(super) fn bytes_of(blocks: usize) -> u64 {
     u64::try_from(blocks).unwrap_or(u64::MAX).saturating_mul(BLOCK_BYTES)
 }
 
-/// Which blocks `after` has and `before` has not. A head only grows, and shrinks only back to a snapshot, so what came
-/// before is always the beginning of what comes after.
+/// Which blocks `after` has and `before` has not. A head only grows, and shrinks only back to a snapshot, so the blocks
+/// before are always the beginning of the blocks after.
 pub(super) fn added<'a>(before: &[Block], after: &'a [Block]) -> &'a [Block] {
     after.strip_prefix(before).unwrap_or(after)
 }
@@ -137,7 +138,7 @@ impl Machine {
     /// Commits a transaction group of `pool` and returns its number.
     pub(super) fn next_txg(&mut self, pool: &str) -> Txg {
         let txg = self.txgs.entry(pool.to_owned()).or_insert(1);
-        *txg += 5; // other work of the pool goes on in between
+        *txg += 5; // other work of the pool takes transaction groups in between
         Txg(*txg)
     }
 
@@ -190,7 +191,7 @@ impl Machine {
         })
     }
 
-    /// A property as set on `dataset` or the nearest one above it; off where nobody has set it.
+    /// A property as set on `dataset` or the nearest one above it; off where no dataset has it set.
     fn inherited(&self, dataset: &DatasetName, property: impl Fn(&Node) -> Option<bool>) -> bool {
         let mut at = Some(dataset.clone());
         while let Some(name) = at {
@@ -251,7 +252,7 @@ impl Machine {
         datasets
     }
 
-    /// What a listing leaves out of one snapshot; `None` if it is gone, or its name now another's.
+    /// The details of one snapshot that a listing leaves out; `None` if it is gone, or its name now another's.
     pub(super) fn details(&self, name: &SnapshotName, guid: Guid) -> Option<Details> {
         let dataset = self.show(name.dataset(), self.datasets.get(name.dataset())?, false);
         let mut points = dataset.history.points();
@@ -312,7 +313,7 @@ impl Machine {
         LineHistory { known_from: Some(self.history_from), left }
     }
 
-    /// What a snapshot says of its lineage; one that is gone says nothing that counts.
+    /// The lineage property of a snapshot; for a snapshot that is gone, one that does not count.
     pub(super) fn lineage(&self, name: &SnapshotName, guid: Guid) -> Option<UserProperty> {
         match self.snapshot(name) {
             Ok(snapshot) if snapshot.guid == guid => snapshot.lineage.clone(),

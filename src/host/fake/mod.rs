@@ -1,11 +1,11 @@
 //! A machine with ZFS in memory, for tests: a source and a target at once.
 //!
-//! It is a fake, not a mock: it holds datasets, snapshots, bookmarks, holds, clones and half-received streams, and refuses
-//! what `OpenZFS` refuses, each rule with the kernel function that it is taken from. Data is a list of numbered blocks, so
-//! that two snapshots with the same content are told from two that differ. `tests/plan_properties` runs on it;
-//! `tests/real/agreement` shows that real pools come out the same.
+//! It is a fake, not a mock: it holds datasets, snapshots, bookmarks, holds, clones and half-received streams, and
+//! refuses what `OpenZFS` refuses, each rule with the kernel function that it is taken from. Data is a list of numbered
+//! blocks, so that two snapshots with the same content are distinguished from two that differ. `tests/plan_properties`
+//! runs on it; `tests/real/agreement` shows that real pools come out the same.
 //!
-//! What it leaves out: space, quotas, permissions, keys, mounts, properties other than those of a safe copy, and time.
+//! The fake leaves out: space, quotas, permissions, keys, mounts, properties other than those of a safe copy, and time.
 //!
 //! | file | what it holds |
 //! | --- | --- |
@@ -58,7 +58,7 @@ pub struct FakeHost {
     faults: Arc<Mutex<Faults>>,
 }
 
-/// What is wrong with one machine or the way to it.
+/// The faults of one machine or of the connection to it.
 #[derive(Debug, Default)]
 struct Faults {
     is_unreachable: bool,
@@ -66,9 +66,9 @@ struct Faults {
     is_append_only: bool,
     /// Fail the n-th call of this kind from now on, once.
     fails: Option<(&'static str, u64)>,
-    /// Cut each stream after so many blocks.
+    /// Cut each stream after this number of blocks.
     cut_after: Option<u64>,
-    /// What listings leave out, and why.
+    /// The datasets that listings leave out, and why.
     unlisted: BTreeMap<DatasetName, Unlisted>,
     /// How many blocks of each stream get through; a stream with fewer gets through whole.
     passes: Option<u64>,
@@ -105,7 +105,7 @@ impl FakeHost {
         self.faults().fails = Some((verb, nth));
     }
 
-    /// Cuts every stream to this machine after so many blocks; `None` lets them all through.
+    /// Cuts every stream to this machine after `blocks` blocks; `None` lets them all through.
     pub fn cut_streams_after(&self, blocks: Option<u64>) {
         self.faults().cut_after = blocks;
     }
@@ -119,7 +119,7 @@ impl FakeHost {
         };
     }
 
-    /// A listing of what lies within `root`, less what is not to be listed.
+    /// A listing of the datasets at and below `root`, without those that must not be listed.
     fn listing(&self, machine: &Machine, root: &DatasetName, with_bookmarks: bool) -> Listing {
         let faults = self.faults();
         let is_hidden = |dataset: &Dataset| {
@@ -138,7 +138,7 @@ impl FakeHost {
         listing
     }
 
-    /// From now on a stream to this host breaks off if it has more than so many blocks; `None` lets all through.
+    /// From now on a stream to this host breaks off if it has more than `blocks` blocks; `None` lets all through.
     pub fn pass_blocks(&self, blocks: Option<u64>) {
         self.faults().passes = blocks;
     }
@@ -167,7 +167,7 @@ impl FakeHost {
         match faults.fails {
             Some((failing, 0)) if failing == verb => {
                 faults.fails = None;
-                return Err(Problem::Other("the fake was told to fail".to_owned()));
+                return Err(Problem::Other("the fake was set to fail".to_owned()));
             }
             Some((failing, nth)) if failing == verb => faults.fails = Some((failing, nth - 1)),
             Some(_) | None => {}
@@ -187,7 +187,7 @@ impl FakeHost {
         looked.map_err(|problem| HostError::new(&self.name, operation, object, problem))
     }
 
-    /// What the lists of both traits leave out.
+    /// The details that the lists of both traits leave out.
     fn load_details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
         self.look("details", "look at", &joined(snapshots.iter().map(|(name, _)| name)), |machine| {
             Ok(snapshots.iter().map(|(name, guid)| machine.details(name, *guid)).collect())

@@ -6,12 +6,12 @@
 
 use crate::model::{Details, Guid, History, NameError, Point, PointKind, PointName, Txg};
 
-/// The history that `text` tells; a point's name is its letters.
+/// The history that `text` describes; a point's name is its letters.
 pub fn history(text: &str) -> Result<History, NameError> {
     history_with(text, str::to_owned)
 }
 
-/// The history that `text` tells; `name` makes a point's name of its letters, for example a date.
+/// The history that `text` describes; `name` makes a point's name of its letters, for example a date.
 pub fn history_with(text: &str, name: impl Fn(&str) -> String) -> Result<History, NameError> {
     let mut points: Vec<Point> = Vec::new();
     for word in text.split_whitespace() {
@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn a_word_is_a_point() {
-        let told = history("#a @a @b=manual!h #b").unwrap();
-        let seen: Vec<_> = told
+        let parsed = history("#a @a @b=manual!h #b").unwrap();
+        let seen: Vec<_> = parsed
             .points()
             .map(|point| (point.kind, point.name.as_str(), point.details.unwrap().holds))
             .collect();
@@ -60,7 +60,7 @@ mod tests {
             seen,
             [(snapshot, "a", 0), (bookmark, "a", 0), (snapshot, "manual", 1), (bookmark, "b", 0)]
         );
-        let guids: Vec<_> = told.points().map(|point| point.guid).collect();
+        let guids: Vec<_> = parsed.points().map(|point| point.guid).collect();
         assert!(guids[0] == guids[1] && guids[2] == guids[3] && guids[1] != guids[2]);
     }
 }

@@ -1,5 +1,5 @@
-//! What people, guests and other tools do to a machine behind the program's back: `zfs` at a prompt, data written, another
-//! node's migration. Names are given as text, for tests that read like a terminal.
+//! Changes by people, guests and other tools to a machine behind the program's back: `zfs` at a prompt, data written,
+//! another node's migration. Names are given as text, for tests that read like a terminal.
 
 use super::FakeHost;
 use super::machine::Machine;
@@ -39,7 +39,7 @@ impl FakeHost {
         self.by_hand(|machine| machine.create(&name, kind, Encryption::On))
     }
 
-    /// Writes so many blocks that were never written before.
+    /// Writes `blocks` blocks that were never written before.
     pub fn write(&self, dataset: &str, blocks: usize) -> Result<(), Problem> {
         let name = dataset_name(dataset)?;
         self.by_hand(|machine| {
@@ -232,7 +232,7 @@ impl FakeHost {
         self.by_hand(|machine| machine.force_receive(&into, sent, has_properties))
     }
 
-    /// The pools' histories begin anew: what was in them has been overwritten.
+    /// The pools' histories begin again: their former records have been overwritten.
     pub fn forget_history(&self) {
         let mut machine = self.machine();
         machine.history_from = machine.newest_txg();
@@ -255,7 +255,7 @@ impl FakeHost {
         self.by_hand(|machine| machine.abort_receive(&name, None))
     }
 
-    /// What exists at and below `root`, bookmarks included; not counted as a call.
+    /// The datasets at and below `root`, bookmarks included; not counted as a call.
     pub fn datasets(&self, root: &str) -> Vec<Dataset> {
         dataset_name(root).map(|name| self.machine().list(&name, true)).unwrap_or_default()
     }
@@ -265,18 +265,18 @@ impl FakeHost {
         self.machine().line_history(dataset)
     }
 
-    /// What a snapshot says of its lineage; not counted as a call.
+    /// The lineage property of a snapshot; not counted as a call.
     pub fn lineage_of(&self, snapshot: &SnapshotName, guid: Guid) -> Option<UserProperty> {
         self.machine().lineage(snapshot, guid)
     }
 
-    /// What a snapshot holds.
+    /// The content of a snapshot.
     pub fn content(&self, snapshot: &str) -> Option<Vec<Block>> {
         let name = snapshot_name(snapshot).ok()?;
         self.machine().snapshot(&name).ok().map(|snapshot| snapshot.content.clone())
     }
 
-    /// What the head of a dataset holds.
+    /// The content of the head of a dataset.
     pub fn head(&self, dataset: &str) -> Option<Vec<Block>> {
         let name = dataset_name(dataset).ok()?;
         self.machine().node(&name).ok().map(|node| node.head.clone())

@@ -159,7 +159,7 @@ impl Machine {
         }
     }
 
-    /// What was destroyed with `-d` goes with its last hold or clone.
+    /// Removes snapshots that were destroyed with `-d` once their last hold or clone is gone.
     pub(super) fn reap(&mut self) {
         let to_destroy =
             self.datasets.values().flat_map(|node| &node.snapshots).filter(|known| known.is_destroy_deferred);

@@ -60,7 +60,7 @@ impl Machine {
         Ok(())
     }
 
-    /// `dmu_recv_resume_begin_check`: the stream must go on exactly where the first one broke off.
+    /// `dmu_recv_resume_begin_check`: the stream must continue exactly where the first one broke off.
     fn check_resume(&self, spec: &ReceiveSpec, header: &Header, done: u64) -> Result<(), Problem> {
         let node = self.node(spec.snapshot.dataset())?;
         let Some(partial) = &node.partial else {
@@ -271,7 +271,7 @@ fn no_base() -> Problem {
     Problem::Changed("it has no snapshot that the stream starts from".to_owned())
 }
 
-/// What is said of a stream that was cut short.
+/// The error for a stream that was cut short.
 pub(super) const TRUNCATED: &str = "the stream ended before its end";
 
 fn truncated() -> Problem {

@@ -9,7 +9,7 @@ use crate::model::{DatasetKind, Encryption, PointKind};
 use crate::stream;
 
 impl Machine {
-    /// What a stream says and holds.
+    /// The header and the blocks of a stream.
     pub(super) fn make_stream(&self, spec: &SendSpec) -> Result<(Header, Vec<Block>), Problem> {
         let node = self.node(spec.snapshot.dataset())?;
         let snapshot = self.snapshot(&spec.snapshot)?;

@@ -112,7 +112,7 @@ impl Machine {
         mark.ok_or_else(|| Problem::Changed("the lineage is gone, or was renamed by hand".to_owned()))
     }
 
-    /// The clone with which the copy goes on, with what the copy had.
+    /// Makes the clone as which the copy continues, with the properties that the copy had.
     fn clone_on(&mut self, origin: &SnapshotName, wish: &SetAside) -> Result<(), Problem> {
         self.clone_snapshot(origin, &wish.dataset)?;
         let mut user = self.node(origin.dataset())?.user.clone();

@@ -108,8 +108,8 @@ fn named(dataset: &DatasetName, name: &PointName) -> Result<SnapshotName, Proble
     dataset.snapshot(name).map_err(|error| Problem::Other(error.to_string()))
 }
 
-/// A stream on its way in. What arrived is looked at when it ends, whole or not; until then a real receive would only
-/// have noticed that it cannot begin.
+/// A stream on its way in. The received data is read when the stream ends, whole or not; until then a real receive
+/// would only have noticed that it cannot begin.
 #[derive(Debug)]
 struct Receiving<'a> {
     host: &'a FakeHost,
@@ -128,7 +128,7 @@ impl Receiving<'_> {
         HostError::new(self.host.name(), "receive", &self.spec.snapshot, problem)
     }
 
-    /// What gets through of what was sent.
+    /// The part of the sent data that gets through.
     fn let_through(&self, limit: u64) -> Option<Arrived> {
         let mut arrived = wire::read(&self.bytes)?;
         arrived.blocks.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

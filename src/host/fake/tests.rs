@@ -127,7 +127,7 @@ fn what_arrives_is_what_was_sent() {
 }
 
 #[test]
-fn a_cut_stream_goes_on_where_it_broke_off() {
+fn a_cut_stream_resumes_where_it_broke_off() {
     let pair = pair();
     pair.target.cut_streams_after(Some(2));
     assert!(pair.transfer(&pair.spec("s/a@2", None), "t/a@2").is_err());
@@ -138,7 +138,7 @@ fn a_cut_stream_goes_on_where_it_broke_off() {
     let at = |bytes| Some(ResumePoint { object: 1, offset: bytes, received_bytes: bytes, flags });
     let mut resumed = pair.spec("s/a@2", None);
     resumed.resume = at(64);
-    assert!(pair.transfer(&resumed, "t/a@2").is_err(), "it went on at the wrong place");
+    assert!(pair.transfer(&resumed, "t/a@2").is_err(), "the stream resumed at the wrong place");
     resumed.resume = at(128);
     pair.transfer(&resumed, "t/a@2").unwrap();
     assert_eq!(pair.target.content("t/a@2"), pair.source.content("s/a@2"));
@@ -176,7 +176,7 @@ fn a_crash_stops_everything_until_the_restart() {
     pair.shared_state.crash_at(1, Moment::After);
     SourceHost::snapshot(&pair.source, &snapshot("s/a@3")).unwrap();
     assert!(SourceHost::snapshot(&pair.source, &snapshot("s/a@4")).is_err());
-    assert!(pair.source.guid("s/a@4").is_some(), "it happened, but nobody learned of it");
+    assert!(pair.source.guid("s/a@4").is_some(), "the snapshot exists, but the caller got an error");
     assert!(TargetHost::list(&pair.target, &name("t")).is_err());
     pair.shared_state.restart();
     assert!(TargetHost::list(&pair.target, &name("t")).is_ok());

@@ -11,7 +11,7 @@ use flate2::write::ZlibEncoder;
 
 use crate::model::SendFlags;
 
-/// What a token tells.
+/// The fields of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenFields {
     /// The snapshot's full name at the source.
@@ -20,7 +20,7 @@ pub struct TokenFields {
     pub toguid: u64,
     /// The base's GUID, for an incremental stream.
     pub fromguid: Option<u64>,
-    /// The object to go on with.
+    /// The object at which to continue.
     pub object: u64,
     /// The offset in it, in bytes.
     pub offset: u64,
@@ -98,7 +98,7 @@ pub fn write_token(fields: &TokenFields) -> String {
     list.flag("rawok", fields.flags.raw);
     let packed = list.finish();
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::new(6));
-    // Writing into memory cannot fail; if it did, the token would be one that nobody can read.
+    // Writing into memory cannot fail; if it did, the token could not be read.
     let compressed = encoder.write_all(&packed).and_then(|()| encoder.finish()).unwrap_or_default();
     let (words, _) = compressed.as_chunks::<4>();
     let checksum =

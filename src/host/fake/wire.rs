@@ -6,20 +6,20 @@
 
 use crate::model::Guid;
 
-/// What one block takes in a stream; the fake counts every size in blocks of this many bytes.
+/// The bytes of one block in a stream; the fake counts every size in blocks of this many bytes.
 pub(super) const BLOCK_BYTES: u64 = 64;
 
 /// The width that a block's number is padded to: with `W `, a space and the newline it makes [`BLOCK_BYTES`].
 const BLOCK_DIGITS: usize = 61;
 
-/// What a stream has beside its blocks (`DRR_OBJECT` and the like); an increment without changes has nothing at all.
+/// The content of a stream beside its blocks (`DRR_OBJECT` and the like); an increment without changes has none.
 const OBJECTS: &str = "O and their properties";
 
 /// One block that was written once, somewhere; no two writes make the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Block(pub u64);
 
-/// What stands at the head of a stream (`DRR_BEGIN`).
+/// The head of a stream (`DRR_BEGIN`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Header {
     /// The snapshot that the stream makes.

@@ -1,4 +1,5 @@
-//! The file of a guest while it is rolled back: locked as Proxmox VE locks it, and marked, so that the same command goes on.
+//! The file of a guest during a rollback: locked as Proxmox VE locks it, and marked, so that the same command
+//! continues.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -41,7 +42,7 @@ impl GuestFiles {
         Ok(None)
     }
 
-    /// Locks the guest, so that nobody starts or changes it meanwhile. The file as it was stays beside it.
+    /// Locks the guest, so that no one starts or changes it meanwhile. The file as it was stays beside it.
     pub fn begin_rollback(&self, kind: GuestKind, id: GuestId) -> io::Result<()> {
         locked(kind, id, || {
             let path = self.path(kind, id);

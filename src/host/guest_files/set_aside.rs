@@ -46,8 +46,8 @@ impl GuestFiles {
         }
     }
 
-    /// Puts the files with the stamp `from` back, and those that are there aside with the stamp `to`. Gives whether there were
-    /// any. What was done already is no harm.
+    /// Puts the files with the stamp `from` back, and those that are there aside with the stamp `to`. Returns whether
+    /// any file had that stamp. A step that was done already does no harm.
     pub fn put_back(&self, id: GuestId, from: &str, to: &str) -> io::Result<bool> {
         let Some(kind) = KINDS.into_iter().find(|kind| aside(&self.path(*kind, id), from).exists()) else {
             return Ok(false);

@@ -14,7 +14,7 @@ use crate::model::{DatasetName, Listing, Unlisted};
 /// How often a listing is asked for while datasets come and go.
 const LIST_TRIES: usize = 4;
 
-/// What was listed, and the names on which the two answers do not agree.
+/// The listing, and the names on which the two answers do not agree.
 type Try = (Listing, Vec<String>);
 
 impl ZfsProgram {
@@ -47,7 +47,7 @@ impl ZfsProgram {
         Ok((listing, torn))
     }
 
-    /// Runs a `zfs` that tells of `roots`; gives those that it could not open, and its words.
+    /// Runs a `zfs` that lists `roots`; returns the roots that `zfs` could not open, and its messages.
     fn read_roots<'a>(
         &self,
         words: &[&str],
@@ -112,8 +112,8 @@ pub(in crate::host) fn is_of_machine(problem: &Problem) -> bool {
     matches!(problem, Problem::Cancelled | Problem::Unreachable(_))
 }
 
-/// Lists until the two answers of one listing agree. What they do not agree on is asked for again, alone, so that the next
-/// answers are close together. After the last try it is left out by name.
+/// Lists until the two answers of one listing agree. Names on which they do not agree are asked for again, alone,
+/// so that the next answers are close together. After the last try these names are left out and reported.
 fn until_they_agree(
     roots: &[DatasetName],
     mut list: impl FnMut(&[DatasetName]) -> Result<Try, Problem>,
@@ -143,7 +143,7 @@ fn until_they_agree(
     Ok(all)
 }
 
-/// What to ask for again, none of it below another. A name that is none cannot be asked for, and is left out of `all`.
+/// The datasets to ask for again, none below another. An invalid name cannot be asked for, and is left out of `all`.
 fn apart(torn: &[String], all: &mut Listing) -> Vec<DatasetName> {
     let mut names = BTreeSet::new();
     for torn in torn {
@@ -192,7 +192,7 @@ mod tests {
         (Listing::new(listed.iter().map(dataset)), torn.iter().map(|name| (*name).to_owned()).collect())
     }
 
-    /// What comes of these answers, and what was asked for.
+    /// The listing that these answers make, and the roots of each call.
     fn play(mut answers: Vec<Try>) -> (Listing, Vec<Vec<String>>) {
         answers.reverse();
         let mut asked = Vec::new();
@@ -243,7 +243,7 @@ mod tests {
         let many: Vec<String> = (0..=NAMES_MAX).map(|at| format!("t/{at}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         let (_, asked) = play(vec![attempt(&["t"], &many), attempt(&["t"], &[])]);
-        assert_eq!(asked[1], ["t"], "so many are asked for together");
+        assert_eq!(asked[1], ["t"], "more than NAMES_MAX names are asked for together");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What `zfs list` tells: the GUID of every dataset, and its points.
+//! Reads the output of `zfs list`: the GUID of every dataset, and its points.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::model::{Details, Guid, Point, PointKind, PointName, Txg};
 /// give names, without limit.
 pub(super) const COLUMNS: &str = "name,guid,createtxg,numclones";
 
-/// What was listed of each dataset.
+/// The rows of each dataset, by its name.
 pub(super) type Histories = BTreeMap<String, Listed>;
 
-/// What was listed of one dataset.
+/// The rows of one dataset.
 #[derive(Debug, Default)]
 pub(super) struct Listed {
     /// `None` where only points of it were listed.

@@ -1,9 +1,9 @@
-//! What `zfs get` tells: the properties of every dataset.
+//! Reads the output of `zfs get`: the properties of every dataset.
 //!
-//! `zfs get` prints a value as it is, and a user property or a mount point may hold anything but a zero byte: tabs, line
-//! breaks that make it look like lines of other datasets, bytes that are not UTF-8. So after each such property comes a
-//! *fence*, a user property whose name has a random part that nobody who set a value can have known: what lies before its
-//! line belongs to the value, and in the last line of that the source comes after the last tab.
+//! `zfs get` prints a value as it is, and a user property or a mount point may hold anything but a zero byte: tabs,
+//! line breaks that make it look like lines of other datasets, bytes that are not UTF-8. So after each such property
+//! comes a *fence*, a user property whose name has a random part that no one who set a value can know. The text before
+//! its line belongs to the value; in the last line of that text the source comes after the last tab.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -54,7 +54,7 @@ fn texts() -> impl Iterator<Item = &'static str> {
     std::iter::once(MOUNTPOINT).chain(USER_PROPERTIES)
 }
 
-/// What `zfs get` told of one dataset.
+/// The properties of one dataset, from `zfs get`.
 #[derive(Debug)]
 pub(super) struct Properties {
     kind: DatasetKind,
@@ -150,7 +150,7 @@ struct Record {
     properties: Properties,
     /// How many properties are complete.
     taken: usize,
-    /// What has come so far of a free text.
+    /// The part of a free text that was read so far.
     text: Option<Vec<u8>>,
 }
 
@@ -187,7 +187,7 @@ impl DatasetsReader {
         })
     }
 
-    /// What was told of each dataset, and the name of one whose lines were cut off.
+    /// The properties of each dataset, and the name of one whose lines were cut off.
     pub(super) fn finish(self) -> (BTreeMap<String, Properties>, Option<String>) {
         (self.datasets, (self.current.taken > 0).then_some(self.current.name))
     }
@@ -258,7 +258,7 @@ fn token(value: &str) -> Result<Option<String>, String> {
     Ok((value != "-").then(|| value.to_owned()))
 }
 
-/// Whether `text` has only what a resume token (or `-`, for none) is made of.
+/// Whether `text` has only the characters of a resume token (or is `-`, for none).
 pub(in crate::host) fn is_token(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }

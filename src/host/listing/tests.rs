@@ -9,7 +9,7 @@ const NONCE: &str = "0123456789abcdef";
 type Set<'a> = (&'a str, &'a [u8], &'a str);
 
 /// The lines of `zfs get` for a dataset of which only this is special; without empty lines, as a session hands them on.
-fn told(dataset: &str, special: &[Set<'_>]) -> Vec<Vec<u8>> {
+fn lines_of(dataset: &str, special: &[Set<'_>]) -> Vec<Vec<u8>> {
     let mut text = Vec::new();
     for property in DatasetsReader::new(NONCE).asks().split(',') {
         let usual: Set<'_> = match property {
@@ -25,12 +25,12 @@ fn told(dataset: &str, special: &[Set<'_>]) -> Vec<Vec<u8>> {
     text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
-/// What both answers agree on, and the names of what they do not.
+/// The datasets on which both answers agree, and the names of the others.
 fn try_read(datasets: &[Vec<Vec<u8>>], points: &[&[u8]]) -> Result<(Listing, Vec<String>), Problem> {
-    let (mut told, mut listed) = (DatasetsReader::new(NONCE), PointsReader::new());
-    datasets.iter().flatten().try_for_each(|line| told.take(line))?;
+    let (mut properties, mut listed) = (DatasetsReader::new(NONCE), PointsReader::new());
+    datasets.iter().flatten().try_for_each(|line| properties.take(line))?;
     points.iter().try_for_each(|line| listed.take(line))?;
-    Ok(join(told, listed))
+    Ok(join(properties, listed))
 }
 
 fn read(datasets: &[Vec<Vec<u8>>], points: &[&[u8]]) -> Listing {
@@ -66,7 +66,7 @@ const ROW: &[u8] = b"tank/vm 1/disk\t7\t3\t-";
 fn every_column_finds_its_place() {
     let snapshot = b"tank/vm 1/disk@a b\t18446744073709551615\t9\t1";
     let bookmark = b"tank/vm 1/disk#a\t5\t4\t-";
-    let listing = read(&[told("tank/vm 1/disk", &VOLUME)], &[snapshot, ROW, bookmark]);
+    let listing = read(&[lines_of("tank/vm 1/disk", &VOLUME)], &[snapshot, ROW, bookmark]);
     let dataset = listing.get(&name("tank/vm 1/disk")).unwrap();
     assert_eq!((dataset.guid, dataset.kind), (Guid(7), DatasetKind::Volume));
     assert_eq!((dataset.referenced_bytes, dataset.written_bytes), (800, 10));
@@ -100,7 +100,7 @@ fn a_plain_dataset_has_no_more_than_it_says() {
         ("recordsize", b"131072", "default"),
         ("mountpoint", b"/tank", "default"),
     ];
-    let listing = read(&[told("tank", &special)], &[b"tank\t7\t1\t-"]);
+    let listing = read(&[lines_of("tank", &special)], &[b"tank\t7\t1\t-"]);
     let dataset = listing.get(&name("tank")).unwrap();
     assert_eq!(dataset.encryption, Encryption::Off);
     assert_eq!((dataset.resume_token.as_deref(), &dataset.origin), (None, &None));
@@ -115,7 +115,7 @@ fn a_mark_counts_only_where_it_was_set() {
         [("local", true), ("inherited from tank/a\tb", false), ("received", false), ("inherited", false)]
     {
         let special = [("zhaul:writer", &b"-"[..], source)];
-        let listing = read(&[told("tank", &special)], &[b"tank\t7\t1\t-"]);
+        let listing = read(&[lines_of("tank", &special)], &[b"tank\t7\t1\t-"]);
         let user = &listing.get(&name("tank")).unwrap().user;
         assert!(user.get("zhaul:writer").is_some(), "{source}");
         assert_eq!(user.local("zhaul:writer").is_some(), is_local, "{source}");
@@ -125,7 +125,7 @@ fn a_mark_counts_only_where_it_was_set() {
 /// All that a value can be: what follows looks like the rest of its own dataset, and like all of another one.
 fn hostile_values() -> Vec<Vec<u8>> {
     let own = "x\tlocal\ntank/a\tzhaul:fence-0-1\t-\t-\ntank/a\tzhaul:writer\tme\tlocal";
-    let forged = String::from_utf8(told("tank/b", &[]).join(&b'\n')).unwrap();
+    let forged = String::from_utf8(lines_of("tank/b", &[]).join(&b'\n')).unwrap();
     let mut values = ["a\tb", "a\nb", "\n", "\n\n", "\t", "off\n", "-", "- ", "\x1b[2J", "\r", own]
         .map(|text| text.as_bytes().to_vec())
         .to_vec();
@@ -145,10 +145,10 @@ fn whatever_a_property_holds_no_other_dataset_and_no_other_property_changes() {
             let special = [(property, &value[..], "local")];
             let inherited = [(property, &value[..], "inherited from tank/a")];
             let datasets = [
-                told("tank", &others),
-                told("tank/a", &special),
-                told("tank/a/x", &inherited),
-                told("tank/b", &others),
+                lines_of("tank", &others),
+                lines_of("tank/a", &special),
+                lines_of("tank/a/x", &inherited),
+                lines_of("tank/b", &others),
             ];
             let rows: [&[u8]; 4] =
                 [b"tank\t7\t1\t-", b"tank/a\t7\t1\t-", b"tank/a/x\t7\t1\t-", b"tank/b\t7\t1\t-"];
@@ -207,20 +207,20 @@ fn datasets_that_lie_are_refused_with_their_line_number() {
         ("ta\u{1b}[2Jnk\ttype\tvolume\t-", "control character"),
     ];
     for (line, why) in bad {
-        let lines = [told("tank/a", &[]), vec![line.as_bytes().to_vec()]];
+        let lines = [lines_of("tank/a", &[]), vec![line.as_bytes().to_vec()]];
         assert_refused(try_read(&lines, &[]), "line 31 of zfs get", why);
     }
     let token = ("receive_resume_token", &b"x;y"[..], "-");
-    assert_refused(try_read(&[told("tank", &[token])], &[]), "line 7 of zfs get", "not a token");
-    let mut mixed = told("tank", &[]);
+    assert_refused(try_read(&[lines_of("tank", &[token])], &[]), "line 7 of zfs get", "not a token");
+    let mut mixed = lines_of("tank", &[]);
     mixed[4] = b"other\tencryption\toff\t-".to_vec();
     assert_refused(try_read(&[mixed], &[]), "line 5 of zfs get", "encryption of \"tank\" was to come");
-    let mut mixed = told("tank", &[]);
+    let mut mixed = lines_of("tank", &[]);
     mixed.remove(18);
     assert_refused(try_read(&[mixed], &[]), "line 19 of zfs get", "mountpoint of \"tank\" was to come");
-    let twice = [told("tank", &[]), told("tank", &[])];
+    let twice = [lines_of("tank", &[]), lines_of("tank", &[])];
     assert_refused(try_read(&twice, &[]), "line 60 of zfs get", "listed twice");
-    let mut endless = told("tank", &[]);
+    let mut endless = lines_of("tank", &[]);
     endless.truncate(19);
     endless.extend(vec![vec![b'x'; 30 << 10]; 3]);
     assert_refused(try_read(&[endless], &[]), "line 22 of zfs get", "fence");
@@ -228,7 +228,7 @@ fn datasets_that_lie_are_refused_with_their_line_number() {
 
 #[test]
 fn what_the_answers_do_not_agree_on_is_left_out_by_name_and_the_rest_is_listed() {
-    let datasets = |names: &[&str]| names.iter().map(|name| told(name, &[])).collect::<Vec<_>>();
+    let datasets = |names: &[&str]| names.iter().map(|name| lines_of(name, &[])).collect::<Vec<_>>();
     let torn = |datasets: &[Vec<Vec<u8>>], points: &[&[u8]]| {
         let (listing, mut torn) = try_read(datasets, points).unwrap();
         torn.sort();
@@ -261,9 +261,9 @@ fn what_the_answers_do_not_agree_on_is_left_out_by_name_and_the_rest_is_listed()
 }
 
 #[test]
-fn names_that_we_cannot_say_are_told_and_the_rest_is_listed() {
+fn names_that_zhaul_cannot_use_are_reported_and_the_rest_is_listed() {
     let lines: [&[u8]; 4] = [ROW, b"tank/vm 1/disk@%x\t1\t9\t0", b"tank/%odd\t7\t1\t-", b"tank\t7\t1\t-"];
-    let datasets = ["tank/vm 1/disk", "tank/%odd", "tank"].map(|name| told(name, &[]));
+    let datasets = ["tank/vm 1/disk", "tank/%odd", "tank"].map(|name| lines_of(name, &[]));
     let listing = read(&datasets, &lines);
     assert_eq!(listing.datasets().map(|dataset| dataset.name.as_str()).collect::<Vec<_>>(), ["tank"]);
     let bad = |name: &str| Unlisted::BadName(name.to_owned());

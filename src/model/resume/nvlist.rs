@@ -26,7 +26,7 @@ pub(super) enum Value<'a> {
 /// A list, read from its beginning to its end.
 pub(super) struct NativeList<'a> {
     pub(super) order: Order,
-    /// What has not been read yet.
+    /// The bytes that have not been read yet.
     rest: &'a [u8],
 }
 

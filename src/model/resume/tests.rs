@@ -239,7 +239,7 @@ proptest! {
     }
 
     /// A flipped digit changes the sum, or what it does not cover, or is refused; never is it a token with other
-    /// content and no error unless it lies in the tail that the sum leaves out.
+    /// content and no error unless it is in the tail that the sum leaves out.
     #[test]
     fn a_flipped_digit_does_not_pass(at: prop::sample::Index, bit in 0..4_u32) {
         let token = usual(Order::Little).token();

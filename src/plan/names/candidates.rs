@@ -6,12 +6,12 @@ use crate::policy::Target;
 /// Names in the order in which they are tried.
 #[derive(Debug)]
 pub(super) struct Candidates {
-    /// The one that it has unless somebody else has it.
+    /// The one that it has unless another source has it.
     pub(super) usual: DatasetName,
-    /// The others: told apart by the storage's id, then by more and more of the source's own path.
+    /// The others: distinguished by the storage's id, then by more and more of the source's own path.
     pub(super) others: Vec<DatasetName>,
-    /// Where a copy goes on, but none begins: where `vm-backup.sh` put the one of a root without children, and where copies
-    /// were when the policy's roots, or the storages, were others.
+    /// Where a copy continues, but none begins: where `vm-backup.sh` put the one of a root without children, and where
+    /// copies were when the policy's roots, or the storages, were others.
     earlier: Vec<DatasetName>,
 }
 

@@ -1,4 +1,4 @@
-//! What shows that a dataset on a target is the copy of a source.
+//! The evidence that a dataset on a target is the copy of a source.
 
 use std::cmp::Reverse;
 
@@ -11,7 +11,7 @@ use crate::plan::comparison::GuidIndex;
 /// How many of a copy's newest snapshots are looked for one by one before all are compared: mostly the first is known.
 const NEWEST: usize = 4;
 
-/// What a source has to show for a copy.
+/// A source's evidence for a copy.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Evidence {
     /// The copy says that this source writes it.
@@ -26,7 +26,7 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
-    /// What `source` has to show for `copy`, if anything.
+    /// The evidence of `source` for `copy`, if any.
     pub(super) fn of(source: &Dataset, is_selected: bool, copy: &Dataset) -> Option<Self> {
         let writer = copy.user.local(WRITER_PROPERTY).and_then(|value| value.split(' ').next());
         let is_writer = writer.is_some_and(|guid| guid == source.guid.0.to_string());

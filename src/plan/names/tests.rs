@@ -1,4 +1,4 @@
-//! What copies are called, run after run.
+//! The names of copies, run after run.
 
 use super::*;
 use crate::host::fake::{TokenFields, history, write_token};
@@ -31,7 +31,7 @@ struct Case<'a> {
     source: &'a [&'a str],
     left_out: &'a [&'a str],
     has_storages: bool,
-    /// What could not be listed at the source.
+    /// The datasets that could not be listed at the source.
     unlisted: &'a [&'a str],
     there: Listing,
 }
@@ -120,7 +120,7 @@ fn a_guest_with_disks_of_one_name_on_two_storages_has_two_copies() {
 }
 
 #[test]
-fn the_copy_of_what_is_left_out_now_is_nobody_elses() {
+fn the_copy_of_a_source_that_is_left_out_now_goes_to_no_other() {
     let source = ["p/data", "p/data/vm-1 @b", "q/vms", "q/vms/vm-1 @x"];
     let there = ["t/r", "t/r/vm-1 @b"];
     let case = Case { left_out: &["p/data/vm-1"], ..Case::new(&TWO, &source, &there) };
@@ -144,7 +144,7 @@ fn a_copy_of_which_it_is_not_known_whose_it_is_stays_as_it_is() {
 }
 
 #[test]
-fn two_sources_with_the_same_history_are_told_apart_or_blocked() {
+fn two_sources_with_the_same_history_are_distinguished_or_blocked() {
     let there = ["t/r", "t/r/vm-1 @b @c"];
     for (source, expected) in [
         (
@@ -242,12 +242,12 @@ fn a_parent_that_is_selected_after_its_children_has_a_copy_beside_the_container(
         "p/data/a/new -> t/r/local-zfs/a/new",
     ];
     assert_eq!(Case::new(&roots, &source, &there).names(), expected);
-    // What has neither snapshots nor children is not known; it blocks this one, as ever.
+    // A dataset that has neither snapshots nor children is not known; it blocks this one, as ever.
     assert_eq!(Case::new(&roots, &source, &["t/r", "t/r/a"]).names()[0], "p/data/a -> t/r/a");
 }
 
 #[test]
-fn what_lies_below_goes_with_its_parent() {
+fn a_child_goes_with_its_parent() {
     let source = ["p/data", "p/data/ct @a", "q/vms", "q/vms/ct @x", "q/vms/ct/below"];
     let expected =
         ["p/data/ct -> t/r/ct", "q/vms/ct -> t/r/fast/ct (p/data/ct)", "q/vms/ct/below -> t/r/fast/ct/below"];
@@ -270,7 +270,7 @@ fn a_copy_keeps_its_name_when_roots_or_storages_change() {
     let source = ["p/data", "p/data/vm-1 @b"];
     let there = ["t/r", "t/r/gone", "t/r/gone/vm-1 @b"];
     let mut case = Case::new(&["p/data"], &source, &there);
-    assert_eq!(case.names(), ["p/data/vm-1 -> t/r/vm-1"], "renamed by a person: it begins anew");
+    assert_eq!(case.names(), ["p/data/vm-1 -> t/r/vm-1"], "renamed by a person: it starts over");
     case.has_storages = false;
     assert_eq!(case.names(), ["p/data/vm-1 -> t/r/gone/vm-1"]);
 }
@@ -283,7 +283,7 @@ fn what_is_not_known_is_not_taken_for_absent() {
     let case = Case { unlisted: &["q"], ..Case::new(&TWO, &source, &there) };
     assert_eq!(case.names(), ["p/data/vm-1 ? t/r/vm-1 q/vms", "p/data/vm-2 -> t/r/vm-2"]);
     let case = Case { unlisted: &["q"], ..Case::new(&TWO, &source, &["t/r", "t/r/vm-1 @b"]) };
-    assert_eq!(case.names()[0], "p/data/vm-1 -> t/r/vm-1", "GUIDs tell");
+    assert_eq!(case.names()[0], "p/data/vm-1 -> t/r/vm-1", "GUIDs decide");
     let source = ["p/data", "p/data/vm-1 @b", "q/vms", "q/vms/vm-1 @x"];
     let case = Case { unlisted: &["q/vms/vm-1"], ..Case::new(&TWO, &source, &there) };
     assert_eq!(case.names()[0], "p/data/vm-1 ? t/r/vm-1 q/vms/vm-1");

@@ -59,7 +59,7 @@ pub(super) fn chain(
     Ok(streams)
 }
 
-/// What a snapshot was called when it was taken, if any place still calls it so: an archive calls it by its month.
+/// A snapshot's name when it was taken, if any place still has it under that name: an archive names it by its month.
 fn first_name(volume: &Volume<'_>, point: &Point, format: &NameFormat) -> PointName {
     let all = volume.copies.iter().flat_map(|copy| copy.dataset.history.points());
     let mut own = all.filter(|other| other.guid == point.guid && format.is_own(&other.name));

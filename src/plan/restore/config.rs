@@ -6,7 +6,7 @@
 use super::VolumeRestore;
 use crate::model::{GuestConfig, GuestId, Proxmox, VolumeName};
 
-/// What is to be changed beside the disks.
+/// The changes beside the disks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConfigChanges {
     /// The guest's new number, if it gets one.
@@ -117,7 +117,7 @@ fn bytes(size: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
-/// What the volume is called now: `STORAGE:VOLUME`. Only where the storage is not known here does the volume's name alone
+/// The volume's present name: `STORAGE:VOLUME`. Only where the storage is not known here does the volume's name alone
 /// decide, and then only where no other line has that name.
 fn place_of(
     (storage, volume): (&str, &str),
@@ -149,7 +149,7 @@ fn replaced(value: &str, place: &str) -> String {
     options.join(",")
 }
 
-/// Proxmox VE makes the image anew at the next start.
+/// Proxmox VE creates the image again at the next start.
 fn cloud_init(value: &str, changes: ConfigChanges) -> String {
     let Some((storage, volume)) = volume_of(value) else { return value.to_owned() };
     let id = VolumeName::parse(volume).map(|volume| volume.guest);
@@ -198,7 +198,7 @@ pub(super) fn uuid(random: &mut dyn FnMut() -> u64) -> String {
     )
 }
 
-/// What a volume is called when its guest has another number.
+/// The name of a volume when its guest has another number.
 pub(super) fn renumbered(volume: &str, id: GuestId) -> Option<String> {
     let old = VolumeName::parse(volume)?.guest.to_string();
     let (prefix, rest) = volume.split_once('-')?;

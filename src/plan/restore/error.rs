@@ -13,7 +13,7 @@ pub enum RestoreError {
         what: String,
         /// Targets that could not be listed, and why.
         unlisted: Vec<(TargetName, String)>,
-        /// What there is, some of it.
+        /// Some of the names that exist.
         known: Vec<DatasetName>,
     },
     /// There is no such point.
@@ -49,7 +49,7 @@ pub enum RestoreError {
         /// Whether it holds the very snapshot that was asked for.
         has_point: bool,
     },
-    /// Datasets lie below it, which would go with it.
+    /// Datasets are below it, which would go with it.
     HasChildren {
         /// The dataset.
         dataset: DatasetName,
@@ -66,7 +66,7 @@ pub enum RestoreError {
         /// Whether its pool is not there.
         is_pool_missing: bool,
     },
-    /// What is needed to know here could not be listed.
+    /// A dataset that has to be known here could not be listed.
     NotListed {
         /// The dataset.
         dataset: DatasetName,
@@ -78,7 +78,7 @@ pub enum RestoreError {
         /// The dataset.
         place: DatasetName,
     },
-    /// An interrupted restore of another point lies there.
+    /// An interrupted restore of another point is there.
     OtherRestore {
         /// Where.
         incoming: DatasetName,

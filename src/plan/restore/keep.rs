@@ -10,10 +10,10 @@ use crate::model::{
     aside_from, aside_of,
 };
 
-/// What is done with one disk.
+/// The work on one disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeepDisk {
-    /// What the clone is marked with.
+    /// The mark of the clone.
     pub mark: KeptMark,
     /// Where the clone is made.
     pub incoming: DatasetName,
@@ -43,7 +43,7 @@ pub fn aside_place(dataset: &DatasetName) -> Result<Option<DatasetName>, Restore
     Ok(dataset.parent().map(|parent| parent.child(ASIDE_NAME)).transpose()?)
 }
 
-/// What is to be done for `plan`; clones that an interrupted command has made are used. `stamp` says when.
+/// The work for `plan`; clones that an interrupted command has made are used. `stamp` says when.
 pub fn plan_keep(plan: &RollbackPlan, here: &Listing, stamp: &str) -> Result<Vec<KeepDisk>, RestoreError> {
     let earlier = plan.disks.iter().find_map(|disk| {
         let mark = mark_of(here.get(&incoming(&disk.dataset).ok()?)?)?;

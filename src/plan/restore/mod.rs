@@ -1,7 +1,7 @@
 //! Plans the way back: which snapshots are received under which name, from what is listed. Pure, as a run's plan is.
 //!
 //! `volumes` finds what can be restored and where it is, `points` what it can go back to, `choice` which point is meant,
-//! `chain` which streams bring it here so that the next run goes on incrementally on every target.
+//! `chain` which streams bring it here so that the next run continues incrementally on every target.
 
 mod chain;
 mod choice;
@@ -37,7 +37,7 @@ pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, guest_of, is_guests_d
 pub use rolled_back::{RolledBack, rolled_back_config};
 pub use volumes::{Copy, Volume, Volumes, volumes};
 
-/// What is asked about this host before a restore is planned: the datasets that it makes, and what lies around them.
+/// The datasets of this host that are listed before a restore is planned: those that it makes, and those around them.
 pub fn wanted_here(
     volumes: &Volumes<'_>,
     request: &RestoreRequest,
@@ -56,7 +56,7 @@ pub fn wanted_here(
     Ok(wanted)
 }
 
-/// What a volume will be called.
+/// The future name of a volume.
 fn target(volume: &DatasetName, request: &RestoreRequest) -> Result<DatasetName, RestoreError> {
     if let Some(to) = &request.to {
         return Ok(to.clone());
@@ -242,7 +242,7 @@ fn plan_volume(
     })
 }
 
-/// What is left to do, by what exists here.
+/// The work that is left, by the datasets that exist here.
 fn look_here(
     (here, request): (&Listing, &RestoreRequest),
     to: &DatasetName,

@@ -8,7 +8,7 @@ use crate::model::{
 };
 use crate::plan::Place;
 
-/// What is to be restored.
+/// The object of a restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
     /// A dataset, as it is or was called here, or a copy by its name on the target.
@@ -27,10 +27,10 @@ pub enum At {
     Point(PointName),
 }
 
-/// What a person asks for.
+/// The request of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreRequest {
-    /// What to restore.
+    /// The object.
     pub what: What,
     /// Which point; the newest where it is not said.
     pub at: Option<At>,
@@ -48,7 +48,7 @@ pub struct RestoreRequest {
     pub replace: Option<String>,
 }
 
-/// What a restore will do.
+/// The plan of a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RestorePlan {
     /// The point, as it is called.
@@ -61,16 +61,16 @@ pub struct RestorePlan {
     pub volumes: Vec<VolumeRestore>,
     /// The stamp under which what has the names is put aside.
     pub stamp: Option<String>,
-    /// What a person should know before.
+    /// Notes for the person who starts it.
     pub notes: Vec<RestoreNote>,
 }
 
-/// What a restore does for one dataset.
+/// The restore of one dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct VolumeRestore {
-    /// What it was called.
+    /// Its former name.
     pub volume: DatasetName,
-    /// What it will be called.
+    /// Its future name.
     pub to: DatasetName,
     /// Where it is received meanwhile.
     pub incoming: DatasetName,
@@ -78,7 +78,7 @@ pub struct VolumeRestore {
     pub copy: SnapshotName,
     /// The snapshot that it will be at.
     pub point: PointName,
-    /// What identifies that snapshot.
+    /// That snapshot's GUID.
     pub guid: Guid,
     /// File system or volume.
     pub kind: DatasetKind,
@@ -92,7 +92,7 @@ pub struct VolumeRestore {
     pub is_container: bool,
     /// Whether its key has to be loaded before it can be used.
     pub needs_key: bool,
-    /// What has the name, and is put aside.
+    /// The dataset that has the name, and is put aside.
     pub replaces: Option<Replaced>,
     /// How far an earlier, interrupted restore came, and what is left to do.
     pub stage: Stage,
@@ -103,7 +103,7 @@ pub struct VolumeRestore {
 /// A dataset whose place another one takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Replaced {
-    /// What identifies it.
+    /// Its GUID.
     pub guid: Guid,
     /// Where it goes.
     pub aside: DatasetName,
@@ -126,19 +126,19 @@ pub enum Stage {
 /// One stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RestoreStream {
-    /// The snapshot where it lies.
+    /// The snapshot in the place that has it.
     pub snapshot: SnapshotName,
-    /// What it is called here: as when it was taken, if that is known.
+    /// Its name here: the one from when it was taken, if that is known.
     pub name: PointName,
-    /// What identifies it.
+    /// The snapshot's GUID.
     pub guid: Guid,
-    /// What it starts from; `None` for a full stream.
+    /// The incremental source; `None` for a full stream.
     pub base: Option<(PointName, Guid)>,
     /// The token of a part that was received already.
     pub token: Option<String>,
 }
 
-/// What a person should know before a restore.
+/// A note for the person who starts a restore.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "note", rename_all = "kebab-case")]
 pub enum RestoreNote {

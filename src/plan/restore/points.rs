@@ -12,7 +12,7 @@ use crate::plan::Place;
 /// One moment of one volume: all points with one GUID.
 #[derive(Debug)]
 pub struct VolumePoint<'a> {
-    /// What identifies it everywhere.
+    /// The GUID, which identifies it everywhere.
     pub guid: Guid,
     /// Its name where it was taken, as far as that is known; else its name on the archive.
     pub name: PointName,
@@ -88,7 +88,7 @@ pub fn points<'a>(volume: &Volume<'a>, format: &NameFormat, zone: &TimeZone) -> 
     points
 }
 
-/// When a point of this name was taken, as far as the name tells.
+/// When a point of this name was taken, as far as the name has a time.
 pub(super) fn time(name: &PointName, format: &NameFormat, zone: &TimeZone) -> Option<Timestamp> {
     let month = |name: &PointName| {
         let text = name.as_str();
@@ -138,11 +138,11 @@ impl GroupPoint<'_> {
     }
 }
 
-/// What points of one moment have in common: a time, or, where that is only about right, also a name.
+/// The key that points of one moment share: a time, or, where that is only about right, also a name.
 type Moment = (Option<Timestamp>, Option<PointName>);
 
-/// The moments of a group of volumes, newest first. Points belong together by their time, where their names tell one, else
-/// by their name.
+/// The moments of a group of volumes, newest first. Points belong together by their time, where their names have one,
+/// else by their name.
 pub fn group_points<'a>(
     volumes: &[&Volume<'a>],
     format: &NameFormat,

@@ -1,7 +1,7 @@
-//! What `zhaul restore --replace` puts aside. Pure.
+//! The datasets that `zhaul restore --replace` puts aside. Pure.
 //!
-//! The stamp under which it lies is in the marks of what was received, before anything leaves its place: an interrupted restore
-//! goes on with the same.
+//! The stamp is in the marks of the received datasets before anything leaves its place: an interrupted restore
+//! continues with the same stamp.
 
 use super::keep::{check_places, free_stamp};
 use super::{Replaced, RestoreError, RestoreRequest, Stage, VolumeRestore};

@@ -16,7 +16,7 @@ use crate::model::{
 use crate::plan::Place;
 use crate::policy::Policy;
 
-/// What a rollback will do.
+/// The plan of a rollback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RollbackPlan {
     /// The point.
@@ -31,18 +31,18 @@ pub struct RollbackPlan {
     pub left_alone: Vec<String>,
 }
 
-/// What a rollback does with one dataset.
+/// The rollback of one dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DiskRollback {
     /// The dataset.
     pub dataset: DatasetName,
-    /// What identifies it.
+    /// The dataset's GUID.
     pub dataset_guid: Guid,
     /// File system or volume.
     pub kind: DatasetKind,
     /// The snapshot that it goes back to.
     pub to: PointName,
-    /// What identifies the snapshot.
+    /// The snapshot's GUID.
     pub guid: Guid,
     /// Newer points, which go.
     pub newer: Vec<NewerPoint>,
@@ -55,12 +55,12 @@ pub struct NewerPoint {
     pub kind: PointKind,
     /// Its name.
     pub name: PointName,
-    /// What identifies it.
+    /// The point's GUID.
     pub guid: Guid,
     /// Whether zhaul made it; what others made stops the rollback.
     pub is_own: bool,
     /// Whether it is a snapshot of Proxmox VE's storage replication, and the guest has a replication job: it goes, as in
-    /// Proxmox VE's own rollback, and the replica is sent anew.
+    /// Proxmox VE's own rollback, and the replica is sent again.
     pub is_replication: bool,
     /// Whether a clone needs it.
     pub is_cloned: bool,
@@ -69,7 +69,7 @@ pub struct NewerPoint {
 }
 
 impl RollbackPlan {
-    /// What stops it: points that zhaul did not make, or that a clone needs.
+    /// The points that stop it: those that zhaul did not make, or that a clone needs.
     pub fn blockers(&self) -> impl Iterator<Item = (&DiskRollback, &NewerPoint)> {
         let all = self.disks.iter().flat_map(|disk| disk.newer.iter().map(move |newer| (disk, newer)));
         all.filter(|(_, newer)| !(newer.is_own || newer.is_replication) || newer.is_cloned)

@@ -56,8 +56,8 @@ pub fn rolled_back_config(
             continue;
         }
         if let Some((storage, volume)) = volume_of(value) {
-            let is_made_anew = value.contains("cloudinit");
-            if !is_made_anew && !exists(storage, volume) {
+            let is_regenerated = value.contains("cloudinit");
+            if !is_regenerated && !exists(storage, volume) {
                 rolled.gone.push(line.to_owned());
                 rolled.text.extend(["#", line, "\n"]);
                 continue;
@@ -76,7 +76,7 @@ pub fn rolled_back_config(
     rolled
 }
 
-/// What stays of the present file: secrets, and volumes that the point does not name.
+/// Adds the parts of the present file that stay: secrets, and volumes that the point does not name.
 fn add_present<'a>(rolled: &mut RolledBack, now: &'a str, used: &BTreeSet<(&str, &str)>) {
     let lines = || now.lines().filter(|line| !line.starts_with('#'));
     for line in lines() {
@@ -100,7 +100,7 @@ fn is_unused(key: &str) -> bool {
     key.strip_prefix("unused").is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()))
 }
 
-/// What holds now, and the sections after it.
+/// The present settings, and the sections after them.
 fn split(text: &str) -> (&str, &str) {
     let start = if text.starts_with('[') { Some(0) } else { text.find("\n[").map(|at| at + 1) };
     text.split_at(start.unwrap_or(text.len()))

@@ -1,6 +1,6 @@
 //! Which datasets there are to restore, and where each of them, or a copy of it, is.
 //!
-//! A source that exists has the copies that a run would serve. What no source claims is the copy of one that is gone: of
+//! A source that exists has the copies that a run would serve. A copy that no source claims is of one that is gone: of
 //! the dataset that its writer's mark names, else of the one that would be called so on this target.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use crate::policy::{Policy, Target, TargetKind};
 /// A dataset of which there is something to restore.
 #[derive(Debug)]
 pub struct Volume<'a> {
-    /// What it is called on this host, or was.
+    /// Its name on this host, now or formerly.
     pub name: DatasetName,
     /// Itself, if it exists, and its copies: in the policy's order, what was set aside last.
     pub copies: Vec<Copy<'a>>,
@@ -50,7 +50,7 @@ pub struct Volumes<'a> {
     pub unlisted: Vec<(TargetName, String)>,
 }
 
-/// What can be restored.
+/// The volumes that can be restored.
 pub fn volumes<'a>(policy: &Policy, inventory: &'a Inventory, request: &Request) -> Volumes<'a> {
     let nothing = Listing::default();
     let here = match &inventory.source {
@@ -127,7 +127,7 @@ fn is_copy(there: &Dataset) -> bool {
     there.history.newest_snapshot().is_some()
 }
 
-/// What the copy was called whose lineage was set aside: by its mark, or by the name that earlier versions gave it.
+/// The name of the copy whose lineage was set aside: by its mark, or by the name that earlier versions gave it.
 fn set_aside_from(there: &Dataset) -> Option<DatasetName> {
     if let Some(mark) = there.set_aside() {
         return Some(mark.of);
@@ -137,7 +137,7 @@ fn set_aside_from(there: &Dataset) -> Option<DatasetName> {
     there.name.parent()?.child(last.get(..cut)?).ok()
 }
 
-/// What the source of a copy was called, where it is gone.
+/// The name of a copy's source, where the source is gone.
 fn origin(
     policy: &Policy,
     inventory: &Inventory,
@@ -161,7 +161,7 @@ fn origin(
     if let Some(root) = roots().find(|root| root.last() == relative) {
         return Some(root.clone());
     }
-    // Told apart by the storage's id, or by more of the source's own path.
+    // Distinguished by the storage's id, or by more of the source's own path.
     if let Some((first, rest)) = relative.split_once('/') {
         let storage = inventory.proxmox.storages.iter().flatten().find(|storage| storage.id == first);
         let named = storage.and_then(|storage| storage.dataset.child(rest).ok()).filter(is_below_a_root);

@@ -104,7 +104,7 @@ fn served(one: &Selected<'_>) -> String {
     let caution = match one.caution {
         Caution::None => "",
         Caution::KeepAll => " keep-all",
-        Caution::GoOnOnly => " go-on-only",
+        Caution::ContinueOnly => " continue-only",
     };
     format!("+ {}{guest}{caution}", one.dataset.name)
 }
@@ -326,7 +326,7 @@ fn an_unreadable_file_concerns_its_guest_alone() {
 }
 
 #[test]
-fn in_doubt_what_was_served_here_goes_on_and_nothing_else_of_guests() {
+fn in_doubt_only_volumes_of_guests_that_were_served_here_continue() {
     let datasets = [
         "rpool/data/vm-101-disk-0 @2026-01-10-000000 #2026-01-10-000000",
         "rpool/data/vm-101-disk-1",
@@ -336,7 +336,7 @@ fn in_doubt_what_was_served_here_goes_on_and_nothing_else_of_guests() {
     let node = Node::new(&datasets).file("corosync.conf", "half there");
     let expected = [
         "+ rpool/data/other",
-        "+ rpool/data/vm-101-disk-0 101 go-on-only",
+        "+ rpool/data/vm-101-disk-0 101 continue-only",
         "- rpool/data/vm-101-disk-1 101 in doubt",
         "- rpool/data/vm-300-disk-0 300 in doubt, was served",
         "+ tank",

@@ -1,4 +1,4 @@
-//! What is said of small inventories, and what is thought bad.
+//! The status of small inventories, and the states that count as bad.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use crate::model::{AgentUse, Channel, CompressionError, Link, PortRangeError};
 const CONNECTIONS_MAX: i64 = 16;
 
 impl Checker<'_> {
-    /// What holds for every target that does not say otherwise.
+    /// The link of every target that does not say otherwise.
     pub(super) fn default_link(&self, written: &TransferSection) -> Checked<Link> {
         let mut link = self.link(&written.link(), &Link::default())?;
         if let Some(connections) = &written.connections {
@@ -26,7 +26,7 @@ impl Checker<'_> {
         Ok(link)
     }
 
-    /// What is written for one target, or for all, over what holds otherwise.
+    /// The settings that are written for one target, or for all; `default` gives the others.
     pub(super) fn link(&self, written: &LinkSection<'_>, default: &Link) -> Checked<Link> {
         let agent = [("auto", AgentUse::Auto), ("off", AgentUse::Off), ("require", AgentUse::Require)];
         let channel =

@@ -1,4 +1,4 @@
-//! What a policy file may say, and how its errors read.
+//! The content that a policy file may have, and the words of its errors.
 
 use std::collections::BTreeSet;
 
@@ -219,8 +219,8 @@ fn nothing_is_its_own_backup_and_no_two_share_a_place() {
     let data = roots("\"rpool/data\"");
     let cases = [
         (roots("\"a/b\", \"a/b\""), "zhaul.toml:2: datasets: a/b is listed twice"),
-        (roots("\"a/b\", \"a\""), "zhaul.toml:2: datasets: a/b lies below a"),
-        (roots("\"a\", \"a/b\""), "zhaul.toml:2: datasets: a/b lies below a"),
+        (roots("\"a/b\", \"a\""), "zhaul.toml:2: datasets: a/b is below a"),
+        (roots("\"a\", \"a/b\""), "zhaul.toml:2: datasets: a/b is below a"),
         (
             data.clone() + &target("local", "rpool/data/copies"),
             "zhaul.toml:5: dataset: the copies in rpool/data/copies would",
@@ -228,7 +228,7 @@ fn nothing_is_its_own_backup_and_no_two_share_a_place() {
         (data.clone() + &target("local", "rpool/data"), "zhaul.toml:5: dataset: the copies"),
         (
             data.clone() + &target("local", "rpool"),
-            "zhaul.toml:5: dataset: the source rpool/data lies within rpool",
+            "zhaul.toml:5: dataset: the source rpool/data is within rpool",
         ),
         (
             data.clone() + &target("a", "t/b") + &target("a", "t/c"),

@@ -1,4 +1,4 @@
-//! What the flags of `vm-backup.sh` mean, with a policy file and without.
+//! The meaning of the flags of `vm-backup.sh`, with a policy file and without.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn without_a_file_the_old_script_s_defaults_hold() {
 fn without_a_file_mistakes_are_explained() {
     let cases: [(&[(&str, &str)], &str); 5] = [
         (&[], "--dataset: it is missing"),
-        (&[("dataset", "a"), ("dataset", "a/b")], "--dataset: a/b lies below a"),
+        (&[("dataset", "a"), ("dataset", "a/b")], "--dataset: a/b is below a"),
         (&[("dataset", "a"), ("backup-host", "-x")], "--backup-host: the host \"-x\" starts"),
         (&[("dataset", "a"), ("archive-host", "x y")], "--archive-host: the host"),
         (

@@ -1,4 +1,4 @@
-//! What keep rules keep: by hand, against a literal transcription of Proxmox's rule, and as properties.
+//! The snapshots that keep rules keep: by hand, against a literal transcription of Proxmox's rule, and as properties.
 
 use std::collections::HashSet;
 
@@ -38,7 +38,7 @@ fn rules(text: &str) -> KeepRules {
     rules
 }
 
-/// What stays of `times` (oldest or newest first), as `TIME rule n/of`, newest first.
+/// Those of `times` (oldest or newest first) that stay, as `TIME rule n/of`, newest first.
 fn kept(text: &str, times: &[&str], zone: &TimeZone) -> Vec<String> {
     let mut sorted: Vec<&str> = times.to_vec();
     sorted.sort_by_key(|time| Reverse(at(time)));

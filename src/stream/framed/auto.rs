@@ -2,7 +2,7 @@
 //!
 //! Two questions, answered separately. *Does this chunk shrink?* A small sample of it is compressed first; what does not
 //! shrink goes as it is. *Is it worth the time?* For each level of a short ladder the rate of the whole is estimated from
-//! what was measured so far: that of the threads that compress at this level, or that of the link times what the level saves,
+//! the measurements so far: that of the threads that compress at this level, or that of the link times the gain,
 //! whichever is lower. The weakest level within two percent of the best is taken: on a slow link the strongest that keeps
 //! it full, on one that outruns compression none at all. A level that was never tried is judged by what others like it are
 //! on most machines, and corrected as soon as it is tried.
@@ -18,23 +18,23 @@ use crate::stream::meter::{Meters, Reading};
 /// The levels, from weakest to strongest.
 const LADDER: [Method; 6] =
     [Method::Raw, Method::Lz4, Method::Zstd(1), Method::Zstd(3), Method::Zstd(6), Method::Zstd(9)];
-/// Seconds that compression a MiB takes at each of them, before anything is measured.
+/// Seconds to compress one MiB at each level, before anything is measured.
 const SECONDS_PER_MIB: [f64; 6] = [0.0, 0.0025, 0.004, 0.006, 0.018, 0.030];
-/// What each of them makes of a chunk, as part of what the sample promises, before anything is measured.
+/// The gain of each level, as a multiple of the sample's, before anything is measured.
 const GAINS: [f64; 6] = [1.0, 0.75, 1.0, 1.08, 1.15, 1.18];
 
-/// The sample of a chunk: so many pieces of such a length.
+/// The sample of a chunk: this number of pieces of this length.
 const PIECES: usize = 2;
 const PIECE_BYTES: usize = 16 << 10;
 /// How a sample is compressed.
 const SAMPLE_METHOD: Method = Method::Zstd(1);
-/// Without compression, one chunk of so many is sampled, to see when it would be worth while again.
+/// Without compression, one chunk in eight is sampled, to see when compression becomes worthwhile again.
 const SAMPLE_EVERY: u64 = 8;
 /// How often the level is reconsidered.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Weight of what was measured last.
 const FRESH: f64 = 0.3;
-/// What is not tried is forgotten a little each time, and so tried again after a while.
+/// The measurements of an unused level fade a little each time, so the level is tried again after a while.
 const FADE: f64 = 0.005;
 /// Gains below this are not worth the work.
 const WORTH: f64 = 0.98;
@@ -46,7 +46,7 @@ pub(super) struct Chooser {
     model: Mutex<Model>,
 }
 
-/// What a chunk is to be compressed with, and the level that this was chosen for.
+/// The method for one chunk, and the level that this was chosen for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Choice {
     pub(super) method: Method,
@@ -77,7 +77,7 @@ impl Chooser {
         Choice { method, level }
     }
 
-    /// What came of a choice.
+    /// Notes the outcome of a choice.
     pub(super) fn note(&self, choice: Choice, raw_bytes: usize, stored_bytes: usize, spent: Duration) {
         if choice.method != Method::Raw {
             self.with_model(|model| model.note_compressed(choice.level, raw_bytes, stored_bytes, spent));
@@ -120,7 +120,7 @@ fn sample(compressor: &mut ChunkCompressor, raw: &[u8], room: &mut [u8]) -> Opti
     (stored_bytes < taken_bytes).then(|| count(taken_bytes) / count(stored_bytes))
 }
 
-/// What is known about the stream, the threads and the link.
+/// The measurements of the stream, the threads and the link.
 #[derive(Debug)]
 struct Model {
     workers: f64,
@@ -129,7 +129,7 @@ struct Model {
     /// By how much their samples do.
     sample_gain: f64,
     seconds_per_mib: [f64; LADDER.len()],
-    /// What a level makes of a chunk, as part of what the sample promised.
+    /// The gain of each level, as a multiple of the sample's.
     gains: [f64; LADDER.len()],
     /// MiB per second that the link takes.
     link: Option<f64>,
@@ -221,7 +221,7 @@ fn count(bytes: usize) -> f64 {
 mod tests {
     use super::*;
 
-    /// The level for a stream whose chunks shrink by `gain` (or not at all) on a link of so many MiB per second.
+    /// The level for a stream whose chunks shrink by `gain` (or not at all) on a link of `link` MiB per second.
     fn level_for(link: f64, shrinking: f64, gain: f64) -> Method {
         let mut model = Model::new(2.0);
         model.link = Some(link);
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!(level_for(12.0, 1.0, 3.0), Method::Zstd(9), "100 Mbit/s leaves time");
         assert_eq!(level_for(118.0, 1.0, 1.4), Method::Zstd(3), "1 Gbit/s leaves some");
         assert_eq!(level_for(3000.0, 1.0, 3.0), Method::Raw, "nothing that compresses is as fast as memory");
-        assert_eq!(level_for(12.0, 0.0, 1.0), Method::Raw, "what does not shrink");
+        assert_eq!(level_for(12.0, 0.0, 1.0), Method::Raw, "incompressible data");
         assert_eq!(
             level_for(12.0, 0.5, 3.0),
             Method::Zstd(3),

@@ -16,7 +16,7 @@ impl ChunkPool {
         Self { room_bytes, shelf: Mutex::new(Vec::new()) }
     }
 
-    /// An empty chunk. What was in it before may still be seen in its room.
+    /// An empty chunk. Its memory may still contain earlier data.
     pub(super) fn take(&self) -> Chunk {
         let found = self.shelf.lock().unwrap_or_else(PoisonError::into_inner).pop();
         found.unwrap_or_else(|| Chunk::with_room(self.room_bytes))

@@ -8,9 +8,9 @@ use crate::stream::frame::{FrameError, HEADER_BYTES, Header, Kind};
 use crate::stream::meter::Meters;
 use crate::stream::supervise::PumpError;
 
-/// So many heartbeats may come at once.
+/// This number of heartbeats may come at once.
 const BEATS_AT_ONCE: u32 = 20;
-/// And then one in this time: ten times as many as a sender makes.
+/// And then one in this time: ten times a sender's rate.
 const BEAT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The reading side of one connection.
@@ -41,7 +41,7 @@ impl<'a> FrameReader<'a> {
         Ok(header)
     }
 
-    /// What follows the header of a frame that is not data.
+    /// Reads the payload of a frame that is not data.
     pub(super) fn payload(&mut self, header: &Header) -> Result<Vec<u8>, PumpError> {
         let mut payload = vec![0; header.stored_len()];
         self.read_all(&mut payload)?;
@@ -92,7 +92,7 @@ impl<'a> FrameReader<'a> {
         Err(FrameError::Flood)
     }
 
-    /// Data came: what came before it is no flood.
+    /// Data arrived: the heartbeats before it are no flood.
     pub(super) fn note_data(&mut self) {
         if self.beats > 0 {
             (self.beats, self.first_beat) = (0, Instant::now());

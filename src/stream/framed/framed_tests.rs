@@ -70,7 +70,7 @@ impl Made {
     }
 }
 
-/// What a synthetic stream repeats, half of it noise. It is longer than a chunk by a few bytes, so that no chunk passes for
+/// The period of a synthetic stream, half of it noise: a few bytes longer than a chunk, so that no chunk passes for
 /// another one nearby.
 static PERIOD: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let made = |at: u64| (at.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56).to_le_bytes()[0];
@@ -95,7 +95,7 @@ impl Read for Made {
     }
 }
 
-/// Checks that what comes out is what was made; tells how much it was.
+/// Checks that the output equals the synthetic stream; counts its bytes.
 #[derive(Clone, Default)]
 struct Checked(Arc<std::sync::atomic::AtomicU64>);
 
@@ -252,7 +252,7 @@ fn raw(sequence: u64, payload: &[u8]) -> Header {
     }
 }
 
-/// What a receiver makes of these connections: what it wrote, and how it ended.
+/// Runs a receiver on these connections; returns the data that it wrote, and its result.
 fn judge(connections: Vec<Forged>) -> (Vec<u8>, Result<PumpReport, PumpError>) {
     let mut written = Vec::new();
     let source =
@@ -276,7 +276,7 @@ fn a_stream_made_by_hand_is_taken() {
 }
 
 #[test]
-fn hostile_frames_are_told_apart() {
+fn hostile_frames_are_distinguished() {
     let one = || Forged::default().data(0, b"ab");
     let other_stream = Header { stream: 6, ..raw(1, b"c") };
     let liar = Header { kind: Kind::Data(Codec::Zstd), raw_bytes: 1 << 20, ..raw(1, b"abc") };
@@ -332,7 +332,7 @@ fn a_flood_of_heartbeats_is_refused() {
 }
 
 #[test]
-fn what_came_before_a_break_is_written() {
+fn data_received_before_a_break_is_written() {
     let half = Forged::default().data(0, b"ab").data(1, b"cd");
     let failed = Header::plain(Kind::Failed, STREAM, 2, b"the pool\nis gone");
     let (written, result) = judge(vec![half.frame(&failed, b"the pool\nis gone")]);
@@ -357,7 +357,7 @@ impl ByteSource for Unfinished {
 }
 
 #[test]
-fn an_end_that_is_not_confirmed_is_told_to_the_other_side() {
+fn an_end_that_is_not_confirmed_is_reported_to_the_receiver() {
     for compression in [Compression::Off, Compression::Zstd(1)] {
         let (near, far) = pairs(2);
         let checked = Checked::default();
@@ -467,7 +467,7 @@ fn a_slow_target_bounds_the_memory_of_both_ends() {
 
 #[test]
 fn a_connection_that_waits_for_room_still_brings_what_it_waits_with() {
-    // So many small chunks that the window fills and empties all the time.
+    // Enough small chunks that the window fills and empties all the time.
     let chunks: Vec<Vec<u8>> = (0..3000_u32).map(|number| number.to_le_bytes().to_vec()).collect();
     for _ in 0..10 {
         let connection = chunks

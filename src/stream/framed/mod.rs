@@ -5,15 +5,15 @@
 //!           FramedSender                                                                          FramedReceiver
 //! ```
 //!
-//! A *connection* is one connection. Each carries frames of increasing numbers, whichever connection is free takes the next; the
-//! window at the other end puts them in order. All connections carry an End frame with the totals: whatever ends without one
-//! has failed, and what follows an End frame on a connection is not touched, so that other messages can go on there.
+//! Each connection carries frames of increasing numbers; whichever connection is free takes the next frame. The window
+//! at the receiver puts the chunks in order. All connections carry an End frame with the totals: one that ends
+//! without it has failed. Nothing behind an End frame is read, so the connection can carry other messages afterwards.
 //!
 //! Memory is bounded at both ends by the buffer of the [`PumpSettings`](super::pump::PumpSettings) and a few chunks for
-//! each connection and thread, whatever the other end sends.
+//! each connection and thread, whatever the peer sends.
 //!
 //! The sender's heartbeats say that it lives while its source is silent. The other direction is not ours: whoever keeps
-//! the connection on which the target answers tells the sender's meters that the receiver lives and what it waits for
+//! the connection on which the target answers notes in the sender's meters that the receiver lives and what it awaits
 //! ([`Meters::note_life`](super::meter::Meters::note_life), [`Meters::note_peer`](super::meter::Meters::note_peer)).
 
 mod auto;
@@ -44,7 +44,7 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX)
 }
 
-/// Waits for `on`, at most for `limit`. That a thread panicked while it held the lock is told by that thread's stage.
+/// Waits for `on`, at most for `limit`. A thread that panicked while it held the lock is reported by its stage.
 fn wait<'a, T>(on: &Condvar, state: MutexGuard<'a, T>, limit: Duration) -> MutexGuard<'a, T> {
     on.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
 }

@@ -32,7 +32,7 @@ pub struct FramedReceiver {
     pub settings: PumpSettings,
     /// The number of this transfer in its session: frames of another one are an error.
     pub stream: u32,
-    /// What is measured, made with [`workers`](super::workers); as many threads decompress.
+    /// The meters, made with [`workers`](super::workers); as many threads decompress.
     pub meters: Arc<Meters>,
     /// Ends the transfer. Give each transfer a [`Cancel::child`] of its own: the first failure requests it.
     pub cancel: Cancel,
@@ -45,7 +45,7 @@ impl FramedReceiver {
     /// on the first error. All of them must watch [`FramedReceiver::cancel`] wherever they block.
     ///
     /// `Ok` means that the stream is complete and is what was sent. After a connection's End frame nothing more is read from
-    /// it. If a connection breaks off, or the sending end gives up, what came before is written all the same.
+    /// it. If a connection breaks off, or the sender gives up, the data received before is still written.
     pub fn run<'l>(
         &self,
         connections: Vec<Box<dyn ByteSource + 'l>>,
@@ -92,7 +92,7 @@ struct Compressed {
     stored: Chunk,
 }
 
-/// What all threads of a receiving end share.
+/// The state that all threads of a receiver share.
 struct Receiving<'a> {
     receiver: &'a FramedReceiver,
     window: Window<'a>,
@@ -116,7 +116,7 @@ impl Receiving<'_> {
         let ended = self.take_in(connection, &mut frame_reader, queue, clock, &mut coming);
         clock.enter(StageState::Idle);
         match ended {
-            // The stream ends here, but what came is what was sent.
+            // The stream ends here, but the data received so far is correct.
             Err(why @ (PumpError::Frame(FrameError::Cut) | PumpError::Peer(_) | PumpError::Source(_))) => {
                 self.window.break_off(connection, coming, why);
                 Ok(())
@@ -209,7 +209,7 @@ impl Receiving<'_> {
                 Ok(WindowPoll::Nothing) => departed.check(target.is_gone())?,
                 Ok(WindowPoll::End) => break,
                 Err(error) => {
-                    // What came before the break is to reach the target too; the break is what counts.
+                    // Data received before the break must reach the target too; only the break is reported.
                     drop(target.flush_all());
                     return Err(error);
                 }

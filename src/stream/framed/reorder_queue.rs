@@ -27,7 +27,7 @@ pub(super) enum Ending {
     Failed(String),
 }
 
-/// What a connection is to do next.
+/// The next action of a connection.
 #[derive(Debug)]
 pub(super) enum QueuePoll {
     Frame(Ready),
@@ -98,13 +98,13 @@ impl ReorderQueue {
         }
     }
 
-    /// The source has ended after so many chunks.
+    /// The source has ended after this number of chunks.
     pub(super) fn end(&self, ending: Ending, chunks: u64) {
         self.lock().end = Some((ending, chunks));
         self.has_changed.notify_all();
     }
 
-    /// What a connection is to write next, waiting for it at most for `limit`.
+    /// The next frame for a connection, waiting for it at most for `limit`.
     pub(super) fn next(&self, limit: Duration, cancel: &Cancel) -> Result<QueuePoll, Cancelled> {
         let until = Instant::now() + limit;
         let mut state = self.lock();

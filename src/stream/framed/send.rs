@@ -28,9 +28,9 @@ pub struct FramedSender {
     pub settings: PumpSettings,
     /// How it is compressed.
     pub compression: Compression,
-    /// The number of this transfer in its session; the receiving end must be told the same.
+    /// The number of this transfer in its session; the receiver must have the same number.
     pub stream: u32,
-    /// What is measured, made with [`workers`](super::workers); as many threads compress.
+    /// The meters, made with [`workers`](super::workers); as many threads compress.
     pub meters: Arc<Meters>,
     /// Ends the transfer. Give each transfer a [`Cancel::child`] of its own: the first failure requests it.
     pub cancel: Cancel,
@@ -42,7 +42,7 @@ impl FramedSender {
     /// Sends everything from `source` over all `connections`; returns when the End frames are written, or on the first error.
     /// All of them must watch [`FramedSender::cancel`] wherever they block.
     ///
-    /// If the source fails, or ends and does not [confirm](ByteSource::confirm_end) it, the receiving end is told so.
+    /// If the source fails, or ends and does not [confirm](ByteSource::confirm_end) it, a Failed frame is sent.
     pub fn run<'l>(
         &self,
         source: impl ByteSource,
@@ -91,13 +91,13 @@ impl FramedSender {
     }
 }
 
-/// What all threads of a sending end share.
+/// The state that all threads of a sender share.
 struct Sending<'a> {
     sender: &'a FramedSender,
     reorder_queue: ReorderQueue,
     compressed: ChunkPool,
     chooser: Chooser,
-    /// Why the source failed; told when the receiving end has been told.
+    /// Why the source failed; returned after the receiver has got the Failed frame.
     source_error: Mutex<Option<PumpError>>,
 }
 
@@ -117,7 +117,7 @@ impl Sending<'_> {
         };
         let ending = match confirmed {
             Ok(()) => Ending::Complete,
-            // What was read before is sent all the same: the receiver can resume behind it.
+            // The data read before is still sent: the receiver can resume behind it.
             Err(PumpError::Source(error)) => {
                 let text = reason(&error);
                 *self.source_error.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -275,7 +275,7 @@ impl Sending<'_> {
     }
 }
 
-/// What the receiving end is told: the error with its causes, cut to what a frame carries.
+/// The text of a Failed frame: the error with its causes, cut to the length that a frame carries.
 fn reason(error: &io::Error) -> String {
     let mut text = crate::stream::chain(error);
     let mut end = text.len().min(REASON_BYTES_MAX);

@@ -1,8 +1,8 @@
 //! Where chunks that came over several connections are put in order again.
 //!
 //! A chunk is admitted only if it is less than a window ahead of what was written last; a connection that is further ahead
-//! waits. Its chunk is not read until then, so memory is bounded whatever the other end sends. Nobody waits for ever: the
-//! numbers on each connection increase, so when all connections have passed a number that has not come, it never will.
+//! waits. Its chunk is not read until then, so memory is bounded whatever the peer sends. No thread waits for ever: the
+//! numbers on each connection increase, so a chunk whose number all connections have passed never arrives.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,14 +36,14 @@ struct State {
     /// One more than the highest number seen.
     seen: u64,
     totals: Totals,
-    /// What the first End frame said.
+    /// The number of chunks and the totals of the first End frame.
     end: Option<(u64, [u8; 16])>,
     /// Why a connection broke off.
     broken: Option<PumpError>,
     adaptive_limit: AdaptiveLimit,
 }
 
-/// What the writing thread finds.
+/// The result of [`Window::take`].
 #[derive(Debug)]
 pub(super) enum WindowPoll {
     Chunk(Chunk),
@@ -63,7 +63,7 @@ pub(super) struct Window<'a> {
 }
 
 impl<'a> Window<'a> {
-    /// A window for so many connections: small at first, and of at most `most_chunks`.
+    /// A window for this number of connections: small at first, and of at most `most_chunks`.
     pub(super) fn new(
         connections: usize,
         first_chunks: usize,
@@ -146,7 +146,7 @@ impl<'a> Window<'a> {
         Ok(())
     }
 
-    /// `connection` broke off, perhaps in the middle of a chunk: what came before that is still to be written, so that the
+    /// `connection` broke off, perhaps in the middle of a chunk. The data received before is still written, so that the
     /// stream can be resumed behind it.
     pub(super) fn break_off(&self, connection: usize, coming: Option<u64>, why: PumpError) {
         let mut state = self.lock();
@@ -214,8 +214,8 @@ impl State {
         self.check_missing()
     }
 
-    /// Whether a sending end that has given up says so on other connections yet: what is before that on them is still to come.
-    /// After any other break nobody can rely on another word.
+    /// Whether earlier chunks may still arrive on other connections: after a Failed frame on one connection they may.
+    /// After any other break, nothing more can be relied on.
     fn may_still_come(&self) -> bool {
         matches!(self.broken, Some(PumpError::Peer(_)))
             && self.connections.iter().any(|lowest| *lowest <= self.next)

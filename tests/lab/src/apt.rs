@@ -61,7 +61,7 @@ impl Apt {
     fn update(&self) -> Result<()> {
         say::line("apt: fetching package lists into the cache (the machine's own are left alone)");
         let log = self.dir.join("update.log");
-        // A suite that this archive does not carry makes apt-get fail although all others are there: the lookups tell.
+        // A suite that this archive does not carry makes apt-get fail although all others are there: the lookups show it.
         if let Err(error) = step::run("apt: update", &log, self.command("apt-get").args(["-q", "update"])) {
             say::line(format_args!("apt: not every suite could be read: {error:#}"));
         }
@@ -131,7 +131,7 @@ impl Apt {
         Ok(found)
     }
 
-    /// Downloads one package and decompresss it below `into`.
+    /// Downloads one package and decompresses it below `into`.
     pub(crate) fn decompress(&self, package: &str, version: &str, log: &Path, into: &Path) -> Result<()> {
         let work = self.empty_deb_dir()?;
         let wanted = format!("{package}={version}");
@@ -145,7 +145,7 @@ impl Apt {
         Ok(())
     }
 
-    /// Downloads what an installation of `packages` would bring (so: what the machine lacks) and decompresss it below `into`.
+    /// Downloads what an installation of `packages` would bring (so: what the machine lacks) and decompresses it below `into`.
     /// Returns how many packages that were.
     pub(crate) fn decompress_missing(&self, packages: &[String], log: &Path, into: &Path) -> Result<usize> {
         let work = self.empty_deb_dir()?;

@@ -19,7 +19,7 @@ use crate::options::{Job, Options};
 use crate::rundir::RunDir;
 use crate::say;
 
-/// What in the kernel's log means that nothing after it can be trusted.
+/// Lines of the kernel's log after which no result can be trusted.
 const TROUBLE: [&str; 8] = [
     "blocked for more than",
     "Oops",
@@ -36,7 +36,7 @@ pub(crate) const LIMIT: u8 = 124;
 /// Exit status when the lab itself failed.
 pub(crate) const BROKEN: u8 = 125;
 
-/// What came of one command in the lab.
+/// The result of one command in the lab.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The command's exit status, or [`LIMIT`] or [`BROKEN`].

@@ -1,4 +1,4 @@
-//! The cargo that started this program: builds what the lab runs and says where it lies.
+//! The cargo that started this program: builds the programs that the lab runs and gives their paths.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

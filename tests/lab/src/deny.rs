@@ -12,7 +12,7 @@ use crate::{cargo, say};
 /// Reads version 2 of its configuration; a newer one may want other words there.
 const VERSION: &str = "0.20.2";
 
-/// What cargo-deny says where it could not get the advisories, which is no judgement on any dependency.
+/// The message of cargo-deny when it cannot get the advisories, which is no judgement on any dependency.
 const UNREACHABLE: &str = "failed to fetch advisory database";
 
 /// Licences, sources and bans.

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The lab on a machine with an OpenZFS of its own. Runs as root in new mount, network, UTS and process namespaces; lies in the
+# The lab on a machine with an OpenZFS of its own. Runs as root in new mount, network, UTS and process namespaces; is in the
 # run directory with `params`, `lab.sh` and `command`. Makes a throw-away overlay the root, as in the User Mode Linux lab, so
 # that /etc/hosts, ~/.ssh and all else can be written without being changed. Pools are files in the run directory; whoever
 # started this destroys those listed in its file `lab-pools`.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Process 1 of the User Mode Linux lab. Lies in the run directory with `params`, `lab.sh`, `env` and `command`.
+# Process 1 of the User Mode Linux lab. Is in the run directory with `params`, `lab.sh`, `env` and `command`.
 # Stage 1 runs on the machine's own file system, read-only through hostfs; it lays a tmpfs and the tree of packages over it
 # and makes that the root: everything can be written, nothing reaches the machine but /lab/out and /lab/run.
 # Stage 2 brings up the devices, OpenZFS and the hosts, runs the command, leaves its exit status, and switches off.
@@ -10,7 +10,7 @@ if [ "$1" != stage2 ]; then
     . "$run/params"
     mount -t tmpfs -o mode=755 lab /run
     mkdir /run/tree /run/upper /run/work /run/root
-    # A mount of its own: layers of one file system must not lie in each other.
+    # A mount of its own: layers of one file system must not be in each other.
     mount -t hostfs -o "$LAB_TREE" none /run/tree
     mount -t overlay -o lowerdir=/run/tree:/,upperdir=/run/upper,workdir=/run/work lab-root /run/root
     cd /run/root

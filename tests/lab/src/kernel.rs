@@ -138,7 +138,7 @@ fn decompress_sources(work: &Path, series: &str, log: &Path) -> Result<Places> {
         && recipe::newest_kernel(&[series.to_owned()], limit).is_none()
     {
         say::line(format_args!(
-            "kernel: OpenZFS says it supports Linux up to {limit}, this is {series}; trying all the same"
+            "kernel: OpenZFS says it supports Linux up to {limit}, this is {series}; still trying"
         ));
     }
     let object = work.join("object");
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fragment_is_made_of_options_only() {
+    fn the_fragment_contains_options_only() {
         for line in recipe::KERNEL_CONFIG.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")) {
             assert!(line.starts_with("CONFIG_") && line.contains('='), "{line}");
         }

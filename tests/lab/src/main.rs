@@ -31,7 +31,7 @@ mod sources;
 mod step;
 mod suite;
 
-/// What the demo shows. Run by bash on pve0; `$ZHAUL` is the program.
+/// The script of the demo. Run by bash on pve0; `$ZHAUL` is the program.
 const DEMO: &str = include_str!("../demo.sh");
 /// One round of load for the soak.
 const SOAK: &str = include_str!("../soak.sh");

@@ -28,7 +28,7 @@ impl Free {
         Self { memory: memory.unwrap_or(0) >> 10, shm }
     }
 
-    /// What may be given away: something stays for the programs outside.
+    /// The MiB that labs may use: some memory stays for the programs outside.
     fn usable(self) -> u64 {
         (self.memory.saturating_mul(7) / 10).min(self.shm.saturating_mul(9) / 10)
     }

@@ -19,7 +19,7 @@ use crate::say;
 /// How many nights a mutant may survive.
 const NIGHTS: u32 = 500;
 
-/// What the copy needs of the work tree.
+/// The parts of the work tree that the copy needs.
 const PARTS: [&str; 10] = [
     "src",
     "tests",
@@ -48,14 +48,12 @@ struct Mutant {
     edits: Vec<Edit>,
 }
 
-/// What is played with it.
+/// The tests that are run with the mutant.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Plays {
     #[default]
     Nights,
-    /// Nights in which guests write, which take ten times as long: where only contents show it.
-    Writing,
     Fake,
 }
 
@@ -91,9 +89,9 @@ pub(crate) fn run(
     for mutant in wanted {
         let started = Instant::now();
         let caught = tree.with(mutant, || match mutant.plays {
-            Plays::Nights | Plays::Writing => {
+            Plays::Nights => {
                 let zhaul = tree.build(&["build", "--package", "zhaul", "--bin", "zhaul"], "bin", "zhaul")?;
-                nights(options, &real, &zhaul, mutant.plays, &in_lab)
+                nights(options, &real, &zhaul, &in_lab)
             }
             Plays::Fake => tree.fake(libraries),
         })?;
@@ -114,7 +112,6 @@ fn nights(
     options: &Options,
     real: &Path,
     zhaul: &Path,
-    plays: Plays,
     in_lab: &impl Fn(&Options, &Job) -> Result<Outcome>,
 ) -> Result<Option<String>> {
     let mut options = options.clone();
@@ -123,11 +120,7 @@ fn nights(
     program.push(zhaul);
     let mut command: Vec<OsString> = vec!["env".into(), program];
     command.push(format!("ZHAUL_RANDOM_RUNS={NIGHTS}").into());
-    if plays == Plays::Writing {
-        // A copy of what never changes is right, whatever it was made from.
-        command.push("ZHAUL_RANDOM_GUESTS_WRITE=1".into());
-    }
-    // What the caller has set counts.
+    // Values that the caller has set take precedence.
     let set = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ZHAUL_RANDOM_"));
     command.extend(set.map(|(name, value)| [name, value].join(std::ffi::OsStr::new("="))));
     command.extend([
@@ -144,7 +137,7 @@ fn nights(
     }
 }
 
-/// What a failed test says for itself, of all that was printed: a night begins with its seed, any other has just panicked.
+/// The message of a failed test, out of all output: a night begins with its seed, any other test has just panicked.
 fn reason(stdout: &str) -> String {
     let mut panics = stdout.lines().skip_while(|line| !line.contains("panicked at"));
     let night = stdout.lines().find(|line| line.starts_with("seed "));
@@ -169,7 +162,7 @@ impl Tree {
     fn cargo(&self, args: &[&str]) -> Command {
         let mut command = cargo::command();
         command.args(args).current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
-        // What cargo has set for this program is of the work tree.
+        // The value that cargo has set for this program refers to the work tree.
         command.env("PKG_CONFIG", self.root.join("vendor/openzfs/pkg-config"));
         command.stdin(Stdio::null());
         command

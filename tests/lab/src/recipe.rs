@@ -1,4 +1,4 @@
-//! What exactly is built: the pins, in the order they are tried, and the key that names the result. A change here, in
+//! The inputs of the build: the pins, in the order they are tried, and the key that names the result. A change here, in
 //! `kernel.config` or in [`RECIPE`] makes old caches old.
 
 use crate::cache;
@@ -16,7 +16,7 @@ pub(crate) struct Pin {
     pub(crate) suite: &'static str,
     /// The kernel series: package `linux-source-SERIES`.
     pub(crate) linux: &'static str,
-    /// The OpenZFS release series, package `zfs-dkms`; the newest of the suite is taken all the same, with a word.
+    /// The OpenZFS release series, package `zfs-dkms`; a newer series of the suite is still taken, with a notice.
     pub(crate) openzfs: &'static str,
     /// CPUs that were seen to work.
     pub(crate) cpus: u32,

@@ -1,4 +1,4 @@
-//! What a person sees while the lab works: one line per step on stderr, with its time. stdout belongs to the command
+//! The lab's progress on the terminal: one line per step on stderr, with its time. stdout belongs to the command
 //! that runs in the lab.
 
 use std::fmt::Display;

@@ -1,5 +1,5 @@
 //! The machine's own apt sources: read (deb822 and one-line style) to learn which archive and keyring this machine uses, and
-//! written anew with the suites and components the lab needs. No archive is named in this project.
+//! written again with the suites and components the lab needs. No archive is named in this project.
 
 use std::fs;
 use std::path::Path;

@@ -40,7 +40,7 @@ pub(crate) fn run(what: &str, log: &Path, command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a short program prints on stdout; an error if it fails.
+/// The stdout of a short program; an error if the program fails.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = format!("{command:?}");
     let result = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {shown}"))?;

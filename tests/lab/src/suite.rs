@@ -20,7 +20,7 @@ const REAL_LIMIT: Duration = Duration::from_secs(3600);
 /// The same of tests that somebody has chosen, such as five hundred nights by chance.
 const CHOSEN_LIMIT: Duration = Duration::from_secs(4 * 3600);
 
-/// What a suite or a check came to.
+/// The result of a suite or a check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     passed: u64,

@@ -1,4 +1,4 @@
-//! What can be done in a scenario, as plain data: by the program through its two traits, and by a person with `zfs`.
+//! Everything that can be done in a scenario, as plain data: by the program through its two traits, and by a person with `zfs`.
 //!
 //! Names are relative to the scenario's root on the side they are on: `a@1`, `a#1`; the root itself is the empty text.
 
@@ -33,10 +33,10 @@ pub(crate) enum Cut {
     End,
 }
 
-/// What one step of a scenario does.
+/// One step of a scenario.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Deed {
-    /// What the program knows of both sides is from now on what exists now; without it, it always knows what exists.
+    /// The program lists both sides and knows that state from now on; without this deed, it always knows the present state.
     Plan,
     /// Lists what is at and below a name, and shows it.
     List(Side, &'static str),
@@ -45,7 +45,7 @@ pub(crate) enum Deed {
     Estimate(Transfer),
     Send(Transfer),
     Cut(Transfer, Cut),
-    /// Goes on with the token that the target has now.
+    /// Continues with the token that the target has now.
     Resume(Transfer),
     DestroySnapshots(Side, &'static str, &'static [&'static str]),
     DestroyBookmarks(&'static str, &'static [&'static str]),
@@ -62,7 +62,7 @@ pub(crate) enum Deed {
     Person(Side, Act),
 }
 
-/// What a person does.
+/// An action of a person.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Act {
     Create(&'static str),

@@ -60,10 +60,10 @@ fn disagreement(name: &str, deeds: &[Deed]) -> Option<String> {
     let mut story = format!("{name}: {} deeds\n", deeds.len());
     for (number, deed) in deeds.iter().enumerate() {
         let (on_fake, on_real) = (fake.play(*deed), real.play(*deed));
-        writeln!(story, "{number}. {deed:?}: {}", on_real.told).unwrap();
-        if on_fake.told != on_real.told {
+        writeln!(story, "{number}. {deed:?}: {}", on_real.compared).unwrap();
+        if on_fake.compared != on_real.compared {
             for (which, outcome) in [("fake", on_fake), ("real", on_real)] {
-                writeln!(story, "  {which}: {} ({})", outcome.told, outcome.words.trim()).unwrap();
+                writeln!(story, "  {which}: {} ({})", outcome.compared, outcome.words.trim()).unwrap();
             }
             return Some(story);
         }

@@ -1,4 +1,4 @@
-//! What the program does to points and datasets, with what it knows of them.
+//! The program's changes of points and datasets, with the listings that it knows.
 
 use zhaul::host::SnapshotGroup;
 use zhaul::model::{BookmarkName, Change, PointKind, PointName};

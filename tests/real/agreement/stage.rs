@@ -1,5 +1,5 @@
-//! Two machines, source and target, on which a scenario is played: fakes or real ones. What is done to them is the same
-//! code for both; only a person's hands and the place of a cut are not.
+//! Two machines, source and target, on which a scenario is played: fakes or real ones. The same code acts on
+//! both; only a person's hands and the place of a cut differ.
 
 use zhaul::host::fake::{FakeHost, SharedState};
 use zhaul::host::{HostError, Local, Machine, Shell, SourceHost, TargetHost};
@@ -25,7 +25,7 @@ pub(crate) struct Stage {
     roots: [DatasetName; 2],
     /// Where a stream's content begins.
     pub(super) content_at: fn(&[u8]) -> usize,
-    /// What the program knows of source and target.
+    /// The listings of source and target that the program knows.
     known: Option<[Listing; 2]>,
     guids: Guids,
     pub(super) cancel: Cancel,
@@ -77,7 +77,7 @@ impl Stage {
         stage
     }
 
-    /// What exists on both sides now.
+    /// The state of both sides now.
     pub(crate) fn show(&mut self) -> Vec<String> {
         let (source, target) = (self.list(Side::Source, ""), self.list(Side::Target, ""));
         let mut lines = self.guids.show(Side::Source, &source);
@@ -106,7 +106,7 @@ impl Stage {
         Ok(listing)
     }
 
-    /// What the program knows of one side.
+    /// The listing of one side that the program knows.
     pub(super) fn known(&self, side: Side) -> Listing {
         let at = usize::from(side == Side::Target);
         match &self.known {
@@ -166,12 +166,12 @@ impl Stage {
             Deed::Plan => {
                 self.known = None;
                 self.known = Some([self.known(Side::Source), self.known(Side::Target)]);
-                Outcome::told("ok")
+                Outcome::new("ok")
             }
             Deed::List(side, relative) => {
                 let listed = self.list(side, relative);
-                let told = self.guids.show(side, &listed).join("; ");
-                Outcome { told, words: Outcome::of(listed.map(|_| ())).words }
+                let compared = self.guids.show(side, &listed).join("; ");
+                Outcome { compared, words: Outcome::of(listed.map(|_| ())).words }
             }
             Deed::Snapshot(names) => self.take(names),
             Deed::Bookmark(snapshot, bookmark) => self.bookmark(snapshot, bookmark),
@@ -204,8 +204,8 @@ impl Stage {
             Deed::AbortReceive(name) => self.abort_receive(name),
             Deed::DestroyDataset(name) => self.destroy_dataset(name),
             Deed::Person(side, act) => match self.act(side, act) {
-                Ok(()) => Outcome::told("done"),
-                Err(words) => Outcome { told: "refused".to_owned(), words },
+                Ok(()) => Outcome::new("done"),
+                Err(words) => Outcome { compared: "refused".to_owned(), words },
             },
         }
     }

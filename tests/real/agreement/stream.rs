@@ -35,7 +35,7 @@ impl Stage {
         let there = self.list(Side::Target, "").unwrap();
         let dataset = self.snapshot(Side::Target, transfer.into).dataset().clone();
         let Some(token) = there.get(&dataset).and_then(|dataset| dataset.resume_token.clone()) else {
-            return Outcome::told("no token");
+            return Outcome::new("no token");
         };
         let token = ResumeToken::parse(&token).unwrap();
         let flags = SendFlags {
@@ -76,7 +76,7 @@ impl Stage {
             Ok(bytes) => bytes,
             Err(error) => {
                 let outcome = Outcome::of(Err(error));
-                return Outcome { told: format!("send: {}", outcome.told), ..outcome };
+                return Outcome { compared: format!("send: {}", outcome.compared), ..outcome };
             }
         };
         let here = self.known(Side::Source);
@@ -119,7 +119,7 @@ impl Stage {
             }
         }
         if is_broken || is_cut {
-            return incoming.abort().map_or_else(|| Outcome::told("cut"), |error| Outcome::of(Err(error)));
+            return incoming.abort().map_or_else(|| Outcome::new("cut"), |error| Outcome::of(Err(error)));
         }
         Outcome::of(incoming.finish())
     }

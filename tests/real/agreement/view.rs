@@ -1,4 +1,4 @@
-//! What of a result and of a listing must agree: kinds of problems, and everything but numbers that are a pool's own.
+//! The parts of results and listings that must agree: kinds of problems, and everything but numbers that are a pool's own.
 
 use std::collections::BTreeMap;
 
@@ -35,20 +35,20 @@ pub(crate) fn kind(problem: &Problem) -> &'static str {
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     /// Must agree.
-    pub(crate) told: String,
+    pub(crate) compared: String,
     /// Need not.
     pub(crate) words: String,
 }
 
 impl Outcome {
-    pub(crate) fn told(told: &str) -> Self {
-        Self { told: told.to_owned(), words: String::new() }
+    pub(crate) fn new(compared: &str) -> Self {
+        Self { compared: compared.to_owned(), words: String::new() }
     }
 
     pub(crate) fn of(result: Result<(), HostError>) -> Self {
         match result {
-            Ok(()) => Self::told("ok"),
-            Err(error) => Self { told: kind(&error.problem).to_owned(), words: error.chain() },
+            Ok(()) => Self::new("ok"),
+            Err(error) => Self { compared: kind(&error.problem).to_owned(), words: error.chain() },
         }
     }
 
@@ -61,7 +61,7 @@ impl Outcome {
         let mut words: Vec<_> =
             not_made.iter().map(|left| format!("{}: {}", left.name, kind(&left.problem))).collect();
         words.sort();
-        if words.is_empty() { Self::told("ok") } else { Self::told(&words.join(", ")) }
+        if words.is_empty() { Self::new("ok") } else { Self::new(&words.join(", ")) }
     }
 
     /// Which points were refused, in the order of their names: hosts do not promise one.
@@ -70,11 +70,11 @@ impl Outcome {
             Ok(refusals) => refusals,
             Err(error) => return Self::of(Err(error)),
         };
-        let mut told: Vec<_> =
+        let mut refused: Vec<_> =
             refusals.iter().map(|refusal| format!("{}: {}", refusal.name, kind(&refusal.problem))).collect();
-        told.sort();
+        refused.sort();
         let words: Vec<_> = refusals.iter().map(|refusal| refusal.problem.to_string()).collect();
-        Self { told: format!("ok {told:?}"), words: words.join("; ") }
+        Self { compared: format!("ok {refused:?}"), words: words.join("; ") }
     }
 }
 

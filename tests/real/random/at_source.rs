@@ -1,4 +1,4 @@
-//! What admins, guests and other tools do to the datasets that are backed up.
+//! Changes that admins, guests and other tools make to the datasets that are backed up.
 
 use super::Stage;
 use super::conditions::{self, attempt};

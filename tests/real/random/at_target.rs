@@ -1,4 +1,4 @@
-//! What people and other tools do to copies.
+//! Changes that people and other tools make to copies.
 
 use super::Stage;
 use super::conditions::{self, attempt};

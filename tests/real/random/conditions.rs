@@ -1,4 +1,4 @@
-//! What can happen to a host between two runs, as a table. Each tells what it did, or `None` where it was not possible.
+//! The conditions of a host between two runs, as a table. Each reports what it did, or `None` where it was not possible.
 
 use std::io::{self, ErrorKind};
 use std::process::{Command, Stdio};
@@ -144,7 +144,7 @@ impl Stage {
         self.pick(points).map(|point| format!("{of}@{point}"))
     }
 
-    /// Lets so many hours pass, or takes them back.
+    /// Lets this number of hours pass, or takes them back.
     pub(super) fn pass(&mut self, hours: i64) {
         self.now = self.now.saturating_add(jiff::SignedDuration::from_hours(hours)).unwrap();
     }

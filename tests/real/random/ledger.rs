@@ -1,4 +1,4 @@
-//! What snapshots held when they were first seen, and what they were called at the source.
+//! The content of snapshots when they were first seen, and their names at the source.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ impl Ledger {
         }
     }
 
-    /// What the snapshot of this GUID was called when it was first seen at the source.
+    /// The name of the snapshot of this GUID when it was first seen at the source.
     pub(super) fn own_name(&self, guid: &str) -> Option<&str> {
         self.names.get(guid).map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! What happens while a run is under way, between its plan and its steps.
+//! Events while a run is under way, between its plan and its steps.
 
 use std::fs;
 use std::thread;
@@ -30,7 +30,7 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
             conditions::write_file(&guest, &format!("much-{file}"));
         }
     }
-    // Somebody has taken snapshots under own names: a plan sends them under their GUIDs, where it sends all that lie between.
+    // Somebody has taken snapshots under own names: a plan sends them under their GUIDs, where it sends all between.
     let earlier = stage.now.saturating_add(SignedDuration::from_hours(1)).unwrap();
     let between = earlier.to_zoned(TimeZone::UTC).strftime("%Y-%m-%d-%H%M%S").to_string();
     if again {

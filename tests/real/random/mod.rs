@@ -54,7 +54,7 @@ pub(super) struct Stage {
     /// Lines of the policy that stay as they are.
     backup_lines: String,
     guest_config: Option<PathBuf>,
-    /// What happened, for the message of a failure.
+    /// The events, for the message of a failure.
     story: Vec<String>,
     /// Conditions that the next run undoes.
     until_next: Vec<&'static Condition>,
@@ -175,7 +175,7 @@ impl Stage {
             self.guests_write();
         }
         for _ in 0..=self.random.below(3) {
-            // What is not possible now leaves its turn to another.
+            // A condition that is not possible now leaves its turn to another.
             for _ in 0..20 {
                 let condition = &conditions::ALL[self.random.below(conditions::ALL.len())];
                 if let Some(what) = (condition.happen)(self) {
@@ -191,7 +191,7 @@ impl Stage {
         self.run();
     }
 
-    /// Nothing keeps zhaul from anything any more: everything is served, or a person is told what to do.
+    /// Nothing keeps zhaul from anything any more: everything is served, or a message says what to do.
     fn an_end(&mut self) {
         self.undo();
         guest_files::mend(self);
@@ -226,7 +226,7 @@ fn play(part: u64) {
         let started = Instant::now();
         play_history(seed, &mut fired);
         if runs > 50 {
-            // Not captured: whoever waits for hours sees where to go on.
+            // Not captured: whoever waits for hours sees where to continue.
             let line = format!("seed {seed} is good, {} s\n", started.elapsed().as_secs());
             io::stderr().write_all(line.as_bytes()).unwrap();
         }

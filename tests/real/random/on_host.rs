@@ -1,4 +1,4 @@
-//! What happens to hosts: full and unreachable ones, clocks, odd properties, Proxmox VE's files, and runs that are killed.
+//! Events on hosts: full and unreachable ones, clocks, odd properties, Proxmox VE's files, and runs that are killed.
 
 use std::thread;
 use std::time::Duration;
@@ -16,17 +16,17 @@ impl Stage {
 }
 
 pub(super) fn odd_property(stage: &mut Stage) -> Option<String> {
-    let of = stage.a_dataset()?;
+    let dataset = stage.a_dataset()?;
     let values = ["a\nb", "tab\there", "x\ttype\tvolume\n", "\u{202e}z", "off\nzhaul:writer\t7\tlocal"];
     let value = values[stage.random.below(values.len())];
     let key = ["note:text", "zhaul:note", "zhaul:backup"][stage.random.below(3)];
     let setting = format!("{key}={value}");
-    attempt(&["set", &setting, &of]).then(|| format!("zfs set {setting:?} {of}"))
+    attempt(&["set", &setting, &dataset]).then(|| format!("zfs set {setting:?} {dataset}"))
 }
 
 pub(super) fn hold(stage: &mut Stage) -> Option<String> {
-    let of = stage.a_dataset()?;
-    let held = stage.a_snapshot(&of)?;
+    let dataset = stage.a_dataset()?;
+    let held = stage.a_snapshot(&dataset)?;
     attempt(&["hold", "test", &held]).then(|| format!("zfs hold test {held}"))
 }
 

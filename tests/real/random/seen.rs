@@ -35,7 +35,7 @@ impl Point {
 pub(super) struct Dataset {
     pub(super) name: String,
     pub(super) guid: String,
-    /// What makes a copy unsafe, by property and value.
+    /// The properties that make a copy unsafe, with their values.
     pub(super) unsafe_properties: Vec<String>,
     pub(super) is_volume: bool,
     pub(super) is_encrypted: bool,
@@ -49,7 +49,7 @@ pub(super) struct Dataset {
     pub(super) is_opted_out: bool,
 }
 
-/// What was seen.
+/// All points and datasets.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
     pub(super) points: Vec<Point>,

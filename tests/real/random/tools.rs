@@ -1,4 +1,4 @@
-//! What other tools and other nodes do: replication, restores, other backup programs, and properties that say what is not so.
+//! The work of other tools and other nodes: replication, restores, other backup programs, and properties that are false.
 
 use std::process::{Command, Stdio};
 
@@ -14,7 +14,7 @@ fn pipe(script: &str, words: &[&str]) -> bool {
     command.status().unwrap().success()
 }
 
-/// What pvesr does after a failover and back: the replica goes on, and comes back with `recv -F`.
+/// pvesr after a failover and back: the replica continues, and comes back with `recv -F`.
 pub(super) fn replica_back(stage: &mut Stage) -> Option<String> {
     let guest = stage.a_guest()?;
     let base = stage.a_snapshot(&guest)?;
@@ -87,26 +87,26 @@ pub(super) fn copy_of_another_node(stage: &mut Stage) -> Option<String> {
 
 /// On a guest, where it says nothing, or on the target's root, from where every copy inherits it.
 pub(super) fn forged_writer(stage: &mut Stage) -> Option<String> {
-    let of = if stage.random.below(2) == 0 { stage.a_guest()? } else { stage.world.backup_root() };
+    let dataset = if stage.random.below(2) == 0 { stage.a_guest()? } else { stage.world.backup_root() };
     let setting = format!("zhaul:writer={} pve9:rpool/data/x", stage.random.any());
-    attempt(&["set", &setting, &of]).then(|| format!("zfs set {setting:?} {of}"))
+    attempt(&["set", &setting, &dataset]).then(|| format!("zfs set {setting:?} {dataset}"))
 }
 
 /// On a copy or a guest: of another dataset's GUID or name, or without either.
 pub(super) fn forged_set_aside(stage: &mut Stage) -> Option<String> {
-    let of = if stage.random.below(4) == 0 { stage.a_guest()? } else { stage.a_copy()? };
+    let dataset = if stage.random.below(4) == 0 { stage.a_guest()? } else { stage.a_copy()? };
     let (guid, name) = match stage.random.below(2) {
-        0 => (stage.random.any().to_string(), of.clone()),
-        _ => (property("guid", &of), format!("{of}-elsewhere")),
+        0 => (stage.random.any().to_string(), dataset.clone()),
+        _ => (property("guid", &dataset), format!("{dataset}-elsewhere")),
     };
-    let writer = property("zhaul:writer", &of);
+    let writer = property("zhaul:writer", &dataset);
     let writer = writer.split(' ').next().filter(|guid| guid.parse::<u64>().is_ok()).unwrap_or("1");
     let mark = format!(
-        "{{\"version\":1,\"done\":true,\"of\":\"{of}\",\"name\":\"{name}\",\"guid\":\"{guid}\",\"at\":\"2020-01-01T00:00:00Z\",\
+        "{{\"version\":1,\"done\":true,\"of\":\"{dataset}\",\"name\":\"{name}\",\"guid\":\"{guid}\",\"at\":\"2020-01-01T00:00:00Z\",\
          \"cause\":\"diverged\",\"base\":null,\"writer\":\"{writer}\"}}"
     );
-    attempt(&["set", &format!("zhaul:set-aside={mark}"), &of])
-        .then(|| format!("zfs set zhaul:set-aside={mark} {of}"))
+    attempt(&["set", &format!("zhaul:set-aside={mark}"), &dataset])
+        .then(|| format!("zfs set zhaul:set-aside={mark} {dataset}"))
 }
 
 /// On a dataset, from where its snapshots inherit it: it proves nothing.

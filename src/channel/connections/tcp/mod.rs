@@ -1,7 +1,7 @@
-//! Connections without encryption: only proof that each byte comes from the other end, in its place.
+//! Connections without encryption: only proof that each byte comes from the peer, in its place.
 //!
-//! The key is made of random halves of both ends, which went over ssh. A handshake proves to either end that the other
-//! one has the key, before anything else is read from it:
+//! The key is built from a random half of each end, exchanged over ssh. A handshake proves to either end that its peer
+//! has the key, before anything else is read from that peer:
 //!
 //! | from | what |
 //! | --- | --- |
@@ -26,7 +26,7 @@ use super::error::ConnectionError;
 use super::socket::{Deadline, Socket};
 use crate::channel::random_bytes;
 
-/// What both ends say first: the protocol and its version.
+/// The first bytes from either end: the protocol and its version.
 const MAGIC: [u8; 12] = *b"zhaul lane 1";
 /// Length of a half of the key, of the random values and of a proof.
 const SECRET_BYTES: usize = 32;
@@ -93,7 +93,7 @@ impl Key {
         TcpConnection::new(socket, session.derive(to).as_ref(), session.derive(from).as_ref())
     }
 
-    /// The listening end's side of the handshake; tells the number of the connection too.
+    /// The listening end's side of the handshake; also returns the number of the connection.
     pub(super) fn answer(
         &self,
         socket: Socket,
@@ -133,7 +133,7 @@ fn check_magic(peer: SocketAddr, magic: &[u8]) -> Result<(), ConnectionError> {
     })
 }
 
-/// What something derived from the key is good for.
+/// The use of a value derived from the key.
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
     CallerProof,

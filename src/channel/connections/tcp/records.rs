@@ -12,9 +12,9 @@ use crate::stream::Cancel;
 const RECORD_BYTES: usize = 128 << 10;
 /// The most data of a record that is taken.
 const RECORD_BYTES_MAX: usize = 1 << 20;
-/// What is before the data.
+/// Length of the record header, before the data.
 const HEAD_BYTES: usize = 4 + TAG_BYTES;
-/// What is written in smaller pieces than this waits for more, or for a flush.
+/// A write smaller than this waits for more data, or for a flush.
 const SMALL_BYTES: usize = 4 << 10;
 
 /// One authenticated connection.
@@ -36,12 +36,12 @@ pub(in crate::channel::connections) struct TcpConnection {
 struct Store {
     data: Vec<u8>,
     come: usize,
-    /// Where the reader goes on; only if the tag was right.
+    /// Where the reader continues; set only if the tag was right.
     verified: Option<usize>,
 }
 
 impl TcpConnection {
-    /// A connection with a key for each direction, both of which nobody else has.
+    /// A connection with a key for each direction; only its two ends have these keys.
     pub(super) fn new(socket: Socket, to: &[u8], from: &[u8]) -> Result<Self, ConnectionError> {
         let mac = |key| {
             Mac::new(key).ok_or_else(|| ConnectionError::Setup(io::Error::other("a key of the wrong length")))
@@ -153,7 +153,7 @@ impl TcpConnection {
         Ok(data.len())
     }
 
-    /// Reads a record to where it can stay, and checks it; tells whether all of it has come.
+    /// Reads a record into the store and verifies it; returns whether the record is complete.
     fn read_into_store(&mut self, length: usize, deadline: Deadline<'_>) -> io::Result<bool> {
         self.store.data.resize(length, 0);
         while self.store.come < length {
@@ -180,12 +180,12 @@ impl TcpConnection {
     }
 
     fn forged(&self) -> io::Error {
-        let why = format!("what came from {} was changed on its way", self.socket.peer);
+        let why = format!("the data received from {} was changed in transit", self.socket.peer);
         io::Error::new(io::ErrorKind::InvalidData, why)
     }
 }
 
-/// What comes next.
+/// The next record, as its length field announces it.
 enum Length {
     Record(usize),
     End,

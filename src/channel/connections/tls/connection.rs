@@ -9,15 +9,15 @@ use crate::channel::connections::error::ConnectionError;
 use crate::channel::connections::socket::{Deadline, Socket};
 use crate::stream::Cancel;
 
-/// What is read at once.
+/// Bytes of one read.
 const RAW_BYTES: usize = 256 << 10;
-/// What is encrypted before it is written. Records are allocated one by one and freed together: where they are more than
+/// Bytes encrypted before a write. Records are allocated one by one and freed together: where they are more than
 /// 128 KiB, the allocator gives the memory back and asks for it again each time, which costs more than the encryption.
 const PIECE_BYTES: usize = 64 << 10;
-/// What is written in smaller pieces than this waits for more, or for a flush.
+/// A write smaller than this waits for more data, or for a flush.
 const SMALL_BYTES: usize = 4 << 10;
-/// What the listening end says when it has accepted the calling one. TLS alone does not tell: the calling end is done
-/// before the other one has seen its certificate.
+/// Sent by the listening end when it has accepted the calling one. TLS alone does not show this: the calling end is
+/// done before the listening one has seen its certificate.
 const WELCOME: [u8; 12] = *b"zhaul lane 1";
 
 /// One authenticated connection.
@@ -26,11 +26,11 @@ pub(in crate::channel::connections) struct TlsConnection {
     pub(in crate::channel::connections) socket: Socket,
     tls: Connection,
     raw: Raw,
-    /// What has been encrypted but not written, in plain length.
+    /// Plain length of the data that is encrypted but not written.
     held_bytes: usize,
 }
 
-/// What came over the socket and was not looked at.
+/// Data received from the socket that TLS has not read yet.
 #[derive(Debug)]
 struct Raw {
     buffer: Vec<u8>,
@@ -40,7 +40,7 @@ struct Raw {
 
 impl TlsConnection {
     pub(super) fn new(socket: Socket, mut tls: Connection) -> Self {
-        // What is held is bounded here.
+        // This type bounds the buffered data itself.
         tls.set_buffer_limit(None);
         Self { socket, tls, raw: Raw { buffer: vec![0; RAW_BYTES], start: 0, end: 0 }, held_bytes: 0 }
     }
@@ -54,7 +54,7 @@ impl TlsConnection {
             }
             let come = self.take_in(deadline);
             if come.is_err() {
-                // Tells the other end why, if it still listens.
+                // Sends the reason to the peer, if it still listens.
                 drop(self.write_out(deadline));
             }
             match come.map_err(|error| self.explain(limit, error))? {
@@ -152,7 +152,7 @@ impl TlsConnection {
             }
         }
         // As much as rustls holds, a record and a bit: with the beginning of the next record always there, it keeps its
-        // buffer as it is, instead of making it anew for each record, 4 KiB at a time.
+        // buffer as it is, instead of growing it again for each record, 4 KiB at a time.
         let mut taken = 0;
         while !self.raw.is_empty() {
             let mut waiting = &self.raw.buffer[self.raw.start..self.raw.end];
@@ -168,14 +168,14 @@ impl TlsConnection {
         Ok(Come::Some)
     }
 
-    /// What a failed handshake means.
+    /// The error for a failed handshake.
     fn explain(&self, limit: Duration, error: io::Error) -> ConnectionError {
         let peer = self.socket.peer;
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         match tls {
             Some(Error::InvalidCertificate(_)) => ConnectionError::WrongCertificate { peer },
             Some(Error::NoCertificatesPresented) => ConnectionError::NoCertificate { peer },
-            // These are what the other end says of our certificate.
+            // The peer sends these about our certificate.
             Some(Error::AlertReceived(
                 AlertDescription::AccessDenied
                 | AlertDescription::BadCertificate
@@ -189,7 +189,7 @@ impl TlsConnection {
     }
 }
 
-/// What came.
+/// The outcome of a read from the socket.
 enum Come {
     Some,
     End,

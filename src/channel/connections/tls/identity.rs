@@ -67,7 +67,7 @@ fn has_aes() -> bool {
     has_aes
 }
 
-/// What cannot fail with what this module makes.
+/// The error for a call that cannot fail with this module's own input.
 pub(super) fn setup(error: impl std::error::Error + Send + Sync + 'static) -> ConnectionError {
     ConnectionError::Setup(io::Error::other(error))
 }

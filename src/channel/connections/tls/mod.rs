@@ -1,7 +1,7 @@
-//! Connections with TLS 1.3: each end accepts the one certificate whose every byte it was told over ssh, and no other.
+//! Connections with TLS 1.3: each end accepts only the one certificate whose every byte it received over ssh.
 //!
-//! There is no authority, no name and no date to be checked: the certificates are made for one use, and what they say is
-//! never looked at. What TLS proves is that the other end has the private key of the one that was announced.
+//! There is no authority, no name and no date to be checked: the certificates are made for one use, and their contents
+//! are never interpreted. TLS proves that the peer has the private key of the announced certificate.
 
 mod connection;
 mod identity;
@@ -55,7 +55,7 @@ impl Caller {
         Ok(Self { config: Arc::new(config) })
     }
 
-    /// Shakes hands, until the other end has said that it accepts this one.
+    /// Runs the handshake until the peer has said that it accepts this end.
     pub(super) fn shake(
         &self,
         socket: Socket,

@@ -1,4 +1,4 @@
-//! What only TLS has: keys that are worn out, and a certificate without its key.
+//! Cases that only TLS has: keys that are worn out, and a certificate without its key.
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ fn sockets() -> (Socket, Socket) {
     (Socket::accepted(near, near_peer).unwrap(), Socket::accepted(far, peer).unwrap())
 }
 
-/// The first cipher with keys that are good for so many records only.
+/// The first cipher, whose keys are good for `records` records only.
 fn worn_out_after(records: u64) -> Arc<CryptoProvider> {
     let SupportedCipherSuite::Tls13(suite) = ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
     let common = CipherSuiteCommon { confidentiality_limit: records, ..ring_common(suite) };
@@ -59,7 +59,7 @@ fn keys_that_are_worn_out_are_changed_on_the_way() {
                 left = &left[written..];
             }
             connection.flush(&cancel).unwrap();
-            // The other direction goes on with new keys, too.
+            // The other direction continues with new keys, too.
             let mut answer = [0; 6];
             assert_eq!(connection.read(&mut answer, deadline()).unwrap(), Some(6));
             assert_eq!(&answer, b"thanks");

@@ -19,12 +19,13 @@ pub(super) fn check(night: &Night<'_>) {
         );
     }
     for guest in night.after.below(&night.world.source()) {
-        // What it was called at the source when it was first seen: a bookmark may have any name.
+        // Its name at the source when it was first seen: a bookmark may have any name.
         let is_early =
             |guid: &str| night.known.ledger.own_name(guid).is_some_and(|name| name < month.as_str());
         let was_alive = night.before.points_of(&guest.name).any(|point| is_early(&point.guid));
-        let is_told = night.findings(&guest.name).any(|finding| text(finding, "kind").starts_with("months"));
-        if !was_alive || is_told || night.is_named(&guest.name) {
+        let is_reported =
+            night.findings(&guest.name).any(|finding| text(finding, "kind").starts_with("months"));
+        if !was_alive || is_reported || night.is_named(&guest.name) {
             continue;
         }
         // By its writer: two datasets that have changed their names keep the copies of a month that is already there.

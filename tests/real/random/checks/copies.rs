@@ -11,7 +11,7 @@ pub(super) fn check(night: &Night<'_>) {
         for copy in night.after.below(&root).filter(|copy| copy.set_aside.is_none()) {
             let Some((writer, _)) = &copy.writer else { continue };
             let Some(guest) = sources.iter().find(|guest| guest.guid == *writer) else { continue };
-            // What somebody has renamed is no copy any more, and is listed so.
+            // A copy that somebody has renamed is listed as an orphan.
             let is_orphan = night.array("orphans").iter().any(|orphan| orphan["copy"] == *copy.name);
             let is_excused = is_orphan || night.is_named(&copy.name) || night.is_named(&guest.name);
             assert!(
@@ -24,7 +24,7 @@ pub(super) fn check(night: &Night<'_>) {
     }
     what_was_sent_is_there(night);
     what_arrived_was_planned(night);
-    what_broke_off_goes_on(night);
+    interrupted_receives_continue(night);
     for (copy, guid) in &night.known.of_another_node {
         let now = night.after.get(copy);
         assert!(
@@ -46,7 +46,7 @@ fn what_was_sent_is_there(night: &Night<'_>) {
         let mut marks = night.after.points_of(dataset).filter(|point| point.is_bookmark);
         let of_run = marks.find(|mark| mark.name == name).map(|mark| mark.guid.clone());
         let guid = if planned.is_empty() { of_run } else { Some(planned.to_owned()) };
-        // A stream may be of the newest earlier snapshot instead, which its remarks tell.
+        // A stream may be of the newest earlier snapshot instead, which its remarks report.
         let has_remarks = step["result"]["remarks"].as_array().is_some_and(|remarks| !remarks.is_empty());
         let Some(guid) = guid.filter(|_| !has_remarks) else { continue };
         let is_there = night.after.points.iter().any(|point| {
@@ -68,8 +68,8 @@ fn what_arrived_was_planned(night: &Night<'_>) {
     }
 }
 
-/// A receive that broke off and could go on is not dropped.
-fn what_broke_off_goes_on(night: &Night<'_>) {
+/// A receive that broke off and can continue is not dropped.
+fn interrupted_receives_continue(night: &Night<'_>) {
     for step in night.steps("abort-receive") {
         let copy = night.before.get(text(&step["action"], "dataset"));
         let Some((to, from)) = copy.and_then(|copy| copy.partial.as_ref()) else { continue };
@@ -83,6 +83,6 @@ fn what_broke_off_goes_on(night: &Night<'_>) {
             && from.as_ref() == newest
             && from.as_ref().is_none_or(|from| has(source, from))
             && night.steps("set-aside").all(|aside| aside["action"]["dataset"] != *copy.name);
-        assert!(!fits, "the partial receive into {} could have gone on", copy.name);
+        assert!(!fits, "the partial receive into {} could have continued", copy.name);
     }
 }

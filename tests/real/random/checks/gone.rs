@@ -65,7 +65,7 @@ fn is_past(night: &Night<'_>, point: &Point, keep: usize) -> bool {
         .chain(&night.after.points)
         .chain(night.known.planned_with.iter().flatten());
     let newer: BTreeSet<&str> = all
-        // What others destroyed in the course of the run has left its bookmark.
+        // A snapshot that others destroyed in the course of the run has left its bookmark.
         .filter(|other| !other.is_bookmark || night.known.planned_with.is_some())
         .filter(|other| is_of_it(other) && other.is_own())
         .filter(|other| other.name > point.name || other.createtxg > point.createtxg)

@@ -1,4 +1,4 @@
-//! What must hold after every run, whatever happened before it.
+//! Checks that hold after every run, whatever happened before it.
 
 mod archived;
 mod copies;
@@ -15,7 +15,7 @@ use super::seen::{Dataset, Point, Seen};
 use crate::outcome::Run;
 use crate::world::World;
 
-/// What a check may know of a run.
+/// Everything that a check may know of a run.
 pub(super) struct Night<'a> {
     pub(super) world: &'a World,
     pub(super) before: &'a Seen,
@@ -25,7 +25,7 @@ pub(super) struct Night<'a> {
     pub(super) known: &'a Known,
 }
 
-/// What the admin of the stage knows, as far as checks go by it.
+/// The knowledge of the stage's admin, as far as checks depend on it.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// The clock of the run.
@@ -43,7 +43,7 @@ pub(super) struct Known {
     pub(super) of_another_node: BTreeSet<(String, String)>,
     /// Of a run in which others were at work: what there was before it.
     pub(super) planned_with: Option<Vec<Point>>,
-    /// What snapshots held when they were first seen, and what they were called at the source.
+    /// The content of snapshots when they were first seen, and their names at the source.
     pub(super) ledger: Ledger,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn all(world: &World, before: &Seen, known: &mut Known, run: &Run) {
     let night = Night { world, before, after: &after, report: &report, code: run.code, known };
     gone::check(&night);
     copies::check(&night);
-    // What was taken away in the course of the run cannot be expected to have arrived.
+    // Data that was removed in the course of the run cannot be expected to have arrived.
     if night.known.planned_with.is_none() {
         served::check(&night);
         archived::check(&night);

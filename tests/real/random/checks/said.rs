@@ -1,4 +1,4 @@
-//! What the run said fits what it did.
+//! The report of a run fits its work.
 
 use super::{Night, names, text};
 
@@ -21,7 +21,7 @@ pub(super) fn check(night: &Night<'_>) {
     for step in night.steps("snapshot") {
         assert_ne!(text(&step["result"], "outcome"), "failed", "no dataset got a snapshot: {step}");
     }
-    // What a plan rests on it has seen itself: where nobody was at work meanwhile, no step finds it changed.
+    // A plan rests on state that it has read: where no other program worked meanwhile, no step finds that state changed.
     if night.known.planned_with.is_none() {
         for step in night.failed() {
             let error = text(&step["result"], "error");
@@ -35,12 +35,12 @@ pub(super) fn check(night: &Night<'_>) {
         let copy = night.before.get(text(finding, "copy"));
         assert!(copy.is_some_and(|copy| copy.set_aside.is_some()), "{finding}");
     }
-    // What was set aside is told, with the copy's name.
+    // A set-aside lineage is reported, with the copy's name.
     for step in night.done("set-aside") {
         let copy = text(&step["action"], "dataset");
         let finishes = text(&step["reason"], "kind").starts_with("finishes")
             || text(&step["reason"], "kind").starts_with("children");
-        let is_told = night.array("findings").iter().any(|finding| names(finding, copy));
-        assert!(is_told || finishes, "the lineage of {copy} was set aside, and no finding says so");
+        let is_reported = night.array("findings").iter().any(|finding| names(finding, copy));
+        assert!(is_reported || finishes, "the lineage of {copy} was set aside, and no finding says so");
     }
 }

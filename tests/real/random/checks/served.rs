@@ -13,7 +13,7 @@ pub(super) fn check(night: &Night<'_>) {
         let is_left_out = night.array("left_out").iter().any(|out| text(out, "dataset") == dataset);
         assert!(
             !is_left_out || is_opted_out || night.known.may_be_left_out(dataset),
-            "{dataset} is left out, and nobody asked for it"
+            "{dataset} is left out, though the admin did not ask for it"
         );
         if is_left_out || night.findings(dataset).any(|finding| finding["severity"] != "note") {
             continue;
@@ -37,8 +37,8 @@ pub(super) fn check(night: &Night<'_>) {
     assert!(failed.is_none() || night.known.is_unreachable, "{failed:?}");
 }
 
-/// What is on the backup already is not sent whole again, if it is clear which copy that is: the only one with this writer, which
-/// nobody has renamed.
+/// A dataset that the backup has is not sent whole again, if its copy is certain: the only one with this writer, which no one
+/// has renamed.
 fn not_sent_whole_again(night: &Night<'_>, dataset: &str) {
     let Some(guest) = night.before.get(dataset) else { return };
     let last = |name: &str| name.rsplit('/').next().map(str::to_owned);

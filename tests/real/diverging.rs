@@ -31,8 +31,8 @@ fn a_rolled_back_source_heals_its_backup_and_says_why() {
 }
 
 #[test]
-fn a_guest_made_anew_gets_a_new_line_and_the_old_one_expires() {
-    let mut world = World::new("made-anew");
+fn a_recreated_guest_gets_a_new_line_and_the_old_one_expires() {
+    let mut world = World::new("guest-recreated");
     world.policy.backup = "keep-superseded = \"30d\"".to_owned();
     let files = world.filesystem("subvol-101-disk-0", 1);
     world.run(DAY_1);

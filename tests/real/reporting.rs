@@ -1,4 +1,4 @@
-//! What a person or a program reads of a run: plans that come true, silence when all is well, readers that go away.
+//! The output of a run for a person or a program: plans that come true, silence when all is well, readers that go away.
 
 use std::process::Command;
 
@@ -23,7 +23,7 @@ fn a_run_does_step_for_step_what_the_dry_run_said_of_all_kinds_of_work() {
     world.run("2026-01-31T05:00:00Z");
     zfs(&["rollback", "-r", &format!("{files}@2026-01-31-050000")]);
     zfs(&["snapshot", &format!("{}@2026-01-31-060000", world.backup(GUEST))]);
-    // What diverged has data of its own.
+    // The diverged copy has data of its own.
     look::write_copy(&world.backup(GUEST), "work");
     zfs(&["snapshot", &format!("{}@2026-01-31-070000", world.backup(GUEST))]);
     // …another one is sent in part, and a third is new.
