@@ -11,7 +11,7 @@ mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Dataset, DatasetName, Inventory, Listing, NameError, VolumeName};
+use crate::model::{Dataset, DatasetName, Inventory, Listing, NameError, SET_ASIDE_PROPERTY, VolumeName};
 use crate::policy::{Policy, SourceRoot, Target};
 use candidates::Candidates;
 use evidence::Evidence;
@@ -165,7 +165,9 @@ fn orphans(naming: &Naming<'_>, inventory: &Inventory) -> Vec<DatasetName> {
         let name = &one.name;
         let is_known = taken.contains(name) || naming.called.contains_key(name) || is_elsewhere(name);
         let may_be_unseen = naming.unseen.iter().any(|unseen| name.is_within(&unseen.copies));
-        evidence::is_copy(one) && !evidence::is_set_aside(one) && !is_known && !may_be_unseen
+        // A lineage may have no snapshot: what somebody wrote to a copy. Under a name that it was not given, it never expires.
+        let is_data = evidence::is_copy(one) || one.user.local(SET_ASIDE_PROPERTY).is_some();
+        is_data && !evidence::is_set_aside(one) && !is_known && !may_be_unseen
     };
     let all =
         naming.there.get(&naming.target.root).into_iter().chain(naming.there.below(&naming.target.root));

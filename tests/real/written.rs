@@ -59,6 +59,25 @@ fn what_somebody_wrote_to_a_copy_is_set_aside_and_once_more_waits_for_a_person()
     assert!(written_bytes(&format!("{copy}.old")) > 1 << 20);
 }
 
+/// It has no snapshot, and its mark is for another name: no rule applies to it any more.
+#[test]
+fn what_was_set_aside_of_a_copy_and_renamed_by_a_person_is_listed() {
+    let mut world = World::new("written-renamed");
+    world.filesystem("subvol-101-disk-0", 1);
+    world.run(DAY_1);
+    let copy = world.backup("subvol-101-disk-0");
+    look::write_copy(&copy, "work");
+    world.run(DAY_2);
+    let renamed = format!("{copy}.mine");
+    zfs(&["rename", &look::set_aside(&copy), &renamed]);
+    assert!(snapshots(&renamed).is_empty());
+    let run = world.run_as_planned(DAY_3, &[], 0);
+    let report = run.json();
+    let listed: Vec<_> = report["orphans"].as_array().unwrap().iter().map(|one| &one["copy"]).collect();
+    assert_eq!(listed, [renamed.as_str()], "{run:?}");
+    assert!(look::exists(&renamed));
+}
+
 #[test]
 fn a_backup_that_is_to_stop_leaves_what_was_written_to_a_person() {
     let mut world = World::new("written-stop");
