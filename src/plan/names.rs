@@ -11,7 +11,9 @@ mod evidence;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Dataset, DatasetName, Inventory, Listing, NameError, SET_ASIDE_PROPERTY, VolumeName};
+use crate::model::{
+    Dataset, DatasetName, Guid, Inventory, Listing, NameError, SET_ASIDE_PROPERTY, VolumeName,
+};
 use crate::policy::{Policy, SourceRoot, Target};
 use candidates::Candidates;
 use evidence::Evidence;
@@ -157,13 +159,17 @@ pub fn names(
 /// of another node, is none.
 fn orphans(naming: &Naming<'_>, inventory: &Inventory) -> Vec<DatasetName> {
     let taken = naming.names.taken();
-    let is_elsewhere = |name: &DatasetName| {
-        let volume = VolumeName::parse(name.last());
+    // Of a guest of another node by its name, unless a dataset that is backed up here writes it: that was renamed.
+    let selected = naming.sources.iter().filter(|source| source.is_selected);
+    let writers: BTreeSet<Guid> = selected.map(|source| source.dataset.guid).collect();
+    let is_elsewhere = |one: &Dataset| {
+        let volume = VolumeName::parse(one.name.last());
         volume.is_some_and(|volume| inventory.proxmox.elsewhere.contains_key(&volume.guest))
+            && one.writer().is_none_or(|writer| !writers.contains(&writer.guid))
     };
     let is_orphan = |one: &&Dataset| {
         let name = &one.name;
-        let is_known = taken.contains(name) || naming.called.contains_key(name) || is_elsewhere(name);
+        let is_known = taken.contains(name) || naming.called.contains_key(name) || is_elsewhere(one);
         let may_be_unseen = naming.unseen.iter().any(|unseen| name.is_within(&unseen.copies));
         // A lineage may have no snapshot: what somebody wrote to a copy. Under a name that it was not given, it never expires.
         let is_data = evidence::is_copy(one) || one.user.local(SET_ASIDE_PROPERTY).is_some();

@@ -52,6 +52,17 @@ fn assert_followed(world: &World, run: &Run, names: &[&str]) {
 }
 
 #[test]
+fn a_copy_follows_also_where_its_name_is_that_of_a_guest_of_another_node() {
+    let mut world = backed_up("renaming-elsewhere", &["subvol-201-disk-0"]);
+    let rootfs = "rootfs: z:subvol-201-disk-0,size=8G\n";
+    let pve = world.guest_configs(&[("lxc/300.conf", "memory: 512\n"), ("nodes/pve7/lxc/201.conf", rootfs)]);
+    world.policy.source = format!("guest-config = \"{}\"", pve.display());
+    rename(&world, "subvol-201-disk-0", "kept");
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert_followed(&world, &run, &["kept"]);
+}
+
+#[test]
 fn datasets_change_their_names_with_all_datasets_below_them() {
     let names = ["a", "a/x", "b", "b/x", "c", "c/y"];
     let mut world = backed_up("renaming-trees", &names);
