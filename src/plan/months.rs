@@ -2,13 +2,14 @@
 //!
 //! A month counts by a snapshot of its name on the copy, where the source knows the snapshot's GUID or the snapshot is
 //! before the base, or on a marked lineage of the copy that was set aside. A snapshot that was made by hand counts for
-//! nothing, whatever its name. Where the copy or the lineage is that of another dataset, which the source still has, its months are
-//! that dataset's: then the months on the copies count that this one has written.
+//! nothing, whatever its name: a month too many costs room, a month that is missing cannot be archived any more. Where the copy
+//! or the lineage is that of another dataset, which the source still has, its months are that dataset's: then the copies count
+//! that this dataset has written.
 
 use std::collections::BTreeSet;
 
 use super::replication::Replication;
-use crate::model::{Dataset, Encryption, Month, NameError, Point, PointKind, PointName};
+use crate::model::{Dataset, Month, NameError, Point, PointKind, PointName};
 
 /// The month of a snapshot that is a month's: `2026-Apr`, or `2026-Apr.2` where the name was taken.
 pub(super) fn archived_month(name: &PointName) -> Option<Month> {
@@ -54,20 +55,18 @@ pub(super) fn on_copy(replication: &Replication<'_>) -> BTreeSet<Month> {
     let Some(there) = replication.there else { return BTreeSet::new() };
     if is_anothers(replication, there) {
         let copies = replication.ground.listing.below(&replication.ground.target.root);
-        return named(
-            copies.filter(|copy| copy.writer().is_some_and(|writer| writer.guid == replication.writer.guid)),
-        );
+        let is_ours =
+            |copy: &&Dataset| copy.writer().is_some_and(|writer| writer.guid == replication.writer.guid);
+        let arrived = copies.filter(is_ours).flat_map(|copy| {
+            let newest = copy.history.snapshots().rev().find(|point| replication.knows(point.guid));
+            let upto = newest.map(|newest| newest.createtxg);
+            copy.history.snapshots().filter(move |point| upto.is_none_or(|upto| point.createtxg <= upto))
+        });
+        return arrived.filter_map(|point| archived_month(&point.name)).collect();
     }
-    let is_raw = replication.dataset().encryption == Encryption::On;
-    // Snapshots newer than the base are set aside with their months, unless an increment continues over them.
-    let goes_aside = replication
-        .comparison
-        .as_ref()
-        .is_some_and(|comparison| !comparison.is_unchanged_since_base(there, is_raw));
     let base = replication.target_base().map(|base| base.createtxg);
-    let counts = |point: &&Point| {
-        base.is_none_or(|base| point.createtxg <= base) || replication.knows(point.guid) || goes_aside
-    };
+    let counts =
+        |point: &&Point| base.is_none_or(|base| point.createtxg <= base) || replication.knows(point.guid);
     let own = there.history.snapshots().filter(counts);
     own.chain(ancestry(replication)).filter_map(|point| archived_month(&point.name)).collect()
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::look::{assert_same_newest, guids, set_aside, snapshots};
+use crate::look::{assert_same_newest, guids, set_aside, snapshots, write_copy};
 use crate::outcome::Run;
-use crate::pool::zfs;
+use crate::pool::{property, zfs};
 use crate::world::{GUEST, World};
 
 #[test]
@@ -55,6 +55,42 @@ fn a_snapshot_that_arrived_under_its_sources_name_is_only_renamed() {
     let run = world.run_as_planned("2026-02-02T03:00:00Z", &[], 0);
     assert_eq!(snapshots(&archive), ["2026-Feb"]);
     assert_eq!(run.moved("archive"), 0);
+}
+
+/// Two guests change their names, and the one that gets no backup any more keeps the copy: the other one's months are on the
+/// copy that has its former name.
+#[test]
+fn a_month_made_by_hand_counts_for_nothing_also_after_a_change_of_names() {
+    let mut world = World::archive_only("months-swapped");
+    for name in ["one", "two"] {
+        world.filesystem(name, 1);
+    }
+    world.run("2026-01-10T03:00:00Z");
+    world.run("2026-02-01T03:00:00Z");
+    zfs(&["snapshot", &format!("{}@2026-Mar", world.archive("two"))]);
+    for (from, to) in [("one", "between"), ("two", "one"), ("between", "two")] {
+        zfs(&["rename", &world.guest(from), &world.guest(to)]);
+    }
+    world.set("two", "zhaul:backup=off");
+    let run = world.run("2026-03-01T03:00:00Z");
+    let taken = property("guid", &format!("{}@2026-03-01-030000", world.guest("one")));
+    let rows = zfs(&["list", "-rHp", "-t", "snapshot", "-o", "guid", &world.archive_root()]);
+    assert!(rows.lines().any(|guid| guid == taken), "{run:?}");
+}
+
+#[test]
+fn a_month_made_by_hand_of_what_somebody_wrote_to_a_copy_is_none() {
+    let mut world = World::archive_only("months-written");
+    world.filesystem(GUEST, 1);
+    let archive = world.archive(GUEST);
+    world.run("2026-01-10T03:00:00Z");
+    world.run("2026-02-01T03:00:00Z");
+    write_copy(&archive, "work");
+    zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
+    let run = world.run("2026-03-01T03:00:00Z");
+    let taken = property("guid", &format!("{}@2026-03-01-030000", world.guest(GUEST)));
+    let rows = zfs(&["list", "-rHp", "-t", "snapshot", "-o", "guid", &world.archive_root()]);
+    assert!(rows.lines().any(|guid| guid == taken), "{run:?}");
 }
 
 /// Locales whose short names of December and January are not English.
@@ -141,7 +177,7 @@ fn an_archive_that_has_diverged_stops_or_branches_and_keeps_all() {
 
 /// The archive's April is the source's first snapshot of April.
 fn assert_same_newest_month(files: &str, archive: &str) {
-    let guid = |name: String| crate::pool::property("guid", &name);
+    let guid = |name: String| property("guid", &name);
     assert_eq!(guid(format!("{files}@2026-04-01-030000")), guid(format!("{archive}@2026-Apr")));
 }
 
