@@ -55,7 +55,8 @@ pub(super) fn plan(
     }
     let (mut archived, set_aside) = (renames(builder, policy, replication), months::set_aside(replication));
     report_set_aside(builder, replication, &archived, &set_aside);
-    archived.extend(set_aside);
+    let current = Month::of(request.now, &policy.time_zone);
+    archived.extend(set_aside.into_iter().filter(|month| months::is_over(replication, *month, current)));
     let misfit = divergence::judge(builder, policy, replication);
     if replication.is_blocked {
         return;
@@ -219,6 +220,8 @@ fn due<'a>(
             }
             // The present month can still get its snapshot.
             None if month >= current => {}
+            // It has arrived once, and is about to be set aside with what the source knows no more.
+            None if months::is_to_be_set_aside(replication, month) => {}
             None => lost.push(month),
         }
     }

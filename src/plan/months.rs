@@ -71,6 +71,19 @@ pub(super) fn on_copy(replication: &Replication<'_>) -> BTreeSet<Month> {
     own.chain(ancestry(replication)).filter_map(|point| archived_month(&point.name)).collect()
 }
 
+/// Whether a month on a lineage that was set aside is over and done with. The present one can still get its snapshot: the
+/// lineage may have got the name by hand. Once the copy has it too, it is enough, however often the source is rolled back.
+pub(super) fn is_over(replication: &Replication<'_>, month: Month, current: Month) -> bool {
+    let snapshots = replication.there.into_iter().flat_map(|there| there.history.snapshots());
+    month < current || snapshots.filter_map(|point| archived_month(&point.name)).any(|one| one == month)
+}
+
+/// Whether a snapshot of the copy that the source does not know has the name of this month.
+pub(super) fn is_to_be_set_aside(replication: &Replication<'_>, month: Month) -> bool {
+    let unknown = replication.comparison.iter().flat_map(|comparison| &comparison.unknown);
+    unknown.filter_map(|point| archived_month(&point.name)).any(|one| one == month)
+}
+
 /// The snapshots before the one that the copy was cloned from: they are its past, in another dataset.
 fn ancestry<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Point> {
     let origin = replication.there.and_then(|there| there.origin.as_ref());

@@ -114,7 +114,11 @@ impl View<'_> {
         let has_none_below = |name: &&DatasetName| {
             **name != target.root && !wanted.iter().any(|wanted| wanted.is_within(name))
         };
-        orphans.filter(has_none_below).filter_map(|name| self.listing.get(name)).collect()
+        let copies = orphans.filter(has_none_below).filter_map(|name| self.listing.get(name));
+        // Without a snapshot it is what somebody wrote to a copy, and set aside: it is listed, and stays where it is.
+        copies
+            .filter(|copy| copy.history.newest_snapshot().is_some() || copy.resume_token.is_some())
+            .collect()
     }
 
     /// The copies that one selected source has written, and that are under the name of another one which has nothing in

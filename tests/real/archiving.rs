@@ -93,6 +93,27 @@ fn a_month_made_by_hand_of_what_somebody_wrote_to_a_copy_is_none() {
     assert!(rows.lines().any(|guid| guid == taken), "{run:?}");
 }
 
+/// The lineage that was set aside has a snapshot of the month's name, and the run that set it aside could send nothing.
+#[test]
+fn a_month_made_by_hand_counts_for_nothing_on_a_lineage_that_was_set_aside_either() {
+    let mut world = World::archive_only("months-aside");
+    world.filesystem(GUEST, 1);
+    let archive = world.archive(GUEST);
+    world.run("2026-01-10T03:00:00Z");
+    world.run("2026-02-01T03:00:00Z");
+    write_copy(&archive, "work");
+    zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
+    world.run_with("2026-02-20T03:00:00Z", &["--archive"]);
+    assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Feb-20"]);
+    world.run("2026-03-01T03:00:00Z");
+    assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Feb-20", "2026-Mar"]);
+    // Months that were archived and then rolled back are not lost.
+    zfs(&["rollback", "-r", &format!("{}@2026-01-10-030000", world.guest(GUEST))]);
+    let run = world.run("2026-04-01T03:00:00Z");
+    assert!(!run.finds("warning", "months-lost"), "{run:?}");
+    assert_eq!(snapshots(&archive).last().map(String::as_str), Some("2026-Apr"));
+}
+
 /// Locales whose short names of December and January are not English.
 const LOCALES: [(&str, &str, [&str; 2]); 2] =
     [("tr_TR", "tr_TR.UTF-8", ["Ara", "Oca"]), ("de_DE", "de_DE.UTF-8", ["Dez", "Jan"])];
@@ -164,10 +185,11 @@ fn an_archive_that_has_diverged_stops_or_branches_and_keeps_all() {
     world.write(GUEST, "april", 1);
     world.policy.archive = "on-divergence = \"stop\"".to_owned();
     let run = world.run_as_planned("2026-04-01T03:00:00Z", &[], 3);
-    assert!(run.finds("blocked", "archive-diverged"), "{run:?}");
+    assert!(run.finds("blocked", "archive-diverged") && !run.finds("warning", "months-lost"), "{run:?}");
     assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar"]);
     world.policy.archive = "on-divergence = \"branch\"".to_owned();
-    world.run_as_planned("2026-04-02T03:00:00Z", &[], 0);
+    let run = world.run_as_planned("2026-04-02T03:00:00Z", &[], 0);
+    assert!(!run.finds("warning", "months-lost"), "{run:?}");
     assert_eq!(snapshots(&set_aside(&archive)), ["2026-Mar"]);
     assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Apr"], "March is kept, neither lost nor sent again");
     let run = world.run_as_planned("2026-04-03T03:00:00Z", &[], 0);
