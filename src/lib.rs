@@ -48,7 +48,7 @@
 //!
 //! # To add …
 //!
-//! * **a subcommand**: `cli/args.rs` (arguments and help), a file in `cli/` of its name, `cli/mod.rs` (one line). Manual pages
+//! * **a subcommand**: `cli/args/` (arguments and help), a file in `cli/` of its name, `cli/mod.rs` (one line). Manual pages
 //!   and completions are made from `args`.
 //! * **a change to a target** (a new kind of step): `model/change.rs` (what it is), a file in `plan/` (when), `host/changes.rs` (how
 //!   `zfs` does it), `host/agent/cage.rs` (what a restricted key may do), `host/fake/target.rs` (how ZFS behaves), `cli/render/step.rs`

@@ -226,7 +226,7 @@ pub trait Outgoing: Send {
 pub enum ReceiveInput<'a> {
     /// As it is: what is written here is what `zfs receive` reads.
     Plain(Box<dyn stream::ByteSink + 'a>),
-    /// Compressed and in frames, which an agent decompresss.
+    /// Compressed and in frames, which an agent decompresses.
     Framed {
         /// The connections that the frames are spread over.
         connections: Vec<Box<dyn stream::ByteSink + 'a>>,

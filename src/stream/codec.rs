@@ -1,4 +1,4 @@
-//! Packs and decompresss single chunks, each for itself, so that any number of threads can share the work.
+//! Compresses and decompresses single chunks, each for itself, so that any number of threads can share the work.
 
 use std::io;
 
@@ -22,14 +22,14 @@ pub(super) fn room_for(raw_bytes: usize) -> usize {
     lz4_flex::block::get_maximum_output_size(raw_bytes)
 }
 
-/// Packs chunks; one for each thread, since it keeps working memory.
+/// Compresses chunks; one for each thread, since it keeps working memory.
 #[derive(Default)]
 pub(super) struct ChunkCompressor {
     zstd: Option<(i32, Compressor<'static>)>,
 }
 
 impl ChunkCompressor {
-    /// Packs `raw` into `room` and says how; `None`: it is better left as it is.
+    /// Compresses `raw` into `room` and says how; `None`: it is better left as it is.
     pub(super) fn compress(
         &mut self,
         method: Method,
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_compressed_decompresss_and_damage_is_found() {
+    fn what_is_compressed_can_be_decompressed_and_damage_is_found() {
         let raw: Vec<u8> = (0..1_000_000_u32).map(|i| (i / 7 % 251).to_le_bytes()[0]).collect();
         let mut room = vec![0; room_for(raw.len())];
         for method in [Method::Lz4, Method::Zstd(-7), Method::Zstd(1), Method::Zstd(19)] {

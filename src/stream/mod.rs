@@ -9,7 +9,8 @@
 //! | [`pump`] | a stream moved unchanged |
 //! | [`ring`] | through a buffer between a reader and a writer |
 //! | `direct` | or without copying, from pipe to pipe or socket |
-//! | `store` | what that reads ahead |
+//! | `splice_pipes` | what that reads ahead |
+//! | `departed` | a target that has ended before the source |
 //! | [`framed`] | a stream compressed, cut into frames and spread over connections, and the reverse |
 //! | [`frame`] | one frame |
 //! | [`codec`] | compresses one chunk |
@@ -21,6 +22,7 @@
 //! | `metered_writer` | writing, counted and limited |
 //! | [`rate`] | the smooth, shared rate limit with its time-of-day schedule |
 //! | [`threads`] | threads that the system may refuse |
+//! | `deadline` | how long a transfer in which nothing moves is waited for |
 //! | [`supervise`] | the threads of a transfer together: first error, stall watchdog |
 
 use std::error::Error;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Words and phrases of no standard, and what to write instead.
-const DIALECT: [(&str, &str); 24] = [
+const DIALECT: [(&str, &str); 22] = [
     ("told", "reported, named, distinguished"),
     ("tells", "reports, shows, names"),
     ("nobody", "no one, no process, no user: which"),
@@ -24,8 +24,6 @@ const DIALECT: [(&str, &str); 24] = [
     ("doomed", "to destroy; a deferred destroy"),
     ("parted", "diverged"),
     ("unmarkable", "cannot get a bookmark"),
-    ("unpack", "decompress"),
-    ("unpacks", "decompresses"),
     ("outflow", "metered writer"),
     ("vessel", "splice pipe"),
     ("shaker", "handshake"),

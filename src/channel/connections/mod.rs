@@ -1,4 +1,4 @@
-//! Connections: connections of their own beside the ssh session, over which the frames of transfers travel.
+//! Connections beside the ssh session, over which the frames of transfers travel.
 //!
 //! ssh pays for every byte with one core at either end. Connections do not: there are as many as asked for, encrypted by TLS
 //! 1.3 or, only by explicit word, not at all. ssh proves the identities: before the first connection is opened, each

@@ -34,7 +34,7 @@ const TYPE_BOOLEAN: i32 = 1;
 const TYPE_UINT64: i32 = 8;
 const TYPE_STRING: i32 = 9;
 
-/// A packed nvlist with unique names in native encoding (`nvlist_compress`, `NV_ENCODE_NATIVE`).
+/// A packed nvlist with unique names in native encoding (`nvlist_pack`, `NV_ENCODE_NATIVE`).
 struct Compressed(Vec<u8>);
 
 impl Compressed {

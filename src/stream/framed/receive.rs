@@ -1,4 +1,4 @@
-//! The receiving end: gathers a stream from its connections, checks and decompresss it, and writes it in order.
+//! The receiving end: gathers a stream from its connections, checks and decompresses it, and writes it in order.
 
 use std::io;
 use std::sync::Arc;

@@ -131,8 +131,8 @@ impl Apt {
         Ok(found)
     }
 
-    /// Downloads one package and decompresses it below `into`.
-    pub(crate) fn decompress(&self, package: &str, version: &str, log: &Path, into: &Path) -> Result<()> {
+    /// Downloads one package and unpackes it below `into`.
+    pub(crate) fn unpack(&self, package: &str, version: &str, log: &Path, into: &Path) -> Result<()> {
         let work = self.empty_deb_dir()?;
         let wanted = format!("{package}={version}");
         step::run(
@@ -140,14 +140,14 @@ impl Apt {
             log,
             self.command("apt-get").args(["-q", "download", &wanted]).current_dir(&work),
         )?;
-        decompress_all(&work, log, into)?;
+        unpack_all(&work, log, into)?;
         self.empty_deb_dir()?;
         Ok(())
     }
 
-    /// Downloads what an installation of `packages` would bring (so: what the machine lacks) and decompresses it below `into`.
+    /// Downloads what an installation of `packages` would bring (so: what the machine lacks) and unpackes it below `into`.
     /// Returns how many packages that were.
-    pub(crate) fn decompress_missing(&self, packages: &[String], log: &Path, into: &Path) -> Result<usize> {
+    pub(crate) fn unpack_missing(&self, packages: &[String], log: &Path, into: &Path) -> Result<usize> {
         let work = self.empty_deb_dir()?;
         fs::create_dir_all(work.join("partial"))?;
         let mut command = self.command("apt-get");
@@ -155,7 +155,7 @@ impl Apt {
         command.arg("-o").arg(format!("Dir::Cache::archives={}", work.display()));
         command.arg("install").args(packages);
         step::run("packages: download", log, &mut command)?;
-        let count = decompress_all(&work, log, into)?;
+        let count = unpack_all(&work, log, into)?;
         self.empty_deb_dir()?;
         Ok(count)
     }
@@ -191,11 +191,11 @@ impl Apt {
     }
 }
 
-fn decompress_all(debs: &Path, log: &Path, into: &Path) -> Result<usize> {
+fn unpack_all(debs: &Path, log: &Path, into: &Path) -> Result<usize> {
     let mut files: Vec<_> = fs::read_dir(debs)?.flatten().map(|item| item.path()).collect();
     files.retain(|path| path.extension().is_some_and(|ext| ext == "deb"));
     for file in &files {
-        step::run("decompress", log, Command::new("dpkg").arg("-x").arg(file).arg(into))?;
+        step::run("unpack", log, Command::new("dpkg").arg("-x").arg(file).arg(into))?;
     }
     Ok(files.len())
 }

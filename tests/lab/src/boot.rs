@@ -204,7 +204,7 @@ impl Uml {
     }
 
     fn wait(&mut self, deadline: Option<Instant>) -> Result<End> {
-        let mut to_destroy: Option<Instant> = None;
+        let mut trouble_since: Option<Instant> = None;
         loop {
             if self.child.try_wait()?.is_some() {
                 return Ok(End::Off);
@@ -217,7 +217,7 @@ impl Uml {
             }
             if self.trouble.load(Ordering::Relaxed) {
                 // A few seconds for the rest of the trace, then off.
-                let since = *to_destroy.get_or_insert(now);
+                let since = *trouble_since.get_or_insert(now);
                 if now.duration_since(since) > Duration::from_secs(5) {
                     self.child.kill()?;
                 }

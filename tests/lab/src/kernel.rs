@@ -41,9 +41,9 @@ fn build(cache: &Cache, out: &Path) -> Result<()> {
         "kernel: fetching linux-source-{} {} and zfs-dkms {openzfs}",
         linux.series, linux.version
     ));
-    apt.decompress(&format!("linux-source-{}", linux.series), &linux.version, &log, &work)?;
-    apt.decompress("zfs-dkms", &openzfs, &log, &work)?;
-    let places = decompress_sources(&work, &linux.series, &log)?;
+    apt.unpack(&format!("linux-source-{}", linux.series), &linux.version, &log, &work)?;
+    apt.unpack("zfs-dkms", &openzfs, &log, &work)?;
+    let places = unpack_sources(&work, &linux.series, &log)?;
     say::line(format_args!(
         "kernel: building Linux {} as a program (about 8 min on 2 cores), log {}",
         linux.series,
@@ -121,9 +121,9 @@ struct Places {
     openzfs: PathBuf,
 }
 
-fn decompress_sources(work: &Path, series: &str, log: &Path) -> Result<Places> {
+fn unpack_sources(work: &Path, series: &str, log: &Path) -> Result<Places> {
     let tar = work.join(format!("usr/src/linux-source-{series}.tar.xz"));
-    step::run("kernel: decompress", log, Command::new("tar").arg("-xf").arg(tar).arg("-C").arg(work))?;
+    step::run("kernel: unpack", log, Command::new("tar").arg("-xf").arg(tar).arg("-C").arg(work))?;
     let mut openzfs = None;
     for item in fs::read_dir(work.join("usr/src"))? {
         let item = item?;

@@ -1,5 +1,5 @@
 //! Debian packages: build tools are installed on the machine if missing; what only the lab needs (sshd, the OpenZFS user land,
-//! udev) is decompressed into a tree in the cache, which the lab lays over the machine's root. So no service is ever set up or
+//! udev) is unpacked into a tree in the cache, which the lab lays over the machine's root. So no service is ever set up or
 //! started on the machine, and its own OpenZFS, if any, is left as it is.
 
 use std::collections::HashSet;
@@ -57,7 +57,7 @@ pub(crate) fn lab_tree(cache: &Cache, with_zfs: bool) -> Result<PathBuf> {
 
 fn build_tree(cache: &Cache, wanted: &[&str], work: &Path) -> Result<()> {
     let started = Instant::now();
-    say::line("packages: decompressing what the lab needs and this machine lacks, into the cache");
+    say::line("packages: unpacking what the lab needs and this machine lacks, into the cache");
     let apt = Apt::open(cache)?;
     let mut names: Vec<String> = Vec::new();
     for name in wanted {
@@ -67,7 +67,7 @@ fn build_tree(cache: &Cache, wanted: &[&str], work: &Path) -> Result<()> {
         names.push(if newer { format!("{name}/{backports}") } else { (*name).to_owned() });
     }
     let log = cache.path("packages.log");
-    let count = apt.decompress_missing(&names, &log, work)?;
+    let count = apt.unpack_missing(&names, &log, work)?;
     merge_usr(work)?;
     for (name, target) in [("iptables", "xtables-legacy-multi"), ("iptables-save", "xtables-legacy-multi")] {
         // dpkg -x runs no maintainer script, so the alternatives are ours to set; legacy knows connbytes.
@@ -76,7 +76,7 @@ fn build_tree(cache: &Cache, wanted: &[&str], work: &Path) -> Result<()> {
             symlink(target, link)?;
         }
     }
-    say::line(format_args!("packages: {count} decompressed in {}", say::time(started.elapsed())));
+    say::line(format_args!("packages: {count} unpacked in {}", say::time(started.elapsed())));
     Ok(())
 }
 

@@ -46,7 +46,7 @@ pub(crate) const BUILD_PACKAGES: [&str; 11] = [
     "xz-utils",
 ];
 
-/// Needed only inside the lab: decompressed into the cache and laid over the machine's root there, never installed.
+/// Needed only inside the lab: unpacked into the cache and laid over the machine's root there, never installed.
 pub(crate) const LAB_PACKAGES: [&str; 21] = [
     "e2fsprogs",
     "iproute2",
