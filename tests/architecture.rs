@@ -46,21 +46,32 @@ fn is_test(path: &Path) -> bool {
         .is_some_and(|stem| stem == "tests" || stem.ends_with("_tests"))
 }
 
-fn files() -> Vec<(PathBuf, String)> {
+/// The files with one of these extensions, in this directory of the project and below.
+fn files_in(directory: &str, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)];
     while let Some(dir) = open.pop() {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !is_test(&path) {
-                let text = fs::read_to_string(&path).unwrap();
-                let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-                found.push((path.strip_prefix(src).unwrap().to_owned(), text));
+            } else if path.extension().is_some_and(|has| extensions.iter().any(|extension| has == *extension))
+            {
+                found.push(path);
             }
         }
     }
+    found
+}
+
+fn files() -> Vec<(PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let product = files_in("src", &["rs"]).into_iter().filter(|path| !is_test(path));
+    let with_text = |path: PathBuf| {
+        let text = fs::read_to_string(&path).unwrap();
+        (path.strip_prefix(&src).unwrap().to_owned(), text)
+    };
+    let mut found: Vec<_> = product.map(with_text).collect();
     found.sort();
     assert!(found.len() > 40, "the source was not found");
     found

@@ -113,6 +113,11 @@ impl Dataset {
         self.is_never() || self.user.get(BACKUP_PROPERTY).is_some_and(|property| property.value == "off")
     }
 
+    /// Whether the dataset holds, or begins to hold, a copy: it has a snapshot, or a partial receive.
+    pub fn has_begun(&self) -> bool {
+        self.history.newest_snapshot().is_some() || self.resume_token.is_some()
+    }
+
     /// Whether it is no more than a receive that broke off: ZFS destroys it where that is given up.
     pub fn is_only_begun(&self) -> bool {
         self.resume_token.is_some() && self.history.newest_snapshot().is_none()

@@ -46,42 +46,55 @@ pub(super) fn free_month_name(replication: &Replication<'_>, month: Month) -> Re
 
 /// The newest month in the name of any snapshot of the copy, whoever made it.
 pub(super) fn newest_name(replication: &Replication<'_>) -> Option<Month> {
-    let names = replication.there.into_iter().flat_map(|there| there.history.snapshots());
-    names.filter_map(|point| Month::parse(point.name.as_str().get(..8)?)).max()
+    snapshots(replication).filter_map(|point| Month::parse(point.name.as_str().get(..8)?)).max()
 }
 
 /// The months that the copy has itself; where it is another dataset's, those of the copies that this dataset has written.
-pub(super) fn on_copy(replication: &Replication<'_>) -> BTreeSet<Month> {
+pub(super) fn on_copy<'a>(replication: &Replication<'a>) -> BTreeSet<Month> {
     let Some(there) = replication.there else { return BTreeSet::new() };
     if is_anothers(replication, there) {
         let copies = replication.ground.listing.below(&replication.ground.target.root);
         let is_ours =
             |copy: &&Dataset| copy.writer().is_some_and(|writer| writer.guid == replication.writer.guid);
-        let arrived = copies.filter(is_ours).flat_map(|copy| {
-            let newest = copy.history.snapshots().rev().find(|point| replication.knows(point.guid));
-            let upto = newest.map(|newest| newest.createtxg);
-            copy.history.snapshots().filter(move |point| upto.is_none_or(|upto| point.createtxg <= upto))
-        });
-        return arrived.filter_map(|point| archived_month(&point.name)).collect();
+        let newest =
+            |copy: &'a Dataset| copy.history.snapshots().rev().find(|point| replication.knows(point.guid));
+        return months(copies.filter(is_ours).flat_map(|copy| arrived(replication, copy, newest(copy))))
+            .collect();
     }
-    let base = replication.target_base().map(|base| base.createtxg);
-    let counts =
-        |point: &&Point| base.is_none_or(|base| point.createtxg <= base) || replication.knows(point.guid);
-    let own = there.history.snapshots().filter(counts);
-    own.chain(ancestry(replication)).filter_map(|point| archived_month(&point.name)).collect()
+    let own = arrived(replication, there, replication.target_base());
+    months(own.chain(ancestry(replication))).collect()
+}
+
+/// The snapshots of a copy that came from the source: those up to `base`, and those that the source knows.
+fn arrived<'a>(
+    replication: &Replication<'a>,
+    copy: &'a Dataset,
+    base: Option<&'a Point>,
+) -> impl Iterator<Item = &'a Point> {
+    let is_before_base = move |point: &Point| base.is_none_or(|base| point.createtxg <= base.createtxg);
+    copy.history.snapshots().filter(move |point| is_before_base(point) || replication.knows(point.guid))
+}
+
+/// All snapshots of the copy.
+fn snapshots<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Point> {
+    replication.there.into_iter().flat_map(|there| there.history.snapshots())
+}
+
+/// The months in the names of these snapshots.
+fn months<'a>(points: impl Iterator<Item = &'a Point>) -> impl Iterator<Item = Month> {
+    points.filter_map(|point| archived_month(&point.name))
 }
 
 /// Whether a month on a lineage that was set aside is over and done with. The present one can still get its snapshot: the
 /// lineage may have got the name by hand. Once the copy has it too, it is enough, however often the source is rolled back.
 pub(super) fn is_over(replication: &Replication<'_>, month: Month, current: Month) -> bool {
-    let snapshots = replication.there.into_iter().flat_map(|there| there.history.snapshots());
-    month < current || snapshots.filter_map(|point| archived_month(&point.name)).any(|one| one == month)
+    month < current || months(snapshots(replication)).any(|one| one == month)
 }
 
 /// Whether a snapshot of the copy that the source does not know has the name of this month.
 pub(super) fn is_to_be_set_aside(replication: &Replication<'_>, month: Month) -> bool {
     let unknown = replication.comparison.iter().flat_map(|comparison| &comparison.unknown);
-    unknown.filter_map(|point| archived_month(&point.name)).any(|one| one == month)
+    months(unknown.copied()).any(|one| one == month)
 }
 
 /// The snapshots before the one that the copy was cloned from: they are its past, in another dataset.
@@ -96,17 +109,12 @@ fn ancestry<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Point
 
 /// The months of lineages of the copy that were set aside.
 pub(super) fn set_aside(replication: &Replication<'_>) -> BTreeSet<Month> {
-    named(set_asides(replication))
+    months(set_asides(replication).flat_map(|aside| aside.history.snapshots())).collect()
 }
 
 /// The lineages of the copy that were set aside, without those that another dataset has written.
 pub(super) fn set_asides<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Dataset> {
     replication.set_asides.iter().copied().filter(|aside| !is_anothers(replication, aside))
-}
-
-/// The months in the names of all snapshots of these copies.
-fn named<'a>(copies: impl Iterator<Item = &'a Dataset>) -> BTreeSet<Month> {
-    copies.flat_map(|copy| copy.history.snapshots()).filter_map(|point| archived_month(&point.name)).collect()
 }
 
 /// Whether it is the copy of another dataset that the source still has, served or not: the two have changed their names.

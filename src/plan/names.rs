@@ -118,7 +118,7 @@ pub fn names(
     let containers: Vec<&DatasetName> = there
         .below(&target.root)
         .filter(|one| one.name.parent().as_ref() == Some(&target.root))
-        .filter(|one| !evidence::is_copy(one) && there.has_children(&one.name))
+        .filter(|one| !one.has_begun() && there.has_children(&one.name))
         .map(|one| &one.name)
         .collect();
     let of_root = |root: &SourceRoot| {
@@ -172,7 +172,7 @@ fn orphans(naming: &Naming<'_>, inventory: &Inventory) -> Vec<DatasetName> {
         let is_known = taken.contains(name) || naming.called.contains_key(name) || is_elsewhere(one);
         let may_be_unseen = naming.unseen.iter().any(|unseen| name.is_within(&unseen.copies));
         // A lineage may have no snapshot: what somebody wrote to a copy. Under a name that it was not given, it never expires.
-        let is_data = evidence::is_copy(one) || one.user.local(SET_ASIDE_PROPERTY).is_some();
+        let is_data = one.has_begun() || one.user.local(SET_ASIDE_PROPERTY).is_some();
         is_data && !evidence::is_set_aside(one) && !is_known && !may_be_unseen
     };
     let all =
@@ -296,7 +296,7 @@ impl<'a> Naming<'a> {
             let other = candidates.others.iter().find(|name| {
                 let is_usual_elsewhere = self.above(name).any(|above| wanted.contains_key(&above));
                 let mut above = self.above(name).filter_map(|one| self.there.get(&one));
-                let is_free = self.there.get(name).is_none() && !above.any(evidence::is_copy);
+                let is_free = self.there.get(name).is_none() && !above.any(Dataset::has_begun);
                 !is_usual_elsewhere && is_free && !self.called.contains_key(*name)
             });
             let by = self.called.get(&usual).map_or_else(|| usual.clone(), |by| (*by).clone());
@@ -322,7 +322,7 @@ impl<'a> Naming<'a> {
 
     /// Who may have the copy `name`, which is none of `source`'s, but could not be listed.
     fn unseen_owner(&self, source: &Source<'_>, name: &DatasetName) -> Option<DatasetName> {
-        let there = self.there.get(name).filter(|there| evidence::is_copy(there))?;
+        let there = self.there.get(name).filter(|there| there.has_begun())?;
         if evidence::is_written_for(there, &source.dataset.name) {
             return None;
         }
@@ -349,7 +349,7 @@ impl<'a> Naming<'a> {
         let Some(there) = self.there.get(name) else {
             return true;
         };
-        if evidence::is_copy(there) {
+        if there.has_begun() {
             return is_only || evidence::is_written_for(there, &source.dataset.name);
         }
         *name != self.target.root && !self.there.has_children(name)

@@ -116,9 +116,7 @@ impl View<'_> {
         };
         let copies = orphans.filter(has_none_below).filter_map(|name| self.listing.get(name));
         // Without a snapshot it is what somebody wrote to a copy, and set aside: it is listed, and stays where it is.
-        copies
-            .filter(|copy| copy.history.newest_snapshot().is_some() || copy.resume_token.is_some())
-            .collect()
+        copies.filter(|copy| copy.has_begun()).collect()
     }
 
     /// The copies that one selected source has written, and that are under the name of another one which has nothing in

@@ -1,7 +1,7 @@
 //! A target that has gone while nothing was left to give it.
 //!
-//! `zfs receive` ends at the end record of its stream, which may be before whoever sent the stream has closed it. Only a
-//! target that is missed is an error; what one that has gone came to, its exit status says.
+//! `zfs receive` ends at the end record of its stream, which may be before the sending process has closed the stream. That is an
+//! error only if data is left for it. Whether the receive succeeded, its exit status shows.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ impl Departed {
     }
 }
 
-/// The target has gone, and is missed.
+/// The target has gone, and there is data for it.
 pub(super) fn broken() -> PumpError {
     PumpError::Target(io::ErrorKind::BrokenPipe.into())
 }

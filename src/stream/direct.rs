@@ -241,20 +241,17 @@ impl<'a> Mover<'a> {
         reader.enter(StageState::Work);
         writer.enter(StageState::Work);
         if seen.is_some_and(|[_, of_target]| of_target.contains(PollFlags::ERR)) {
-            return self.wait_for_end(watched[0]);
+            return self.wait_for_end();
         }
         Ok(())
     }
 
     /// The target has gone. Where nothing is stored, the source may have ended too, or be about to.
-    fn wait_for_end(&self, from_source: Option<(BorrowedFd<'_>, PollFlags)>) -> Result<(), PumpError> {
+    fn wait_for_end(&self) -> Result<(), PumpError> {
         if !self.store.is_empty() {
             return Err(broken());
         }
-        let seen = self
-            .controls
-            .cancel
-            .wait_for_either([from_source.or(Some((self.source, PollFlags::IN))), None], Some(END_GRACE));
+        let seen = self.controls.cancel.wait_for(self.source, PollFlags::IN, Some(END_GRACE));
         seen.map_err(PumpError::source)?.map(drop).ok_or_else(broken)
     }
 

@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::files_in;
+
 /// Words and phrases of no standard, and what to write instead.
 const DIALECT: [(&str, &str); 22] = [
     ("told", "reported, named, distinguished"),
@@ -44,24 +46,11 @@ fn plain(line: &str) -> String {
     format!(" {} ", text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn pages() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found = vec![root.join("README.md")];
-    let mut open: Vec<_> = ["src", "tests", "benches"].map(|dir| root.join(dir)).into();
-    while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            let is_text = ["rs", "md", "toml", "sh"]
-                .iter()
-                .any(|kind| path.extension().is_some_and(|has| has == *kind));
-            if path.is_dir() {
-                open.push(path);
-            } else if is_text {
-                found.push(path);
-            }
-        }
-    }
-    found
+fn pages() -> impl Iterator<Item = PathBuf> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let in_directories =
+        ["src", "tests", "benches"].into_iter().flat_map(|dir| files_in(dir, &["rs", "md", "toml", "sh"]));
+    in_directories.chain([readme])
 }
 
 #[test]

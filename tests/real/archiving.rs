@@ -72,10 +72,7 @@ fn a_month_made_by_hand_counts_for_nothing_also_after_a_change_of_names() {
         zfs(&["rename", &world.guest(from), &world.guest(to)]);
     }
     world.set("two", "zhaul:backup=off");
-    let run = world.run("2026-03-01T03:00:00Z");
-    let taken = property("guid", &format!("{}@2026-03-01-030000", world.guest("one")));
-    let rows = zfs(&["list", "-rHp", "-t", "snapshot", "-o", "guid", &world.archive_root()]);
-    assert!(rows.lines().any(|guid| guid == taken), "{run:?}");
+    assert_march_is_archived(&mut world, "one");
 }
 
 #[test]
@@ -87,8 +84,13 @@ fn a_month_made_by_hand_of_what_somebody_wrote_to_a_copy_is_none() {
     world.run("2026-02-01T03:00:00Z");
     write_copy(&archive, "work");
     zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
+    assert_march_is_archived(&mut world, GUEST);
+}
+
+/// The run of 1 March takes a snapshot of the guest, and the archive has it, by its GUID, under whatever name.
+fn assert_march_is_archived(world: &mut World, guest: &str) {
     let run = world.run("2026-03-01T03:00:00Z");
-    let taken = property("guid", &format!("{}@2026-03-01-030000", world.guest(GUEST)));
+    let taken = property("guid", &format!("{}@2026-03-01-030000", world.guest(guest)));
     let rows = zfs(&["list", "-rHp", "-t", "snapshot", "-o", "guid", &world.archive_root()]);
     assert!(rows.lines().any(|guid| guid == taken), "{run:?}");
 }

@@ -73,11 +73,6 @@ fn newest(source: &Dataset, guid: Guid) -> Option<&Point> {
     source.history.points().rev().find(|point| point.guid == guid)
 }
 
-/// Whether the dataset holds, or begins to hold, a copy of something.
-pub(super) fn is_copy(there: &Dataset) -> bool {
-    there.history.newest_snapshot().is_some() || there.resume_token.is_some()
-}
-
 /// Whether it was set aside, by its own mark, or one that this version cannot read, or by the name that earlier versions gave
 /// it. A mark of another dataset counts for nothing, and one with a writer and no mark is a copy, whatever its name says: its
 /// source has, or had, such a name.

@@ -12,6 +12,7 @@ use crate::model::Compression;
 use crate::stream::cancel::Cancel;
 use crate::stream::clock::{StageClock, StageState};
 use crate::stream::codec::{ChunkCompressor, Method, room_for};
+use crate::stream::departed::broken;
 use crate::stream::endpoint::{ByteSink, ByteSource};
 use crate::stream::frame::{Codec, HEADER_BYTES, Header, Kind, REASON_BYTES_MAX};
 use crate::stream::meter::Meters;
@@ -237,7 +238,7 @@ impl Sending<'_> {
                 }
                 QueuePoll::Nothing => {
                     if target.is_gone() {
-                        return Err(PumpError::Target(io::ErrorKind::BrokenPipe.into()));
+                        return Err(broken());
                     }
                     target.flush_all().map_err(PumpError::target)?;
                     if last_written.elapsed() < HEARTBEAT {

@@ -5,7 +5,6 @@
 //! foreign is; the archive has its months; copies are safe and their writer's; the exit code fits. A seed gives one history; what fails once fails again.
 //!
 //! `ZHAUL_RANDOM_RUNS` is how many runs there are (50), `ZHAUL_RANDOM_SEED` the first seed (1): `cargo lab test -- random`.
-//! With `ZHAUL_RANDOM_GUESTS_WRITE` every second guest writes each night: ten times slower, and sharper.
 //! The histories are dealt to several tests, so that they can be played in several labs. With `ZHAUL_RANDOM_UNTIL_FAILURE` none
 //! begins a history after any has failed.
 
@@ -32,7 +31,6 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::generator::Random;
-use crate::look;
 use crate::outcome::Run;
 use crate::world::World;
 use checks::Known;
@@ -159,21 +157,8 @@ impl Stage {
         }
     }
 
-    /// Guests go on writing: a copy of what never changes is right, whatever it was made from.
-    fn guests_write(&mut self) {
-        let root = self.world.source();
-        for guest in look::datasets(&root).into_iter().filter(|name| *name != root) {
-            if self.random.below(2) == 0 {
-                conditions::write(self, &guest);
-            }
-        }
-    }
-
     fn a_night(&mut self, fired: &mut BTreeMap<&'static str, u32>) {
         self.undo();
-        if env::var_os("ZHAUL_RANDOM_GUESTS_WRITE").is_some() {
-            self.guests_write();
-        }
         for _ in 0..=self.random.below(3) {
             // A condition that is not possible now leaves its turn to another.
             for _ in 0..20 {
