@@ -59,7 +59,7 @@ fn a_copy_that_is_not_what_its_source_says_is_named_and_one_that_is_passes() {
     zfs(&["snapshot", &format!("{}@{POINT_1}", world.guest(GUEST))]);
     // The archive has nothing else.
     let expected =
-        [format!("failed other-guid S/{GUEST} (backup)"), format!("failed diverged S/{GUEST} (archive)")];
+        [format!("failed diverged S/{GUEST} (archive)"), format!("failed other-guid S/{GUEST} (backup)")];
     let mut found = troubles(&world, 1);
     found.sort();
     assert_eq!(found, expected);
