@@ -5,7 +5,9 @@ use std::fmt::Display;
 
 use super::zfs_program::{NAMES_MAX, ZfsProgram, other_guid};
 use super::{Changed, Problem, Refusal};
-use crate::model::{Change, DatasetName, Details, Guid, Point, PointKind, PointName, Unlisted};
+use crate::model::{
+    Change, DatasetName, Details, Guid, Hang, HangingPool, Point, PointKind, PointName, Unlisted,
+};
 
 impl ZfsProgram {
     /// Carries out one change.
@@ -170,10 +172,7 @@ pub(super) fn unlisted(dataset: &DatasetName, why: &Unlisted) -> Problem {
     match why {
         Unlisted::Missing => Problem::NotFound,
         Unlisted::NoPool => no_pool(dataset.pool()),
-        Unlisted::Suspended => Problem::Other(format!(
-            "pool {0} has suspended all I/O; zpool status {0} says why, and zpool clear {0} resumes it",
-            dataset.pool()
-        )),
+        Unlisted::Suspended => Problem::PoolHangs(HangingPool::of(dataset.pool(), Hang::Suspended)),
         Unlisted::Changing => {
             Problem::Changed("it was created, destroyed or renamed each time it was listed".to_owned())
         }

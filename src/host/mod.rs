@@ -17,6 +17,7 @@ mod delegations;
 mod details;
 mod error;
 pub mod fake;
+mod first_cause;
 mod guard;
 mod guest_config;
 mod guest_files;

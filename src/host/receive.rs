@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use super::first_cause::SUSPENSION_WAIT;
 use super::guard::{Expected, Gate, Seen, SharedSeen};
 use super::session::{CompletedCommand, Session};
 use super::zfs_program::ZfsProgram;
@@ -82,6 +83,9 @@ impl ShellIncoming<'_> {
     fn refused(&self, answer: CompletedCommand) -> Problem {
         let dataset = self.snapshot.dataset();
         let problem = self.program.with_room(zfs_errors::problem(answer), dataset);
+        if matches!(problem, Problem::NotFound) {
+            return self.program.first_cause(dataset.as_str(), problem, SUSPENSION_WAIT);
+        }
         let Problem::Busy(text) = &problem else { return problem };
         if let Some(Orphan { pid, .. }) = self.program.receiver(dataset) {
             return Problem::Busy(format!("{text}; process {pid} there (zfs receive) is receiving into it"));

@@ -85,8 +85,9 @@ impl ZfsProgram {
         self.sessions.is_remote()
     }
 
-    /// An error on this machine.
+    /// An error on this machine, with its first cause.
     pub(super) fn error(&self, operation: &'static str, object: impl Display, problem: Problem) -> HostError {
+        let problem = self.first_cause(&object.to_string(), problem, Duration::ZERO);
         HostError::new(&self.host, operation, object, problem)
     }
 

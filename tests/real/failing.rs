@@ -56,6 +56,14 @@ impl FailingPool {
         self.load(&format!("0 {} error", self.sectors));
     }
 
+    /// The shell command that does the same.
+    pub(crate) fn failing_command(&self) -> String {
+        let Self { name, sectors, .. } = self;
+        format!(
+            "dmsetup suspend --noflush --nolockfs {name} >&2; dmsetup load {name} --table '0 {sectors} error' >&2; dmsetup resume {name} >&2"
+        )
+    }
+
     /// From now on the disk does not answer.
     pub(crate) fn freeze(&self) {
         run("dmsetup", &["suspend", "--noflush", "--nolockfs", &self.name]);

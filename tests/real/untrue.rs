@@ -3,10 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::failing::FailingPool;
 use crate::look::{self, assert_same_newest, snapshots};
-use crate::outcome::Run;
+use crate::outcome::{Run, assert_reports};
 use crate::pool::property;
-use crate::world::{DAY_1, DAY_2, GUEST, World};
+use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 
 const MIB: u64 = 1 << 20;
 
@@ -90,4 +91,30 @@ fn one_refusal_of_a_resumed_stream_drops_nothing() {
     let run = run_with_receive(&world, "2026-01-10T04:00:00Z", &once, &["--no-snapshot"]).expect_code(0);
     assert!(run.moved("backup") < 26 * MIB - received, "{run:?}");
     assert_same_newest(&files, &copy);
+}
+
+/// What `zfs receive` says where it cannot read the copy, since the disk fails; on a busy machine it says so before the pool
+/// is suspended.
+#[test]
+fn a_copy_whose_disk_fails_is_not_said_to_have_been_changed_by_another_program() {
+    let pool = FailingPool::new("unread-pool", 512);
+    let mut world = local("unread");
+    world.policy.backup_at = Some(("local".to_owned(), format!("{}/pve0", pool.name)));
+    let source = world.filesystem(GUEST, 2);
+    world.run(DAY_1);
+    let fail = format!(
+        "{}; echo \"cannot receive incremental stream: destination '$4' does not exist\" >&2; exit 1",
+        pool.failing_command()
+    );
+    let run = run_with_receive(&world, DAY_2, &fail, &[]).expect_code(1);
+    assert_reports(&run, &["pool unread-pool hangs: it is suspended", "zpool clear unread-pool"]);
+    assert!(!run.stderr.contains("another program"), "{run:?}");
+    pool.mend();
+    // A copy that is really gone is said to be.
+    let gone =
+        "$real destroy -r unread-pool/pve0; echo \"cannot open '$4': dataset does not exist\" >&2; exit 1";
+    let run = run_with_receive(&world, DAY_3, gone, &[]).expect_code(1);
+    assert_reports(&run, &["another program changed it meanwhile"]);
+    world.run("2026-01-13T03:00:00Z");
+    assert_same_newest(&source, &format!("unread-pool/pve0/{GUEST}"));
 }
