@@ -15,8 +15,8 @@ use super::{Dataset, DatasetName, Guid, PointName, SET_ASIDE_PROPERTY, WRITER_PR
 const VERSION: u32 = 1;
 
 /// For how long an append-only target sets no second lineage of one copy aside, whatever it is asked for: who holds its key
-/// could otherwise do so again and again.
-pub const SET_ASIDE_PAUSE: SignedDuration = SignedDuration::from_hours(24);
+/// could otherwise do so again and again. Less than a day, so that a nightly run may come a little early.
+pub const SET_ASIDE_PAUSE: SignedDuration = SignedDuration::from_hours(22);
 
 /// Why the lineage of a copy was set aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

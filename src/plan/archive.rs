@@ -53,9 +53,10 @@ pub(super) fn plan(
     if replication.is_blocked {
         return;
     }
-    let (mut archived, set_aside) = (renames(builder, policy, replication), months::set_aside(replication));
-    report_set_aside(builder, replication, &archived, &set_aside);
     let current = Month::of(request.now, &policy.time_zone);
+    let mut archived = renames(builder, policy, replication, current);
+    let set_aside = months::set_aside(replication);
+    report_set_aside(builder, replication, &archived, &set_aside);
     archived.extend(set_aside.into_iter().filter(|month| months::is_over(replication, *month, current)));
     let misfit = divergence::judge(builder, policy, replication);
     if replication.is_blocked {
@@ -76,7 +77,7 @@ pub(super) fn plan(
     if replication.is_blocked {
         return;
     }
-    let due = due(builder, policy, rules, request, replication, &archived);
+    let due = due(builder, policy, rules, request, replication, &archived, misfit.is_some());
     if due.is_empty() {
         return;
     }
@@ -123,8 +124,13 @@ fn report_set_aside(
 }
 
 /// The months that the copy has; adds a rename for each snapshot that arrived but still has its source's name.
-fn renames(builder: &mut Builder, policy: &Policy, replication: &mut Replication<'_>) -> BTreeSet<Month> {
-    let mut archived = months::on_copy(replication);
+fn renames(
+    builder: &mut Builder,
+    policy: &Policy,
+    replication: &mut Replication<'_>,
+    current: Month,
+) -> BTreeSet<Month> {
+    let mut archived = months::on_copy(replication, policy, current);
     let Some(there) = replication.there else { return archived };
     let arrived: Vec<(&Point, Timestamp)> = there
         .history
@@ -192,6 +198,7 @@ fn due<'a>(
     request: &Request,
     replication: &Replication<'a>,
     archived: &BTreeSet<Month>,
+    is_to_be_set_aside: bool,
 ) -> Vec<Due<'a>> {
     let zone = &policy.time_zone;
     let mut due: Vec<Due<'a>> = Vec::new();
@@ -200,7 +207,7 @@ fn due<'a>(
     let current = Month::of(request.now, zone);
     let mut months = months_due(policy, rules, request.now, replication, archived);
     if replication.ground.is_append_only
-        && let Some(newest) = months::newest_name(replication)
+        && let Some(newest) = months::newest_name(replication, is_to_be_set_aside)
     {
         // Such a target archives months in their order.
         lost.extend(months.iter().copied().filter(|month| *month < newest));
@@ -220,8 +227,8 @@ fn due<'a>(
             }
             // The present month can still get its snapshot.
             None if month >= current => {}
-            // It has arrived once, and is about to be set aside with what the source knows no more.
-            None if months::is_to_be_set_aside(replication, month) => {}
+            // It has arrived once.
+            None if months::is_kept(replication, month) => {}
             None => lost.push(month),
         }
     }

@@ -13,6 +13,6 @@ pub(super) struct Ground<'a> {
     pub(super) is_append_only: bool,
     /// Set aside but for their children.
     pub(super) waiting: &'a [SetAsideMark],
-    /// The GUIDs of all datasets that the source has, served or not.
+    /// The GUIDs of all datasets that the source has, served or not; without those that a restore has put aside.
     pub(super) alive: &'a BTreeSet<Guid>,
 }

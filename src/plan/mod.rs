@@ -221,7 +221,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let label = format!("{}:{}", inventory.host, selected.dataset.name);
         sources.push(Source { selected, trust, taken, pending, time, format, expired, label });
     }
-    let alive = listing.datasets().map(|dataset| dataset.guid).collect();
+    let alive = listing.datasets().filter(|one| !one.is_being_restored()).map(|one| one.guid).collect();
     let view = |target: &Target| match inventory.targets.get(&target.name) {
         Some(Answer::Listed(listed)) => Some(View::new(target, listed, known, &sources)),
         Some(Answer::CouldNotAsk(_)) | None => None,

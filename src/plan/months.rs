@@ -1,8 +1,8 @@
 //! Which months an archive has.
 //!
 //! A month counts by a snapshot of its name on the copy, where the source knows the snapshot's GUID or the snapshot is
-//! before the base, or on a marked lineage of the copy that was set aside. A snapshot that was made by hand counts for
-//! nothing, whatever its name: a month too many costs room, a month that is missing cannot be archived any more. Where the copy
+//! before the base and of no later month, or on a marked lineage of the copy that was set aside. A snapshot that was made by hand
+//! counts for nothing, whatever its name: a month too many costs room, a month that is missing cannot be archived any more. Where the copy
 //! or the lineage is that of another dataset, which the source still has, its months are that dataset's: then the copies count
 //! that this dataset has written.
 
@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 
 use super::replication::Replication;
 use crate::model::{Dataset, Month, NameError, Point, PointKind, PointName};
+use crate::policy::Policy;
 
 /// The month of a snapshot that is a month's: `2026-Apr`, or `2026-Apr.2` where the name was taken.
 pub(super) fn archived_month(name: &PointName) -> Option<Month> {
@@ -44,35 +45,64 @@ pub(super) fn free_month_name(replication: &Replication<'_>, month: Month) -> Re
     Ok(name)
 }
 
-/// The newest month in the name of any snapshot of the copy, whoever made it.
-pub(super) fn newest_name(replication: &Replication<'_>) -> Option<Month> {
-    snapshots(replication).filter_map(|point| Month::parse(point.name.as_str().get(..8)?)).max()
+/// The newest month in the name of any snapshot of the copy, whoever made it; without those that the source does not know, where
+/// these are about to be set aside.
+pub(super) fn newest_name(replication: &Replication<'_>, is_to_be_set_aside: bool) -> Option<Month> {
+    let goes = |point: &Point| is_to_be_set_aside && unknown(replication).any(|one| one.guid == point.guid);
+    snapshots(replication).filter(|point| !goes(point)).filter_map(|point| named_month(&point.name)).max()
+}
+
+/// What the copy has beyond the base.
+fn unknown<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Point> {
+    replication.comparison.iter().flat_map(|comparison| comparison.unknown.iter().copied())
 }
 
 /// The months that the copy has itself; where it is another dataset's, those of the copies that this dataset has written.
-pub(super) fn on_copy<'a>(replication: &Replication<'a>) -> BTreeSet<Month> {
+pub(super) fn on_copy(replication: &Replication<'_>, policy: &Policy, current: Month) -> BTreeSet<Month> {
     let Some(there) = replication.there else { return BTreeSet::new() };
     if is_anothers(replication, there) {
-        let copies = replication.ground.listing.below(&replication.ground.target.root);
-        let is_ours =
-            |copy: &&Dataset| copy.writer().is_some_and(|writer| writer.guid == replication.writer.guid);
-        let newest =
-            |copy: &'a Dataset| copy.history.snapshots().rev().find(|point| replication.knows(point.guid));
-        return months(copies.filter(is_ours).flat_map(|copy| arrived(replication, copy, newest(copy))))
-            .collect();
+        let of = |copy: &Dataset| {
+            let newest = copy.history.snapshots().rev().find(|point| replication.knows(point.guid));
+            arrived(replication, policy, current, copy, newest)
+        };
+        return written(replication).flat_map(of).collect();
     }
-    let own = arrived(replication, there, replication.target_base());
-    months(own.chain(ancestry(replication))).collect()
+    let own = arrived(replication, policy, current, there, replication.target_base());
+    own.into_iter().chain(months(ancestry(replication))).collect()
 }
 
-/// The snapshots of a copy that came from the source: those up to `base`, and those that the source knows.
-fn arrived<'a>(
-    replication: &Replication<'a>,
-    copy: &'a Dataset,
-    base: Option<&'a Point>,
-) -> impl Iterator<Item = &'a Point> {
-    let is_before_base = move |point: &Point| base.is_none_or(|base| point.createtxg <= base.createtxg);
-    copy.history.snapshots().filter(move |point| is_before_base(point) || replication.knows(point.guid))
+/// The copies on the target that this dataset has written, whatever they are called now.
+fn written<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Dataset> {
+    let (ground, writer) = (replication.ground, replication.writer.guid);
+    let copies = ground.listing.below(&ground.target.root);
+    copies.filter(move |copy| copy.writer().is_some_and(|one| one.guid == writer))
+}
+
+/// The months of a copy that came from the source: of the snapshots that the source knows, and of those up to `base` that are of
+/// no later month than it. Without a base the copy is about to be set aside: its months count as far as they are over.
+fn arrived(
+    replication: &Replication<'_>,
+    policy: &Policy,
+    current: Month,
+    copy: &Dataset,
+    base: Option<&Point>,
+) -> BTreeSet<Month> {
+    let time = |name| policy.name_format.time(name).map(|time| Month::of(time, &policy.time_zone));
+    let newest = base.and_then(|base| named_month(&base.name).or_else(|| time(&base.name)));
+    let is_before_base = |point: &Point, month: Month| match base {
+        Some(base) => point.createtxg <= base.createtxg && newest.is_none_or(|newest| month <= newest),
+        None => month < current,
+    };
+    let months = copy.history.snapshots().filter_map(|point| {
+        let month = archived_month(&point.name)?;
+        (replication.knows(point.guid) || is_before_base(point, month)).then_some(month)
+    });
+    months.collect()
+}
+
+/// The month in the name of an archive's snapshot, a month's or a forced one.
+fn named_month(name: &PointName) -> Option<Month> {
+    Month::parse(name.as_str().get(..8)?)
 }
 
 /// All snapshots of the copy.
@@ -91,10 +121,11 @@ pub(super) fn is_over(replication: &Replication<'_>, month: Month, current: Mont
     month < current || months(snapshots(replication)).any(|one| one == month)
 }
 
-/// Whether a snapshot of the copy that the source does not know has the name of this month.
-pub(super) fn is_to_be_set_aside(replication: &Replication<'_>, month: Month) -> bool {
-    let unknown = replication.comparison.iter().flat_map(|comparison| &comparison.unknown);
-    months(unknown.copied()).any(|one| one == month)
+/// Whether a snapshot with the name of this month is kept, though it does not count for the copy: among what the source does not
+/// know, and is about to be set aside, or on a copy that this dataset has written and that has another name now.
+pub(super) fn is_kept(replication: &Replication<'_>, month: Month) -> bool {
+    let written = written(replication).flat_map(|copy| copy.history.snapshots());
+    months(unknown(replication).chain(written)).any(|one| one == month)
 }
 
 /// The snapshots before the one that the copy was cloned from: they are its past, in another dataset.

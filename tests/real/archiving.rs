@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::agent;
 use crate::look::{assert_same_newest, guids, set_aside, snapshots, write_copy};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
@@ -85,6 +86,36 @@ fn a_month_made_by_hand_of_what_somebody_wrote_to_a_copy_is_none() {
     write_copy(&archive, "work");
     zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
     assert_march_is_archived(&mut world, GUEST);
+}
+
+#[test]
+fn a_month_made_by_hand_is_none_also_once_a_forced_archive_follows_it() {
+    let mut world = World::archive_only("months-forced");
+    world.filesystem(GUEST, 1);
+    let archive = world.archive(GUEST);
+    world.run("2026-01-10T03:00:00Z");
+    world.run("2026-02-01T03:00:00Z");
+    zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
+    world.run_with("2026-02-20T03:00:00Z", &["--archive"]);
+    assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar", "2026-Feb-20"]);
+    assert_march_is_archived(&mut world, GUEST);
+}
+
+/// Such an agent archives months in their order: a month of a later name, made by hand, is no reason to give the earlier up.
+#[test]
+fn a_later_month_made_by_hand_costs_an_append_only_archive_no_month() {
+    let mut world = World::archive_only("months-ahead");
+    world.filesystem(GUEST, 1);
+    world.policy.archive = agent::key(&world, &format!("--root {} --append-only", world.archive_root()));
+    let archive = world.archive(GUEST);
+    world.run("2026-01-10T03:00:00Z");
+    world.run("2026-02-01T03:00:00Z");
+    write_copy(&archive, "work");
+    zfs(&["snapshot", &format!("{archive}@2026-May")]);
+    let run = world.run("2026-03-01T03:00:00Z");
+    assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar"], "{run:?}");
+    assert!(!run.finds("warning", "months-lost"), "{run:?}");
+    assert_eq!(snapshots(&set_aside(&archive)), ["2026-May"]);
 }
 
 /// The run of 1 March takes a snapshot of the guest, and the archive has it, by its GUID, under whatever name.

@@ -386,7 +386,7 @@ fn an_append_only_key_changes_nothing_but_what_it_must() {
     };
     for base in [None, base(NEWEST)] {
         let change = again(base);
-        attacker.fails("set aside again", "once in 24 hours", |attacker| attacker.change(&change));
+        attacker.fails("set aside again", "once in 22 hours", |attacker| attacker.change(&change));
     }
 }
 

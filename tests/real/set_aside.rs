@@ -105,7 +105,7 @@ fn an_append_only_target_sets_one_copy_aside_once_a_day() {
     // A day later, by the clock of the target: whatever the caller says.
     let later = look::days_after(&look::set_aside(&copy), 1);
     let run = world.run_with(&later, &[]).expect_code(1);
-    assert!(run.stderr.contains("sets a copy aside once in 24 hours"), "{run:?}");
+    assert!(run.stderr.contains("sets a copy aside once in 22 hours"), "{run:?}");
     assert_eq!(guids(&copy), before);
     let aside = look::set_aside(&copy);
     let mut mark = look::mark(&aside);
