@@ -194,15 +194,16 @@ impl Sessions {
         Ok(answer)
     }
 
-    /// Hands each line of `zpool status` of `pool` to `take`; only a worker can run it.
+    /// Hands each line of `zpool status` with these arguments, the last of which is the pool, to `take`; only a worker can run
+    /// it.
     pub(super) fn pool_status(
         &self,
-        pool: &str,
+        arguments: &[&str],
         take: &mut dyn FnMut(&[u8]) -> Result<(), Problem>,
     ) -> Result<CompletedCommand, Problem> {
         let mut session = self.take()?;
-        let pools = BTreeSet::from([pool.to_owned()]);
-        let answer = session.ask_of_pool("pool", &[pool], take, &mut doubt(self, pools))?;
+        let pools = arguments.last().map(|pool| (*pool).to_owned()).into_iter().collect();
+        let answer = session.ask_of_pool("pool", arguments, take, &mut doubt(self, pools))?;
         self.give_back(session);
         Ok(answer)
     }

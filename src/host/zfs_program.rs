@@ -136,18 +136,23 @@ impl ZfsProgram {
     pub(super) fn state(&self, pool: &str) -> Result<HostState, Problem> {
         let clock = self.now()?;
         let zfs_versions = self.lines(&["version"])?;
+        let text = self.pool_status(&[pool])?;
+        let mut state = PoolState::parse(&text)
+            .ok_or_else(|| Problem::Protocol(format!("zpool status answered {text:?}")))?;
+        if state.data_errors.is_some_and(|errors| errors > 0) {
+            state.damaged = PoolState::parse_damaged(&self.pool_status(&["-v", pool])?);
+        }
+        Ok(HostState { clock, zfs_versions, pool: state })
+    }
+
+    fn pool_status(&self, arguments: &[&str]) -> Result<String, Problem> {
         let mut text = String::new();
-        let answer = self.sessions.pool_status(pool, &mut |line| {
+        let answer = self.sessions.pool_status(arguments, &mut |line| {
             text.push_str(&String::from_utf8_lossy(line));
             text.push('\n');
             Ok(())
         })?;
-        if answer.status != 0 {
-            return Err(zfs_errors::problem(answer));
-        }
-        let pool = PoolState::parse(&text);
-        let pool = pool.ok_or_else(|| Problem::Protocol(format!("zpool status answered {text:?}")))?;
-        Ok(HostState { clock, zfs_versions, pool })
+        if answer.status == 0 { Ok(text) } else { Err(zfs_errors::problem(answer)) }
     }
 
     /// Runs `zfs list -Hp` for what may partly not exist; rows of columns.

@@ -30,9 +30,19 @@ pub struct PoolState {
     pub scrub: Scrub,
     /// How many files, volumes and snapshots have lost data; `None` where that is not reported.
     pub data_errors: Option<u64>,
+    /// What has lost data, as `zpool status -v` names it: `tank/copy@2026-Jan:/file`, `tank/volume:<0x1>`; at most
+    /// [`DAMAGED_MAX`]. Empty where the names are not reported.
+    #[serde(default)]
+    pub damaged: Vec<String>,
     /// How many devices count errors.
     pub devices_with_errors: u64,
 }
+
+/// The number of names of what has lost data that are read.
+pub const DAMAGED_MAX: usize = 1000;
+
+/// The characters of such a name that are read; a dataset and its snapshot have 255 at most.
+const DAMAGED_NAME_MAX: usize = 400;
 
 /// The last scrub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,8 +75,16 @@ impl PoolState {
             health: value("state")?.to_owned(),
             scrub: value("scan").map_or(Scrub::Never, scrub),
             data_errors: value("errors").and_then(data_errors),
+            damaged: Vec::new(),
             devices_with_errors: devices_with_errors(text),
         })
+    }
+
+    /// Reads the names in `zpool status -v POOL`.
+    pub fn parse_damaged(text: &str) -> Vec<String> {
+        let list = text.lines().skip_while(|line| !line.starts_with("errors: Permanent errors")).skip(1);
+        let names = list.map(str::trim_start).filter(|name| !name.is_empty());
+        names.take(DAMAGED_MAX).map(|name| name.chars().take(DAMAGED_NAME_MAX).collect()).collect()
     }
 }
 
@@ -143,6 +161,13 @@ mod tests {
             assert_eq!(parse(&format!("  scan: {scan}\n"), "").scrub, expected, "{scan}");
         }
         assert_eq!(parse("", "3 data errors, use '-v' for a list").data_errors, Some(3));
+        let listed = STATUS.replace(
+            "errors: ERRORS\n",
+            "errors: Permanent errors have been detected in the following files:\n\n        tank8/a@1:/a file\n        \
+             tank8/b:<0x1>\n",
+        );
+        assert_eq!(PoolState::parse_damaged(&listed), ["tank8/a@1:/a file", "tank8/b:<0x1>"]);
+        assert_eq!(PoolState::parse_damaged(STATUS), Vec::<String>::new());
         assert_eq!(parse("", "List of errors unavailable: permission denied").data_errors, None);
         for odd in ["", "cannot open 'x': no such pool", "pool: x", "pool:\nstate:", "\u{0}"] {
             assert_eq!(PoolState::parse(odd), None, "{odd}");

@@ -49,7 +49,7 @@ pub use guest_config::{GUEST_PROPERTY, GuestConfig, GuestKind};
 pub(crate) use hang::pool_of;
 pub use hang::{Hang, HangingPool, Liveness};
 pub use history::History;
-pub use host_state::{HostState, PoolState, Scrub};
+pub use host_state::{DAMAGED_MAX, HostState, PoolState, Scrub};
 pub use inventory::{Answer, CopyEncryption, Dataset, DatasetKind, Encryption, Inventory, TargetName};
 pub use kept::{KeptMark, aside_from, aside_of, opposite};
 pub use line_history::LineHistory;

@@ -13,6 +13,7 @@ mod breaking;
 mod cage;
 mod calls;
 mod converging;
+mod damaged;
 mod diverging;
 mod doctoring;
 mod encryption;

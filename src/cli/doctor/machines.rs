@@ -80,6 +80,7 @@ mod tests {
             health: "ONLINE".to_owned(),
             scrub: Scrub::Never,
             data_errors: Some(data_errors),
+            damaged: Vec::new(),
             devices_with_errors: 0,
         };
         let zfs_versions = versions.iter().map(|line| (*line).to_owned()).collect();

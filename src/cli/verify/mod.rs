@@ -2,6 +2,7 @@
 //! nothing, and reads no block: that is what a scrub does.
 
 mod copies;
+mod damage;
 mod pools;
 
 pub(super) use pools::error_troubles;
@@ -15,6 +16,7 @@ use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::{output, trouble};
 use crate::discover;
+use crate::plan::damage::damaged_copies;
 use crate::plan::verify::check_copies;
 
 /// Carries out `zhaul verify`.
@@ -25,12 +27,17 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Code, Failure> {
     let checks = check_copies(&context.policy, &inventory, context.now);
     let checks =
         checks.map_err(|why| anyhow!("this machine could not be listed: {why}")).or_exit(Code::Failed)?;
+    let damaged = damaged_copies(&context.policy, &inventory, context.now, &damage::damaged(&states));
+    let damaged =
+        damaged.map_err(|why| anyhow!("this machine could not be listed: {why}")).or_exit(Code::Failed)?;
     let mut troubles = copies::troubles(&checks);
+    troubles.extend(damage::troubles(&damaged));
     troubles.extend(pools::troubles(&states, context.now, args.scrub_after));
     trouble::sort(&mut troubles);
     let text = if args.json {
         let value = serde_json::json!({
-            "at": context.now, "copies": checks, "pools": pools::json(&states), "troubles": troubles,
+            "at": context.now, "copies": checks, "damaged": damaged, "pools": pools::json(&states),
+            "troubles": troubles,
         });
         format!("{value}\n")
     } else {

@@ -72,7 +72,7 @@ pub(super) fn troubles(answers: &[PoolAnswer], now: Timestamp, scrub_after: Sign
                 let mut add =
                     |severity, kind, what: String, command: &str| push(severity, kind, what, to_run(command));
                 of_errors(&state.pool, &mut add);
-                of_scrub(&state.pool.scrub, now, scrub_after, &mut add);
+                of_scrub(&state.pool, now, scrub_after, &mut add);
             }
         }
     }
@@ -85,12 +85,15 @@ fn of_errors(pool: &PoolState, add: &mut dyn FnMut(Severity, &'static str, Strin
     }
     match pool.data_errors {
         Some(0) => {}
-        Some(errors) => add(
-            Severity::Failed,
-            "pool-data-errors",
-            format!("has lost data: {errors} errors; -v names the files, volumes and snapshots"),
-            "zpool status -v",
-        ),
+        Some(errors) => {
+            let which = match pool.damaged.as_slice() {
+                [] => "-v names the files, volumes and snapshots".to_owned(),
+                [first] => first.clone(),
+                [first, others @ ..] => format!("{first} and {} more", others.len()),
+            };
+            let what = format!("has lost data: {}: {which}", errors_text(errors));
+            add(Severity::Failed, "pool-data-errors", what, "zpool status -v");
+        }
         None => add(
             Severity::Warning,
             "pool-data-errors",
@@ -106,19 +109,28 @@ fn of_errors(pool: &PoolState, add: &mut dyn FnMut(Severity, &'static str, Strin
 }
 
 fn of_scrub(
-    scrub: &Scrub,
+    pool: &PoolState,
     now: Timestamp,
     scrub_after: SignedDuration,
     add: &mut dyn FnMut(Severity, &'static str, String, &str),
 ) {
-    let what = match scrub {
+    let what = match &pool.scrub {
         Scrub::UnderWay => return,
         Scrub::Never => "was never scrubbed: whether old blocks can still be read is unknown".to_owned(),
         Scrub::NotTold => "does not report when it was last scrubbed".to_owned(),
         Scrub::Ended { at, errors } => {
-            if *errors > 0 {
-                let what = format!("its last scrub could not repair {errors} errors");
-                add(Severity::Failed, "scrub-errors", what, "zpool status -v");
+            let what = format!("its last scrub could not repair {}", errors_text(*errors));
+            match (*errors, pool.data_errors) {
+                (0, _) => {}
+                (_, Some(0)) => {
+                    add(
+                        Severity::Warning,
+                        "scrub-errors",
+                        format!("{what}; now it names none"),
+                        "zpool scrub",
+                    );
+                }
+                _ => add(Severity::Failed, "scrub-errors", what, "zpool status -v"),
             }
             let age = now.duration_since(*at);
             if age <= scrub_after {
@@ -128,6 +140,10 @@ fn of_scrub(
         }
     };
     add(Severity::Warning, "scrub-old", what, "zpool scrub");
+}
+
+fn errors_text(errors: u64) -> String {
+    count(usize::try_from(errors).unwrap_or(usize::MAX), "error")
 }
 
 fn about(answer: &PoolAnswer) -> String {

@@ -123,6 +123,16 @@ impl Restrictions {
         Err(Problem::Denied(format!("the agent there serves only {} (--root)", roots.join(", "))))
     }
 
+    /// Removes the names of damaged data outside of the roots.
+    pub(super) fn retain_inside(&self, damaged: &mut Vec<String>) {
+        let is_inside = |name: &str, root: &DatasetName| {
+            name.strip_prefix(root.as_str()).is_some_and(|rest| rest.starts_with(['/', '@', ':']))
+        };
+        if !self.roots.is_empty() {
+            damaged.retain(|name| self.roots.iter().any(|root| is_inside(name, root)));
+        }
+    }
+
     fn not_append_only(&self, what: &str) -> Result<(), Problem> {
         if self.append_only {
             return Err(Problem::Denied(format!("the agent there {what} (--append-only)")));

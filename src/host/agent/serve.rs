@@ -153,7 +153,8 @@ impl Server<'_> {
                 Err(error) => Err(error),
             },
             Request::State { root } => match self.while_caller_is_there(|| host.state(root)) {
-                Ok(state) => {
+                Ok(mut state) => {
+                    self.service.cage.retain_inside(&mut state.pool.damaged);
                     return Ended::Clean(self.reply(&Reply::State { state }).map_err(|error| lost(&error)));
                 }
                 Err(error) => Err(error),

@@ -12,13 +12,13 @@ use crate::channel::connections::{Greeting, Offer};
 use crate::channel::message::{self, MessageError};
 use crate::host::{Problem, ReceiveSpec, Refusal, UnsafeCopy};
 use crate::model::{
-    Change, Dataset, DatasetName, Details, Guid, HangingPool, History, HostState, Listing, Orphan, Point,
-    PortRange, RunMark, SetAsideMark, SnapshotName, Unlisted,
+    Change, DAMAGED_MAX, Dataset, DatasetName, Details, Guid, HangingPool, History, HostState, Listing,
+    Orphan, Point, PortRange, RunMark, SetAsideMark, SnapshotName, Unlisted,
 };
 use crate::stream::{Bottleneck, ByteSource};
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 10;
+pub(in crate::host) const PROTOCOL: u32 = 11;
 
 /// A request to the agent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -152,6 +152,8 @@ fn clean_reply(reply: Reply) -> Reply {
             state.zfs_versions = state.zfs_versions.iter().map(|line| clean(line)).collect();
             state.pool.pool = clean(&state.pool.pool);
             state.pool.health = clean(&state.pool.health);
+            state.pool.damaged.truncate(DAMAGED_MAX);
+            state.pool.damaged.iter_mut().for_each(|name| *name = clean(name));
             Reply::State { state }
         }
         Reply::Orphans { orphans } => {

@@ -58,6 +58,7 @@ impl TargetHost for FakeHost {
             health: "ONLINE".to_owned(),
             scrub: Scrub::Never,
             data_errors: Some(0),
+            damaged: Vec::new(),
             devices_with_errors: 0,
         };
         Ok(HostState { clock: Timestamp::now(), zfs_versions: vec!["zfs-fake".to_owned()], pool })
