@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use super::first_cause::SUSPENSION_WAIT;
 use super::guard::{Expected, Gate, Seen, SharedSeen};
 use super::session::{CompletedCommand, Session};
 use super::zfs_program::ZfsProgram;
@@ -84,7 +83,7 @@ impl ShellIncoming<'_> {
         let dataset = self.snapshot.dataset();
         let problem = self.program.with_room(zfs_errors::problem(answer), dataset);
         if matches!(problem, Problem::NotFound) {
-            return self.program.first_cause(dataset.as_str(), problem, SUSPENSION_WAIT);
+            return self.program.first_cause_of_a_missing(dataset.as_str());
         }
         let Problem::Busy(text) = &problem else { return problem };
         if let Some(Orphan { pid, .. }) = self.program.receiver(dataset) {

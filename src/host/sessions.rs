@@ -126,6 +126,11 @@ impl Sessions {
         answer
     }
 
+    /// Ends every wait.
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
     /// The state of a pool there, asked beside all else, within seconds.
     pub(super) fn liveness(&self, pool: &str) -> Liveness {
         if !self.is_remote() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -17,6 +17,7 @@ use crate::model::{
     DatasetName, Details, Guid, HostState, LineHistory, Orphan, PointKind, PointName, PoolState, RunMark,
     SnapshotName, UserProperty,
 };
+use crate::stream::Cancel;
 use crate::stream::probe::Probe;
 
 /// How many names one `zfs` is given: their length stays far below what one argument may have (128 KiB).
@@ -52,11 +53,28 @@ pub(super) struct ZfsProgram {
     sessions: Arc<Sessions>,
     /// Whoever sends streams is not believed.
     is_guarded: bool,
+    /// Pools that were waited for in vain.
+    waited_for: Mutex<BTreeSet<String>>,
 }
 
 impl ZfsProgram {
     pub(super) fn new(host: String, sessions: Arc<Sessions>) -> Self {
-        Self { host, sessions, is_guarded: false }
+        Self { host, sessions, is_guarded: false, waited_for: Mutex::default() }
+    }
+
+    /// Whether `pool` was waited for in vain.
+    pub(super) fn has_waited_for(&self, pool: &str) -> bool {
+        self.waited_for.lock().unwrap_or_else(PoisonError::into_inner).contains(pool)
+    }
+
+    /// Notes that `pool` was waited for in vain.
+    pub(super) fn note_wait_for(&self, pool: &str) {
+        self.waited_for.lock().unwrap_or_else(PoisonError::into_inner).insert(pool.to_owned());
+    }
+
+    /// Ends every wait.
+    pub(super) fn cancel(&self) -> &Cancel {
+        self.sessions.cancel()
     }
 
     /// Checks every stream, since its sender is not trusted.
@@ -87,7 +105,7 @@ impl ZfsProgram {
 
     /// An error on this machine, with its first cause.
     pub(super) fn error(&self, operation: &'static str, object: impl Display, problem: Problem) -> HostError {
-        let problem = self.first_cause(&object.to_string(), problem, Duration::ZERO);
+        let problem = self.first_cause(&object.to_string(), problem);
         HostError::new(&self.host, operation, object, problem)
     }
 

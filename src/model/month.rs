@@ -11,6 +11,9 @@ use serde::{Serialize, Serializer};
 const NAMES: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+/// `2026-Jan`
+const MONTH_BYTES: usize = 8;
+
 /// One month of one year; prints as the archive names it, `2026-Jan`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Month {
@@ -42,6 +45,12 @@ impl Month {
         let number: i8 = day.parse().ok()?;
         let valid = day.len() == 2 && Date::new(month.year, month.month, number).is_ok();
         valid.then_some((month, number))
+    }
+
+    /// The month in the name of an archive's snapshot: `2026-Jan`, `2026-Jan.2`, `2026-Jan-15`, `2026-Jan-15-2`.
+    pub fn in_name(name: &str) -> Option<Self> {
+        let (month, rest) = (Self::parse(name.get(..MONTH_BYTES)?)?, name.get(MONTH_BYTES..)?);
+        (rest.is_empty() || rest.starts_with(['.', '-'])).then_some(month)
     }
 
     /// The month after this one.

@@ -205,12 +205,13 @@ fn due<'a>(
     let mut lost = Vec::new();
     let mut newest: Option<&Point> = None;
     let current = Month::of(request.now, zone);
+    let is_kept = |month| months::is_kept(replication, month, is_to_be_set_aside);
     let mut months = months_due(policy, rules, request.now, replication, archived);
     if replication.ground.is_append_only
-        && let Some(newest) = months::newest_name(replication, is_to_be_set_aside)
+        && let Some(newest) = months::newest_name(replication, current, is_to_be_set_aside)
     {
         // Such a target archives months in their order.
-        lost.extend(months.iter().copied().filter(|month| *month < newest));
+        lost.extend(months.iter().copied().filter(|month| *month < newest && !is_kept(*month)));
         months.retain(|month| *month >= newest);
     }
     let of_months = if months.is_empty() { BTreeMap::new() } else { by_month(policy, replication) };
@@ -228,7 +229,7 @@ fn due<'a>(
             // The present month can still get its snapshot.
             None if month >= current => {}
             // It has arrived once.
-            None if months::is_kept(replication, month) => {}
+            None if is_kept(month) => {}
             None => lost.push(month),
         }
     }

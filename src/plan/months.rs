@@ -1,7 +1,7 @@
 //! Which months an archive has.
 //!
-//! A month counts by a snapshot of its name on the copy, where the source knows the snapshot's GUID or the snapshot is
-//! before the base and of no later month, or on a marked lineage of the copy that was set aside. A snapshot that was made by hand
+//! A month counts by a snapshot of its name on the copy, where the source knows the snapshot's GUID, or the snapshot is
+//! not after the base and of no later month than it, or on a marked lineage of the copy that was set aside. A snapshot that was made by hand
 //! counts for nothing, whatever its name: a month too many costs room, a month that is missing cannot be archived any more. Where the copy
 //! or the lineage is that of another dataset, which the source still has, its months are that dataset's: then the copies count
 //! that this dataset has written.
@@ -45,11 +45,17 @@ pub(super) fn free_month_name(replication: &Replication<'_>, month: Month) -> Re
     Ok(name)
 }
 
-/// The newest month in the name of any snapshot of the copy, whoever made it; without those that the source does not know, where
-/// these are about to be set aside.
-pub(super) fn newest_name(replication: &Replication<'_>, is_to_be_set_aside: bool) -> Option<Month> {
+/// The newest month in the name of any snapshot of the copy that is not to come, whoever made it: months are archived in their
+/// order on an append-only target. Where the copy `is_to_be_set_aside`, what the source does not know goes with it.
+pub(super) fn newest_name(
+    replication: &Replication<'_>,
+    current: Month,
+    is_to_be_set_aside: bool,
+) -> Option<Month> {
     let goes = |point: &Point| is_to_be_set_aside && unknown(replication).any(|one| one.guid == point.guid);
-    snapshots(replication).filter(|point| !goes(point)).filter_map(|point| named_month(&point.name)).max()
+    let stays =
+        replication.there.into_iter().flat_map(|there| there.history.snapshots()).filter(|one| !goes(one));
+    stays.filter_map(|point| Month::in_name(point.name.as_str())).filter(|month| *month <= current).max()
 }
 
 /// What the copy has beyond the base.
@@ -57,18 +63,32 @@ fn unknown<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Point>
     replication.comparison.iter().flat_map(|comparison| comparison.unknown.iter().copied())
 }
 
-/// The months that the copy has itself; where it is another dataset's, those of the copies that this dataset has written.
+/// The months that have arrived: those that the copy has itself, or, where it is another dataset's, those of the copies that this
+/// dataset has written; and what the source knows by GUID, on whichever of these copies.
 pub(super) fn on_copy(replication: &Replication<'_>, policy: &Policy, current: Month) -> BTreeSet<Month> {
     let Some(there) = replication.there else { return BTreeSet::new() };
+    let arrived = |copy: &Dataset, base: Option<&Point>| arrived(replication, policy, current, copy, base);
+    let known = |copy: &'_ Dataset| {
+        let known = copy.history.snapshots().filter(|point| replication.knows(point.guid));
+        months(known).collect::<BTreeSet<_>>()
+    };
+    let mut found = known(there);
+    found.extend(written(replication).flat_map(known));
     if is_anothers(replication, there) {
-        let of = |copy: &Dataset| {
-            let newest = copy.history.snapshots().rev().find(|point| replication.knows(point.guid));
-            arrived(replication, policy, current, copy, newest)
-        };
-        return written(replication).flat_map(of).collect();
+        found.extend(written(replication).flat_map(|copy| {
+            arrived(copy, copy.history.snapshots().rev().find(|point| replication.knows(point.guid)))
+        }));
+        return found;
     }
-    let own = arrived(replication, policy, current, there, replication.target_base());
-    own.into_iter().chain(months(ancestry(replication))).collect()
+    found.extend(arrived(there, replication.target_base()));
+    // The past of a clone is in another dataset.
+    let origin = there.origin.as_ref();
+    let parent = origin.and_then(|origin| {
+        let parent = replication.ground.listing.get(origin.dataset())?;
+        Some((parent, parent.history.named(PointKind::Snapshot, origin.name())?))
+    });
+    found.extend(parent.into_iter().flat_map(|(parent, upto)| arrived(parent, Some(upto))));
+    found
 }
 
 /// The copies on the target that this dataset has written, whatever they are called now.
@@ -78,8 +98,8 @@ fn written<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Datase
     copies.filter(move |copy| copy.writer().is_some_and(|one| one.guid == writer))
 }
 
-/// The months of a copy that came from the source: of the snapshots that the source knows, and of those up to `base` that are of
-/// no later month than it. Without a base the copy is about to be set aside: its months count as far as they are over.
+/// The months of a copy up to `base`, and of no later month than it. Without a base the copy is about to be set aside, and a base
+/// whose name says no month proves none: then months count as far as they are over.
 fn arrived(
     replication: &Replication<'_>,
     policy: &Policy,
@@ -87,27 +107,20 @@ fn arrived(
     copy: &Dataset,
     base: Option<&Point>,
 ) -> BTreeSet<Month> {
-    let time = |name| policy.name_format.time(name).map(|time| Month::of(time, &policy.time_zone));
-    let newest = base.and_then(|base| named_month(&base.name).or_else(|| time(&base.name)));
-    let is_before_base = |point: &Point, month: Month| match base {
-        Some(base) => point.createtxg <= base.createtxg && newest.is_none_or(|newest| month <= newest),
-        None => month < current,
+    let month = |name: &PointName| {
+        let time = policy.name_format.time(name).map(|time| Month::of(time, &policy.time_zone));
+        time.or_else(|| Month::in_name(name.as_str()))
     };
-    let months = copy.history.snapshots().filter_map(|point| {
-        let month = archived_month(&point.name)?;
-        (replication.knows(point.guid) || is_before_base(point, month)).then_some(month)
+    // Its name at the source is one that no person on the target can change.
+    let newest = base.and_then(|base| {
+        let at_source = replication.find_at_source(base.guid);
+        at_source.and_then(|point| month(&point.name)).or_else(|| month(&base.name))
     });
-    months.collect()
-}
-
-/// The month in the name of an archive's snapshot, a month's or a forced one.
-fn named_month(name: &PointName) -> Option<Month> {
-    Month::parse(name.as_str().get(..8)?)
-}
-
-/// All snapshots of the copy.
-fn snapshots<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Point> {
-    replication.there.into_iter().flat_map(|there| there.history.snapshots())
+    let is_up_to_base = |point: &Point| base.is_none_or(|base| point.createtxg <= base.createtxg);
+    let is_no_later = |month: Month| newest.map_or(month < current, |newest| month <= newest);
+    months(copy.history.snapshots().filter(|point| is_up_to_base(point)))
+        .filter(|month| is_no_later(*month))
+        .collect()
 }
 
 /// The months in the names of these snapshots.
@@ -118,24 +131,17 @@ fn months<'a>(points: impl Iterator<Item = &'a Point>) -> impl Iterator<Item = M
 /// Whether a month on a lineage that was set aside is over and done with. The present one can still get its snapshot: the
 /// lineage may have got the name by hand. Once the copy has it too, it is enough, however often the source is rolled back.
 pub(super) fn is_over(replication: &Replication<'_>, month: Month, current: Month) -> bool {
-    month < current || months(snapshots(replication)).any(|one| one == month)
+    let snapshots = replication.there.into_iter().flat_map(|there| there.history.snapshots());
+    month < current || months(snapshots).any(|one| one == month)
 }
 
-/// Whether a snapshot with the name of this month is kept, though it does not count for the copy: among what the source does not
-/// know, and is about to be set aside, or on a copy that this dataset has written and that has another name now.
-pub(super) fn is_kept(replication: &Replication<'_>, month: Month) -> bool {
-    let written = written(replication).flat_map(|copy| copy.history.snapshots());
-    months(unknown(replication).chain(written)).any(|one| one == month)
-}
-
-/// The snapshots before the one that the copy was cloned from: they are its past, in another dataset.
-fn ancestry<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Point> {
-    let origin = replication.there.and_then(|there| there.origin.as_ref());
-    let parent =
-        origin.and_then(|origin| Some((replication.ground.listing.get(origin.dataset())?, origin.name())));
-    let upto = parent.and_then(|(parent, name)| parent.history.named(PointKind::Snapshot, name));
-    let points = parent.into_iter().flat_map(|(parent, _)| parent.history.snapshots());
-    points.filter(move |point| upto.is_some_and(|upto| point.createtxg <= upto.createtxg))
+/// Whether a snapshot with the name of this month is kept, though it does not count for the copy: on a copy that this dataset has
+/// written and that has another name now, or among what the source does not know, where that is about to be set aside.
+pub(super) fn is_kept(replication: &Replication<'_>, month: Month, is_to_be_set_aside: bool) -> bool {
+    let others = written(replication).filter(|copy| copy.name != replication.name);
+    let others = others.flat_map(|copy| copy.history.snapshots());
+    let goes = unknown(replication).filter(|_| is_to_be_set_aside);
+    months(goes.chain(others)).any(|one| one == month)
 }
 
 /// The months of lineages of the copy that were set aside.

@@ -125,7 +125,7 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
         let copies = policy.targets.iter().map(|target| CopyStatus {
             target: target.name.clone(),
             is_archive: matches!(target.kind, TargetKind::Archive(_)),
-            state: copy_state(policy, inventory, target, names.get(&target.name), selected),
+            state: copy_state(policy, inventory, target, names.get(&target.name), selected, now),
         });
         DatasetStatus {
             dataset: dataset.name.clone(),
@@ -202,6 +202,7 @@ fn copy_state(
     target: &Target,
     names: Option<&Names>,
     selected: &Selected<'_>,
+    now: Timestamp,
 ) -> CopyState {
     let there = match copy_of(inventory, target, names, selected) {
         Ok(Some(there)) => there,
@@ -225,20 +226,20 @@ fn copy_state(
         behind: newer.count(),
         diverged: if common.is_some() { line.unknown.len() } else { 0 },
         newest_month: match &target.kind {
-            TargetKind::Archive(_) => newest_month(there, &policy.name_format, &policy.time_zone),
+            TargetKind::Archive(_) => newest_month(there, &policy.name_format, &policy.time_zone, now),
             TargetKind::Backup(_) => None,
         },
         is_partial,
     }
 }
 
-/// By name, or by the time in the name of one that was received but not renamed.
-fn newest_month(archive: &Dataset, format: &NameFormat, zone: &TimeZone) -> Option<Month> {
+/// By name, or by the time in the name of one that was received but not renamed. A month that has not begun was made by hand.
+fn newest_month(archive: &Dataset, format: &NameFormat, zone: &TimeZone, now: Timestamp) -> Option<Month> {
     let month = |text: &str| Month::parse(text).or_else(|| Some(Month::parse_day(text)?.0));
     let months = archive.history.snapshots().filter_map(|point| {
         month(point.name.as_str()).or_else(|| Some(Month::of(format.time(&point.name)?, zone)))
     });
-    months.max()
+    months.filter(|month| *month <= Month::of(now, zone)).max()
 }
 
 /// Everything that is not as it should be, in the order of `datasets`.

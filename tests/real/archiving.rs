@@ -8,6 +8,7 @@ use crate::agent;
 use crate::look::{assert_same_newest, guids, set_aside, snapshots, write_copy};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
+use crate::restoring::command;
 use crate::world::{GUEST, World};
 
 #[test]
@@ -104,18 +105,93 @@ fn a_month_made_by_hand_is_none_also_once_a_forced_archive_follows_it() {
 /// Such an agent archives months in their order: a month of a later name, made by hand, is no reason to give the earlier up.
 #[test]
 fn a_later_month_made_by_hand_costs_an_append_only_archive_no_month() {
-    let mut world = World::archive_only("months-ahead");
+    for (name, is_written) in [("months-ahead", false), ("months-ahead-written", true)] {
+        let mut world = World::archive_only(name);
+        world.filesystem(GUEST, 1);
+        world.policy.archive = agent::key(&world, &format!("--root {} --append-only", world.archive_root()));
+        let archive = world.archive(GUEST);
+        world.run("2026-01-10T03:00:00Z");
+        world.run("2026-02-01T03:00:00Z");
+        if is_written {
+            write_copy(&archive, "work");
+        }
+        // The agent goes by the clock of its machine.
+        for made_by_hand in ["2031-May", "2026-Apr_old"] {
+            zfs(&["snapshot", &format!("{archive}@{made_by_hand}")]);
+        }
+        let run = world.run("2026-03-01T03:00:00Z");
+        assert!(snapshots(&archive).contains(&"2026-Mar".to_owned()), "{run:?}");
+        assert!(!run.finds("warning", "months-lost"), "{run:?}");
+        world.run("2026-04-01T03:00:00Z");
+        assert!(snapshots(&archive).contains(&"2026-Apr".to_owned()));
+        let status = Run::of(command(&world, "2026-05-20T03:00:00Z", &["status", "--json"]));
+        assert!(status.stdout.contains("2026-Apr") && !status.stdout.contains("2031-May"), "{status:?}");
+        if is_written {
+            assert_eq!(snapshots(&set_aside(&archive)), ["2031-May", "2026-Apr_old"]);
+        }
+    }
+}
+
+/// A person gives what a hand-made month is before another name, which says no month.
+#[test]
+fn a_month_made_by_hand_is_none_whatever_the_base_is_called() {
+    let mut world = World::archive_only("months-renamed");
     world.filesystem(GUEST, 1);
-    world.policy.archive = agent::key(&world, &format!("--root {} --append-only", world.archive_root()));
     let archive = world.archive(GUEST);
     world.run("2026-01-10T03:00:00Z");
     world.run("2026-02-01T03:00:00Z");
-    write_copy(&archive, "work");
-    zfs(&["snapshot", &format!("{archive}@2026-May")]);
-    let run = world.run("2026-03-01T03:00:00Z");
-    assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar"], "{run:?}");
+    zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
+    world.run_with("2026-02-20T03:00:00Z", &["--archive"]);
+    zfs(&["rename", &format!("{archive}@2026-Feb-20"), &format!("{archive}@before-upgrade")]);
+    assert_march_is_archived(&mut world, GUEST);
+}
+
+/// What the source knows by GUID has arrived, whoever has written the copy.
+#[test]
+fn a_copy_that_a_clone_of_its_source_takes_over_keeps_its_months() {
+    let mut world = World::archive_only("months-promoted");
+    let files = world.filesystem(GUEST, 1);
+    let archive = world.archive(GUEST);
+    for day in ["2026-01-10", "2026-02-01", "2026-03-01", "2026-03-09"] {
+        world.run(&format!("{day}T03:00:00Z"));
+    }
+    assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar"]);
+    let new = world.guest("new");
+    zfs(&["clone", &format!("{files}@2026-03-09-030000"), &new]);
+    zfs(&["promote", &new]);
+    zfs(&["rename", &files, &world.guest("old")]);
+    zfs(&["rename", &new, &files]);
+    world.set("old", "zhaul:backup=off");
+    let run = world.run("2026-03-10T03:00:00Z");
     assert!(!run.finds("warning", "months-lost"), "{run:?}");
-    assert_eq!(snapshots(&set_aside(&archive)), ["2026-May"]);
+    assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar"], "{run:?}");
+}
+
+/// Guests change names after the month was archived; a forced archive comes between.
+#[test]
+fn a_month_is_archived_once_also_where_guests_change_names_in_it() {
+    for (name, is_append_only) in [("months-once", false), ("months-once-append", true)] {
+        let mut world = World::archive_only(name);
+        if is_append_only {
+            let key = agent::key(&world, &format!("--root {} --append-only", world.archive_root()));
+            world.policy.archive = key;
+        }
+        for guest in ["one", "two"] {
+            world.filesystem(guest, 1);
+        }
+        for day in ["2026-01-10", "2026-02-01", "2026-03-01"] {
+            world.run(&format!("{day}T03:00:00Z"));
+        }
+        for (from, to) in [("one", "between"), ("two", "one"), ("between", "two")] {
+            zfs(&["rename", &world.guest(from), &world.guest(to)]);
+        }
+        world.run_with("2026-03-15T03:00:00Z", &["--archive"]);
+        let run = world.run("2026-03-16T03:00:00Z");
+        assert!(!run.finds("warning", "months-lost"), "{run:?}");
+        let names = zfs(&["list", "-rHp", "-t", "snapshot", "-o", "name", &world.archive_root()]);
+        let marches = names.lines().filter(|name| name.ends_with("@2026-Mar")).count();
+        assert_eq!(marches, 2, "{names}");
+    }
 }
 
 /// The run of 1 March takes a snapshot of the guest, and the archive has it, by its GUID, under whatever name.

@@ -194,7 +194,12 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
             "`zhaul config check --show-datasets` lists what leaves each dataset out".to_owned()
         }
         FindingKind::TargetNotListed { cause } => {
-            let advice = login_advice(cause).unwrap_or("check the host, its pool and its ssh login");
+            let suspended = cause.contains("is suspended after I/O errors");
+            let advice = if suspended {
+                "zpool status there shows which devices do not answer; when they do again, zpool clear"
+            } else {
+                login_advice(cause).unwrap_or("check the host, its pool and its ssh login")
+            };
             format!("{advice}; the next run sends what is missing")
         }
         FindingKind::SourceNotListed { name, why } => source_unlisted_next(name, why),

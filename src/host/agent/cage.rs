@@ -12,9 +12,6 @@ use crate::model::{
     Change, Dataset, DatasetName, Month, NameFormat, PointName, SET_ASIDE_PAUSE, SetAside, SnapshotName,
 };
 
-/// `2026-Jan`
-const MONTH_BYTES: usize = 8;
-
 /// No place is further from UTC.
 const ZONE_HOURS_MAX: i64 = 14;
 
@@ -157,14 +154,6 @@ fn check_pause(wish: &SetAside, host: &dyn TargetHost) -> Result<(), Problem> {
     )))
 }
 
-/// The month in the name of an archive's snapshot: `2026-Jan`, `2026-Jan.2`, `2026-Jan-15`, `2026-Jan-15-2`.
-fn month_in(name: &PointName) -> Option<Month> {
-    let name = name.as_str();
-    let (month, rest) = (Month::parse(name.get(..MONTH_BYTES)?)?, name.get(MONTH_BYTES..)?);
-    let is_counted = rest.is_empty() || rest.starts_with(['.', '-']);
-    is_counted.then_some(month)
-}
-
 /// The month of `time` wherever its source may be.
 fn months_of(time: Timestamp) -> [Month; 3] {
     [-ZONE_HOURS_MAX, 0, ZONE_HOURS_MAX].map(|hours| {
@@ -174,25 +163,30 @@ fn months_of(time: Timestamp) -> [Month; 3] {
 
 /// Whether an archive's snapshot of this time may have such a name.
 fn is_name_for(name: &PointName, time: Timestamp) -> bool {
+    let Some(month) = Month::in_name(name.as_str()) else { return false };
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.len() <= 3;
-    let rest = name.as_str().get(MONTH_BYTES..).unwrap_or_default();
+    let whole = month.to_string();
+    let rest = name.as_str().strip_prefix(whole.as_str()).unwrap_or_default();
     let is_counted = rest.is_empty()
         || rest.strip_prefix('.').is_some_and(is_number)
         || rest.strip_prefix('-').is_some_and(|day| day.split('-').all(is_number));
-    is_counted && month_in(name).is_some_and(|month| months_of(time).contains(&month))
+    is_counted && months_of(time).contains(&month)
 }
 
 /// A month is archived once the months before it are, and not before it has begun by this machine's own clock.
 fn check_month(snapshot: &SnapshotName, host: &dyn TargetHost) -> Result<(), Problem> {
-    let Some(month) = month_in(snapshot.name()) else { return Ok(()) };
-    if months_of(Timestamp::now()).iter().all(|now| month > *now) {
+    let Some(month) = Month::in_name(snapshot.name().as_str()) else { return Ok(()) };
+    let is_to_come = |month: Month| months_of(Timestamp::now()).iter().all(|now| month > *now);
+    if is_to_come(month) {
         return Err(Problem::Denied(format!(
             "the agent there archives no month before it has begun by its own clock, and {month} has not (--append-only)"
         )));
     }
     let listing = host.list(snapshot.dataset()).map_err(|error| error.problem)?;
     let there = listing.get(snapshot.dataset()).into_iter().flat_map(|there| there.history.snapshots());
-    match there.filter_map(|point| month_in(&point.name)).max() {
+    // A month that has not begun was made by hand: with this key it would have been refused.
+    let months = there.filter_map(|point| Month::in_name(point.name.as_str()));
+    match months.filter(|month| !is_to_come(*month)).max() {
         Some(newest) if newest > month => Err(Problem::Denied(format!(
             "the agent there archives months in their order, and has {newest} already (--append-only)"
         ))),
