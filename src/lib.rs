@@ -50,9 +50,13 @@
 //!
 //! * **a subcommand**: `cli/args/` (arguments and help), a file in `cli/` of its name, `cli/mod.rs` (one line). Manual pages
 //!   and completions are made from `args`.
-//! * **a change to a target** (a new kind of step): `model/change.rs` (what it is), a file in `plan/` (when), `host/changes.rs` (how
-//!   `zfs` does it), `host/agent/cage.rs` (what a restricted key may do), `host/fake/target.rs` (how ZFS behaves), `cli/render/step.rs`
-//!   and `cli/render/changes.rs` (how it is shown). The compiler names each place that is missing.
+//! * **a change to a target** (a new kind of step), six files: `model/change.rs` (what it is, and whether it takes data away), a file
+//!   in `plan/` (when; `builder.knows` asks for details; right after a good run nothing is planned), `host/changes.rs` (how `zfs`
+//!   does it: its GUID is checked again, and "done already" is success), `host/agent/cage.rs` (what a restricted key may do),
+//!   `host/fake/target.rs` (how ZFS behaves), `cli/render/change.rs` (how it is shown). `cargo check --all-targets` names each of
+//!   them that is missing. It does not name what else may be needed: a reason of its own (below), a rule of `plan/check/destroyed.rs`
+//!   for what it takes away, and examples in `tests/planning.rs`, `tests/fuzz/sessions.rs`, `tests/real/cage.rs` and
+//!   `tests/policy_table.md`. What acts on a snapshot of the same run is part of its transfer: `execute/transfer.rs`.
 //! * **a reason or a finding**: `plan/reason.rs` or `plan/finding.rs` (the kind and its fields), `cli/render/reason.rs` or
 //!   `cli/render/finding.rs` (its words).
 //! * **a key of the policy**: `policy/file.rs` (as written), `policy/checked.rs` and `policy/check.rs` (as checked),

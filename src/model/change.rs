@@ -1,8 +1,6 @@
 //! A change to a target, as data: the same value in the plan, on the wire and at the host.
 //!
-//! To add a kind of change: its variant here; the planner file that decides on it; `host/changes.rs`, where `zfs` carries
-//! it out; `host/agent/cage.rs`, which says who may; `host/fake/target.rs`, where the fake does what ZFS does; and
-//! `cli/render/step.rs`, which shows it.
+//! What a new kind of change needs is said at the head of `lib.rs`.
 
 use std::collections::BTreeMap;
 
@@ -134,6 +132,21 @@ impl<P> Change<P> {
             | Self::SetAside(_)
             | Self::Claim { .. }
             | Self::StoreConfig { .. } => &[],
+        }
+    }
+
+    /// Whether data may be gone for ever afterwards: nothing of this kind is done to an archive, or to what is append-only.
+    pub fn takes_away(&self) -> bool {
+        match self {
+            Self::DestroySnapshots { .. } | Self::DestroyDataset { .. } | Self::Rollback { .. } => true,
+            // What broke off can be sent again.
+            Self::CreateContainer { .. }
+            | Self::AbortReceive { .. }
+            | Self::RenameDataset { .. }
+            | Self::RenameSnapshot { .. }
+            | Self::SetAside(_)
+            | Self::Claim { .. }
+            | Self::StoreConfig { .. } => false,
         }
     }
 

@@ -39,13 +39,11 @@ pub(crate) fn check_always(world: &World, before: &Before, run: &Report) {
 fn check_plan(world: &World, before: &Before, plan: &Plan) {
     for step in &plan.steps {
         let on_archive = matches!(&step.place, Place::Target(name) if name.0 == "nfs9");
-        let destroys = matches!(
-            step.action,
-            Action::DestroyBookmarks { .. }
-                | Action::Change(
-                    Change::DestroySnapshots { .. } | Change::DestroyDataset { .. } | Change::Rollback { .. }
-                )
-        );
+        let destroys = match &step.action {
+            Action::DestroyBookmarks { .. } => true,
+            Action::Change(change) => change.takes_away(),
+            Action::Snapshot { .. } | Action::Bookmark { .. } | Action::Send(_) => false,
+        };
         assert!(!(on_archive && destroys), "it destroys on the archive: {step:?}");
     }
     for (step, transfer) in first_sends(plan) {

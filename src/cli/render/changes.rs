@@ -6,12 +6,12 @@
 
 use std::fmt::Write as _;
 
+use super::change::{change_done, list};
 use super::reason::reason_text;
 use super::step::dataset_label;
 use super::{Style, count, escape};
 use crate::execute::{Outcome, Report};
-use crate::model::{Change, Guid, SetAside};
-use crate::plan::{Action, Reason, Step, ToDestroy};
+use crate::plan::{Action, Reason, Step};
 
 /// One line for each such step that was done; with `routine`, the routine ones too. Empty where there were none.
 pub(in crate::cli) fn changes_text(report: &Report, routine: bool, style: Style) -> String {
@@ -55,50 +55,11 @@ fn done(step: &Step) -> Option<String> {
     }
 }
 
-fn change_done(change: &Change<ToDestroy>) -> Option<String> {
-    match change {
-        Change::CreateContainer { .. } | Change::StoreConfig { .. } => None,
-        Change::AbortReceive { dataset, .. } => Some(format!("aborted the partial receive of {dataset}")),
-        Change::DestroySnapshots { dataset, snapshots } => {
-            let snapshots = (snapshots.len(), list('@', snapshots));
-            Some(format!("destroyed {} of {dataset}: {}", count(snapshots.0, "snapshot"), snapshots.1))
-        }
-        Change::Rollback { dataset, to, guid } => {
-            Some(format!("rolled {dataset} back to @{to} {}", named(*guid)))
-        }
-        Change::RenameDataset { from, guid, to } => Some(format!("renamed {from} {} to {to}", named(*guid))),
-        Change::RenameSnapshot { dataset, from, guid, to } => {
-            Some(format!("renamed {dataset}@{from} {} to @{to}", named(*guid)))
-        }
-        Change::DestroyDataset { dataset, guid, snapshots } => {
-            Some(format!("destroyed {dataset} {} with its snapshots: {}", named(*guid), list('@', snapshots)))
-        }
-        Change::SetAside(SetAside { dataset, guid, base: Some(base), .. }) => Some(format!(
-            "set aside what {dataset} {} had after @{} {}",
-            named(*guid),
-            base.name,
-            named(base.guid)
-        )),
-        Change::SetAside(SetAside { dataset, guid, base: None, .. }) => {
-            Some(format!("set aside {dataset} {} as a whole", named(*guid)))
-        }
-        Change::Claim { dataset, writer, .. } => Some(format!("claimed {dataset} for {}", writer.label)),
-    }
-}
-
-fn named(guid: Guid) -> String {
-    format!("(GUID {guid})")
-}
-
-fn list(mark: char, points: &[ToDestroy]) -> String {
-    let points = points.iter().map(|point| format!("{mark}{} {}", point.name, named(point.guid)));
-    points.collect::<Vec<_>>().join(", ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::examples::{dataset, done, plan, point, report};
     use super::*;
+    use crate::model::{Change, Guid};
 
     #[test]
     fn the_nightly_routine_is_silent_unless_asked_for() {

@@ -5,7 +5,7 @@
 //!
 //! Each step has `id`, `dataset` (null where it serves several), `place` (`"source"` or `{"target": NAME}`), `action` (an
 //! object whose own `action` says which kind it is: `snapshot`, `bookmark`, `create-container`, `abort-receive`, `send`,
-//! `destroy-snapshots`, `destroy-bookmarks`, `rollback`, `rename-dataset`, `rename-snapshot`, `destroy-dataset`),
+//! `destroy-bookmarks`, and those of a change to a target, [`crate::model::Change`]),
 //! `reason`, `needs` and `after` (ids of other steps). A plan's `send` may have `estimated_bytes`. In a report each
 //! step has `result` as well, whose `outcome` is `done` (with `moved_bytes`, `seconds`, `remarks`), `failed` (with
 //! `error`, `advice`) or `skipped` (with `why`). The steps of a dry run and those of the run that follows are equal but

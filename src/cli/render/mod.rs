@@ -1,6 +1,7 @@
 //! Plans and reports as text and JSON. Everything here writes into a buffer that the caller prints.
 
 mod breach;
+mod change;
 mod changes;
 mod columns;
 mod finding;

@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
+use super::change::change_line;
 use super::reason::reason_text;
 use super::{count, escape};
-use crate::model::{ByteCount, Change, PointName, SetAside};
+use crate::model::{ByteCount, PointName};
 use crate::plan::{Action, Base, NewBookmark, Reason, Step, ToDestroy, Transfer};
 
 /// The step without its place and reason, for example `send #a -> @b`.
@@ -24,31 +25,6 @@ pub(in crate::cli) fn step_line(step: &Step) -> String {
             several => format!("destroy {} of {dataset}", count(several.len(), "bookmark")),
         },
         Action::Change(change) => change_line(change),
-    }
-}
-
-fn change_line(change: &Change<ToDestroy>) -> String {
-    match change {
-        Change::CreateContainer { dataset, .. } => format!("create container {dataset}"),
-        Change::AbortReceive { dataset, .. } => format!("drop the partial receive of {dataset}"),
-        Change::DestroySnapshots { dataset, snapshots } => match snapshots.as_slice() {
-            [one] => format!("destroy {dataset}@{}", one.name),
-            several => format!("destroy {} of {dataset}", count(several.len(), "snapshot")),
-        },
-        Change::Rollback { dataset, to, .. } => format!("roll {dataset} back to @{to}"),
-        Change::RenameDataset { from, to, .. } => format!("rename {from} to {to}"),
-        Change::RenameSnapshot { dataset, from, to, .. } => format!("rename {dataset}@{from} to @{to}"),
-        Change::DestroyDataset { dataset, snapshots, .. } => {
-            format!("destroy {dataset} with its {}", count(snapshots.len(), "snapshot"))
-        }
-        Change::SetAside(SetAside { dataset, base: Some(base), .. }) => {
-            format!("set aside what {dataset} has after @{}", base.name)
-        }
-        Change::SetAside(SetAside { dataset, base: None, .. }) => format!("set aside {dataset} as a whole"),
-        Change::StoreConfig { dataset, snapshot, .. } => {
-            format!("store the guest's configuration on {dataset}@{snapshot}")
-        }
-        Change::Claim { dataset, writer, .. } => format!("claim {dataset} for {}", writer.label),
     }
 }
 

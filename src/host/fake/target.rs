@@ -69,12 +69,7 @@ impl TargetHost for FakeHost {
         if let Change::SetAside(wish) = change {
             return Ok(Changed { refusals: Vec::new(), set_aside: Some(self.set_aside(wish)?) });
         }
-        if self.faults().is_append_only
-            && matches!(
-                change,
-                Change::DestroySnapshots { .. } | Change::DestroyDataset { .. } | Change::Rollback { .. }
-            )
-        {
+        if self.faults().is_append_only && change.takes_away() {
             let problem = Problem::Denied("the fake is append-only".to_owned());
             return Err(HostError::new(self.name(), operation, object, problem));
         }

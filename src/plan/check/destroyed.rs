@@ -16,28 +16,13 @@ pub(super) fn check(proof: &mut Proof<'_>, step: &Step) {
             check_source(proof, step, dataset, snapshots);
         }
         (Place::Target(name), Action::Change(change)) => {
-            let takes_away = matches!(
-                change,
-                Change::DestroySnapshots { .. } | Change::DestroyDataset { .. } | Change::Rollback { .. }
-            );
-            if takes_away && proof.keeps_all(name) {
+            if change.takes_away() && proof.keeps_all(name) {
                 return proof.breach(step, Promise::NothingGoes);
             }
-            match change {
-                Change::DestroySnapshots { dataset, snapshots } => {
-                    check_backup(proof, step, dataset, snapshots);
-                }
-                Change::DestroyDataset { guid, snapshots, .. } => {
-                    check_dataset(proof, step, *guid, snapshots);
-                }
-                Change::CreateContainer { .. }
-                | Change::AbortReceive { .. }
-                | Change::Rollback { .. }
-                | Change::RenameDataset { .. }
-                | Change::RenameSnapshot { .. }
-                | Change::SetAside(_)
-                | Change::Claim { .. }
-                | Change::StoreConfig { .. } => {}
+            if let Change::DestroySnapshots { dataset, snapshots } = change {
+                check_backup(proof, step, dataset, snapshots);
+            } else if let Change::DestroyDataset { guid, snapshots, .. } = change {
+                check_dataset(proof, step, *guid, snapshots);
             }
         }
         (Place::Source, Action::Snapshot { .. } | Action::Bookmark { .. })
