@@ -54,3 +54,10 @@ pub struct DiskLine {
     /// False where `backup=0` (or, for a container's mount point, the lack of `backup=1`) leaves the volume out.
     pub is_backed_up: bool,
 }
+
+impl DiskLine {
+    /// Whether the guest only keeps it (`unused0` and its like).
+    pub fn is_unused(&self) -> bool {
+        self.place.contains("(unused")
+    }
+}

@@ -35,6 +35,19 @@ pub struct Finding {
     pub kind: FindingKind,
 }
 
+/// A disk of a guest that no dataset of the policy holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiskElsewhere {
+    /// Where the guest's configuration names it.
+    pub line: String,
+    /// The storage's id.
+    pub storage: String,
+    /// The volume on it.
+    pub volume: String,
+    /// The dataset that it is; `None` where the storage is no ZFS storage of this node.
+    pub dataset: Option<DatasetName>,
+}
+
 /// A finding with its objects. `dataset` and `copy` are names at the finding's place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -60,6 +73,13 @@ pub enum FindingKind {
     UnknownGuest {
         /// The guest.
         guest: GuestId,
+    },
+    /// Disks of a guest that are not below the policy's datasets: nothing here backs them up.
+    DisksElsewhere {
+        /// The guest.
+        guest: GuestId,
+        /// Which.
+        disks: Vec<DiskElsewhere>,
     },
     /// No dataset is selected at all.
     NothingSelected,

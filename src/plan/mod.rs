@@ -24,6 +24,7 @@ mod comparison;
 mod containers;
 pub mod damage;
 mod divergence;
+mod elsewhere;
 mod estimate;
 mod finding;
 mod ground;
@@ -83,7 +84,7 @@ use crate::policy::{Policy, Target, TargetKind};
 
 pub use aside_finding::{AsideFinding, StaysBecause};
 pub use estimate::{estimate, wanted_sizes};
-pub use finding::{Finding, FindingKind, KeptBy, Obstacle, Severity};
+pub use finding::{DiskElsewhere, Finding, FindingKind, KeptBy, Obstacle, Severity};
 pub use left_out::{LeftOut, LeftOutReason};
 pub use missing_details::{DetailLookups, MissingDetails, Planned};
 pub use names::{CopyName, Names, names};
@@ -203,6 +204,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
     let mut builder = Builder::new(request.now);
     unlisted::report_source(&mut builder, policy, listing);
     served::report(&mut builder, inventory, &selection);
+    elsewhere::report(&mut builder, policy, inventory, request, &selection);
     let format = &policy.name_format;
     let names = naming::names(format, &selection.selected, request.now).map_err(PlanError::Name)?;
     let selected = selection.selected.into_iter();

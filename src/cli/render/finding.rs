@@ -8,7 +8,7 @@ use super::reason::{fault_text, reason_text};
 use super::{list, set_aside};
 use crate::channel::login_advice;
 use crate::model::{PointName, Unlisted};
-use crate::plan::{Finding, FindingKind, KeptBy, Obstacle};
+use crate::plan::{DiskElsewhere, Finding, FindingKind, KeptBy, Obstacle};
 
 /// The finding, in one or two sentences.
 #[expect(clippy::too_many_lines, reason = "a table: one arm of words for each kind")]
@@ -27,6 +27,17 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
         }
         FindingKind::UnknownGuest { guest } => {
             format!("is named after guest {guest}, which has no configuration on any node; it is backed up")
+        }
+        FindingKind::DisksElsewhere { guest, disks } => {
+            let disk = |disk: &DiskElsewhere| match &disk.dataset {
+                Some(dataset) => format!("{dataset} ({})", disk.line),
+                None => format!(
+                    "{}:{}, on no ZFS storage of this node ({})",
+                    disk.storage, disk.volume, disk.line
+                ),
+            };
+            let disks: Vec<String> = disks.iter().map(disk).collect();
+            format!("of guest {guest} this policy does not back up: {}", disks.join("; "))
         }
         FindingKind::NothingSelected => "no dataset is selected, so nothing is backed up".to_owned(),
         FindingKind::NoNewCopy { copy } => {
@@ -190,6 +201,11 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
             format!("see whether `qm config {guest}` or `pct config {guest}` can read it")
         }
         FindingKind::NotServedAnyMore { because } => left_out_next(finding.dataset.as_ref(), because),
+        FindingKind::DisksElsewhere { .. } => {
+            "add the dataset above it to `datasets`, or move the disk to a ZFS storage; where it is to have no backup, say so with \
+             `backup=0` in that line, or for a dataset in `exclude`"
+                .to_owned()
+        }
         FindingKind::NothingSelected => {
             "`zhaul config check --show-datasets` lists what leaves each dataset out".to_owned()
         }

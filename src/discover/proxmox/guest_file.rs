@@ -123,12 +123,14 @@ fn disk<'a>(kind: Kind, key: &str, value: &'a str) -> Option<Disk<'a>> {
     let (storage, volume) = location.split_once(':')?;
     // A linked clone names its template first: `base-100-disk-0/vm-101-disk-0`; `iso/x.iso` is no disk.
     let volume = match volume.split_once('/') {
-        Some((template, clone)) if VolumeName::parse(template).is_some() => clone,
+        Some((template, clone)) if VolumeName::parse(template).is_some() && !clone.contains('/') => clone,
+        // A file of a directory storage: `100/vm-100-disk-0.qcow2`.
+        Some((id, file)) if GuestId::parse(id).is_some() && VolumeName::parse(file).is_some() => volume,
         Some(_) => return None,
         None => volume,
     };
-    VolumeName::parse(volume)?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    VolumeName::parse(volume.rsplit('/').next()?)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     if storage.is_empty() || !volume.chars().all(allowed) || options.contains(&"media=cdrom") {
         return None;
     }
@@ -270,6 +272,12 @@ mod tests {
     }
 
     #[test]
+    fn files_of_directory_storages_are_volumes() {
+        let text = "scsi0: local:1/vm-1-disk-0.qcow2,size=4G\nscsi1: local:iso/vm-1-disk-0.iso\nscsi2: local:1/x.raw\n";
+        assert_eq!(machine(text), ["local:1/vm-1-disk-0.qcow2"]);
+    }
+
+    #[test]
     fn odd_input_is_left_out() {
         let text = "scsi0\nscsi0:\nscsi1: local-zfs:\nscsi2: local-zfs:vm-1-disk-0@x;rm\nscsi: a:vm-1-disk-1\n\
             scsi31: a:vm-1-disk-1\nscsi01: a:vm-1-disk-1\nsata6: a:vm-1-disk-1\n scsi3: a:vm-1-disk-1\n\
@@ -284,7 +292,7 @@ mod tests {
         fn no_text_panics_and_what_is_found_is_a_volume(text in "([a-z]{1,6}[0-9]{0,2}: ?|\\[|\\]|[ -~]{0,9}|a:vm-1-disk-[0-9]|,backup=[01]|\n|\\PC){0,40}") {
             for kind in [Kind::Machine, Kind::Container] {
                 for disk in parse(GuestId(1), kind, &text).disks {
-                    prop_assert!(VolumeName::parse(&disk.volume).is_some());
+                    prop_assert!(disk.volume.rsplit('/').next().and_then(VolumeName::parse).is_some());
                     prop_assert!(!disk.storage.is_empty());
                 }
             }
