@@ -67,7 +67,7 @@ use jiff::Timestamp;
 
 use builder::{Builder, Order};
 use containers::Containers;
-use ground::Ground;
+use ground::{Ground, written_by};
 use naming::RunName;
 use needed::Replications;
 use replication::Replication;
@@ -230,8 +230,10 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         Some(Answer::CouldNotAsk(_)) | None => None,
     };
     let views: Vec<Option<View<'_>>> = policy.targets.iter().map(view).collect();
+    let written: Vec<_> =
+        policy.targets.iter().zip(&views).map(|(target, view)| written_by(target, view.as_ref())).collect();
     let mut replications: Vec<Replications<'_>> = sources.iter().map(|_| Replications::default()).collect();
-    for (target, view) in policy.targets.iter().zip(&views) {
+    for ((target, view), written) in policy.targets.iter().zip(&views).zip(&written) {
         let Some(view) = view else {
             refuse_target(&mut builder, target, inventory, &mut replications);
             continue;
@@ -239,6 +241,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let ground = Ground {
             target,
             listing: &view.listing,
+            written,
             is_append_only: inventory.append_only.contains(&target.name),
             waiting: &view.waiting,
             alive: &alive,

@@ -93,9 +93,7 @@ pub(super) fn on_copy(replication: &Replication<'_>, policy: &Policy, current: M
 
 /// The copies on the target that this dataset has written, whatever they are called now.
 fn written<'a>(replication: &Replication<'a>) -> impl Iterator<Item = &'a Dataset> {
-    let (ground, writer) = (replication.ground, replication.writer.guid);
-    let copies = ground.listing.below(&ground.target.root);
-    copies.filter(move |copy| copy.writer().is_some_and(|one| one.guid == writer))
+    replication.ground.written.get(&replication.writer.guid).into_iter().flatten().copied()
 }
 
 /// The months of a copy up to `base`, and of no later month than it. Without a base the copy is about to be set aside, and a base
