@@ -44,6 +44,10 @@ pub const DAMAGED_MAX: usize = 1000;
 /// The characters of such a name that are read; a dataset and its snapshot have 255 at most.
 const DAMAGED_NAME_MAX: usize = 400;
 
+/// The characters of all names together: an agent's answer is one message, of 1 MiB at most, in which one character may take 10
+/// bytes.
+const DAMAGED_TEXT_MAX: usize = 50_000;
+
 /// The last scrub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
@@ -84,7 +88,13 @@ impl PoolState {
     pub fn parse_damaged(text: &str) -> Vec<String> {
         let list = text.lines().skip_while(|line| !line.starts_with("errors: Permanent errors")).skip(1);
         let names = list.map(str::trim_start).filter(|name| !name.is_empty());
-        names.take(DAMAGED_MAX).map(|name| name.chars().take(DAMAGED_NAME_MAX).collect()).collect()
+        let mut left = DAMAGED_TEXT_MAX;
+        let cut = names.take(DAMAGED_MAX).map(|name| name.chars().take(DAMAGED_NAME_MAX).collect::<String>());
+        cut.take_while(|name| {
+            left = left.saturating_sub(name.chars().count());
+            left > 0
+        })
+        .collect()
     }
 }
 

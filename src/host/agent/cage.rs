@@ -120,6 +120,12 @@ impl Restrictions {
         Err(Problem::Denied(format!("the agent there serves only {} (--root)", roots.join(", "))))
     }
 
+    /// A dataset as the caller may see it: an origin outside of the roots has no name.
+    pub(super) fn shown(&self, dataset: &Dataset) -> Dataset {
+        let is_inside = |origin: &SnapshotName| self.inside(origin.dataset()).is_ok();
+        Dataset { origin: dataset.origin.clone().filter(is_inside), ..dataset.clone() }
+    }
+
     /// Removes the names of damaged data outside of the roots.
     pub(super) fn retain_inside(&self, damaged: &mut Vec<String>) {
         let is_inside = |name: &str, root: &DatasetName| {
@@ -142,6 +148,13 @@ impl Restrictions {
 fn check_pause(wish: &SetAside, host: &dyn TargetHost) -> Result<(), Problem> {
     let Some(parent) = wish.dataset.parent() else { return Ok(()) };
     let listing = host.list(&parent).map_err(|error| error.problem)?;
+    // Once more aside, it would no longer say of which copy it is, and the pause of that copy would be over.
+    if listing.get(&wish.dataset).is_some_and(|dataset| dataset.set_aside().is_some()) {
+        return Err(Problem::Denied(format!(
+            "{} was set aside, and the agent there leaves it where it is (--append-only)",
+            wish.dataset
+        )));
+    }
     let now = Timestamp::now();
     let marks = listing.datasets().filter_map(Dataset::set_aside).filter(|mark| mark.of == wish.dataset);
     let mut others = marks.filter(|mark| mark.guid != wish.guid);

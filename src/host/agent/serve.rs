@@ -137,7 +137,9 @@ impl Server<'_> {
             }
             Request::List { root } => match self.while_caller_is_there(|| host.list(root)) {
                 Ok(listing) => {
-                    let mut all = listing.datasets().flat_map(pieces).chain(unlisted(&listing));
+                    let cage = &self.service.cage;
+                    let shown = |dataset| pieces(&cage.shown(dataset)).collect::<Vec<_>>();
+                    let mut all = listing.datasets().flat_map(shown).chain(unlisted(&listing));
                     return Ended::Clean(
                         all.try_for_each(|piece| self.reply(&piece)).map_err(|error| lost(&error)),
                     );
