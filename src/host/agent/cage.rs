@@ -129,7 +129,9 @@ impl Restrictions {
     /// Removes the names of damaged data outside of the roots.
     pub(super) fn retain_inside(&self, damaged: &mut Vec<String>) {
         let is_inside = |name: &str, root: &DatasetName| {
-            name.strip_prefix(root.as_str()).is_some_and(|rest| rest.starts_with(['/', '@', ':']))
+            // `R:x` may be a dataset beside `R`: names of ZFS may have a colon.
+            let rest = name.strip_prefix(root.as_str());
+            rest.is_some_and(|rest| ["/", "@", ":/", ":<"].iter().any(|begin| rest.starts_with(begin)))
         };
         if !self.roots.is_empty() {
             damaged.retain(|name| self.roots.iter().any(|root| is_inside(name, root)));
