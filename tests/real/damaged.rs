@@ -47,7 +47,7 @@ impl Damageable {
         let mut count = 0;
         for at in (0..bytes.len() - pattern.len()).step_by(512) {
             if bytes[at..].starts_with(pattern) {
-                file.write_all_at(&[0x5a; 512], at as u64).unwrap();
+                file.write_all_at(&[0x5a; 512], u64::try_from(at).unwrap()).unwrap();
                 count += 1;
             }
         }
