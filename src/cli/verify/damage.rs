@@ -53,7 +53,7 @@ fn trouble(copy: &DamagedCopy) -> Trouble {
     }
 }
 
-/// `the newest of them, @2026-Jan, is`.
+/// `@2026-Jan is`, or `2 snapshots, the newest of them @2026-Jan, are`.
 fn named(snapshots: &[&DamagedSnapshot]) -> String {
     match snapshots {
         [] => String::new(),

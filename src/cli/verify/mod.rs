@@ -25,11 +25,10 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Code, Failure> {
     let inventory = context.inventory()?;
     let states = discover::pool_states(&context.policy, &context.targets, &context.cancel);
     let checks = check_copies(&context.policy, &inventory, context.now);
-    let checks =
-        checks.map_err(|why| anyhow!("this machine could not be listed: {why}")).or_exit(Code::Failed)?;
+    let not_listed = |why| anyhow!("this machine could not be listed: {why}");
+    let checks = checks.map_err(not_listed).or_exit(Code::Failed)?;
     let damaged = damaged_copies(&context.policy, &inventory, context.now, &damage::damaged(&states));
-    let damaged =
-        damaged.map_err(|why| anyhow!("this machine could not be listed: {why}")).or_exit(Code::Failed)?;
+    let damaged = damaged.map_err(not_listed).or_exit(Code::Failed)?;
     let mut troubles = copies::troubles(&checks);
     troubles.extend(damage::troubles(&damaged));
     troubles.extend(pools::troubles(&states, context.now, args.scrub_after));

@@ -199,7 +199,7 @@ fn check_month(snapshot: &SnapshotName, host: &dyn TargetHost) -> Result<(), Pro
     }
     let listing = host.list(snapshot.dataset()).map_err(|error| error.problem)?;
     let there = listing.get(snapshot.dataset()).into_iter().flat_map(|there| there.history.snapshots());
-    // A month that has not begun was made by hand: with this key it would have been refused.
+    // A month that has not begun was made by hand, or renamed: no increment brings it with this key.
     let months = there.filter_map(|point| Month::in_name(point.name.as_str()));
     match months.filter(|month| !is_to_come(*month)).max() {
         Some(newest) if newest > month => Err(Problem::Denied(format!(
