@@ -83,16 +83,20 @@ fn every_row_names_tests_that_exist_and_run() {
 
 /// Why `test`, `module::function` of the tests on real pools or `file.rs::function`, is not one that runs.
 fn fault_of(test: &str) -> Option<&'static str> {
-    let (place, function) = test.split_once("::")?;
+    let (place, function) = test.rsplit_once("::")?;
     if place.contains('/') {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(place);
         return fault(&fs::read_to_string(file).unwrap_or_default(), function);
     }
-    let modules = fs::read_to_string(real().join("main.rs")).unwrap_or_default();
-    if !modules.lines().any(|line| line == format!("mod {place};")) {
-        return Some("there is no such module");
+    let (mut directory, mut modules) = (real(), "main.rs");
+    for module in place.split("::") {
+        let listed = fs::read_to_string(directory.join(modules)).unwrap_or_default();
+        if !listed.lines().any(|line| line == format!("mod {module};")) {
+            return Some("there is no such module");
+        }
+        (directory, modules) = (directory.join(module), "mod.rs");
     }
-    fault(&fs::read_to_string(real().join(format!("{place}.rs"))).unwrap_or_default(), function)
+    fault(&fs::read_to_string(directory.with_extension("rs")).unwrap_or_default(), function)
 }
 
 #[test]

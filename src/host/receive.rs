@@ -60,7 +60,7 @@ impl<'a> ShellIncoming<'a> {
         let arguments = arguments(spec, is_guarded);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let started = program.take_session().and_then(|mut session| {
-            session.start_receive(&arguments)?;
+            session.start_receive(&arguments, is_guarded)?;
             Ok(session)
         });
         let session = started.map_err(failed)?;
@@ -132,7 +132,9 @@ impl Incoming for ShellIncoming<'_> {
         let mut doubt = self.program.doubt(self.snapshot.dataset().pool());
         let problem = match self.session.end_receive(&mut doubt) {
             Ok(answer) if answer.status == 0 => {
-                self.program.give_back(self.session);
+                if self.guard.is_none() {
+                    self.program.give_back(self.session);
+                }
                 let checked = self.outcome.check(self.program, &self.snapshot);
                 return checked.map_err(|problem| self.program.error(OPERATION, &self.snapshot, problem));
             }

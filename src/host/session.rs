@@ -19,7 +19,7 @@ use super::liveness;
 use super::session_errors::{Record, read_errors};
 use super::session_words::{Speaks, random_key, speaks, trailer};
 use crate::channel::connections::Connection;
-use crate::model::Liveness;
+use crate::model::{Liveness, is_format_character};
 use crate::stream::endpoint::widen;
 use crate::stream::threads::alone;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
@@ -234,9 +234,10 @@ impl Session {
         Ok(liveness::parse(line(0), line(1)))
     }
 
-    /// Starts `zfs receive`: the stream is to be written to [`Session::stream`].
-    pub(super) fn start_receive(&mut self, arguments: &[&str]) -> Result<(), Problem> {
-        self.request("receive", arguments)
+    /// Starts `zfs receive`: the stream is to be written to [`Session::stream`]. With `is_last` the session ends with it:
+    /// nothing that follows the stream is read.
+    pub(super) fn start_receive(&mut self, arguments: &[&str], is_last: bool) -> Result<(), Problem> {
+        self.request(if is_last { "receive-once" } else { "receive" }, arguments)
     }
 
     /// Where the stream of a receive goes in.
@@ -281,7 +282,8 @@ impl Session {
     fn request(&mut self, mode: &str, arguments: &[&str]) -> Result<(), Problem> {
         let mut request = format!("{} {} {mode}\n", self.key, arguments.len());
         for argument in arguments {
-            if argument.contains(['\n', '\0']) {
+            // A line break would be a request; the rest could end up in a property, and on somebody's terminal.
+            if argument.chars().any(|c| c.is_control() || is_format_character(c)) {
                 return Err(Problem::Other(format!("{argument:?} cannot be an argument of zfs")));
             }
             request.push_str(argument);

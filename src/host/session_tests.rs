@@ -134,7 +134,7 @@ fn several_receives_use_one_session() {
     let fake = Fake::new("head -c 8 >> received; echo . >> received");
     let mut session = fake.open();
     for stream in [b"ABCDEFGH", b"12345678"] {
-        session.start_receive(&["receive", "x"]).unwrap();
+        session.start_receive(&["receive", "x"], false).unwrap();
         session.stream(&fake.cancel).unwrap().write_all(stream).unwrap();
         assert_eq!(session.end_receive(&mut |_| None).unwrap().status, 0);
     }
@@ -154,7 +154,7 @@ fn after_a_failed_receive_the_stream_is_not_taken_for_requests() {
     );
     let mut session = fake.open();
     let stream = hostile_stream(session.key());
-    session.start_receive(&["receive", "x"]).unwrap();
+    session.start_receive(&["receive", "x"], false).unwrap();
     let mut written = Ok(());
     // The worker is gone at some point; how far the stream gets before is up to the pipe.
     for _ in 0..100 {
@@ -173,7 +173,7 @@ fn a_receive_that_reads_too_little_ends_the_session() {
     let mut session = fake.open();
     // A stream cannot know the key: it was made before.
     let stream = hostile_stream("0123456789abcdef0123456789abcdef");
-    session.start_receive(&["receive", "x"]).unwrap();
+    session.start_receive(&["receive", "x"], false).unwrap();
     let wrote = session.stream(&fake.cancel).unwrap().write_some(stream.as_bytes());
     assert!(wrote.is_ok());
     assert_eq!(session.end_receive(&mut |_| None).unwrap().status, 0);
@@ -186,7 +186,7 @@ fn a_receive_that_reads_too_little_ends_the_session() {
 fn a_cut_receive_reports_its_status_and_error_text() {
     let fake = Fake::new("cat > received; echo 'incomplete stream' >&2; exit 1");
     let mut session = fake.open();
-    session.start_receive(&["receive", "x"]).unwrap();
+    session.start_receive(&["receive", "x"], false).unwrap();
     session.stream(&fake.cancel).unwrap().write_all(b"half").unwrap();
     let answer = session.cut_receive().unwrap();
     assert_eq!(answer, CompletedCommand { status: 1, errors: "incomplete stream".to_owned() });

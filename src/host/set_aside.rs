@@ -18,18 +18,22 @@ const NAMES_TRIED: u32 = 100;
 impl ZfsProgram {
     /// Sets a lineage aside, or finishes what an interrupted call began. Gives its mark.
     pub(super) fn set_aside(&self, wish: &SetAside) -> Result<SetAsideMark, Problem> {
-        let (mut mark, is_new) = match self.dataset_guid(&wish.dataset) {
-            Ok(found) if found == wish.guid => (self.begin_set_aside(wish)?, true),
-            Ok(_) | Err(Problem::NotFound) => (self.find_set_aside(wish)?, false),
+        let is_new = match self.dataset_guid(&wish.dataset) {
+            Ok(found) => found == wish.guid,
+            Err(Problem::NotFound) => false,
             Err(problem) => return Err(problem),
         };
+        // A dataset that was set aside before and got this name by hand: its mark is put back where nothing comes of this.
+        let former = if is_new { self.get_local(wish.dataset.as_str(), SET_ASIDE_PROPERTY)? } else { None };
+        let former = former.as_deref();
+        let mut mark = if is_new { self.begin_set_aside(wish, former)? } else { self.find_set_aside(wish)? };
         if mark.done {
             return Ok(mark);
         }
         if let Some(base) = &mark.base {
             let continued = self.continue_copy(wish, &mark, base);
             if continued.is_err() && is_new {
-                self.undo_set_aside(&mark);
+                self.undo_set_aside(&mark, former);
             }
             continued?;
         }
@@ -41,7 +45,7 @@ impl ZfsProgram {
     }
 
     /// Marks the copy and renames it.
-    fn begin_set_aside(&self, wish: &SetAside) -> Result<SetAsideMark, Problem> {
+    fn begin_set_aside(&self, wish: &SetAside, former: Option<&str>) -> Result<SetAsideMark, Problem> {
         let from = &wish.dataset;
         if self.resume_token(from)?.is_some() {
             return Err(Problem::Busy("it holds a partial receive".to_owned()));
@@ -50,7 +54,7 @@ impl ZfsProgram {
         let mark = SetAsideMark::begun(wish, self.free_name(wish, at)?, at);
         self.set(from, SET_ASIDE_PROPERTY, &mark.to_string())?;
         if let Err(problem) = self.run(&["rename", from.as_str(), mark.name.as_str()]) {
-            self.unmark(from);
+            self.put_mark_back(from, former);
             return Err(problem);
         }
         Ok(mark)
@@ -161,16 +165,20 @@ impl ZfsProgram {
     }
 
     /// Gives the copy its name back, if it is free: a permission may be missing, and the copy is not to be missed.
-    fn undo_set_aside(&self, mark: &SetAsideMark) {
+    fn undo_set_aside(&self, mark: &SetAsideMark, former: Option<&str>) {
         if self.rows(&["-o", "name", mark.of.as_str()]).is_ok_and(|rows| rows.is_empty())
             && self.run(&["rename", mark.name.as_str(), mark.of.as_str()]).is_ok()
         {
-            self.unmark(&mark.of);
+            self.put_mark_back(&mark.of, former);
         }
     }
 
-    fn unmark(&self, dataset: &DatasetName) {
-        if let Err(problem) = self.run(&["inherit", SET_ASIDE_PROPERTY, dataset.as_str()]) {
+    fn put_mark_back(&self, dataset: &DatasetName, former: Option<&str>) {
+        let done = match former {
+            Some(former) => self.set(dataset, SET_ASIDE_PROPERTY, former),
+            None => self.run(&["inherit", SET_ASIDE_PROPERTY, dataset.as_str()]),
+        };
+        if let Err(problem) = done {
             tracing::debug!("{dataset} keeps a mark that counts for nothing: {problem}");
         }
     }

@@ -4,7 +4,8 @@
 # each; nothing of it is ever evaluated. Each answer is what zfs printed, then a line "KEY STATUS" on both outputs.
 # In mode "history" it is `zpool history -i`, in mode "pool" `zpool status`, in mode "health" the health of a pool and its newest
 # transaction group. In mode "receive" zfs itself reads the stream that follows on the same input; a receive that failed leaves the rest
-# of its stream unread, so the worker ends there and then, lest a stream be taken for requests.
+# of its stream unread, so the worker ends there and then, lest a stream be taken for requests. In mode "receive-once" it
+# ends after a good one as well: whoever sends is not believed, and may send more than a stream.
 # In mode "orphans" it ends every process of this user that an earlier run of the same policy left here, waits for that,
 # and answers with their numbers and commands. ZHAUL_RUN in the environment of a process names its policy and run
 # (POLICY-RUN; set by whoever started this worker).
@@ -52,7 +53,7 @@ while read -r given count mode && [ "$given" = "$key" ]; do
     case "$mode" in
         run) zfs "$@" </dev/null; status=$?;;
         history) zpool history -i "$@" </dev/null; status=$?;;
-        receive) zfs "$@"; status=$?;;
+        receive|receive-once) zfs "$@"; status=$?;;
         pool) TZ=UTC0 zpool status "$@" </dev/null; status=$?;;
         health) zpool list -H -o health "$@" </dev/null; status=$?; tail -n 1 "/proc/spl/kstat/zfs/$1/txgs" 2>/dev/null;;
         date) date +%s; status=$?;;

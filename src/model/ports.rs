@@ -15,12 +15,20 @@ pub struct PortRange {
     last: u16,
 }
 
+/// The first port that every user may listen on (Linux, `net.ipv4.ip_unprivileged_port_start` as shipped).
+const PRIVILEGED_END: u16 = 1024;
+
 /// Why a text is no range of ports.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("'{0}' is no range of ports: write 50000-50100, or 50000, or 0 for any free port")]
 pub struct PortRangeError(String);
 
 impl PortRange {
+    /// Whether it has a port that only root may listen on, where services of the system are expected.
+    pub fn is_privileged(self) -> bool {
+        (1..PRIVILEGED_END).contains(&self.first)
+    }
+
     /// All of them, in the order in which they are tried.
     pub fn ports(self) -> RangeInclusive<u16> {
         self.first..=self.last
@@ -89,6 +97,9 @@ mod tests {
         }
         assert_eq!("7-7".parse::<PortRange>().unwrap().to_string(), "7");
         assert_eq!(PortRange::default(), "0".parse().unwrap());
+        let is_privileged = |text: &str| text.parse::<PortRange>().unwrap().is_privileged();
+        assert!(is_privileged("1-65535") && is_privileged("1023") && !is_privileged("1024-2000"));
+        assert!(!is_privileged("0"), "any free port is none of those");
         for text in ["", "-", "5-", "-5", "+5", "9-8", "0-9", "65536", "1-65536", "1 - 2", "a", "1-2-3"] {
             assert_eq!(text.parse::<PortRange>(), Err(PortRangeError(text.to_owned())), "{text}");
         }

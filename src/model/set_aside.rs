@@ -179,6 +179,14 @@ impl Dataset {
         Some(SetAsideMark { of, name: self.name.clone(), ..mark })
     }
 
+    /// When it was set aside as a lineage of `copy`, by what its mark says, or would say had a dataset above it not been renamed.
+    /// Here a mark counts also where its own name is another by now: for the pause between two of one copy.
+    pub fn set_aside_of(&self, copy: &DatasetName) -> Option<SetAsideMark> {
+        let stored = SetAsideMark::parse(self.user.local(SET_ASIDE_PROPERTY)?);
+        let stored = stored.filter(|mark| mark.guid == self.guid);
+        self.set_aside().into_iter().chain(stored).find(|mark| mark.of == *copy)
+    }
+
     /// Who writes it, if it is a marked copy.
     pub fn writer(&self) -> Option<Writer> {
         Writer::parse(self.user.local(WRITER_PROPERTY)?)
@@ -222,8 +230,14 @@ mod tests {
         let (of, named) = ("tank/above/a b", "tank/above/a b.diverged-1");
         let moved = there.map(|mark| (mark.of.to_string(), mark.name.to_string()));
         assert_eq!(moved, Some((of.to_owned(), named.to_owned())), "a dataset above it was renamed");
-        let begun = dataset("tank/above/a b.diverged-1", 7, &text, true).set_aside();
-        assert_eq!(begun, None, "not finished under another name");
+        let begun = dataset("tank/above/a b.diverged-1", 7, &text, true);
+        assert_eq!(begun.set_aside(), None, "not finished under another name");
+        let is_of =
+            |dataset: &Dataset, copy: &str| dataset.set_aside_of(&DatasetName::new(copy).unwrap()).is_some();
+        let moved = dataset("tank/above/a b.diverged-1", 7, &done.to_string(), true);
+        assert!(is_of(&moved, "tank/a b") && is_of(&moved, "tank/above/a b") && !is_of(&moved, "tank/above"));
+        assert!(is_of(&begun, "tank/a b"));
+        assert!(!is_of(&dataset("tank/other", 8, &text, true), "tank/a b"), "a mark of another dataset");
         for odd in ["", "1", "{}", &text.replace("\"version\":1", "\"version\":2"), &text[..40]] {
             assert_eq!(dataset(name, 7, odd, true).set_aside(), None, "{odd}");
         }

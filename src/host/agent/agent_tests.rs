@@ -341,17 +341,15 @@ fn another_version_is_refused_with_both_versions() {
 /// Only a hello is refused where there is no room.
 #[test]
 fn without_a_hello_that_was_answered_nothing_is_served() {
-    for hello in [None, Some(Request::Hello { protocol: PROTOCOL + 1, version: "9.9.9".to_owned() })] {
+    let other_version = Request::Hello { protocol: PROTOCOL + 1, version: "9.9.9".to_owned() };
+    for (request, word) in [(Request::List { root: name("t") }, "hello"), (other_version, "9.9.9")] {
         let mut peer = Peer::silent(Restrictions::default());
         peer.greet();
-        if let Some(hello) = hello {
-            peer.ask(&hello);
-        }
-        let replies = peer.ask(&Request::List { root: name("t") });
+        let replies = peer.ask(&request);
         let [Reply::Failed { problem: Problem::Protocol(text) }] = &replies[..] else {
             panic!("{replies:?}")
         };
-        assert!(text.contains("hello"), "{text}");
+        assert!(text.contains(word), "{text}");
         assert!(peer.receive().is_none(), "the session has ended");
         peer.ended().unwrap();
     }

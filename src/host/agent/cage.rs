@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::wire::Request;
 use crate::host::{Problem, TargetHost};
 use crate::model::{
-    Change, Dataset, DatasetName, Month, NameFormat, PointName, SET_ASIDE_PAUSE, SetAside, SnapshotName,
+    Change, Dataset, DatasetName, Guid, Month, NameFormat, Point, PointName, SET_ASIDE_PAUSE, SetAside,
 };
 
 /// No place is further from UTC.
@@ -90,8 +90,14 @@ impl Restrictions {
     /// Refuses what the present state of the target speaks against.
     pub(super) fn check_state(&self, request: &Request, host: &dyn TargetHost) -> Result<(), Problem> {
         match request {
-            Request::Change(Change::SetAside(wish)) if self.append_only => check_pause(wish, host),
-            Request::Receive(receive) if self.append_only => check_month(&receive.spec.snapshot, host),
+            Request::Change(Change::SetAside(wish)) if self.append_only => self.check_pause(wish, host),
+            Request::Change(Change::RenameSnapshot { dataset, guid, to, .. }) if self.append_only => {
+                check_month(dataset, Some(*guid), to, host)
+            }
+            Request::Receive(receive) if self.append_only => {
+                let snapshot = &receive.spec.snapshot;
+                check_month(snapshot.dataset(), None, snapshot.name(), host)
+            }
             Request::Hello { .. }
             | Request::List { .. }
             | Request::State { .. }
@@ -120,10 +126,15 @@ impl Restrictions {
         Err(Problem::Denied(format!("the agent there serves only {} (--root)", roots.join(", "))))
     }
 
-    /// A dataset as the caller may see it: an origin outside of the roots has no name.
+    /// A dataset as the caller may see it: an origin outside of the roots has no name, and no encryption root beside them.
     pub(super) fn shown(&self, dataset: &Dataset) -> Dataset {
-        let is_inside = |origin: &SnapshotName| self.inside(origin.dataset()).is_ok();
-        Dataset { origin: dataset.origin.clone().filter(is_inside), ..dataset.clone() }
+        let mut shown = dataset.clone();
+        shown.origin.take_if(|origin| self.inside(origin.dataset()).is_err());
+        // The names of the datasets above a root are in its own.
+        let is_known =
+            |of: &DatasetName| self.inside(of).is_ok() || self.roots.iter().any(|root| root.is_within(of));
+        shown.settings.encryption_root.take_if(|of| !is_known(of));
+        shown
     }
 
     /// Removes the names of damaged data outside of the roots.
@@ -138,35 +149,47 @@ impl Restrictions {
         }
     }
 
+    /// A second lineage of one copy is not set aside soon after the first. An interrupted set-aside is finished.
+    fn check_pause(&self, wish: &SetAside, host: &dyn TargetHost) -> Result<(), Problem> {
+        let now = Timestamp::now();
+        for root in self.everything(&wish.dataset)? {
+            let listing = host.list(&root).map_err(|error| error.problem)?;
+            // Once more aside, it would no longer say of which copy it is, and the pause of that copy would be over.
+            if listing.get(&wish.dataset).is_some_and(|dataset| dataset.set_aside().is_some()) {
+                return Err(Problem::Denied(format!(
+                    "{} was set aside, and the agent there leaves it where it is (--append-only)",
+                    wish.dataset
+                )));
+            }
+            // It may be anywhere: with the dataset above it, it goes where that is set aside.
+            let others = listing.datasets().filter(|dataset| dataset.guid != wish.guid);
+            let mut marks = others.filter_map(|other| Some((other, other.set_aside_of(&wish.dataset)?)));
+            if let Some((recent, mark)) = marks.find(|(_, mark)| mark.is_recent(now)) {
+                return Err(Problem::Denied(format!(
+                    "the agent there sets a copy aside once in {} hours, and {} is of {:.0} (--append-only)",
+                    SET_ASIDE_PAUSE.as_hours(),
+                    recent.name,
+                    mark.at
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The datasets below which this agent changes anything.
+    fn everything(&self, of: &DatasetName) -> Result<Vec<DatasetName>, Problem> {
+        if !self.roots.is_empty() {
+            return Ok(self.roots.clone());
+        }
+        DatasetName::new(of.pool()).map(|pool| vec![pool]).map_err(|error| Problem::Other(error.to_string()))
+    }
+
     fn not_append_only(&self, what: &str) -> Result<(), Problem> {
         if self.append_only {
             return Err(Problem::Denied(format!("the agent there {what} (--append-only)")));
         }
         Ok(())
     }
-}
-
-/// A second lineage of one copy is not set aside soon after the first. An interrupted set-aside is finished.
-fn check_pause(wish: &SetAside, host: &dyn TargetHost) -> Result<(), Problem> {
-    let Some(parent) = wish.dataset.parent() else { return Ok(()) };
-    let listing = host.list(&parent).map_err(|error| error.problem)?;
-    // Once more aside, it would no longer say of which copy it is, and the pause of that copy would be over.
-    if listing.get(&wish.dataset).is_some_and(|dataset| dataset.set_aside().is_some()) {
-        return Err(Problem::Denied(format!(
-            "{} was set aside, and the agent there leaves it where it is (--append-only)",
-            wish.dataset
-        )));
-    }
-    let now = Timestamp::now();
-    let marks = listing.datasets().filter_map(Dataset::set_aside).filter(|mark| mark.of == wish.dataset);
-    let mut others = marks.filter(|mark| mark.guid != wish.guid);
-    let Some(recent) = others.find(|mark| mark.is_recent(now)) else { return Ok(()) };
-    Err(Problem::Denied(format!(
-        "the agent there sets a copy aside once in {} hours, and {} is of {:.0} (--append-only)",
-        SET_ASIDE_PAUSE.as_hours(),
-        recent.name,
-        recent.at
-    )))
 }
 
 /// The month of `time` wherever its source may be.
@@ -188,23 +211,36 @@ fn is_name_for(name: &PointName, time: Timestamp) -> bool {
     is_counted && months_of(time).contains(&month)
 }
 
-/// A month is archived once the months before it are, and not before it has begun by this machine's own clock.
-fn check_month(snapshot: &SnapshotName, host: &dyn TargetHost) -> Result<(), Problem> {
-    let Some(month) = Month::in_name(snapshot.name().as_str()) else { return Ok(()) };
+/// A month is archived once the months before it are, and not before it has begun by this machine's own clock: as a snapshot
+/// that is received on top of all, or as the new name of the one with `guid`.
+fn check_month(
+    dataset: &DatasetName,
+    guid: Option<Guid>,
+    name: &PointName,
+    host: &dyn TargetHost,
+) -> Result<(), Problem> {
+    let Some(month) = Month::in_name(name.as_str()) else { return Ok(()) };
     let is_to_come = |month: Month| months_of(Timestamp::now()).iter().all(|now| month > *now);
     if is_to_come(month) {
         return Err(Problem::Denied(format!(
             "the agent there archives no month before it has begun by its own clock, and {month} has not (--append-only)"
         )));
     }
-    let listing = host.list(snapshot.dataset()).map_err(|error| error.problem)?;
-    let there = listing.get(snapshot.dataset()).into_iter().flat_map(|there| there.history.snapshots());
-    // A month that has not begun was made by hand, or renamed: no increment brings it with this key.
-    let months = there.filter_map(|point| Month::in_name(point.name.as_str()));
-    match months.filter(|month| !is_to_come(*month)).max() {
-        Some(newest) if newest > month => Err(Problem::Denied(format!(
-            "the agent there archives months in their order, and has {newest} already (--append-only)"
+    let listing = host.list(dataset).map_err(|error| error.problem)?;
+    let there: Vec<&Point> =
+        listing.get(dataset).into_iter().flat_map(|there| there.history.snapshots()).collect();
+    let at = there.iter().position(|point| Some(point.guid) == guid).unwrap_or(there.len());
+    let (before, after) = there.split_at(at);
+    // A month that has not begun was made by hand: no key that is append-only brings one.
+    let months = |some: &[&Point]| -> Vec<Month> {
+        let all = some.iter().filter_map(|point| Month::in_name(point.name.as_str()));
+        all.filter(|month| !is_to_come(*month)).collect()
+    };
+    let later = months(before).into_iter().max().filter(|newest| *newest > month);
+    match later.or_else(|| months(after).into_iter().min().filter(|oldest| *oldest < month)) {
+        Some(other) => Err(Problem::Denied(format!(
+            "the agent there archives months in their order, and has {other} already (--append-only)"
         ))),
-        Some(_) | None => Ok(()),
+        None => Ok(()),
     }
 }

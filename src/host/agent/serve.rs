@@ -29,6 +29,10 @@ use crate::stream::{ByteSink as _, Cancel, Cancelled, FdSource, FdTarget};
 pub(in crate::host) const CONNECTIONS_LIMIT: Duration = Duration::from_secs(10);
 /// Each connection is a thread: a caller must not fill this machine with threads.
 const CONNECTIONS_MAX: usize = 64;
+/// What a connection may hold beside the buffer of its stream: one record.
+const CONNECTION_BYTES: u64 = 1 << 20;
+/// As many are always taken.
+const CONNECTIONS_MIN: usize = 8;
 
 /// How long to wait for the first line: who logs in to an agent is a program.
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
@@ -130,7 +134,11 @@ impl Server<'_> {
             Request::OpenConnections { greeting, connections, ports } => {
                 return Ended::Clean(self.open_connections(greeting, *connections, *ports));
             }
-            Request::Hello { protocol, version } => return Ended::Clean(self.introduce(*protocol, version)),
+            // Who is refused does not stay.
+            Request::Hello { protocol, version } => match self.introduce(*protocol, version) {
+                Ok(()) => Ok(()),
+                Err(problem) => return Ended::Torn(problem),
+            },
             Request::EndOrphans { run } => {
                 let orphans = orphans::end(*run, self.service.cage.is_confined());
                 return Ended::Clean(self.reply(&Reply::Orphans { orphans }).map_err(|error| lost(&error)));
@@ -221,10 +229,13 @@ impl Server<'_> {
         let Some(address) = self.service.address else {
             return Err(Problem::Unreachable("the agent there was not started by sshd".to_owned()));
         };
-        if !(1..=CONNECTIONS_MAX).contains(&connections) {
-            return Err(Problem::Protocol(format!(
-                "{connections} connections, instead of 1 to {CONNECTIONS_MAX}"
-            )));
+        let most = connections_max(self.service.buffer_bytes_max);
+        if !(1..=most).contains(&connections) {
+            return Err(Problem::Protocol(format!("{connections} connections, instead of 1 to {most}")));
+        }
+        if self.service.ports.is_none() && ports.is_privileged() {
+            let why = "the agent there opens no port below 1024 of its caller's choice (--ports)";
+            return Err(Problem::Denied(why.to_owned()));
         }
         let ports = self.service.ports.unwrap_or(ports);
         let (listening, offer) =
@@ -234,6 +245,12 @@ impl Server<'_> {
         *self.connections.lock().unwrap_or_else(PoisonError::into_inner) = came;
         Ok(())
     }
+}
+
+/// How many connections a caller gets where a stream gets a buffer of this many bytes.
+fn connections_max(buffer_bytes: u64) -> usize {
+    let fitting = usize::try_from(buffer_bytes / CONNECTION_BYTES).unwrap_or(usize::MAX);
+    fitting.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX)
 }
 
 /// Why the data cannot have connections of its own.
