@@ -155,12 +155,14 @@ impl NameFormat {
 }
 
 fn take_digits(rest: &mut &str, count: usize) -> Option<i16> {
-    let digits = rest.get(..count)?;
-    if !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
+    let (digits, after) = rest.split_at_checked(count)?;
+    let mut number = 0;
+    for digit in digits.bytes() {
+        // A plan reads names by the million.
+        number = number * 10 + i16::from(digit.is_ascii_digit().then_some(digit - b'0')?);
     }
-    *rest = rest.get(count..)?;
-    digits.parse().ok()
+    *rest = after;
+    Some(number)
 }
 
 impl fmt::Display for NameFormat {

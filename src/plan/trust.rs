@@ -116,7 +116,7 @@ impl<'a> Trust<'a> {
         // may be one of an earlier name format.
         let is_before = |point: &&Point| oldest.is_none_or(|oldest| point.createtxg < oldest.createtxg);
         let before = newer.iter().copied().take_while(is_before);
-        if self.is_proven(builder, oldest, bookmark)?
+        if self.is_proven(builder, oldest.into_iter(), bookmark)?
             || self.is_proven(builder, newest.into_iter().chain(before), bookmark)?
         {
             return Some(true);
@@ -139,12 +139,11 @@ impl<'a> Trust<'a> {
     fn is_proven(
         &self,
         builder: &mut Builder,
-        snapshots: impl IntoIterator<Item = &'a Point>,
+        snapshots: impl Iterator<Item = &'a Point> + Clone,
         bookmark: &Point,
     ) -> Option<bool> {
-        let snapshots: Vec<&Point> = snapshots.into_iter().collect();
-        let is_known = builder.knows_lineage(self.dataset, snapshots.iter().copied());
-        is_known.then(|| snapshots.iter().any(|point| self.proves(point, bookmark)))
+        let is_known = builder.knows_lineage(self.dataset, snapshots.clone());
+        is_known.then(|| snapshots.into_iter().any(|point| self.proves(point, bookmark)))
     }
 
     fn has_proof(&self, snapshot: &Point) -> bool {
