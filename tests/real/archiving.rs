@@ -11,6 +11,16 @@ use crate::pool::{property, zfs};
 use crate::restoring::command;
 use crate::world::{GUEST, World};
 
+/// A guest whose archive has February, and its copy there.
+fn with_february(name: &str) -> (World, String) {
+    let mut world = World::archive_only(name);
+    world.filesystem(GUEST, 1);
+    world.run("2026-01-10T03:00:00Z");
+    world.run("2026-02-01T03:00:00Z");
+    let archive = world.archive(GUEST);
+    (world, archive)
+}
+
 #[test]
 fn each_month_is_archived_once_and_a_missed_first_is_caught_up() {
     let mut world = World::archive_only("months");
@@ -48,11 +58,7 @@ fn months_that_the_archive_was_away_are_caught_up_oldest_first() {
 
 #[test]
 fn a_snapshot_that_arrived_under_its_sources_name_is_only_renamed() {
-    let mut world = World::archive_only("arrived");
-    world.filesystem(GUEST, 1);
-    let archive = world.archive(GUEST);
-    world.run("2026-01-10T03:00:00Z");
-    world.run("2026-02-01T03:00:00Z");
+    let (mut world, archive) = with_february("arrived");
     zfs(&["rename", &format!("{archive}@2026-Feb"), &format!("{archive}@2026-02-01-030000")]);
     let run = world.run_as_planned("2026-02-02T03:00:00Z", &[], 0);
     assert_eq!(snapshots(&archive), ["2026-Feb"]);
@@ -79,11 +85,7 @@ fn a_month_made_by_hand_counts_for_nothing_also_after_a_change_of_names() {
 
 #[test]
 fn a_month_made_by_hand_of_what_somebody_wrote_to_a_copy_is_none() {
-    let mut world = World::archive_only("months-written");
-    world.filesystem(GUEST, 1);
-    let archive = world.archive(GUEST);
-    world.run("2026-01-10T03:00:00Z");
-    world.run("2026-02-01T03:00:00Z");
+    let (mut world, archive) = with_february("months-written");
     write_copy(&archive, "work");
     zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
     assert_march_is_archived(&mut world, GUEST);
@@ -91,11 +93,7 @@ fn a_month_made_by_hand_of_what_somebody_wrote_to_a_copy_is_none() {
 
 #[test]
 fn a_month_made_by_hand_is_none_also_once_a_forced_archive_follows_it() {
-    let mut world = World::archive_only("months-forced");
-    world.filesystem(GUEST, 1);
-    let archive = world.archive(GUEST);
-    world.run("2026-01-10T03:00:00Z");
-    world.run("2026-02-01T03:00:00Z");
+    let (mut world, archive) = with_february("months-forced");
     zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
     world.run_with("2026-02-20T03:00:00Z", &["--archive"]);
     assert_eq!(snapshots(&archive), ["2026-Feb", "2026-Mar", "2026-Feb-20"]);
@@ -135,11 +133,7 @@ fn a_later_month_made_by_hand_costs_an_append_only_archive_no_month() {
 /// A person gives what a hand-made month is before another name, which says no month.
 #[test]
 fn a_month_made_by_hand_is_none_whatever_the_base_is_called() {
-    let mut world = World::archive_only("months-renamed");
-    world.filesystem(GUEST, 1);
-    let archive = world.archive(GUEST);
-    world.run("2026-01-10T03:00:00Z");
-    world.run("2026-02-01T03:00:00Z");
+    let (mut world, archive) = with_february("months-renamed");
     zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
     world.run_with("2026-02-20T03:00:00Z", &["--archive"]);
     zfs(&["rename", &format!("{archive}@2026-Feb-20"), &format!("{archive}@before-upgrade")]);
@@ -205,11 +199,7 @@ fn assert_march_is_archived(world: &mut World, guest: &str) {
 /// The lineage that was set aside has a snapshot of the month's name, and the run that set it aside could send nothing.
 #[test]
 fn a_month_made_by_hand_counts_for_nothing_on_a_lineage_that_was_set_aside_either() {
-    let mut world = World::archive_only("months-aside");
-    world.filesystem(GUEST, 1);
-    let archive = world.archive(GUEST);
-    world.run("2026-01-10T03:00:00Z");
-    world.run("2026-02-01T03:00:00Z");
+    let (mut world, archive) = with_february("months-aside");
     write_copy(&archive, "work");
     zfs(&["snapshot", &format!("{archive}@2026-Mar")]);
     world.run_with("2026-02-20T03:00:00Z", &["--archive"]);
@@ -283,11 +273,8 @@ fn months_are_named_and_known_in_english_in_every_locale() {
 
 #[test]
 fn an_archive_that_has_diverged_stops_or_branches_and_keeps_all() {
-    let mut world = World::archive_only("archive-diverged");
-    let files = world.filesystem(GUEST, 1);
-    let archive = world.archive(GUEST);
-    world.run("2026-01-10T03:00:00Z");
-    world.run("2026-02-01T03:00:00Z");
+    let (mut world, archive) = with_february("archive-diverged");
+    let files = world.guest(GUEST);
     world.write(GUEST, "march", 1);
     world.run("2026-03-01T03:00:00Z");
     zfs(&["rollback", "-r", &format!("{files}@2026-02-01-030000")]);
