@@ -41,6 +41,7 @@ mod outages;
 mod outcome;
 mod ownership;
 mod partial;
+mod permissions;
 mod policy;
 mod pool;
 mod pruning;
