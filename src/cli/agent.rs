@@ -32,6 +32,7 @@ pub(super) fn agent(args: &AgentArgs) -> Result<Code, Failure> {
     let asked = cancel.clone();
     signals::watch("stopping", move || asked.request()).or_exit(Code::Failed)?;
     let slot = slots::take(&args.roots, args.sessions);
+    let lock = if args.append_only { slots::changes(&args.roots) } else { None };
     let host = Shell::for_agent("this machine", &cancel);
     let service = Service {
         host: &host,
@@ -43,6 +44,7 @@ pub(super) fn agent(args: &AgentArgs) -> Result<Code, Failure> {
         address: own_address(),
         ports: args.ports,
         buffer_bytes_max: args.buffer.0,
+        lock,
         has_room: slot.is_some(),
     };
     let served = serve((input.as_fd(), output.as_fd()), &mut std::io::stderr(), &service, &cancel);

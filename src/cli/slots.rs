@@ -22,14 +22,24 @@ pub(super) fn take(roots: &[DatasetName], count: u32) -> Option<Slot> {
             return Some(Slot { _file: None });
         }
     };
-    let identity: Vec<&str> = roots.iter().map(DatasetName::as_str).collect();
-    let digest = ring::digest::digest(&ring::digest::SHA256, identity.join("\0").as_bytes());
-    let hash = digest.as_ref().iter().take(6).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));
     (0..count).find_map(|number| {
-        let path = directory.path().join(format!("agent-{hash:012x}.{number}"));
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).ok()?);
+        let file = open(&directory, roots, &number.to_string())?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
         Some(Slot { _file: Some(file) })
     })
+}
+
+/// What all agents with the same roots lock for a change that the target's state has to allow; `None` where there is no
+/// directory for it.
+pub(super) fn changes(roots: &[DatasetName]) -> Option<File> {
+    open(&Directory::open().ok()?, roots, "changes")
+}
+
+fn open(directory: &Directory, roots: &[DatasetName], what: &str) -> Option<File> {
+    let identity: Vec<&str> = roots.iter().map(DatasetName::as_str).collect();
+    let digest = ring::digest::digest(&ring::digest::SHA256, identity.join("\0").as_bytes());
+    let hash = digest.as_ref().iter().take(6).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));
+    let path = directory.path().join(format!("agent-{hash:012x}.{what}"));
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Some(File::from(rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR).ok()?))
 }

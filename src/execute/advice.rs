@@ -30,6 +30,9 @@ pub(super) fn for_problem(problem: &Problem) -> String {
         Problem::NoSpace(_) => {
             "make room there; nothing is pruned beyond the policy, and the next run resumes where this one stopped"
         }
+        Problem::Denied(text) if text.contains("the agent there") => {
+            "the options of `zhaul agent` in that machine's authorized_keys decide it; the message says which"
+        }
         Problem::Denied(_) => "log in as root there, or grant the permission with zfs allow",
         Problem::Locked => {
             "load it there (zfs load-key), or, if its source is encrypted no more, rename the copy aside"

@@ -361,4 +361,9 @@ pub trait TargetHost: Sync {
 
     /// Carries out one change, after a look at what the names in it are by now.
     fn change(&self, change: &Change) -> Result<Changed, HostError>;
+
+    /// Whether a `zfs receive` into this dataset is seen.
+    fn is_receiving(&self, _dataset: &DatasetName) -> bool {
+        false
+    }
 }

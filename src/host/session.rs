@@ -19,7 +19,7 @@ use super::liveness;
 use super::session_errors::{Record, read_errors};
 use super::session_words::{Speaks, random_key, speaks, trailer};
 use crate::channel::connections::Connection;
-use crate::model::{Liveness, is_format_character};
+use crate::model::Liveness;
 use crate::stream::endpoint::widen;
 use crate::stream::threads::alone;
 use crate::stream::{Cancel, Cancelled, FdSource, FdTarget};
@@ -282,8 +282,7 @@ impl Session {
     fn request(&mut self, mode: &str, arguments: &[&str]) -> Result<(), Problem> {
         let mut request = format!("{} {} {mode}\n", self.key, arguments.len());
         for argument in arguments {
-            // A line break would be a request; the rest could end up in a property, and on somebody's terminal.
-            if argument.chars().any(|c| c.is_control() || is_format_character(c)) {
+            if argument.contains(['\n', '\0']) {
                 return Err(Problem::Other(format!("{argument:?} cannot be an argument of zfs")));
             }
             request.push_str(argument);

@@ -57,6 +57,11 @@ impl ZfsProgram {
             self.put_mark_back(from, former);
             return Err(problem);
         }
+        // Another one may have got the name since the look at its GUID.
+        if let Err(problem) = self.check_dataset(&mark.name, wish.guid) {
+            self.undo_set_aside(&mark, former);
+            return Err(problem);
+        }
         Ok(mark)
     }
 

@@ -43,6 +43,10 @@ impl Shell {
 }
 
 impl TargetHost for Shell {
+    fn is_receiving(&self, dataset: &DatasetName) -> bool {
+        self.program.receiver(dataset).is_some()
+    }
+
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
         let failed = |problem| self.program.error("list", root, problem);
         let listing =

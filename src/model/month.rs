@@ -7,6 +7,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::{Serialize, Serializer};
 
+use super::Point;
+
 /// English in every locale: a name must not depend on who runs the backup.
 const NAMES: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
@@ -51,6 +53,27 @@ impl Month {
     pub fn in_name(name: &str) -> Option<Self> {
         let (month, rest) = (Self::parse(name.get(..MONTH_BYTES)?)?, name.get(MONTH_BYTES..)?);
         (rest.is_empty() || rest.starts_with(['.', '-'])).then_some(month)
+    }
+
+    /// The month of another snapshot with which a snapshot of this month would be out of order: of an older one that is of a
+    /// later month, or of a newer one of an earlier month. `all` are a dataset's, oldest first; the one that `is_it`, or one on
+    /// top of all, is to be of this month. Months that `is_to_come` count for nothing.
+    pub fn out_of_order<'a>(
+        self,
+        all: impl IntoIterator<Item = &'a Point>,
+        is_it: impl Fn(&Point) -> bool,
+        is_to_come: impl Fn(Self) -> bool,
+    ) -> Option<Self> {
+        let mut is_older = true;
+        all.into_iter().find_map(|point| {
+            if is_it(point) {
+                is_older = false;
+                return None;
+            }
+            let month = Self::in_name(point.name.as_str()).filter(|month| !is_to_come(*month))?;
+            let is_wrong = if is_older { month > self } else { month < self };
+            is_wrong.then_some(month)
+        })
     }
 
     /// The month after this one.

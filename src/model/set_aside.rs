@@ -166,10 +166,7 @@ impl Dataset {
     /// The mark of a lineage that was set aside, if this dataset is one. Where a dataset above it was renamed since, with all
     /// datasets below, the mark is given as it would be there.
     pub fn set_aside(&self) -> Option<SetAsideMark> {
-        let mark = SetAsideMark::parse(self.user.local(SET_ASIDE_PROPERTY)?)?;
-        if mark.guid != self.guid {
-            return None;
-        }
+        let mark = self.set_aside_mark()?;
         if mark.name == self.name {
             return Some(mark);
         }
@@ -182,9 +179,13 @@ impl Dataset {
     /// When it was set aside as a lineage of `copy`, by what its mark says, or would say had a dataset above it not been renamed.
     /// Here a mark counts also where its own name is another by now: for the pause between two of one copy.
     pub fn set_aside_of(&self, copy: &DatasetName) -> Option<SetAsideMark> {
-        let stored = SetAsideMark::parse(self.user.local(SET_ASIDE_PROPERTY)?);
-        let stored = stored.filter(|mark| mark.guid == self.guid);
-        self.set_aside().into_iter().chain(stored).find(|mark| mark.of == *copy)
+        self.set_aside().into_iter().chain(self.set_aside_mark()).find(|mark| mark.of == *copy)
+    }
+
+    /// Its mark as it was written, whatever its name is by now.
+    pub fn set_aside_mark(&self) -> Option<SetAsideMark> {
+        let mark = SetAsideMark::parse(self.user.local(SET_ASIDE_PROPERTY)?)?;
+        (mark.guid == self.guid).then_some(mark)
     }
 
     /// Who writes it, if it is a marked copy.

@@ -146,7 +146,15 @@ fn renames(
         } else {
             day_name(replication, time, &policy.time_zone)
         };
+        let other = replication.ground.is_append_only.then(|| {
+            month.out_of_order(there.history.snapshots(), |one| one == point, |other| other > current)
+        });
         match to {
+            Ok(_) if let Some(other) = other.flatten() => {
+                let kind = FindingKind::MonthOutOfOrder { snapshot: point.name.clone(), month, other };
+                let dataset = replication.dataset().name.clone();
+                builder.find(Severity::Warning, Some(&dataset), replication.place.clone(), kind);
+            }
             Ok(to) => {
                 let (dataset, from, guid) = (replication.name.clone(), point.name.clone(), point.guid);
                 replication.renamed.insert(to.clone());

@@ -11,7 +11,7 @@ use super::replication::Replication;
 use super::{AsideFinding, FindingKind, Reason, Severity, months};
 use crate::model::{
     ByteCount, Change, Dataset, DatasetName, Encryption, NAME_BYTES_MAX, Point, PointName, SET_ASIDE_PAUSE,
-    SetAside, SetAsideCause, SnapshotId,
+    SetAside, SetAsideCause, SetAsideMark, SnapshotId,
 };
 use crate::policy::Policy;
 
@@ -130,12 +130,10 @@ fn obstacle(
         Misfit::NothingInCommon => SetAsideCause::NothingInCommon,
         Misfit::AfterBase(cause) => cause,
     };
-    let mut marks = replication.set_asides.iter().filter_map(|aside| aside.set_aside());
-    if replication.ground.is_append_only
-        && let Some(mark) = marks.find(|mark| mark.is_recent(builder.at()))
+    if let Some((earlier, mark)) = recent(builder, replication, there)
         && let Ok(until) = mark.at.checked_add(SET_ASIDE_PAUSE)
     {
-        return Some(AsideFinding::SetAsideTooSoon { copy, earlier: mark.name, until }.into());
+        return Some(AsideFinding::SetAsideTooSoon { copy, earlier, until }.into());
     }
     if matches!(cause, SetAsideCause::Written | SetAsideCause::Foreign)
         && let Some(earlier) = earlier(replication, cause, builder.at())
@@ -152,6 +150,20 @@ fn obstacle(
     let added = cause.infix().len() + "2026-01-01-000000-99".len();
     let longest = longest_name(replication);
     (longest + added > NAME_BYTES_MAX).then_some(FindingKind::SetAsideName { copy })
+}
+
+/// The lineage for whose sake an append-only target sets no other one aside yet, wherever it is by now.
+fn recent(
+    builder: &Builder,
+    replication: &Replication<'_>,
+    there: &Dataset,
+) -> Option<(DatasetName, SetAsideMark)> {
+    let others = replication.ground.listing.datasets().filter(|other| other.guid != there.guid);
+    let mut others = others.filter(|_| replication.ground.is_append_only);
+    others.find_map(|other| {
+        let mark = other.set_aside_of(&replication.name)?;
+        mark.is_recent(builder.at()).then(|| (other.name.clone(), mark))
+    })
 }
 
 /// The longest name of a dataset or snapshot at or below the copy, in bytes.

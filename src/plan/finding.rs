@@ -318,6 +318,15 @@ pub enum FindingKind {
         /// The copy.
         copy: DatasetName,
     },
+    /// A snapshot that has arrived on an append-only archive, and does not get the name of its month there.
+    MonthOutOfOrder {
+        /// The snapshot.
+        snapshot: PointName,
+        /// Its month.
+        month: Month,
+        /// The month of a snapshot beside it, which would be out of order then: made by hand, most likely.
+        other: Month,
+    },
     /// Months that can no longer be archived.
     MonthsLost {
         /// Which, oldest first.

@@ -154,6 +154,7 @@ fn talk(world: &World, cage: Restrictions, random: &mut Random, is_damaged: bool
                 address: None,
                 ports: None,
                 buffer_bytes_max: BUFFER_BYTES,
+                lock: None,
                 has_room: true,
             };
             // Good or bad, it must end: with an answer, an error, or the end of what was said.

@@ -128,3 +128,15 @@ fn a_guest_that_may_be_running_is_not_rolled_back() {
     run("status: stopped", 0).expect_code(0);
     assert_eq!(snapshots(&world.guest(DISKS[1])), [POINT_1]);
 }
+
+#[test]
+fn a_rollback_that_keeps_takes_any_property_along() {
+    let mut world = World::new("rollback-values");
+    make_two_points(&mut world);
+    for disk in DISKS {
+        world.set(disk, "admin:note=\u{645}\u{6cc}\u{200c}\u{62e}\u{648}\u{627}\u{647}\u{645}");
+    }
+    let words = ["rollback", "100", "--to", "2026-01-10-030000", "--keep", "--yes"];
+    let run = zhaul(&world, DAY_3, &words);
+    run.expect_code(0);
+}

@@ -176,6 +176,12 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
                 "{copy} is encrypted with the key of its source, but the source is not encrypted any more; the copy stays as it is"
             )
         }
+        FindingKind::MonthOutOfOrder { snapshot, month, other } => {
+            format!(
+                "@{snapshot} has arrived, but does not get the name {month}: the agent there archives months in their order, \
+                 and {other} is on the wrong side of it"
+            )
+        }
         FindingKind::MonthsLost { months } => {
             let which = match months.as_slice() {
                 [first, .., last] => format!("{} months, {first} to {last},", months.len()),
@@ -312,6 +318,9 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
                 "if everything may lie on {place} without encryption from now on, rename {copy} there (zfs rename); the next run \
                  sends everything"
             )
+        }
+        FindingKind::MonthOutOfOrder { other, .. } => {
+            format!("on {place}, if the snapshot {other} was made by hand, give it another name (zfs rename)")
         }
         FindingKind::MonthsLost { .. }
         | FindingKind::RenamedAtSource { .. }

@@ -67,6 +67,7 @@ impl Peer {
                 address,
                 ports: None,
                 buffer_bytes_max: 1 << 30,
+                lock: None,
                 has_room: true,
             };
             serve((other.as_fd(), output.as_fd()), &mut std::io::sink(), &service, &ends)
@@ -261,7 +262,7 @@ fn connections_that_the_caller_never_opens_are_given_up_and_too_many_are_refused
         let ask =
             Request::OpenConnections { greeting: greeting.clone(), connections, ports: PortRange::default() };
         let replies = peer.ask(&ask);
-        assert!(matches!(&replies[..], [Reply::Failed { problem: Problem::Protocol(_) }]), "{replies:?}");
+        assert!(matches!(&replies[..], [Reply::Failed { problem: Problem::Unreachable(_) }]), "{replies:?}");
     }
     let replies =
         peer.ask(&Request::OpenConnections { greeting, connections: 1, ports: PortRange::default() });

@@ -6,10 +6,11 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use super::wire::Request;
+use super::wire::{Receive, Request};
 use crate::host::{Problem, TargetHost};
 use crate::model::{
-    Change, Dataset, DatasetName, Guid, Month, NameFormat, Point, PointName, SET_ASIDE_PAUSE, SetAside,
+    Change, Dataset, DatasetName, Guid, Month, NameFormat, PointName, SET_ASIDE_PAUSE, SetAside, Unlisted,
+    Writer, is_format_character,
 };
 
 /// No place is further from UTC.
@@ -47,6 +48,7 @@ impl Restrictions {
             Request::List { root } | Request::State { root } => self.inside(root),
             Request::Receive(receive) => {
                 self.inside(receive.spec.snapshot.dataset())?;
+                Self::check_label(receive.spec.writer.as_ref())?;
                 match receive.spec.origin {
                     Some(_) => Err(Problem::Denied("the agent there makes no clones".to_owned())),
                     None => Ok(()),
@@ -67,11 +69,12 @@ impl Restrictions {
             Change::SetAside(_) if self.roots.contains(change.dataset()) => {
                 Err(Problem::Denied("the agent there does not rename its root (--root)".to_owned()))
             }
-            Change::SetAside(_)
-            | Change::Claim { .. }
-            | Change::StoreConfig { .. }
-            | Change::CreateContainer { .. }
-            | Change::AbortReceive { .. } => Ok(()),
+            Change::SetAside(SetAside { writer, .. }) | Change::Claim { writer, .. } => {
+                Self::check_label(Some(writer))
+            }
+            Change::StoreConfig { .. } | Change::CreateContainer { .. } | Change::AbortReceive { .. } => {
+                Ok(())
+            }
             Change::Rollback { .. } => self.not_append_only("rolls nothing back"),
             Change::RenameDataset { to, .. } => {
                 self.inside(to)?;
@@ -91,8 +94,8 @@ impl Restrictions {
     pub(super) fn check_state(&self, request: &Request, host: &dyn TargetHost) -> Result<(), Problem> {
         match request {
             Request::Change(Change::SetAside(wish)) if self.append_only => self.check_pause(wish, host),
-            Request::Change(Change::RenameSnapshot { dataset, guid, to, .. }) if self.append_only => {
-                check_month(dataset, Some(*guid), to, host)
+            Request::Change(Change::RenameSnapshot { dataset, from, guid, to }) if self.append_only => {
+                check_month(dataset, Some((from, *guid)), to, host)
             }
             Request::Receive(receive) if self.append_only => {
                 let snapshot = &receive.spec.snapshot;
@@ -149,17 +152,25 @@ impl Restrictions {
         }
     }
 
+    /// Whether this request is allowed or not by what the target has at present.
+    pub(super) fn depends_on_state(&self, request: &Request) -> bool {
+        let is_change =
+            matches!(request, Request::Change(Change::SetAside(_) | Change::RenameSnapshot { .. }));
+        let is_month = |receive: &Receive| Month::in_name(receive.spec.snapshot.name().as_str()).is_some();
+        self.append_only && (is_change || matches!(request, Request::Receive(receive) if is_month(receive)))
+    }
+
     /// A second lineage of one copy is not set aside soon after the first. An interrupted set-aside is finished.
     fn check_pause(&self, wish: &SetAside, host: &dyn TargetHost) -> Result<(), Problem> {
         let now = Timestamp::now();
         for root in self.everything(&wish.dataset)? {
             let listing = host.list(&root).map_err(|error| error.problem)?;
-            // Once more aside, it would no longer say of which copy it is, and the pause of that copy would be over.
-            if listing.get(&wish.dataset).is_some_and(|dataset| dataset.set_aside().is_some()) {
-                return Err(Problem::Denied(format!(
-                    "{} was set aside, and the agent there leaves it where it is (--append-only)",
-                    wish.dataset
-                )));
+            if let Some(dataset) = listing.get(&wish.dataset).filter(|there| there.guid == wish.guid) {
+                check_copy(dataset)?;
+            }
+            let is_in_doubt = |why: &Unlisted| matches!(why, Unlisted::Changing | Unlisted::Failed(_));
+            if let Some((name, _)) = listing.unlisted().find(|(_, why)| is_in_doubt(why)) {
+                return Err(Problem::Busy(format!("{name:?} could not be listed")));
             }
             // It may be anywhere: with the dataset above it, it goes where that is set aside.
             let others = listing.datasets().filter(|dataset| dataset.guid != wish.guid);
@@ -176,12 +187,23 @@ impl Restrictions {
         Ok(())
     }
 
-    /// The datasets below which this agent changes anything.
+    /// The datasets below which this agent changes anything, on the pool of `of`: no rename leaves it.
     fn everything(&self, of: &DatasetName) -> Result<Vec<DatasetName>, Problem> {
         if !self.roots.is_empty() {
-            return Ok(self.roots.clone());
+            return Ok(self.roots.iter().filter(|root| root.pool() == of.pool()).cloned().collect());
         }
         DatasetName::new(of.pool()).map(|pool| vec![pool]).map_err(|error| Problem::Other(error.to_string()))
+    }
+
+    /// A caller's words that become a property are fit for a terminal.
+    fn check_label(writer: Option<&Writer>) -> Result<(), Problem> {
+        let is_odd = |c: char| c.is_control() || is_format_character(c);
+        if writer.is_some_and(|writer| writer.label.contains(is_odd)) {
+            return Err(Problem::Denied(
+                "the agent there takes no writer's name with control characters".to_owned(),
+            ));
+        }
+        Ok(())
     }
 
     fn not_append_only(&self, what: &str) -> Result<(), Problem> {
@@ -211,33 +233,42 @@ fn is_name_for(name: &PointName, time: Timestamp) -> bool {
     is_counted && months_of(time).contains(&month)
 }
 
+/// What an append-only agent sets aside is a copy: not what was set aside itself, or it would no longer say of which copy it
+/// is, and the pause of that copy would be over; and not what only holds copies, which would all go with it.
+fn check_copy(dataset: &Dataset) -> Result<(), Problem> {
+    let denied = |why: &str| Err(Problem::Denied(format!("{} {why} (--append-only)", dataset.name)));
+    let mut marks = dataset.set_aside().into_iter().chain(dataset.set_aside_mark());
+    if marks.any(|mark| mark.of != dataset.name) {
+        return denied("was set aside, and the agent there leaves it where it is");
+    }
+    if dataset.history.newest_snapshot().is_none() {
+        return denied("has no snapshot, and the agent there sets only copies aside");
+    }
+    Ok(())
+}
+
 /// A month is archived once the months before it are, and not before it has begun by this machine's own clock: as a snapshot
-/// that is received on top of all, or as the new name of the one with `guid`.
+/// that is received on top of all, or as the new name of the one called `from`.
 fn check_month(
     dataset: &DatasetName,
-    guid: Option<Guid>,
+    from: Option<(&PointName, Guid)>,
     name: &PointName,
     host: &dyn TargetHost,
 ) -> Result<(), Problem> {
     let Some(month) = Month::in_name(name.as_str()) else { return Ok(()) };
+    // A month that has not begun was made by hand: no key that is append-only brings one.
     let is_to_come = |month: Month| months_of(Timestamp::now()).iter().all(|now| month > *now);
     if is_to_come(month) {
         return Err(Problem::Denied(format!(
             "the agent there archives no month before it has begun by its own clock, and {month} has not (--append-only)"
         )));
     }
+    if from.is_some() && host.is_receiving(dataset) {
+        return Err(Problem::Busy(format!("a zfs receive into {dataset} is under way")));
+    }
     let listing = host.list(dataset).map_err(|error| error.problem)?;
-    let there: Vec<&Point> =
-        listing.get(dataset).into_iter().flat_map(|there| there.history.snapshots()).collect();
-    let at = there.iter().position(|point| Some(point.guid) == guid).unwrap_or(there.len());
-    let (before, after) = there.split_at(at);
-    // A month that has not begun was made by hand: no key that is append-only brings one.
-    let months = |some: &[&Point]| -> Vec<Month> {
-        let all = some.iter().filter_map(|point| Month::in_name(point.name.as_str()));
-        all.filter(|month| !is_to_come(*month)).collect()
-    };
-    let later = months(before).into_iter().max().filter(|newest| *newest > month);
-    match later.or_else(|| months(after).into_iter().min().filter(|oldest| *oldest < month)) {
+    let there = listing.get(dataset).into_iter().flat_map(|there| there.history.snapshots());
+    match month.out_of_order(there, |point| Some((&point.name, point.guid)) == from, is_to_come) {
         Some(other) => Err(Problem::Denied(format!(
             "the agent there archives months in their order, and has {other} already (--append-only)"
         ))),

@@ -18,6 +18,7 @@ mod agent_tests;
 mod cage;
 mod connections;
 mod dialogue;
+mod exclusive;
 mod incoming;
 mod receiving;
 mod serve;

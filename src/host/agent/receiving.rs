@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::RecvTimeoutError;
 use ring_channel::TryRecvError;
 
+use super::exclusive::Exclusive;
 use super::server::{Ended, Server, lost};
 use super::wire::{Receive, Reply, Sink};
 use crate::host::{HostError, Incoming, Problem, ReceiveInput};
@@ -23,8 +24,11 @@ use crate::stream::{Bottleneck, ByteSink, ByteSource, Cancel, FdSource};
 /// How often the sender gets the receiver's bottleneck.
 const WORD: Duration = Duration::from_millis(500);
 
-pub(super) fn run(server: &Server<'_>, receive: &Receive) -> Ended {
-    let incoming = match server.service.host.receive(&receive.spec) {
+/// Receives a stream; `exclusive` until its `zfs receive` can be seen.
+pub(super) fn run(server: &Server<'_>, receive: &Receive, exclusive: Option<Exclusive<'_>>) -> Ended {
+    let started = server.service.host.receive(&receive.spec);
+    drop(exclusive);
+    let incoming = match started {
         Ok(incoming) => incoming,
         Err(error) => return Ended::Clean(Err(error.problem)),
     };

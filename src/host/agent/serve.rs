@@ -13,6 +13,7 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 
 use super::cage::Restrictions;
+use super::exclusive::Exclusive;
 use super::receiving;
 use super::server::{Ended, Server, Service, lost};
 use super::wire::{PROTOCOL, REFUSALS_MAX, Reply, Request, pieces, unlisted};
@@ -31,8 +32,8 @@ pub(in crate::host) const CONNECTIONS_LIMIT: Duration = Duration::from_secs(10);
 const CONNECTIONS_MAX: usize = 64;
 /// What a connection may hold beside the buffer of its stream: one record.
 const CONNECTION_BYTES: u64 = 1 << 20;
-/// As many are always taken.
-const CONNECTIONS_MIN: usize = 8;
+/// As many are always taken: the most that a policy may ask for.
+const CONNECTIONS_MIN: usize = 16;
 
 /// How long to wait for the first line: who logs in to an agent is a program.
 const GREETING_LIMIT: Duration = Duration::from_secs(15);
@@ -77,7 +78,8 @@ impl Server<'_> {
         let mut source = FdSource::new(self.input, self.cancel)?;
         let mut is_introduced = false;
         loop {
-            let request: Request = match message::read(&mut source, Some(IDLE_LIMIT)) {
+            let limit = if is_introduced { IDLE_LIMIT } else { GREETING_LIMIT };
+            let request: Request = match message::read(&mut source, Some(limit)) {
                 Ok(Some(request)) => request,
                 Ok(None) | Err(MessageError::Late(_)) => return Ok(()),
                 Err(error) => {
@@ -92,9 +94,8 @@ impl Server<'_> {
                 let problem = Problem::Protocol("a session begins with a hello that was answered".to_owned());
                 return Ok(self.reply(&Reply::Failed { problem })?);
             }
-            let (cage, host) = (&self.service.cage, self.service.host);
-            let ended = match cage.check(&request).and_then(|()| cage.check_state(&request, host)) {
-                Ok(()) => self.carry_out(&request),
+            let ended = match self.allow(&request) {
+                Ok(exclusive) => self.carry_out(&request, exclusive),
                 Err(problem) => Ended::Clean(Err(problem)),
             };
             is_introduced |= is_hello && matches!(ended, Ended::Clean(Ok(())));
@@ -104,6 +105,17 @@ impl Server<'_> {
                 Ended::Torn(problem) => return Ok(self.reply(&Reply::Failed { problem })?),
             }
         }
+    }
+
+    /// Refuses what its limits forbid. What it allows for the target's present state is done before another session may
+    /// change that: as long as what it gives lives.
+    fn allow(&self, request: &Request) -> Result<Option<Exclusive<'_>>, Problem> {
+        let (cage, host) = (&self.service.cage, self.service.host);
+        cage.check(request)?;
+        let lock = self.service.lock.as_ref().filter(|_| cage.depends_on_state(request));
+        let exclusive = lock.map(|lock| Exclusive::new(lock, self.cancel)).transpose()?;
+        cage.check_state(request, host)?;
+        Ok(exclusive)
     }
 
     /// Reads the key and says it again, on both outputs.
@@ -126,10 +138,10 @@ impl Server<'_> {
         Ok(())
     }
 
-    fn carry_out(&self, request: &Request) -> Ended {
+    fn carry_out(&self, request: &Request, exclusive: Option<Exclusive<'_>>) -> Ended {
         let host = self.service.host;
         let done = match request {
-            Request::Receive(receive) => return receiving::run(self, receive),
+            Request::Receive(receive) => return receiving::run(self, receive, exclusive),
             Request::Sink(sink) => return receiving::sink(self, sink),
             Request::OpenConnections { greeting, connections, ports } => {
                 return Ended::Clean(self.open_connections(greeting, *connections, *ports));
@@ -231,11 +243,13 @@ impl Server<'_> {
         };
         let most = connections_max(self.service.buffer_bytes_max);
         if !(1..=most).contains(&connections) {
-            return Err(Problem::Protocol(format!("{connections} connections, instead of 1 to {most}")));
+            let why =
+                format!("{connections} connections, instead of 1 to {most} (--buffer of the agent there)");
+            return Err(Problem::Unreachable(why));
         }
-        if self.service.ports.is_none() && ports.is_privileged() {
+        if self.service.cage.is_confined() && self.service.ports.is_none() && ports.is_privileged() {
             let why = "the agent there opens no port below 1024 of its caller's choice (--ports)";
-            return Err(Problem::Denied(why.to_owned()));
+            return Err(Problem::Unreachable(why.to_owned()));
         }
         let ports = self.service.ports.unwrap_or(ports);
         let (listening, offer) =

@@ -1,6 +1,7 @@
 //! A session that an agent serves: where requests come from, where replies go, and what ends it.
 
 use std::fmt;
+use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::{Mutex, PoisonError};
@@ -29,6 +30,8 @@ pub struct Service<'a> {
     pub ports: Option<PortRange>,
     /// Memory for one stream, whatever the caller asks for.
     pub buffer_bytes_max: u64,
+    /// What every session with the same roots locks while it decides from the target's state, if it is append-only.
+    pub lock: Option<File>,
     /// Whether there is room for one more session; otherwise it is refused.
     pub has_room: bool,
 }

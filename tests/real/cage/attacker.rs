@@ -1,6 +1,7 @@
 //! Somebody who holds the key, and speaks through zhaul's own code.
 
 use std::fs;
+use std::io::Read;
 use std::process::Command;
 
 use zhaul::channel::Ssh;
@@ -96,6 +97,11 @@ impl Attacker {
 
     /// Sends these bytes as a stream; why the agent did not take them.
     pub(super) fn push(&self, spec: &ReceiveSpec, bytes: &[u8]) -> Result<(), String> {
+        self.push_from(spec, bytes)
+    }
+
+    /// The same from anything that can be read.
+    pub(super) fn push_from(&self, spec: &ReceiveSpec, from: impl Read + Send) -> Result<(), String> {
         let chain = |error: zhaul::host::HostError| error.chain();
         let mut incoming = self.remote.receive(spec).map_err(chain)?;
         let meters = Meters::new(incoming.places(), workers());
@@ -107,7 +113,7 @@ impl Attacker {
         };
         let settings = PumpSettings { buffer_bytes: 8 << 20, rate: None, stall_limit: None };
         let sender = FramedSender { settings, compression, stream, meters, cancel, samples: None };
-        match sender.run(Plain(bytes), connections) {
+        match sender.run(Plain(from), connections) {
             Ok(_) => incoming.finish().map_err(chain),
             Err(error) => Err(incoming.abort().map_or_else(|| error.to_string(), chain)),
         }
@@ -115,6 +121,11 @@ impl Attacker {
 
     pub(super) fn change(&self, change: &Change) -> Result<(), String> {
         self.remote.change(change).map(|changed| assert!(changed.refusals.is_empty())).map_err(|e| e.chain())
+    }
+
+    /// A container of that name.
+    pub(super) fn make(&self, name: &str) {
+        self.change(&Change::CreateContainer { dataset: dataset(name), is_plain: false }).unwrap();
     }
 
     /// An attack that must fail, with words in its error, and change nothing.

@@ -77,7 +77,7 @@ fn an_append_only_key_changes_nothing_but_what_it_must() {
         ("a line break in a property", "not the properties of a guest", store("zhaul:guest", "a\nb")),
         (
             "a line break in a claim",
-            "cannot be an argument",
+            "control characters",
             Change::Claim {
                 dataset: files.clone(),
                 guid: own,

@@ -12,7 +12,7 @@ use super::attacker::{Attacker, NEWEST, away, dataset, evil, guid, stream};
 use super::raw_session::{Raw, is_failed};
 use crate::agent::{key, key_that_runs};
 use crate::pool::{property, zfs};
-use crate::world::{GUEST, World};
+use crate::world::{DAY_1, DAY_2, GUEST, World};
 
 /// A key whose agent finds a `zpool` that names these as damaged, once `on` is there.
 fn with_damage(name: &str, damaged: &dyn Fn(&str) -> Vec<String>) -> (Attacker, PathBuf) {
@@ -255,8 +255,29 @@ fn nothing_that_a_terminal_obeys_is_stored_or_said() {
     let spec = ReceiveSpec { writer: Some(label), ..attacker.spec("escapes@1") };
     let pushed = attacker.push(&spec, &stream(&[&format!("{evil}@1")]));
     for refused in [claimed, pushed, set_aside] {
-        assert!(refused.as_ref().unwrap_err().contains("cannot be an argument"), "{refused:?}");
+        assert!(refused.as_ref().unwrap_err().contains("control characters"), "{refused:?}");
     }
     drop(attacker.change(&Change::AbortReceive { dataset: dataset(&copy), token: esc.to_owned() }));
     assert_eq!(before, attacker.house());
+}
+
+#[test]
+fn an_encryption_root_above_the_agents_root_is_known() {
+    let mut world = World::new("cage-crypt");
+    let (parent, _) =
+        world.backup_root().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let file = world.directory().join("passphrase");
+    fs::write(&file, "correct horse battery").unwrap();
+    let location = format!("keylocation=file://{}", file.display());
+    let encrypted = ["create", "-o", "encryption=on", "-o", "keyformat=passphrase", "-o", &location];
+    zfs(&[&encrypted[..], &["-o", "canmount=off", &parent]].concat());
+    world.policy.backup = key(&world, &format!("--root {} --append-only", world.backup_root()));
+    world.filesystem(GUEST, 1);
+    zfs(&[&encrypted[..], &[&world.guest("secret")]].concat());
+    for day in [DAY_1, DAY_2] {
+        let run = world.run_with(day, &[]).expect_code(0);
+        assert!(!run.stderr.contains("failed"), "{run:?}");
+    }
+    assert_eq!(property("encryptionroot", &world.backup(GUEST)), parent);
+    assert_eq!(property("encryptionroot", &world.backup("secret")), world.backup("secret"));
 }

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::attacker::{Attacker, evil, stream};
 use super::raw_session::{Raw, answer_to, is_failed, message, speak, ssh};
+use crate::agent::key;
 use crate::look;
-use crate::world::{DAY_2, GUEST};
+use crate::world::{DAY_1, DAY_2, GUEST, World};
 
 #[test]
 fn a_caged_key_gives_no_shell_and_bytes_that_are_no_requests_end_the_session() {
@@ -221,7 +222,7 @@ fn orphans_of_another_key_are_not_ended() {
 
 #[test]
 fn a_caller_chooses_no_port_of_the_system_and_no_more_connections_than_there_is_room_for() {
-    let attacker = Attacker::new("cage-ports", "--buffer 9MiB");
+    let attacker = Attacker::new("cage-ports", "--buffer 17MiB");
     let open = |connections: u64, ports: &str| {
         json!({"ask": "open-connections", "connections": connections, "ports": ports,
                "greeting": {"caller": {"tcp": "5a".repeat(32)}}})
@@ -230,11 +231,45 @@ fn a_caller_chooses_no_port_of_the_system_and_no_more_connections_than_there_is_
         (open(1, "99"), "--ports"),
         (open(1, "1-65535"), "--ports"),
         (open(1, "1023-1024"), "--ports"),
-        (open(10, "0"), "instead of 1 to 9"),
+        (open(18, "0"), "instead of 1 to 17"),
     ] {
         let mut raw = Raw::welcome(&attacker);
         let said = raw.ask(&request);
         assert!(is_failed(&said) && said[0].to_string().contains(words), "{request}: {said:?}");
         raw.leave();
     }
+}
+
+fn behind(name: &str, options: &str, transfer: &str) -> World {
+    let mut world = World::new(name);
+    world.policy.backup = format!("{}channel = \"auto\"\n", key(&world, options));
+    transfer.clone_into(&mut world.policy.transfer);
+    world.filesystem(GUEST, 1);
+    world
+}
+
+#[test]
+fn a_policy_with_a_port_below_1024_backs_up() {
+    let mut world = behind("cage-port-low", "", "ports = \"989\"\n");
+    let run = world.run_with(DAY_1, &[]);
+    assert_eq!(run.stderr, "", "{run:?}");
+    run.expect_code(0);
+}
+
+#[test]
+fn a_policy_with_many_connections_backs_up() {
+    let mut world = behind("cage-many", "--buffer 8MiB", "connections = 16\n");
+    let run = world.run_with(DAY_1, &[]);
+    run.expect_code(0);
+}
+
+#[test]
+fn sessions_that_say_no_hello_do_not_stay_beyond_the_limit() {
+    let attacker = Attacker::new("cage-silent", "--sessions 6");
+    let held: Vec<Raw> = (0..6).map(|_| Raw::welcome(&attacker)).collect();
+    let mut more: Vec<Raw> = (0..8).map(|_| Raw::open(&attacker, "exec sh -c 'id' zhaul agent")).collect();
+    thread::sleep(Duration::from_secs(25));
+    let stay = more.iter_mut().map(|raw| raw.child.try_wait().unwrap()).filter(Option::is_none).count();
+    more.into_iter().chain(held).for_each(|raw| drop(raw.leave()));
+    assert_eq!(stay, 0, "of 8 beyond --sessions still there after 25 s");
 }

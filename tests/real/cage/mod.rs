@@ -4,6 +4,7 @@
 mod attacker;
 mod changes;
 mod disclosure;
+mod forged;
 mod limits;
 mod months;
 mod raw_session;

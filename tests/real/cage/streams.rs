@@ -88,7 +88,7 @@ fn only_plain_streams_that_are_what_was_announced_reach_zfs_receive() {
         ("outside of the root", "--root", beside(fresh.clone()), full.clone()),
         (
             "a line break in the writer",
-            "cannot be an argument",
+            "control characters",
             ReceiveSpec { writer: named("x\n-F\ntank8@x"), ..fresh.clone() },
             full.clone(),
         ),
