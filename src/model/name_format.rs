@@ -159,7 +159,7 @@ fn take_digits(rest: &mut &str, count: usize) -> Option<i16> {
     let mut number = 0;
     for digit in digits.bytes() {
         // A plan reads names by the million.
-        number = number * 10 + i16::from(digit.is_ascii_digit().then_some(digit - b'0')?);
+        number = number * 10 + i16::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
     }
     *rest = after;
     Some(number)
@@ -223,6 +223,17 @@ mod tests {
             "2026-01-31-010203-manual",
         ] {
             assert_eq!(time(&ours, foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn any_other_character_at_any_place_is_not_ours() {
+        let (ours, name) = (format(NameFormat::DEFAULT), "2026-01-31-010203");
+        for at in 0..name.len() {
+            for other in " !-./:@_a".chars().filter(|other| !name[at..].starts_with(*other)) {
+                let odd = format!("{}{other}{}", &name[..at], &name[at + 1..]);
+                assert_eq!(ours.read(&odd), None, "{odd}");
+            }
         }
     }
 
