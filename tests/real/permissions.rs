@@ -12,11 +12,11 @@ use crate::world::{DISK, GUEST, World};
 /// Who logs in.
 const USER: &str = "zhaul-guest";
 
-/// The words between `zfs allow` and the end of that sentence.
+/// The words between `zfs allow` and the next semicolon.
 fn permissions_of_the_readme() -> Vec<String> {
     let readme = include_str!("../../README.md");
     let (_, rest) = readme.split_once("needs permissions there (`zfs allow`):").unwrap();
-    let (list, _) = rest.split_once('.').unwrap();
+    let (list, _) = rest.split_once(';').unwrap();
     let words = list.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     words.filter(|word| !["and", "the", "properties"].contains(word)).map(str::to_owned).collect()
 }
