@@ -51,13 +51,8 @@ pub struct DiskLine {
     pub volume: String,
     /// Whether it says what holds now, not what held when a snapshot was taken.
     pub is_current: bool,
+    /// Whether the guest only keeps it (`unused0` and its like).
+    pub is_unused: bool,
     /// False where `backup=0` (or, for a container's mount point, the lack of `backup=1`) leaves the volume out.
     pub is_backed_up: bool,
-}
-
-impl DiskLine {
-    /// Whether the guest only keeps it (`unused0` and its like).
-    pub fn is_unused(&self) -> bool {
-        self.place.contains("(unused")
-    }
 }

@@ -40,7 +40,7 @@ fn elsewhere(
     selection: &Selection<'_>,
     line: &DiskLine,
 ) -> Option<DiskElsewhere> {
-    if !line.is_current || !line.is_backed_up || line.is_unused() {
+    if !line.is_current || !line.is_backed_up || line.is_unused {
         return None;
     }
     let dataset = proxmox.dataset_of(&line.storage, &line.volume);
