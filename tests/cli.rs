@@ -31,6 +31,8 @@ fn help_goes_to_stdout_and_lists_the_exit_codes() {
         &["bench", "--help"],
         &["completions", "--help"],
         &["man", "--help"],
+        &["help"],
+        &["help", "run"],
     ] {
         let (stdout, stderr) = ends_with(arguments, 0);
         assert!(stdout.contains("4    another run is active"), "{stdout}");
@@ -48,6 +50,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_wrong_on_stderr() {
         (&["run", "--dataset", "tank@x"], "only letters"),
         (&["run", "--debug", "9"], "9 is not in 0..=3"),
         (&["frobnicate"], "frobnicate"),
+        (&["help", "frobnicate"], "`zhaul help` lists all"),
         (&["completions", "tcl"], "tcl"),
         (&["bench", "--synthetic", "--size", "0"], "nothing can be measured"),
         (&["bench", "--seconds", "0"], "1..=3600"),

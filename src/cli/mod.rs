@@ -66,7 +66,7 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn carry_out(command: Command) -> Result<Code, Failure> {
     match command {
         Command::Doctor(args) => doctor::doctor(&args),
-        Command::Help { page } => help::help(page),
+        Command::Help { page } => help::help(page.as_deref()),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::manual(&directory),
         Command::Run(args) => run::run(&args),

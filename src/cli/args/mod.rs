@@ -128,14 +128,14 @@ pub(super) enum Command {
     /// pools. Changes nothing.
     #[command(after_help = EXIT_CODES_HELP)]
     Doctor(DoctorArgs),
-    /// Print how to get data back, after each kind of disaster
+    /// Print how to get data back (`zhaul help restore`), or the help of another command
     ///
-    /// The page is built into the program, and works when nothing else does.
+    /// What `restore` prints, after each kind of disaster, is built into the program, and works when nothing else does.
     #[command(after_help = EXIT_CODES_HELP)]
     Help {
-        /// Which page
-        #[arg(value_enum, value_name = "PAGE")]
-        page: HelpPage,
+        /// `restore`, or another command; without it, all commands
+        #[arg(value_name = "PAGE")]
+        page: Option<String>,
     },
     /// Print the completion script for a shell
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::COMPLETIONS))]
@@ -198,13 +198,6 @@ pub(super) struct PolicyArgs {
     /// Archive below this dataset
     #[arg(long, value_name = "DATASET", value_parser = DatasetName::new)]
     pub(super) archive_dataset: Option<DatasetName>,
-}
-
-/// A page of `zhaul help`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum HelpPage {
-    /// Getting data back
-    Restore,
 }
 
 /// How much is logged on stderr.
@@ -349,7 +342,7 @@ pub(super) struct AgentArgs {
     /// Name format of the policies' snapshots (`name`), if it is not the default
     #[arg(long, value_name = "FORMAT", value_parser = NameFormat::new)]
     pub(super) name: Option<NameFormat>,
-    /// Memory for one stream, whatever the caller asks for
+    /// Memory for one stream, whatever the caller asks for, and one connection for each MiB (at least 16)
     #[arg(long, value_name = "SIZE", default_value = "1GiB")]
     pub(super) buffer: ByteCount,
     /// How many sessions may be open at once, of all agents of this user with the same roots
