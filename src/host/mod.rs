@@ -362,7 +362,7 @@ pub trait TargetHost: Sync {
     /// Carries out one change, after a look at what the names in it are by now.
     fn change(&self, change: &Change) -> Result<Changed, HostError>;
 
-    /// Whether a `zfs receive` into this dataset is seen.
+    /// Whether a `zfs receive` into this dataset is seen. Asked by an agent, of its own machine only.
     fn is_receiving(&self, _dataset: &DatasetName) -> bool {
         false
     }

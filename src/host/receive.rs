@@ -132,6 +132,7 @@ impl Incoming for ShellIncoming<'_> {
         let mut doubt = self.program.doubt(self.snapshot.dataset().pool());
         let problem = match self.session.end_receive(&mut doubt) {
             Ok(answer) if answer.status == 0 => {
+                // A guarded receive is its worker's last.
                 if self.guard.is_none() {
                     self.program.give_back(self.session);
                 }

@@ -56,3 +56,10 @@ pub struct DiskLine {
     /// False where `backup=0` (or, for a container's mount point, the lack of `backup=1`) leaves the volume out.
     pub is_backed_up: bool,
 }
+
+impl DiskLine {
+    /// Whether the lines of this key (`unused0` and its like) name volumes that the guest only keeps.
+    pub fn is_unused_key(key: &str) -> bool {
+        key.strip_prefix("unused").is_some_and(|number| number.bytes().all(|c| c.is_ascii_digit()))
+    }
+}

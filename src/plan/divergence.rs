@@ -158,8 +158,10 @@ fn recent(
     replication: &Replication<'_>,
     there: &Dataset,
 ) -> Option<(DatasetName, SetAsideMark)> {
-    let others = replication.ground.listing.datasets().filter(|other| other.guid != there.guid);
-    let mut others = others.filter(|_| replication.ground.is_append_only);
+    if !replication.ground.is_append_only {
+        return None;
+    }
+    let mut others = replication.ground.listing.datasets().filter(|other| other.guid != there.guid);
     others.find_map(|other| {
         let mark = other.set_aside_of(&replication.name)?;
         mark.is_recent(builder.at()).then(|| (other.name.clone(), mark))

@@ -62,17 +62,12 @@ pub(super) fn parse(id: GuestId, kind: Kind, text: &str) -> Guest {
                 storage: disk.storage.to_owned(),
                 volume: disk.volume.to_owned(),
                 is_current: section == Section::Current,
-                is_unused: is_unused(key),
+                is_unused: DiskLine::is_unused_key(key),
                 is_backed_up: disk.is_backed_up,
             });
         }
     }
     guest
-}
-
-/// Whether the lines of this key name volumes that the guest does not use any more.
-fn is_unused(key: &str) -> bool {
-    key.strip_prefix("unused").is_some_and(|number| number.bytes().all(|c| c.is_ascii_digit()))
 }
 
 /// Section names compare without case, as in Proxmox VE.

@@ -237,8 +237,7 @@ fn is_name_for(name: &PointName, time: Timestamp) -> bool {
 /// is, and the pause of that copy would be over; and not what only holds copies, which would all go with it.
 fn check_copy(dataset: &Dataset) -> Result<(), Problem> {
     let denied = |why: &str| Err(Problem::Denied(format!("{} {why} (--append-only)", dataset.name)));
-    let mut marks = dataset.set_aside().into_iter().chain(dataset.set_aside_mark());
-    if marks.any(|mark| mark.of != dataset.name) {
+    if dataset.set_aside_mark().is_some_and(|mark| mark.of != dataset.name) {
         return denied("was set aside, and the agent there leaves it where it is");
     }
     if dataset.history.newest_snapshot().is_none() {

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::config::{OF_A_MOMENT, uuid, volume_of};
-use crate::model::GuestConfig;
+use crate::model::{DiskLine, GuestConfig};
 
 /// Keys whose present values stay.
 const KEPT: [&str; 2] = ["cipassword", "sshkeys"];
@@ -48,7 +48,7 @@ pub fn rolled_back_config(
             continue;
         };
         let value = value.trim();
-        if is_not_of_point(key) || is_unused(key) {
+        if is_not_of_point(key) || DiskLine::is_unused_key(key) {
             continue;
         }
         if key == "vmgenid" && value != "0" {
@@ -94,10 +94,6 @@ fn add_present<'a>(rolled: &mut RolledBack, now: &'a str, used: &BTreeSet<(&str,
             rolled.unused.push(format!("{storage}:{volume}"));
         }
     }
-}
-
-fn is_unused(key: &str) -> bool {
-    key.strip_prefix("unused").is_some_and(|rest| rest.bytes().all(|c| c.is_ascii_digit()))
 }
 
 /// The present settings, and the sections after them.

@@ -20,20 +20,19 @@ pub(super) fn next_month() -> Month {
     Month::of(jiff::Timestamp::now(), &jiff::tz::TimeZone::UTC).next().next()
 }
 
+fn rename(copy: &str, from: &str, of: Guid, to: &str) -> Change {
+    Change::RenameSnapshot { dataset: dataset(copy), from: point(from), guid: of, to: point(to) }
+}
+
 #[test]
 fn no_snapshot_is_renamed_to_a_month_that_has_not_begun() {
     let attacker = Attacker::new("cage-months", "");
     let evil = evil(&attacker);
     attacker.push(&attacker.spec("fresh@2040-01-15-030000"), &stream(&[&format!("{evil}@1")])).unwrap();
-    let fresh = attacker.inside("fresh");
-    let rename = |to: &str| Change::RenameSnapshot {
-        dataset: fresh.clone(),
-        from: point("2040-01-15-030000"),
-        guid: guid(&format!("{fresh}@2040-01-15-030000")),
-        to: point(to),
-    };
+    let fresh = attacker.world.backup("fresh");
+    let of = guid(&format!("{fresh}@2040-01-15-030000"));
     for to in ["2040-Jan", "2040-Jan.2", "2040-Jan-15"] {
-        let change = rename(to);
+        let change = rename(&fresh, "2040-01-15-030000", of, to);
         attacker.fails(to, "has begun", |attacker| attacker.change(&change));
     }
 }
@@ -44,31 +43,19 @@ fn months_are_in_their_order_also_where_they_come_under_another_name() {
     let evil = evil(&attacker);
     let at = |name: &str| format!("{evil}@{name}");
     attacker.push(&attacker.spec("late@2026-Apr"), &stream(&[&at("1")])).unwrap();
-    let late = attacker.inside("late");
+    let late = attacker.world.backup("late");
     let from = Some(guid(&at("1")));
     let spec = ReceiveSpec { from, ..attacker.spec("late@2026-03-15-030000") };
     attacker.push(&spec, &stream(&["-i", &at("1"), &at("2")])).unwrap();
-    let rename = |from: &str, to: &str| Change::RenameSnapshot {
-        dataset: late.clone(),
-        from: point(from),
-        guid: guid(&format!("{late}@{from}")),
-        to: point(to),
-    };
-    let change = rename("2026-03-15-030000", "2026-Mar");
+    let change = rename(&late, "2026-03-15-030000", guid(&at("2")), "2026-Mar");
     attacker.fails("an earlier month later", "in their order", |attacker| attacker.change(&change));
     // One that was missed comes to its name afterwards.
     attacker.push(&attacker.spec("missed@2026-04-15-030000"), &stream(&[&at("1")])).unwrap();
     let from = Some(guid(&at("1")));
     let spec = ReceiveSpec { from, ..attacker.spec("missed@2026-May") };
     attacker.push(&spec, &stream(&["-i", &at("1"), &at("2")])).unwrap();
-    let missed = attacker.inside("missed");
-    let change = Change::RenameSnapshot {
-        dataset: missed.clone(),
-        from: point("2026-04-15-030000"),
-        guid: guid(&format!("{missed}@2026-04-15-030000")),
-        to: point("2026-Apr"),
-    };
-    attacker.change(&change).unwrap();
+    let missed = attacker.world.backup("missed");
+    attacker.change(&rename(&missed, "2026-04-15-030000", guid(&at("1")), "2026-Apr")).unwrap();
 }
 
 #[test]
@@ -100,10 +87,6 @@ fn a_month_made_by_hand_that_has_not_begun_opens_no_way_around_the_order() {
         let spec = to(name);
         attacker.fails(name, words, |attacker| attacker.push(&spec, &bytes));
     }
-}
-
-fn rename(copy: &str, from: &str, of: Guid, to: &str) -> Change {
-    Change::RenameSnapshot { dataset: dataset(copy), from: point(from), guid: of, to: point(to) }
 }
 
 #[test]

@@ -49,16 +49,19 @@ fn a_failed_attempt_to_set_a_lineage_aside_takes_no_mark_away() {
     attacker.fails("a rename that fails", "too long", |attacker| attacker.change(&change));
 }
 
+/// A copy, and one below it.
+fn push_nested(attacker: &Attacker, full: &[u8]) -> [String; 2] {
+    ["above", "above/child"].map(|name| {
+        attacker.push(&attacker.spec(&format!("{name}@1")), full).unwrap();
+        attacker.world.backup(name)
+    })
+}
+
 #[test]
 fn moving_the_dataset_above_does_not_hide_that_a_lineage_was_set_aside() {
     let attacker = Attacker::new("cage-above", "");
-    let evil = evil(&attacker);
-    let above = attacker.world.backup("above");
-    let child = format!("{above}/child");
-    let full = stream(&[&format!("{evil}@1")]);
-    for name in ["above@1", "above/child@1"] {
-        attacker.push(&attacker.spec(name), &full).unwrap();
-    }
+    let full = stream(&[&format!("{}@1", evil(&attacker))]);
+    let [above, child] = push_nested(&attacker, &full);
     attacker.change(&away(&child, Some("1"))).unwrap();
     let first = look::set_aside(&child);
     // The dataset above goes aside, and comes back without what was set aside: its name is taken by then.
@@ -99,15 +102,16 @@ fn aside(name: &str, of: Guid, cause: SetAsideCause) -> Change {
     Change::SetAside(SetAside { guid: of, cause, ..wish })
 }
 
+/// Whether a lineage has a mark, of the name that it has.
+fn is_marked(aside: &str) -> bool {
+    property("zhaul:set-aside", aside) != "-" && look::mark(aside)["name"] == aside
+}
+
 #[test]
 fn a_mark_that_is_not_finished_is_not_replaced_once_the_dataset_above_went() {
     let attacker = Attacker::new("cage-stale", "");
-    let evil = evil(&attacker);
-    let above = attacker.world.backup("above");
-    let child = format!("{above}/child");
-    let full = stream(&[&format!("{evil}@1")]);
-    attacker.push(&attacker.spec("above@1"), &full).unwrap();
-    attacker.push(&attacker.spec("above/child@1"), &full).unwrap();
+    let full = stream(&[&format!("{}@1", evil(&attacker))]);
+    let [above, child] = push_nested(&attacker, &full);
     // A dataset below it that waits for the copy: the mark is not done.
     attacker.make(&format!("{child}/x"));
     attacker.change(&away(&child, None)).unwrap();
@@ -116,9 +120,7 @@ fn a_mark_that_is_not_finished_is_not_replaced_once_the_dataset_above_went() {
     attacker.change(&away(&above, None)).unwrap();
     let moved = format!("{}/{}", look::set_aside(&above), first.rsplit('/').next().unwrap());
     let again = attacker.change(&away(&moved, None));
-    for name in ["above@1", "above/child@1"] {
-        attacker.push(&attacker.spec(name), &full).unwrap();
-    }
+    push_nested(&attacker, &full);
     let second = attacker.change(&away(&child, Some("1")));
     assert!(again.is_err() && second.is_err(), "a mark replaced: {again:?}; a second lineage: {second:?}");
 }
@@ -147,7 +149,7 @@ fn two_with_different_causes_at_once_leave_a_mark_that_counts() {
             }
         });
         let there = look::set_aside(&copy);
-        if property("zhaul:set-aside", &there) == "-" || look::mark(&there)["name"] != there.as_str() {
+        if !is_marked(&there) {
             raced += 1;
             drop(attacker.change(&away(&there, None)));
             attacker.push(&attacker.spec(&format!("{name}@1")), &full).unwrap();
@@ -186,10 +188,7 @@ fn an_undone_attempt_takes_no_mark_off_another() {
             });
         });
         let all = look::all_set_aside(&copy);
-        let counts = |there: &String| {
-            property("zhaul:set-aside", there) != "-" && look::mark(there)["name"] == there.as_str()
-        };
-        unmarked += usize::from(all.iter().any(|there| !counts(there)));
+        unmarked += usize::from(!all.iter().all(|there| is_marked(there)));
     }
     assert_eq!(unmarked, 0, "lineages without a mark that counts, of 4");
 }
