@@ -107,6 +107,7 @@ fn policy(kind: TargetKind) -> Policy {
             kind,
         }],
         guest_config: None,
+        freeze: None,
         transfer: TransferSettings {
             jobs: 1,
             buffer: "1MiB".parse().unwrap(),

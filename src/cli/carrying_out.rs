@@ -15,7 +15,7 @@ use super::progress::Progress;
 use super::render::{
     Estimates, breaches_text, changes_text, failures_text, plan_json, plan_text, report_json, report_text,
 };
-use crate::execute::{self, Report, Settings};
+use crate::execute::{self, Freezing, Report, Settings};
 use crate::model::{DatasetName, Inventory};
 use crate::plan::check::check;
 use crate::plan::{Plan, Severity};
@@ -38,6 +38,8 @@ pub(super) struct Wish {
     pub(super) estimates: Estimates,
     /// For the snapshots that it takes.
     pub(super) configs: Configs,
+    /// How guests are frozen meanwhile.
+    pub(super) freezing: Option<Freezing>,
 }
 
 /// Shows `plan`, which was made from `inventory`, or carries it out.
@@ -48,13 +50,13 @@ pub(super) fn carry_out(
     wish: Wish,
 ) -> Result<Code, Failure> {
     refuse_unsound(&context.policy, inventory, &plan)?;
-    let Wish { is_dry, json, log, estimates, configs } = wish;
+    let Wish { is_dry, json, log, estimates, configs, freezing } = wish;
     if is_dry {
         return show_plan(json, &plan, &estimates);
     }
     let started = Instant::now();
     let progress = Progress::new(context.screen.clone(), &plan, &estimates);
-    let settings = settings(&context.policy, context.is_watched, configs);
+    let settings = settings(&context.policy, context.is_watched, configs, freezing);
     let report = execute::run(plan, context.hosts(), &settings, &progress, &context.cancel);
     progress.finish();
     show_report(json, log, &report, started.elapsed())
@@ -70,7 +72,7 @@ fn refuse_unsound(policy: &Policy, inventory: &Inventory, plan: &Plan) -> Result
 }
 
 /// How the plan is carried out. Sizes cost a walk over the source's blocks, so only a person who watches gets them.
-fn settings(policy: &Policy, is_watched: bool, configs: Configs) -> Settings {
+fn settings(policy: &Policy, is_watched: bool, configs: Configs, freezing: Option<Freezing>) -> Settings {
     let transfer = &policy.transfer;
     // One limit for all transfers of a run.
     let rate = (!transfer.rate.is_unlimited()).then(|| {
@@ -86,6 +88,7 @@ fn settings(policy: &Policy, is_watched: bool, configs: Configs) -> Settings {
         },
         expects_sizes: is_watched,
         configs,
+        freezing,
     }
 }
 

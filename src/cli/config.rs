@@ -88,6 +88,16 @@ fn policy_text(policy: &Policy) -> String {
         }
         None => text.push_str("  guests are not looked up\n"),
     }
+    if policy.guest_config.is_some() {
+        let _ = match policy.freeze {
+            Some(limit) => writeln!(
+                text,
+                "  those whose agent is on are frozen for their snapshots, for {} at most",
+                signed_text(limit)
+            ),
+            None => writeln!(text, "  no guest is frozen for its snapshots"),
+        };
+    }
     let zone = policy.time_zone.iana_name().unwrap_or("a fixed offset");
     let _ = writeln!(
         text,

@@ -11,6 +11,7 @@ mod config;
 mod context;
 mod doctor;
 mod exit_code;
+mod freezing;
 mod guest_state;
 mod help;
 mod hidden;
@@ -71,6 +72,7 @@ fn carry_out(command: Command) -> Result<Code, Failure> {
         Command::Man { directory } => pages::manual(&directory),
         Command::Run(args) => run::run(&args),
         Command::ZfsCalls => hidden::zfs_calls(),
+        Command::FreezeGuest { guest, limit, directory } => hidden::freeze_guest(guest, limit, &directory),
         Command::ReadGuests { directory, guests } => hidden::read_guests(&directory, &guests),
         Command::Agent(args) => agent::agent(&args),
         Command::Bench(args) => bench::bench(&args),

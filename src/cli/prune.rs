@@ -37,7 +37,8 @@ pub(super) fn prune(args: &PruneArgs) -> Result<Code, Failure> {
     check_root(args, &inventory)?;
     let plan = context.complete(&mut inventory, |known| Ok(plan(&context.policy, known, context.now)))?;
     let (estimates, configs) = (Estimates::new(), Configs::new());
-    let wish = Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs };
+    let wish =
+        Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs, freezing: None };
     carrying_out::carry_out(&context, &inventory, plan, wish)
 }
 

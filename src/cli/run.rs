@@ -6,6 +6,7 @@ use super::args::RunArgs;
 use super::carrying_out::{self, Configs, Wish};
 use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
+use super::freezing;
 use super::lock;
 use super::render::Estimates;
 use crate::discover;
@@ -25,6 +26,9 @@ pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
 fn carry_out(args: &RunArgs, context: &CommandContext) -> Result<Code, Failure> {
     // Until the end of the run. A dry run changes nothing, so it may look while another run is active.
     let lock = if args.dry_run { None } else { Some(take_lock(args, context)?) };
+    if !args.dry_run {
+        freezing::thaw_left_frozen(&context.policy);
+    }
     let mut inventory = match lock.as_ref().map(lock::Lock::run_mark) {
         Some(Ok(mark)) => context.inventory_of_run(mark)?,
         Some(Err(error)) => {
@@ -38,8 +42,11 @@ fn carry_out(args: &RunArgs, context: &CommandContext) -> Result<Code, Failure> 
         context.complete(&mut inventory, |known| plan(&context.policy, known, &request).map_err(explain))?;
     let estimates = estimates(args, context, &plan, &mut inventory);
     let configs = if args.dry_run { Configs::new() } else { configs(context, &inventory) };
-    let wish = Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs };
-    carrying_out::carry_out(context, &inventory, plan, wish)
+    let freezing = if args.dry_run { None } else { freezing::settings(&context.policy, &plan) };
+    let is_freezing = freezing.is_some();
+    let wish = Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs, freezing };
+    let code = carrying_out::carry_out(context, &inventory, plan, wish)?;
+    Ok(if is_freezing { freezing::check_thawed(&context.policy, code) } else { code })
 }
 
 /// Sizes of transfers, where somebody looks at them: they take a closer look at the source's snapshots.

@@ -35,6 +35,15 @@ pub(super) fn watch(words: &'static str, stop: impl Fn() + Send + 'static) -> io
     watching.map(drop)
 }
 
+/// From now on none of these signals ends the process.
+pub(super) fn ignore() -> io::Result<()> {
+    let seen = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&seen))?;
+    }
+    Ok(())
+}
+
 /// Whether the process was started with `signal` ignored, as the `SigIgn` mask of proc(5) has it.
 fn is_ignored(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

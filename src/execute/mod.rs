@@ -17,6 +17,8 @@ mod transfer;
 mod work;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use state::State;
 
@@ -44,6 +46,15 @@ impl std::fmt::Debug for Hosts<'_> {
     }
 }
 
+/// How guests are frozen while their snapshots are taken.
+#[derive(Debug, Clone)]
+pub struct Freezing {
+    /// For how long at most.
+    pub limit: Duration,
+    /// The directory for the notes of what is frozen.
+    pub directory: PathBuf,
+}
+
 /// How a plan is carried out.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -56,6 +67,8 @@ pub struct Settings {
     pub expects_sizes: bool,
     /// The configuration of its guest that each snapshot of a dataset gets, as user properties.
     pub configs: BTreeMap<DatasetName, BTreeMap<String, String>>,
+    /// How guests are frozen where the plan says so; `None` freezes none.
+    pub freezing: Option<Freezing>,
 }
 
 /// Carries out `plan`. Returns when every step has ended, or, after `cancel`, as soon as those under way have.

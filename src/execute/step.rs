@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::state::Taken;
 use super::work::{StepResult, Work};
-use super::{MemberFailure, Outcome, advice, busy, resuming, transfer};
-use crate::host::{Changed, HostError, NotMade, Problem, Refusal, SnapshotGroup, TargetHost};
-use crate::model::{Change, DatasetName, Guid, PointName, SnapshotName};
+use super::{Freezing, MemberFailure, Outcome, advice, busy, resuming, transfer};
+use crate::host::{
+    Changed, Freeze, HostError, NotMade, Problem, Refusal, SnapshotGroup, Snapshots, TargetHost, ToFreeze,
+};
+use crate::model::{Change, DatasetName, GuestId, Guid, PointName, SnapshotName};
 use crate::plan::{Action, NewBookmark, Place, Step, ToDestroy};
 
 impl Work<'_> {
@@ -33,7 +35,7 @@ impl Work<'_> {
             self.observer.started(step);
         }
         match &step.action {
-            Action::Snapshot { snapshots, is_one_moment, lineage } => {
+            Action::Snapshot { snapshots, is_one_moment, freeze, lineage } => {
                 let members = snapshots.iter().zip(lineage);
                 let to_mark = members.filter(|(_, member)| member.is_first);
                 let to_mark = to_mark.map(|(snapshot, _)| snapshot.dataset().clone()).collect();
@@ -41,6 +43,7 @@ impl Work<'_> {
                 let group = SnapshotGroup {
                     snapshots: snapshots.clone(),
                     is_one_moment: *is_one_moment,
+                    freeze: freeze.and_then(|guest| self.to_freeze(guest)),
                     lineage,
                     to_mark,
                     // One call takes the snapshots of one guest, and of no other.
@@ -67,10 +70,20 @@ impl Work<'_> {
         config.cloned().unwrap_or_default()
     }
 
+    fn to_freeze(&self, guest: GuestId) -> Option<ToFreeze> {
+        let Freezing { limit, directory } = self.settings.freezing.clone()?;
+        Some(ToFreeze { guest, limit, directory })
+    }
+
     fn snapshot(&self, step: &Step, group: &SnapshotGroup) -> Result<StepResult, HostError> {
         let snapshots = &group.snapshots;
         let not_made = match self.hosts.source.snapshot(group) {
-            Ok(not_made) => not_made,
+            Ok(Snapshots { not_made, freeze }) => {
+                if let Some(wanted) = &group.freeze {
+                    report_freeze(wanted.guest, &freeze);
+                }
+                not_made
+            }
             Err(error) => {
                 for snapshot in snapshots {
                     self.state.note_taken(snapshot.dataset(), Taken::No(error.chain()));
@@ -160,6 +173,22 @@ impl Work<'_> {
                 Err(misplaced(step, "a target never does this".to_owned()))
             }
         }
+    }
+}
+
+/// Says why a restore point is only crash-consistent, though the guest's agent was to freeze its file systems.
+fn report_freeze(guest: GuestId, freeze: &Freeze) {
+    match freeze {
+        Freeze::Held => tracing::info!("guest {guest} was frozen while its snapshots were taken"),
+        Freeze::NotRunning => tracing::info!("guest {guest} is not running, so nothing was frozen"),
+        Freeze::Failed(why) => tracing::warn!(
+            "guest {guest} was not frozen, so its restore point is crash-consistent: {why}; next: see that \
+             qemu-guest-agent runs in the guest, or do without (`qm set {guest} --agent 1,freeze-fs=0`)"
+        ),
+        Freeze::Stuck(why) => tracing::warn!(
+            "guest {guest} was frozen and cannot be thawed yet: {why}; next: `qm guest cmd {guest} fsfreeze-thaw`"
+        ),
+        Freeze::Unwanted => {}
     }
 }
 

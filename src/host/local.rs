@@ -19,11 +19,13 @@ use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::{NAMES_MAX, ZfsProgram};
 use super::{
-    Bookmarked, Held, HostError, NotMade, Outgoing, Problem, Refusal, SendSpec, SnapshotGroup, SourceHost,
+    Bookmarked, Freeze, Held, HostError, NotMade, Outgoing, Problem, Refusal, SendSpec, SnapshotGroup,
+    Snapshots, SourceHost, freezing,
 };
 use crate::model::{
-    BookmarkName, ByteCount, DatasetName, Details, Guid, LINEAGE_PROPERTY, LineHistory, Listing, PointKind,
-    PointName, RunMark, SnapshotName, Unlisted, UserProperty,
+    BookmarkName, ByteCount, CONSISTENCY_PROPERTY, DatasetName, Details, FILE_SYSTEM_CONSISTENT, Guid,
+    LINEAGE_PROPERTY, LineHistory, Listing, PointKind, PointName, RunMark, SnapshotName, Unlisted,
+    UserProperty,
 };
 use crate::stream::Cancel;
 use crate::stream::threads::beside_or_here;
@@ -38,6 +40,8 @@ pub struct Local {
     calls: Calls,
     program: ZfsProgram,
     limit: Duration,
+    /// The path of a zhaul.
+    zhaul: PathBuf,
 }
 
 impl Local {
@@ -53,7 +57,8 @@ impl Local {
         let limits = Limits::within(limit);
         let sessions = Sessions::new(Machine::Local, limits, cancel);
         let program = ZfsProgram::new(HOST.to_owned(), Arc::new(sessions));
-        Ok(Self { calls: Calls::new(zhaul, limits.answer, cancel), program, limit: limits.answer })
+        let calls = Calls::new(zhaul.clone(), limits.answer, cancel);
+        Ok(Self { calls, program, limit: limits.answer, zhaul })
     }
 
     /// Lists the roots of each pool at once, so that none waits for another. An error is one of all of them.
@@ -116,6 +121,34 @@ impl Local {
             self.not_taken(snapshot, problem)
         });
         Ok(not_taken.collect())
+    }
+
+    /// Takes the snapshots of all pools at once: a guest may be frozen, and one of its pools may hang.
+    fn take_in_each_pool(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
+        let groups = group.by_pool();
+        let answers: Vec<_> = thread::scope(|scope| {
+            let others = groups.iter().skip(1);
+            let others: Vec<_> =
+                others.map(|of_pool| beside_or_here(scope, "snapshot", || self.take(of_pool))).collect();
+            let first = groups.first().map(|of_pool| self.take(of_pool));
+            let died = || Problem::Other("the thread that took it died; this is a bug".to_owned());
+            let error = || HostError::new(HOST, "snapshot", "a pool", died());
+            let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|| Err(error())));
+            first.into_iter().chain(others).collect()
+        });
+        let answers: Result<Vec<_>, _> = answers.into_iter().collect();
+        Ok(answers?.into_iter().flatten().collect())
+    }
+
+    /// Sets a user property on datasets or snapshots that exist; they are complete without it.
+    fn mark(&self, property: &str, value: &str, names: &[String]) {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for some in names.chunks(NAMES_MAX) {
+            let set = format!("{property}={value}");
+            if let Err(problem) = self.program.run(&[&["set", set.as_str()], some].concat()) {
+                tracing::warn!("cannot set {property} on {}: {problem}", some.join(", "));
+            }
+        }
     }
 
     fn not_taken(&self, snapshot: &SnapshotName, problem: Problem) -> NotMade {
@@ -229,17 +262,25 @@ impl SourceHost for Local {
         read.map_err(|problem| self.program.error("read the properties of", snapshot, problem))
     }
 
-    fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
-        let not_made = self.take(group)?;
-        let is_taken = |dataset: &&DatasetName| not_made.iter().all(|not| not.dataset != **dataset);
-        let to_mark: Vec<&str> = group.to_mark.iter().filter(is_taken).map(DatasetName::as_str).collect();
-        for some in to_mark.chunks(NAMES_MAX) {
-            let set = format!("{LINEAGE_PROPERTY}=1");
-            if let Err(problem) = self.program.run(&[&["set", set.as_str()], some].concat()) {
-                tracing::warn!("cannot set {LINEAGE_PROPERTY} on {}: {problem}", some.join(", "));
-            }
+    fn snapshot(&self, group: &SnapshotGroup) -> Result<Snapshots, HostError> {
+        let frozen = group.freeze.as_ref().map(|wanted| freezing::freeze(&self.zhaul, wanted));
+        let not_made = self.take_in_each_pool(group);
+        let freeze = match frozen {
+            None => Freeze::Unwanted,
+            Some(Err(not_frozen)) => not_frozen,
+            Some(Ok(frozen)) => frozen.thaw(),
+        };
+        let not_made = not_made?;
+        let is_taken = |dataset: &DatasetName| not_made.iter().all(|not| not.dataset != *dataset);
+        let to_mark: Vec<String> =
+            group.to_mark.iter().filter(|one| is_taken(one)).map(ToString::to_string).collect();
+        self.mark(LINEAGE_PROPERTY, "1", &to_mark);
+        if freeze == Freeze::Held {
+            let taken = group.snapshots.iter().filter(|one| is_taken(one.dataset()));
+            let taken: Vec<String> = taken.map(ToString::to_string).collect();
+            self.mark(CONSISTENCY_PROPERTY, FILE_SYSTEM_CONSISTENT, &taken);
         }
-        Ok(not_made)
+        Ok(Snapshots { not_made, freeze })
     }
 
     fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<Bookmarked, HostError> {

@@ -18,6 +18,7 @@ mod details;
 mod error;
 pub mod fake;
 mod first_cause;
+pub mod freezing;
 mod guard;
 mod guest_config;
 mod guest_files;
@@ -32,6 +33,7 @@ mod local_send;
 mod orphans;
 pub mod plain_file;
 mod pool_history;
+pub mod program;
 mod receive;
 mod remote;
 mod restoring;
@@ -68,6 +70,7 @@ use crate::stream::meter::{Meters, Places};
 use crate::stream::probe::Probe;
 
 pub use error::{HostError, Problem, UnsafeCopy};
+pub use freezing::{Freeze, ToFreeze};
 pub use guest_files::{CurrentFile, GuestFile, GuestFiles};
 pub use helper::Helper;
 pub use local::Local;
@@ -146,19 +149,42 @@ pub struct ReceiveSpec {
     pub writer: Option<Writer>,
 }
 
-/// Snapshots to take together, all in one pool and of different datasets.
+/// Snapshots to take together, of different datasets: in one call for each pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotGroup {
     /// Their names.
     pub snapshots: Vec<SnapshotName>,
-    /// All are taken or none: they are the volumes of one guest.
+    /// All of a pool are taken or none: they are the volumes of one guest.
     pub is_one_moment: bool,
+    /// The guest whose file systems are frozen meanwhile.
+    pub freeze: Option<ToFreeze>,
     /// The value of [`LINEAGE_PROPERTY`] that each of them gets.
     pub lineage: Option<String>,
     /// Other user properties that each of them gets, in the same call: the configuration of that guest.
     pub config: BTreeMap<String, String>,
     /// Datasets that get the property, too, once their snapshots are taken.
     pub to_mark: Vec<DatasetName>,
+}
+
+impl SnapshotGroup {
+    /// What one call takes each.
+    fn by_pool(&self) -> Vec<Self> {
+        let mut by_pool: BTreeMap<&str, Self> = BTreeMap::new();
+        for snapshot in &self.snapshots {
+            let empty = || Self { snapshots: Vec::new(), ..self.clone() };
+            by_pool.entry(snapshot.dataset().pool()).or_insert_with(empty).snapshots.push(snapshot.clone());
+        }
+        by_pool.into_values().collect()
+    }
+}
+
+/// The result of taking snapshots.
+#[derive(Debug, Default)]
+pub struct Snapshots {
+    /// Those that could not be taken.
+    pub not_made: Vec<NotMade>,
+    /// Whether the guest was frozen meanwhile.
+    pub freeze: Freeze,
 }
 
 /// Snapshots that are held for a while.
@@ -301,9 +327,9 @@ pub trait SourceHost: Sync {
     /// The configuration of its guest that a snapshot carries, as user properties; none where it has none.
     fn config(&self, snapshot: &SnapshotName) -> Result<BTreeMap<String, String>, HostError>;
 
-    /// Takes the snapshots of `group` in one transaction group. A snapshot that cannot be taken is left out and
-    /// reported, with the rest of a group that must be of one moment.
-    fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError>;
+    /// Takes the snapshots of `group` in one transaction group of each pool. A snapshot that cannot be taken is left out and
+    /// reported, with the rest of a group that must be of one moment. A guest that is to be frozen and cannot be stops nothing.
+    fn snapshot(&self, group: &SnapshotGroup) -> Result<Snapshots, HostError>;
 
     /// Bookmarks these snapshots (one pool). A bookmark of that name and GUID that is there already is fine. A bookmark
     /// that cannot be made is left out and reported.

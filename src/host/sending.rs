@@ -13,7 +13,9 @@ use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
 use super::{HostError, Outgoing, Problem, SendSpec, zfs_errors};
-use crate::model::{ByteCount, CopyEncryption, Encryption, SnapshotName};
+use crate::model::{
+    ByteCount, CONSISTENCY_PROPERTY, CopyEncryption, Encryption, Guid, SnapshotName, UserProperty,
+};
 use crate::stream::probe::Probe;
 use crate::stream::{self, ByteSource as _, Cancel};
 use crate::zfs::StreamBegin;
@@ -57,6 +59,17 @@ impl Sending {
     pub fn config(&self, snapshot: &SnapshotName) -> Result<BTreeMap<String, String>, HostError> {
         let read = self.program.config(snapshot.dataset(), snapshot.name());
         read.map_err(|problem| self.program.error("read the properties of", snapshot, problem))
+    }
+
+    /// [`CONSISTENCY_PROPERTY`] of these snapshots, in their order; one that is gone, or whose name is another's by now, has
+    /// one that does not count.
+    pub fn consistency(
+        &self,
+        snapshots: &[(SnapshotName, Guid)],
+    ) -> Result<Vec<Option<UserProperty>>, HostError> {
+        let object = snapshots.first().map(|(name, _)| name.to_string()).unwrap_or_default();
+        let read = self.program.user_property(CONSISTENCY_PROPERTY, snapshots);
+        read.map_err(|problem| self.program.error("read the properties of", object, problem))
     }
 
     /// Starts to send. A broken-off stream resumes by its `token`, which the receiving dataset has.

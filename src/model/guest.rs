@@ -34,6 +34,8 @@ pub struct Guest {
     pub lock: Option<String>,
     /// `template: 1`.
     pub is_template: bool,
+    /// Whether its agent is to freeze file systems for a snapshot: `agent: 1` without `freeze-fs=0`.
+    pub is_freezable: bool,
     /// Every line of the file that names a volume.
     pub disks: Vec<DiskLine>,
     /// Snapshots that the guest's config lists: Proxmox VE's own, never ours to touch, whatever their names.

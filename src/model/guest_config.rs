@@ -5,6 +5,7 @@
 //! | `zhaul:guest` | `qemu-server/100 NODE`, and what was left out: ` cipassword,sshkeys` |
 //! | `zhaul:config-0`, `-1`, … | the file, compressed (gzip), in base64, in pieces below the 8191 bytes that ZFS allows |
 //! | `zhaul:firewall-0`, … | the guest's firewall file, likewise |
+//! | `zhaul:consistency` | `file-system`: the guest was frozen by its agent; without it the point is crash-consistent |
 //!
 //! Every local user of a target can read them (`zfs get`): secrets are left out.
 
@@ -19,6 +20,10 @@ use super::GuestId;
 
 /// The guest's file, its node, and the keys that were left out.
 pub const GUEST_PROPERTY: &str = "zhaul:guest";
+/// How consistent a snapshot of a machine's volume is. Counts only where it is local.
+pub const CONSISTENCY_PROPERTY: &str = "zhaul:consistency";
+/// Its value where the guest's file systems were frozen while all snapshots of the guest were taken.
+pub const FILE_SYSTEM_CONSISTENT: &str = "file-system";
 const CONFIG: &str = "zhaul:config-";
 const FIREWALL: &str = "zhaul:firewall-";
 
@@ -116,7 +121,7 @@ impl GuestConfig {
     pub fn is_property(name: &str) -> bool {
         let is_number =
             |rest: &str| (1..=2).contains(&rest.len()) && rest.bytes().all(|c| c.is_ascii_digit());
-        name == GUEST_PROPERTY
+        [GUEST_PROPERTY, CONSISTENCY_PROPERTY].contains(&name)
             || [CONFIG, FIREWALL].iter().any(|prefix| name.strip_prefix(prefix).is_some_and(is_number))
     }
 

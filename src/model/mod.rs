@@ -45,7 +45,9 @@ pub use aside::{ARCHIVE_ASIDE, BACKUP_ASIDE};
 pub use change::Change;
 pub use compression::{Compression, CompressionError};
 pub use guest::{DiskLine, Guest, GuestId};
-pub use guest_config::{GUEST_PROPERTY, GuestConfig, GuestKind};
+pub use guest_config::{
+    CONSISTENCY_PROPERTY, FILE_SYSTEM_CONSISTENT, GUEST_PROPERTY, GuestConfig, GuestKind,
+};
 pub(crate) use hang::pool_of;
 pub use hang::{Hang, HangingPool, Liveness};
 pub use history::History;

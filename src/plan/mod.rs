@@ -210,7 +210,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
     let selected = selection.selected.into_iter();
     let selected: Vec<_> = selected.map(|one| (one, Trust::new(one.dataset, format))).collect();
     let mut taken = if request.take_snapshot {
-        snapshot::plan_snapshots(&mut builder, &selected, &names)
+        snapshot::plan_snapshots(&mut builder, policy, &selected, &names)
     } else {
         BTreeMap::new()
     };

@@ -10,6 +10,7 @@ use super::{Action, FindingKind, NewBookmark, NextLineage, Place, Reason, Severi
 use crate::model::{
     Claim, DatasetName, GuestId, Guid, NameFormat, Point, PointKind, PointName, SnapshotName, Txg,
 };
+use crate::policy::Policy;
 
 /// The steps that give one dataset its points in this run.
 #[derive(Debug, Clone, Default)]
@@ -25,19 +26,24 @@ pub(super) struct Taken {
 }
 
 /// Adds a step for each group of datasets whose snapshots must be of one moment: the volumes of a guest, and the rest of
-/// each pool; `names` has a name for each of `selected`. Gives what was planned for each dataset.
+/// each pool; `names` has a name for each of `selected`. One call takes snapshots of one pool, so that a guest's volumes on two
+/// pools are of one moment only where the guest is frozen. Gives what was planned for each dataset.
 pub(super) fn plan_snapshots(
     builder: &mut Builder,
+    policy: &Policy,
     selected: &[(Selected<'_>, Trust<'_>)],
     names: &[RunName],
 ) -> BTreeMap<DatasetName, Taken> {
     let mut groups: BTreeMap<(Option<u32>, &str, &PointName), Group> = BTreeMap::new();
     for ((one, trust), RunName { name, .. }) in selected.iter().zip(names) {
         let dataset = &one.dataset.name;
-        let key = (one.guest_id.map(|id| id.0), dataset.pool(), name);
+        let is_frozen = policy.freeze.is_some() && one.guest.is_some_and(|guest| guest.is_freezable);
+        let pool = if is_frozen { "" } else { dataset.pool() };
+        let key = (one.guest_id.map(|id| id.0), pool, name);
         match (dataset.snapshot(name), dataset.bookmark(name)) {
             (Ok(snapshot), Ok(bookmark)) => {
                 let group = groups.entry(key).or_default();
+                group.freeze = one.guest_id.filter(|_| is_frozen);
                 group.snapshots.push(snapshot);
                 group.lineage.push(next_lineage(builder, one, trust));
                 group.bookmarks.push(NewBookmark { bookmark, of: name.clone(), guid: None });
@@ -63,6 +69,7 @@ pub(super) fn plan_snapshots(
 /// Snapshots that are taken together, and their bookmarks.
 #[derive(Default)]
 struct Group {
+    freeze: Option<GuestId>,
     snapshots: Vec<SnapshotName>,
     bookmarks: Vec<NewBookmark>,
     lineage: Vec<NextLineage>,
@@ -80,21 +87,31 @@ fn next_lineage(builder: &mut Builder, one: &Selected<'_>, trust: &Trust<'_>) ->
 }
 
 fn plan_group(builder: &mut Builder, group: Group, reason: Reason, taken: &mut BTreeMap<DatasetName, Taken>) {
-    let Group { snapshots, bookmarks, lineage } = group;
-    let members: Vec<DatasetName> = snapshots.iter().map(|snapshot| snapshot.dataset().clone()).collect();
-    let dataset = match members.as_slice() {
-        [only] => Some(only),
+    let Group { freeze, snapshots, bookmarks, lineage } = group;
+    let dataset = match snapshots.as_slice() {
+        [only] => Some(only.dataset().clone()),
         _ => None,
     };
     let is_one_moment = matches!(reason, Reason::GuestSnapshot { .. });
-    let action = Action::Snapshot { snapshots, is_one_moment, lineage };
-    let snapshot = builder.step(dataset, Place::Source, action, reason, Order::default());
-    let action = Action::Bookmark { bookmarks };
-    let order = Order::needs([snapshot]);
-    let bookmark = builder.step(dataset, Place::Source, action, Reason::BookmarkOfSnapshot, order);
-    for member in members {
-        let of_member = Taken { snapshot: Some(snapshot), bookmark: Some(bookmark), ..Taken::default() };
-        taken.insert(member, of_member);
+    let action = Action::Snapshot { snapshots, is_one_moment, freeze, lineage };
+    let snapshot = builder.step(dataset.as_ref(), Place::Source, action, reason, Order::default());
+    let mut by_pool: BTreeMap<String, Vec<NewBookmark>> = BTreeMap::new();
+    for bookmark in bookmarks {
+        by_pool.entry(bookmark.bookmark.dataset().pool().to_owned()).or_default().push(bookmark);
+    }
+    for bookmarks in by_pool.into_values() {
+        let members: Vec<DatasetName> = bookmarks.iter().map(|new| new.bookmark.dataset().clone()).collect();
+        let dataset = match members.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        };
+        let action = Action::Bookmark { bookmarks };
+        let order = Order::needs([snapshot]);
+        let bookmark = builder.step(dataset, Place::Source, action, Reason::BookmarkOfSnapshot, order);
+        for member in members {
+            let of_member = Taken { snapshot: Some(snapshot), bookmark: Some(bookmark), ..Taken::default() };
+            taken.insert(member, of_member);
+        }
     }
 }
 

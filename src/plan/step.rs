@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{Finding, LeftOut, Reason};
 use crate::model::{
-    BookmarkName, Change, Claim, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, Point,
+    BookmarkName, Change, Claim, CopyEncryption, DatasetKind, DatasetName, Encryption, GuestId, Guid, Point,
     PointKind, PointName, ResumePoint, SnapshotName, TargetName, Txg, Writer,
 };
 
@@ -97,10 +97,12 @@ impl fmt::Display for Place {
 pub enum Action {
     /// `lzc_snapshot`: all of these in one transaction group; what cannot be taken is left out.
     Snapshot {
-        /// One of each dataset, all in one pool.
+        /// One of each dataset, all in one pool, but for those of a guest that is frozen: in one call for each pool.
         snapshots: Vec<SnapshotName>,
-        /// All are taken or none: they are the volumes of one guest.
+        /// All of a pool are taken or none: they are the volumes of one guest.
         is_one_moment: bool,
+        /// The guest whose file systems are frozen meanwhile.
+        freeze: Option<GuestId>,
         /// The proof that each will give of its lineage, in their order.
         #[serde(skip)]
         lineage: Vec<NextLineage>,

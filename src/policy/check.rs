@@ -6,6 +6,7 @@ mod value;
 
 use std::ops::Range;
 
+use jiff::SignedDuration;
 use toml::Spanned;
 
 use self::value::Checker;
@@ -21,6 +22,8 @@ use crate::model::{ByteCount, Link, NameFormat, TargetName};
 const BUFFER_MIN: ByteCount = ByteCount(4 << 20);
 const BUFFER_MAX: ByteCount = ByteCount(64 << 30);
 const JOBS_MAX: i64 = 64;
+/// A guest that stands still for longer is no longer backed up, but broken.
+const FREEZE_MAX: SignedDuration = SignedDuration::from_mins(1);
 
 /// A value, or what is wrong with it.
 type Checked<T> = Result<T, PolicyError>;
@@ -63,6 +66,10 @@ impl Checker<'_> {
             let is_off = path.get_ref().is_empty();
             policy.guest_config = if is_off { None } else { Some(self.path("guest-config", path)?) };
         }
+        if let Some(limit) = &section.freeze {
+            let is_off = limit.get_ref() == "off";
+            policy.freeze = if is_off { None } else { Some(self.freeze(limit)?) };
+        }
         if let Some(path) = &file.lock {
             policy.lock = Some(self.path("lock", path)?);
         }
@@ -91,6 +98,15 @@ impl Checker<'_> {
             Ok(SourceRoot { dataset: self.dataset("datasets", name)?, include_root: source.include_root })
         };
         datasets.get_ref().iter().map(root).collect()
+    }
+
+    fn freeze(&self, limit: &Spanned<String>) -> Checked<SignedDuration> {
+        let length = self.duration("freeze", limit, "5s, or off")?;
+        if length <= FREEZE_MAX {
+            return Ok(length);
+        }
+        let what = format!("{:?} is longer than a guest should stand still", limit.get_ref());
+        Err(self.error("freeze", &limit.span(), what, "5s suits most guests, and 1min is the most"))
     }
 
     fn exclude(&self, source: &SourceSection) -> Checked<Vec<Pattern>> {

@@ -30,6 +30,8 @@ pub struct Policy {
     pub targets: Vec<Target>,
     /// Proxmox VE's configuration directory, usually `/etc/pve`; `None` if guests are not to be looked up.
     pub guest_config: Option<PathBuf>,
+    /// How long a guest whose agent is on may stand still for its snapshots; `None` freezes none.
+    pub freeze: Option<SignedDuration>,
     /// How the data moves.
     pub transfer: TransferSettings,
     /// The file whose lock says that a run is active; `None` for one of the policy's own in the runtime directory.
@@ -88,6 +90,7 @@ impl Policy {
             keep_bookmarks: None,
             targets: Vec::new(),
             guest_config: Some(PathBuf::from("/etc/pve")),
+            freeze: Some(SignedDuration::from_secs(5)),
             transfer: TransferSettings::default(),
             lock: None,
         }

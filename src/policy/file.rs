@@ -31,6 +31,7 @@ pub(super) struct SourceSection {
     pub(super) include_root: bool,
     pub(super) exclude: Vec<Spanned<String>>,
     pub(super) guest_config: Value<String>,
+    pub(super) freeze: Value<String>,
     pub(super) keep_last: Value<i64>,
     pub(super) keep_hourly: Value<i64>,
     pub(super) keep_daily: Value<i64>,

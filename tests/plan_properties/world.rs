@@ -82,6 +82,7 @@ pub(crate) fn policy(keep: u32, intermediates: bool, on_divergence: ArchiveDiver
             target("nfs9", ARCHIVE_ROOT, false, TargetKind::Archive(archive)),
         ],
         guest_config: None,
+        freeze: None,
         transfer: TransferSettings {
             jobs: 1,
             buffer: ByteCount(1 << 20),
@@ -231,7 +232,8 @@ impl World {
         let targets = self.boxed_targets();
         let hosts = Hosts { source: &self.source, targets: &targets };
         let pump = PumpSettings { buffer_bytes: 1 << 20, rate: None, stall_limit: None };
-        let settings = Settings { jobs: 1, pump, expects_sizes: false, configs: BTreeMap::new() };
+        let settings =
+            Settings { jobs: 1, pump, expects_sizes: false, configs: BTreeMap::new(), freezing: None };
         execute::run(plan, hosts, &settings, &Silent, &Cancel::new().unwrap())
     }
 

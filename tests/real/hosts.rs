@@ -31,11 +31,12 @@ impl Pair {
         let group = SnapshotGroup {
             snapshots: vec![snapshot],
             is_one_moment: false,
+            freeze: None,
             lineage: None,
             to_mark: Vec::new(),
             config: std::collections::BTreeMap::new(),
         };
-        assert!(self.source.snapshot(&group).unwrap().is_empty());
+        assert!(self.source.snapshot(&group).unwrap().not_made.is_empty());
     }
 
     fn new(name: &str) -> Self {

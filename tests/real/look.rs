@@ -192,18 +192,33 @@ pub(crate) fn content(snapshot: &str) -> u64 {
     content_of(snapshot, property("type", dataset) == "volume")
 }
 
+/// The first bytes of a volume's snapshot, as text.
+pub(crate) fn first_text(snapshot: &str, count: u64) -> String {
+    let mut text = String::new();
+    with_device(snapshot, |device| {
+        device.take(count).read_to_string(&mut text).unwrap();
+    });
+    text
+}
+
+/// Looks at a clone of a volume's snapshot.
+fn with_device(snapshot: &str, look: impl FnOnce(fs::File)) {
+    let number = SEED.fetch_add(1, Ordering::Relaxed);
+    let parent = snapshot.split(['/', '@']).take(2).collect::<Vec<_>>();
+    // The clone of one directly below its pool is there, too.
+    let place = if snapshot.matches('/').count() > 1 { parent.join("/") } else { parent[0].to_owned() };
+    let clone = format!("{place}/look-{}-{number}", process::id());
+    // Without volmode: setting it makes the kernel remove the device again and make another one.
+    zfs(&["clone", snapshot, &clone]);
+    look(open_device(&clone, fs::OpenOptions::new().read(true)));
+    zfs(&["destroy", &clone]);
+}
+
 /// The same of a volume or a file system, where that is known.
 pub(crate) fn content_of(snapshot: &str, is_volume: bool) -> u64 {
-    let (dataset, _) = snapshot.split_once('@').unwrap();
     let mut hash = DefaultHasher::new();
     if is_volume {
-        let number = SEED.fetch_add(1, Ordering::Relaxed);
-        let parent = dataset.split('/').take(2).collect::<Vec<_>>().join("/");
-        let clone = format!("{parent}/look-{}-{number}", process::id());
-        // Without volmode: setting it makes the kernel remove the device again and make another one.
-        zfs(&["clone", snapshot, &clone]);
-        digest(&mut hash, open_device(&clone, fs::OpenOptions::new().read(true)));
-        zfs(&["destroy", &clone]);
+        with_device(snapshot, |device| digest(&mut hash, device));
     } else {
         let directory = tempfile::tempdir().unwrap();
         let run = |program: &str, args: &[&str]| {

@@ -20,6 +20,7 @@ mod encryption;
 mod failing;
 mod first_cause;
 mod flags;
+mod freezing;
 #[path = "../fuzz/random.rs"]
 #[expect(dead_code, reason = "bytes are for the fuzzer")]
 mod generator;

@@ -108,6 +108,15 @@ pub(super) enum Command {
         /// The guests whose files are wanted; none for what there is.
         guests: Vec<u32>,
     },
+    #[command(hide = true, about = "Freeze a guest for another zhaul, and thaw it", after_help = EXIT_CODES_HELP)]
+    FreezeGuest {
+        /// Its number.
+        guest: u32,
+        /// For how long at most, in milliseconds.
+        limit: u64,
+        /// The directory for the notes of what is frozen.
+        directory: PathBuf,
+    },
     /// Check or write a configuration file
     #[command(after_help = EXIT_CODES_HELP, arg_required_else_help = true, disable_help_subcommand = true)]
     Config {

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use super::super::freezing;
 use super::super::render::count;
 use super::super::running;
 use super::super::trouble::Trouble;
+use crate::host;
 use crate::model::{
-    ASIDE_MARK, ASIDE_NAME, Answer, Dataset, DatasetName, Guest, INCOMING_MARK, Inventory, KeptMark, Listing,
-    PUT_BACK_MARK, PointKind, RESTORE_PROPERTY, VolumeName,
+    ASIDE_MARK, ASIDE_NAME, Answer, Dataset, DatasetName, Guest, GuestId, INCOMING_MARK, Inventory, KeptMark,
+    Listing, PUT_BACK_MARK, PointKind, RESTORE_PROPERTY, VolumeName,
 };
 use crate::plan::Severity;
 use crate::policy::Policy;
@@ -27,6 +29,10 @@ pub(super) fn check(policy: &Policy, inventory: &Inventory) -> Vec<Trouble> {
     troubles.extend(here.datasets().filter_map(|dataset| set_aside(dataset, here)));
     for guest in &inventory.proxmox.guests {
         troubles.extend(blocked_rollback(guest, inventory, here));
+    }
+    troubles.extend(frozen(policy));
+    if policy.freeze.is_some() {
+        troubles.extend(inventory.proxmox.guests.iter().filter_map(silent_agent));
     }
     let pools: BTreeSet<&str> = policy.roots.iter().map(|root| root.dataset.pool()).collect();
     troubles.extend(pools.into_iter().filter_map(full_pool));
@@ -51,6 +57,33 @@ fn lock(guest: &Guest) -> Option<Trouble> {
         } else {
             format!("if no task of it is active any more: `qm unlock {id}` or `pct unlock {id}`")
         },
+    })
+}
+
+/// A run that was killed with all its processes has left a guest that writes nothing.
+fn frozen(policy: &Policy) -> Vec<Trouble> {
+    let trouble = |guest: GuestId| Trouble {
+        severity: Severity::Failed,
+        kind: "frozen",
+        about: format!("guest {guest}"),
+        what: "may be frozen by a run that was killed".to_owned(),
+        next: freezing::next(guest),
+    };
+    freezing::still_frozen(policy).into_iter().map(trouble).collect()
+}
+
+/// The points of a guest whose agent does not answer are only crash-consistent.
+fn silent_agent(guest: &Guest) -> Option<Trouble> {
+    if !guest.is_freezable {
+        return None;
+    }
+    let (id, why) = (guest.id, host::freezing::why_not_freezable(guest.id)?);
+    Some(Trouble {
+        severity: Severity::Note,
+        kind: "agent-silent",
+        about: format!("guest {id}"),
+        what: format!("has `agent: 1`, but its file systems cannot be frozen: {why}"),
+        next: format!("see that qemu-guest-agent runs in the guest, or `qm set {id} --agent 1,freeze-fs=0`"),
     })
 }
 

@@ -1,8 +1,11 @@
 //! `zhaul list`: the restore points of a guest or dataset, over this host and all targets; changes nothing.
 
+mod consistency;
 mod table;
 
 use anyhow::{Context, anyhow};
+
+use consistency::Consistency;
 
 use super::args::ListArgs;
 use super::context::CommandContext;
@@ -39,10 +42,11 @@ pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
                 );
                 return Err(error).or_exit(Code::Usage);
             }
+            let consistency = Consistency::of(&context, &meant);
             if args.json {
-                json_text(&view.points_json(&meant))?
+                json_text(&view.points_json(&meant, &consistency))?
             } else {
-                view.points_text(&meant, output::stdout_style())
+                view.points_text(&meant, &consistency, output::stdout_style())
             }
         }
     };

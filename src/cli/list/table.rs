@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::consistency::{Consistency, Level};
 use crate::cli::render::{Style, aligned, count, duration_text, escape};
 use crate::model::{Guid, PointKind};
 use crate::plan::Place;
@@ -75,7 +76,12 @@ impl View<'_> {
     }
 
     /// The points of some volumes together.
-    pub(super) fn points_text(&self, volumes: &[&Volume<'_>], style: Style) -> String {
+    pub(super) fn points_text(
+        &self,
+        volumes: &[&Volume<'_>],
+        consistency: &Consistency,
+        style: Style,
+    ) -> String {
         let mut text = String::new();
         for volume in volumes {
             let _ = writeln!(text, "{}", style.bold(&escape(volume.name.as_str())));
@@ -95,11 +101,19 @@ impl View<'_> {
         let kept = self.kept(volumes);
         let mut heading = vec!["point".to_owned(), "taken (UTC)".to_owned(), "age".to_owned()];
         heading.extend(places.iter().map(|(_, word)| word.clone()));
+        let has_consistency = Consistency::is_asked_for(volumes);
+        heading.extend(has_consistency.then(|| "consistent".to_owned()));
         heading.push("kept by".to_owned());
         let mut rows = vec![heading];
         let groups = group_points(volumes, &self.policy.name_format, &self.policy.time_zone);
         for group in &groups {
-            rows.push(self.row(group, volumes, &places, &kept));
+            let mut row = self.row(group, volumes, &places);
+            if has_consistency {
+                let level = consistency.level(group, volumes);
+                row.push(level.map_or("-", Level::text).to_owned());
+            }
+            row.push(rules_text(group, &places, &kept));
+            rows.push(row);
         }
         text.push_str(&aligned(&rows, style));
         self.write_unlisted(&mut text, style);
@@ -111,7 +125,6 @@ impl View<'_> {
         group: &GroupPoint<'_>,
         volumes: &[&Volume<'_>],
         places: &[(Place, String)],
-        kept: &Kept,
     ) -> Vec<String> {
         let time =
             group.time.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M").to_string());
@@ -119,15 +132,6 @@ impl View<'_> {
         row.extend(places.iter().map(|(place, _)| {
             if self.is_unlisted(place) { "?".to_owned() } else { cell(group, volumes, place) }
         }));
-        let rules: Vec<String> = places
-            .iter()
-            .filter_map(|(place, _)| {
-                let mut guids = group.volumes.iter().flatten().map(|point| point.guid);
-                let rule = guids.find_map(|guid| kept.get(&(place.clone(), guid)))?;
-                Some(format!("{}: {rule}", place_word(place)))
-            })
-            .collect();
-        row.push(rules.join(", "));
         row
     }
 
@@ -205,7 +209,7 @@ impl View<'_> {
     }
 
     /// [`View::points_text`] for programs.
-    pub(super) fn points_json(&self, volumes: &[&Volume<'_>]) -> Value {
+    pub(super) fn points_json(&self, volumes: &[&Volume<'_>], consistency: &Consistency) -> Value {
         let kept = self.kept(volumes);
         let format = &self.policy.name_format;
         let of_volume = |volume: &&Volume<'_>| {
@@ -217,7 +221,10 @@ impl View<'_> {
                         "kept_by": kept.get(&(found.copy.place.clone(), point.guid)),
                     })
                 });
-                json!({ "guid": point.guid, "name": point.name, "time": point.time, "found": found.collect::<Vec<_>>() })
+                json!({
+                    "guid": point.guid, "name": point.name, "time": point.time, "found": found.collect::<Vec<_>>(),
+                    "consistent": consistency.word(point.guid),
+                })
             });
             json!({ "dataset": volume.name, "guest": volume.guest(), "points": points.collect::<Vec<_>>() })
         };
@@ -225,13 +232,26 @@ impl View<'_> {
             let places = group.places().into_iter().map(|place| {
                 json!({ "place": place_word(&place), "complete": group.is_complete_at(&place), "missing": missing(&group, volumes, &place) })
             });
-            json!({ "name": group.name, "time": group.time, "places": places.collect::<Vec<_>>() })
+            json!({
+                "name": group.name, "time": group.time, "places": places.collect::<Vec<_>>(),
+                "consistent": consistency.level(&group, volumes).and_then(Level::word),
+            })
         });
         json!({
             "at": self.now, "points": groups.collect::<Vec<_>>(),
             "datasets": volumes.iter().map(of_volume).collect::<Vec<_>>(), "unlisted": self.unlisted_json(),
         })
     }
+}
+
+/// Which rule of each place keeps the points of one moment.
+fn rules_text(group: &GroupPoint<'_>, places: &[(Place, String)], kept: &Kept) -> String {
+    let rule = |(place, _): &(Place, String)| {
+        let mut guids = group.volumes.iter().flatten().map(|point| point.guid);
+        let rule = guids.find_map(|guid| kept.get(&(place.clone(), guid)))?;
+        Some(format!("{}: {rule}", place_word(place)))
+    };
+    places.iter().filter_map(rule).collect::<Vec<_>>().join(", ")
 }
 
 fn place_word(place: &Place) -> String {

@@ -86,6 +86,7 @@ fn actions() -> Vec<(Place, Action, Reason)> {
             Action::Snapshot {
                 snapshots: vec![snapshot(disk, NAME), snapshot("rpool/data/vm-100-disk-1", NAME)],
                 is_one_moment: true,
+                freeze: None,
                 lineage: Vec::new(),
             },
             Reason::GuestSnapshot { guest: GuestId(100), volumes: 2 },

@@ -5,15 +5,23 @@ use std::fmt::Write as _;
 use super::change::change_line;
 use super::reason::reason_text;
 use super::{count, escape};
-use crate::model::{ByteCount, PointName};
+use crate::model::{ByteCount, GuestId, PointName};
 use crate::plan::{Action, Base, NewBookmark, Reason, Step, ToDestroy, Transfer};
 
 /// The step without its place and reason, for example `send #a -> @b`.
 pub(in crate::cli) fn step_line(step: &Step) -> String {
     match &step.action {
-        Action::Snapshot { snapshots, .. } => match snapshots.as_slice() {
-            [one] => format!("snapshot @{}", one.name()),
-            several => format!("snapshot {} in one transaction group", count(several.len(), "dataset")),
+        Action::Snapshot { snapshots, freeze, .. } => match snapshots.as_slice() {
+            [one] => format!("snapshot @{}{}", one.name(), frozen_text(*freeze)),
+            several => {
+                let mut pools: Vec<&str> = several.iter().map(|one| one.dataset().pool()).collect();
+                pools.dedup();
+                let (datasets, frozen) = (count(several.len(), "dataset"), frozen_text(*freeze));
+                match pools.as_slice() {
+                    [_] => format!("snapshot {datasets} in one transaction group{frozen}"),
+                    pools => format!("snapshot {datasets} of {}{frozen}", count(pools.len(), "pool")),
+                }
+            }
         },
         Action::Bookmark { bookmarks } => match bookmarks.as_slice() {
             [one] => format!("bookmark {}", bookmark_text(one)),
@@ -26,6 +34,10 @@ pub(in crate::cli) fn step_line(step: &Step) -> String {
         },
         Action::Change(change) => change_line(change),
     }
+}
+
+fn frozen_text(freeze: Option<GuestId>) -> &'static str {
+    if freeze.is_some() { ", file systems frozen if the guest is running" } else { "" }
 }
 
 /// Whom the step serves: its dataset, or what its several datasets are.

@@ -238,6 +238,7 @@ fn settings(args: &RestoreArgs, policy: &Policy) -> Settings {
         },
         expects_sizes: true,
         configs: BTreeMap::new(),
+        freezing: None,
     }
 }
 

@@ -35,7 +35,14 @@ enum Section {
 
 /// Parses the file of guest `id`.
 pub(super) fn parse(id: GuestId, kind: Kind, text: &str) -> Guest {
-    let mut guest = Guest { id, lock: None, is_template: false, disks: Vec::new(), snapshots: Vec::new() };
+    let mut guest = Guest {
+        id,
+        lock: None,
+        is_template: false,
+        is_freezable: false,
+        disks: Vec::new(),
+        snapshots: Vec::new(),
+    };
     let mut section = Section::Current;
     for (index, line) in text.lines().enumerate() {
         if let Some(name) = line.trim_end().strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -52,6 +59,7 @@ pub(super) fn parse(id: GuestId, kind: Kind, text: &str) -> Guest {
             match key {
                 "lock" => guest.lock = Some(value.trim().to_owned()),
                 "template" => guest.is_template = value.trim() != "0",
+                "agent" if kind == Kind::Machine => guest.is_freezable = is_freezable(value),
                 _ => {}
             }
         }
@@ -136,6 +144,21 @@ fn disk<'a>(kind: Kind, key: &str, value: &'a str) -> Option<Disk<'a>> {
         return None;
     }
     Some(Disk { storage, volume, is_backed_up: is_backed_up(kind, stem, &options) })
+}
+
+/// `1`, or `enabled=1,freeze-fs=1`, with the older names of the second option, which is on by default.
+fn is_freezable(value: &str) -> bool {
+    let is_yes = |word: &str| ["1", "yes", "on", "true"].iter().any(|yes| word.eq_ignore_ascii_case(yes));
+    let (mut is_enabled, mut is_wanted) = (false, true);
+    for option in value.split(',').map(str::trim) {
+        match option.split_once('=') {
+            None => is_enabled = is_yes(option),
+            Some(("enabled", word)) => is_enabled = is_yes(word),
+            Some(("freeze-fs" | "freeze-fs-on-backup" | "guest-fsfreeze", word)) => is_wanted = is_yes(word),
+            Some(_) => {}
+        }
+    }
+    is_enabled && is_wanted
 }
 
 /// Only a clear word leaves a volume out: `backup=maybe` does not, nor do two words that contradict each other.
@@ -248,6 +271,26 @@ mod tests {
         }
         let guest = parse(GuestId(1), Kind::Machine, "[Before_1]\n[b-2]   \n");
         assert_eq!(guest.snapshots.len(), 2);
+    }
+
+    #[test]
+    fn a_guest_is_frozen_where_its_agent_is_on_and_may_freeze() {
+        for (value, is_freezable) in [
+            ("1", true),
+            (" enabled=1", true),
+            ("on,fstrim_cloned_disks=1,type=virtio", true),
+            ("enabled=1,freeze-fs=1", true),
+            ("0", false),
+            ("", false),
+            ("type=virtio", false),
+            ("1,freeze-fs=0", false),
+            ("enabled=1, freeze-fs-on-backup=no", false),
+            ("guest-fsfreeze=0,enabled=yes", false),
+        ] {
+            let text = format!("agent: {value}\n[before]\nagent: 1\n");
+            assert_eq!(parse(GuestId(1), Kind::Machine, &text).is_freezable, is_freezable, "{value}");
+            assert!(!parse(GuestId(1), Kind::Container, &text).is_freezable);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::send::Sending;
 use super::{FakeHost, joined};
 use crate::host::{
-    Bookmarked, Held, HostError, NotMade, Outgoing, Refusal, SendSpec, SnapshotGroup, SourceHost,
+    Bookmarked, Freeze, Held, HostError, Outgoing, Refusal, SendSpec, SnapshotGroup, Snapshots, SourceHost,
 };
 use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Guid, LineHistory, Listing, PointName, SnapshotName,
@@ -56,10 +56,18 @@ impl SourceHost for FakeHost {
         Ok(BTreeMap::new())
     }
 
-    fn snapshot(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
-        self.alter("snapshot", "take snapshots", &joined(group.snapshots.iter()), |machine| {
-            machine.take_group(group)
-        })
+    fn snapshot(&self, group: &SnapshotGroup) -> Result<Snapshots, HostError> {
+        let not_made =
+            self.alter("snapshot", "take snapshots", &joined(group.snapshots.iter()), |machine| {
+                let mut not_made = Vec::new();
+                for of_pool in group.by_pool() {
+                    not_made.extend(machine.take_group(&of_pool)?);
+                }
+                Ok(not_made)
+            })?;
+        // No guest of it runs.
+        let freeze = if group.freeze.is_some() { Freeze::NotRunning } else { Freeze::Unwanted };
+        Ok(Snapshots { not_made, freeze })
     }
 
     fn bookmark(&self, bookmarks: &[(SnapshotName, BookmarkName)]) -> Result<Bookmarked, HostError> {

@@ -169,6 +169,7 @@ fn a_crash_stops_everything_until_the_restart() {
     let snapshot = |text| SnapshotGroup {
         snapshots: vec![SnapshotName::parse(text).unwrap()],
         is_one_moment: false,
+        freeze: None,
         lineage: None,
         to_mark: Vec::new(),
         config: BTreeMap::new(),

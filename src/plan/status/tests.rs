@@ -47,6 +47,7 @@ fn policy() -> Policy {
             target("nfs9", TargetKind::Archive(archive)),
         ],
         guest_config: None,
+        freeze: None,
         transfer: TransferSettings {
             jobs: 1,
             buffer: ByteCount(1 << 20),

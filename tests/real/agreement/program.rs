@@ -19,8 +19,8 @@ impl Stage {
     pub(super) fn take(&self, names: &[&str]) -> Outcome {
         let snapshots = names.iter().map(|name| self.snapshot(Side::Source, name)).collect();
         let (lineage, to_mark, config) = Default::default();
-        let group = SnapshotGroup { snapshots, is_one_moment: false, lineage, to_mark, config };
-        Outcome::of_not_made(self.source.snapshot(&group))
+        let group = SnapshotGroup { snapshots, is_one_moment: false, freeze: None, lineage, to_mark, config };
+        Outcome::of_not_made(self.source.snapshot(&group).map(|taken| taken.not_made))
     }
 
     pub(super) fn bookmark(&self, snapshot: &str, bookmark: &str) -> Outcome {

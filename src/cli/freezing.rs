@@ -1,0 +1,96 @@
+//! Guests that a run freezes: where that is noted, and what an earlier run, or this one, has left frozen.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::exit_code::Code;
+use super::lock::Directory;
+use super::output;
+use super::render::escape;
+use crate::execute::Freezing;
+use crate::host::freezing::{LeftFrozen, frozen_guests, thaw_left_over};
+use crate::model::GuestId;
+use crate::plan::{Action, Plan};
+use crate::policy::Policy;
+
+/// How long a run waits at its end for guests to be thawed.
+const END_LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where it is noted which guests are frozen: beside the lock. `None` where this user has no such directory.
+fn directory(policy: &Policy) -> Option<PathBuf> {
+    if let Some(lock) = &policy.lock {
+        return lock.parent().map(Path::to_owned);
+    }
+    match Directory::open() {
+        Ok(directory) => Some(directory.path().to_owned()),
+        Err(error) => {
+            tracing::debug!("no directory for notes of frozen guests: {error}");
+            None
+        }
+    }
+}
+
+/// How this run freezes guests, if its plan does.
+pub(super) fn settings(policy: &Policy, plan: &Plan) -> Option<Freezing> {
+    let is_frozen = |action: &Action| matches!(action, Action::Snapshot { freeze: Some(_), .. });
+    let limit = policy.freeze.and_then(|limit| Duration::try_from(limit).ok())?;
+    if !plan.steps.iter().any(|step| is_frozen(&step.action)) {
+        return None;
+    }
+    let directory = directory(policy);
+    if directory.is_none() {
+        tracing::warn!("no guest is frozen: XDG_RUNTIME_DIR is not set, and only root may write to /run");
+    }
+    Some(Freezing { limit, directory: directory? })
+}
+
+/// Thaws what a run has left frozen that was killed with all its processes.
+pub(super) fn thaw_left_frozen(policy: &Policy) {
+    let Some(directory) = directory(policy) else { return };
+    let left = thaw_left_over(&directory).unwrap_or_else(|error| {
+        tracing::warn!("cannot read in {} which guests were left frozen: {error}", directory.display());
+        Vec::new()
+    });
+    for LeftFrozen { guest, why } in left {
+        match why {
+            None => {
+                tracing::warn!("guest {guest} was left frozen by a run that was killed: it is thawed now");
+            }
+            Some(why) => tracing::warn!(
+                "guest {guest} may have been left frozen by a run that was killed: {}; next: {}",
+                escape(&why),
+                next(guest)
+            ),
+        }
+    }
+}
+
+/// The code of a run that would end with `code`: a guest that is still frozen is worse than a backup that failed.
+pub(super) fn check_thawed(policy: &Policy, code: Code) -> Code {
+    let still = still_frozen(policy);
+    for guest in &still {
+        output::complain(&format!("error: guest {guest} may still be frozen\n  next: {}\n", next(*guest)));
+    }
+    if !still.is_empty() && matches!(code, Code::Done | Code::Blocked) { Code::Failed } else { code }
+}
+
+/// What to do with one that may be frozen.
+pub(super) fn next(guest: GuestId) -> String {
+    format!(
+        "`qm guest cmd {guest} fsfreeze-status`, and where that says frozen `qm guest cmd {guest} fsfreeze-thaw`"
+    )
+}
+
+/// Those that are frozen for longer than it takes to thaw a guest.
+pub(super) fn still_frozen(policy: &Policy) -> Vec<GuestId> {
+    let Some(directory) = directory(policy) else { return Vec::new() };
+    let until = Instant::now() + END_LIMIT;
+    loop {
+        let found = frozen_guests(&directory).unwrap_or_default();
+        if found.is_empty() || Instant::now() >= until {
+            return found;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
