@@ -52,6 +52,7 @@ mod renaming;
 mod replacing;
 mod reporting;
 mod restoring;
+mod restoring_all;
 mod restoring_attacks;
 mod restoring_storages;
 mod rolling_back;

@@ -35,8 +35,11 @@ pub(in crate::cli) struct ListArgs {
 #[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
 pub(in crate::cli) struct RestoreArgs {
     /// A guest's number, or a dataset as it is or was called here; or a copy as it is called on the target
-    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what)]
-    pub(in crate::cli) what: What,
+    #[arg(value_name = "GUEST|DATASET", value_parser = parse_what, required_unless_present = "all")]
+    pub(in crate::cli) what: Option<What>,
+    /// Restore every guest and dataset that is not on this host, one after the other: after the loss of the host
+    #[arg(long, conflicts_with_all = ["what", "to", "new_id", "replace", "abandon", "put_back"])]
+    pub(in crate::cli) all: bool,
     /// Restore from this backup or archive, or from `here` [default: the nearest that has the point]
     #[arg(long, value_name = "TARGET")]
     pub(in crate::cli) from: Option<String>,

@@ -2,11 +2,11 @@
 
 use anyhow::anyhow;
 
-use super::super::args::RestoreArgs;
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::output;
 use super::super::render::escape;
+use super::Wanted;
 use super::guest;
 use crate::host::Restoring;
 use crate::model::{
@@ -15,16 +15,12 @@ use crate::model::{
 };
 use crate::plan::restore::What;
 
-pub(super) fn abandon(
-    args: &RestoreArgs,
-    context: &CommandContext,
-    here: &Restoring,
-) -> Result<Code, Failure> {
+pub(super) fn abandon(args: Wanted<'_>, context: &CommandContext, here: &Restoring) -> Result<Code, Failure> {
     let listing = list(args, context, here)?;
-    let is_meant = |dataset: &&Dataset| match (&args.what, &args.to) {
+    let is_meant = |dataset: &&Dataset| match (args.what, &args.options.to) {
         (_, Some(to)) | (What::Dataset(to), None) => is_place_of(&dataset.name, to),
         (What::Guest(id), None) => {
-            let id = args.new_id.unwrap_or(*id);
+            let id = args.options.new_id.unwrap_or(*id);
             VolumeName::parse(dataset.name.last()).is_some_and(|one| one.guest == id)
         }
     };
@@ -76,8 +72,8 @@ fn is_place_of(incoming: &DatasetName, to: &DatasetName) -> bool {
     incoming.last() == to.last() && incoming.parent().and_then(|place| place.parent()) == to.parent()
 }
 
-fn list(args: &RestoreArgs, context: &CommandContext, here: &Restoring) -> Result<Listing, Failure> {
-    let parent = match (&args.what, &args.to) {
+fn list(args: Wanted<'_>, context: &CommandContext, here: &Restoring) -> Result<Listing, Failure> {
+    let parent = match (args.what, &args.options.to) {
         (_, Some(to)) | (What::Dataset(to), None) => to.parent(),
         (What::Guest(_), None) => None,
     };

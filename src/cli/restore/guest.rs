@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, anyhow};
 
-use super::super::args::RestoreArgs;
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
+use super::Wanted;
 use super::words;
 use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
@@ -44,19 +44,19 @@ pub(super) fn storage(proxmox: &Proxmox, id: &str) -> Result<DatasetName, Failur
 }
 
 /// Whether a restore of the guest was begun and not ended.
-pub(super) fn is_begun(args: &RestoreArgs, context: &CommandContext) -> bool {
+pub(super) fn is_begun(args: Wanted<'_>, context: &CommandContext) -> bool {
     let What::Guest(id) = args.what else { return false };
-    let id = args.new_id.unwrap_or(id);
+    let id = args.options.new_id.unwrap_or(*id);
     let directory = context.policy.guest_config.as_deref();
     directory.is_some_and(|directory| GuestFiles::new(directory).find(id) == GuestFile::OfRestore)
 }
 
 /// Gives up the file of a restore that was begun.
-pub(super) fn give_up(args: &RestoreArgs, context: &CommandContext) -> Result<bool, Failure> {
-    let (What::Guest(id), Some(directory)) = (&args.what, &context.policy.guest_config) else {
+pub(super) fn give_up(args: Wanted<'_>, context: &CommandContext) -> Result<bool, Failure> {
+    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else {
         return Ok(false);
     };
-    let id = args.new_id.unwrap_or(*id);
+    let id = args.options.new_id.unwrap_or(*id);
     let removed = GuestFiles::new(directory).give_up(id);
     removed.with_context(|| format!("cannot remove the file of guest {id}")).or_exit(Code::Failed)
 }
@@ -65,19 +65,19 @@ impl Restoration {
     /// Reads the configuration of the point, and refuses what would be in the way of writing it. `None` where no guest is
     /// restored, there is no Proxmox VE here, or the point carries no configuration, which is reported.
     pub(super) fn find(
-        args: &RestoreArgs,
+        args: Wanted<'_>,
         context: &CommandContext,
         proxmox: &Proxmox,
         plan: &RestorePlan,
         targets: &BTreeMap<TargetName, Sending>,
     ) -> Result<Option<Self>, Failure> {
-        let (What::Guest(old), Some(directory)) = (&args.what, &context.policy.guest_config) else {
+        let (What::Guest(old), Some(directory)) = (args.what, &context.policy.guest_config) else {
             return Ok(None);
         };
         if !directory.exists() {
             return Ok(None);
         }
-        let id = args.new_id.unwrap_or(*old);
+        let id = args.options.new_id.unwrap_or(*old);
         let files = GuestFiles::new(directory);
         if let Some(node) = proxmox.elsewhere.get(&id) {
             let error = anyhow!(
@@ -94,9 +94,9 @@ impl Restoration {
             return Ok(None);
         };
         let changes = ConfigChanges {
-            id: args.new_id,
-            is_unique: args.unique || id != *old,
-            is_link_down: args.link_down,
+            id: args.options.new_id,
+            is_unique: args.options.unique || id != *old,
+            is_link_down: args.options.link_down,
         };
         let mut random = random().context("cannot read random numbers").or_exit(Code::Failed)?;
         let (text, disks_left_out) =
@@ -202,10 +202,10 @@ impl Restoration {
 }
 
 /// Refuses a number that is another guest's. Gives whether this guest's own file is there, which then stays.
-fn check_free(files: &GuestFiles, id: GuestId, args: &RestoreArgs) -> Result<bool, Failure> {
+fn check_free(files: &GuestFiles, id: GuestId, args: Wanted<'_>) -> Result<bool, Failure> {
     match files.find(id) {
         GuestFile::Missing | GuestFile::OfRestore => Ok(false),
-        GuestFile::Taken(_) if args.new_id.is_none() => Ok(!args.replace),
+        GuestFile::Taken(_) if args.options.new_id.is_none() => Ok(!args.options.replace),
         GuestFile::Taken(path) => {
             let error = anyhow!(
                 "guest {id} exists ({}): nothing was done\n  next: another number; `pvesh get /cluster/nextid` gives a free one",

@@ -1,6 +1,7 @@
 //! `zhaul restore`: finds the point, shows or carries out the plan, and says what is ready for use.
 
 mod abandon;
+mod all;
 mod guest;
 mod kept;
 mod progress;
@@ -38,29 +39,43 @@ use progress::Progress;
 pub(super) use guest::random;
 pub(super) use kept::{kept_text, stamp};
 
+/// What one restore restores, and how.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    what: &'a What,
+    options: &'a RestoreArgs,
+}
+
 /// Carries out `zhaul restore`.
-pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
-    let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
-    let here = Restoring::new(&context.cancel);
-    if args.abandon {
-        return abandon::abandon(args, &context, &here);
+pub(super) fn restore(options: &RestoreArgs) -> Result<Code, Failure> {
+    let context = CommandContext::open(&options.policy, options.log, options.lab_clock)?;
+    match &options.what {
+        Some(what) => restore_one(Wanted { what, options }, &context),
+        None => all::restore_all(options, &context),
     }
-    if let Some(stamp) = &args.put_back {
-        return put_back::put_back(args, &context, &here, stamp);
+}
+
+fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failure> {
+    let here = Restoring::new(&context.cancel);
+    if args.options.abandon {
+        return abandon::abandon(args, context, &here);
+    }
+    if let Some(stamp) = &args.options.put_back {
+        return put_back::put_back(args, context, &here, stamp);
     }
     let inventory = context.inventory()?;
-    let request = request(args, &context, &inventory.proxmox)?;
+    let request = request(args, context, &inventory.proxmox)?;
     let known = volumes(&context.policy, &inventory, &everything(context.now));
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
     let there = list_here(&here, &wanted)?;
     let plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
     let targets = discover::senders(&context.policy, &context.cancel);
-    let sizes = sizes(&plan, &context, &targets);
-    let guest = guest::Restoration::find(args, &context, &inventory.proxmox, &plan, &targets)?;
-    if args.dry_run {
+    let sizes = sizes(&plan, context, &targets);
+    let guest = guest::Restoration::find(args, context, &inventory.proxmox, &plan, &targets)?;
+    if args.options.dry_run {
         replace::check(args, &inventory, &plan, guest.as_ref())?;
-        return show_plan(args, &plan, &sizes, &context, guest.as_ref());
+        return show_plan(args, &plan, &sizes, context, guest.as_ref());
     }
     check_space(&plan, &sizes, &here)?;
     replace::check(args, &inventory, &plan, guest.as_ref())?;
@@ -78,7 +93,7 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
     let received = receive(&plan, hosts, &settings, &progress, &context.cancel);
     progress.finish();
     let _lock = if plan.stamp.is_some() && received.iter().all(|(_, result)| result.is_ok()) {
-        Some(replace::begin(args, &context, &plan, guest.as_ref())?)
+        Some(replace::begin(args, context, &plan, guest.as_ref())?)
     } else {
         None
     };
@@ -88,12 +103,12 @@ pub(super) fn restore(args: &RestoreArgs) -> Result<Code, Failure> {
         Some(guest) => Some(guest.finish(&plan, &here)?),
         None => None,
     };
-    let code = show_outcome(args, &context, &plan, &outcomes, started.elapsed())?;
+    let code = show_outcome(args, context, &plan, &outcomes, started.elapsed())?;
     let mut after = written.unwrap_or_default();
     if is_done {
         after.push_str(&replace::text_after(args, &plan));
     }
-    if !args.json {
+    if !args.options.json {
         output::print(&after).context("cannot print the report").or_exit(Code::Failed)?;
     }
     Ok(code)
@@ -114,37 +129,38 @@ pub(super) fn list_here(here: &Restoring, wanted: &[crate::model::DatasetName]) 
     Ok(listing)
 }
 
-fn request(
-    args: &RestoreArgs,
-    context: &CommandContext,
-    proxmox: &Proxmox,
-) -> Result<RestoreRequest, Failure> {
-    if args.to.is_some() && matches!(args.what, What::Guest(_)) {
+fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Result<RestoreRequest, Failure> {
+    if args.options.to.is_some() && matches!(args.what, What::Guest(_)) {
         let error = anyhow!(
             "--to names one dataset, and a guest may have several: nothing was done\n  \
              next: name one, for example `zhaul restore rpool/data/vm-100-disk-0 --to rpool/data/vm-900-disk-0`"
         );
         return Err(error).or_exit(Code::Usage);
     }
-    let at = match &args.at {
+    let at = match &args.options.at {
         None => None,
         Some(AtArg::Point(name)) => Some(At::Point(name.clone())),
         Some(AtArg::Time(when)) => {
             Some(At::Time(when.in_zone(&context.policy.time_zone).or_exit(Code::Usage)?))
         }
     };
-    let from = args.from.as_deref().map(|from| place(&context.policy, from)).transpose()?;
+    let from = args.options.from.as_deref().map(|from| place(&context.policy, from)).transpose()?;
     let is_guest = matches!(args.what, What::Guest(_));
-    if !is_guest && (args.new_id.is_some() || args.unique || args.link_down || args.storage.is_some()) {
+    if !is_guest
+        && (args.options.new_id.is_some()
+            || args.options.unique
+            || args.options.link_down
+            || args.options.storage.is_some())
+    {
         let error = anyhow!(
             "--as, --storage, --unique and --link-down are for a guest: nothing was done\n  next: --to"
         );
         return Err(error).or_exit(Code::Usage);
     }
-    let storage = args.storage.as_deref().map(|id| guest::storage(proxmox, id)).transpose()?;
-    let (what, to, new_id) = (args.what.clone(), args.to.clone(), args.new_id);
+    let storage = args.options.storage.as_deref().map(|id| guest::storage(proxmox, id)).transpose()?;
+    let (what, to, new_id) = (args.what.clone(), args.options.to.clone(), args.options.new_id);
     let is_begun = guest::is_begun(args, context);
-    let replace = if args.replace { Some(stamp(context.now)?) } else { None };
+    let replace = if args.options.replace { Some(stamp(context.now)?) } else { None };
     Ok(RestoreRequest { what, at, from, to, is_begun, new_id, storage, replace })
 }
 
@@ -180,9 +196,9 @@ pub(super) fn place_word(place: &Place) -> String {
     words::place(place)
 }
 
-fn failure(error: &RestoreError, args: &RestoreArgs) -> Failure {
-    let (at, from) = (args.at.as_ref(), args.from.as_deref());
-    point_failure(error, Asked { what: &args.what, at, from, new_id: args.new_id })
+fn failure(error: &RestoreError, args: Wanted<'_>) -> Failure {
+    let (at, from) = (args.options.at.as_ref(), args.options.from.as_deref());
+    point_failure(error, Asked { what: args.what, at, from, new_id: args.options.new_id })
 }
 
 /// The words and the exit code of what cannot be restored, or rolled back to.
@@ -223,9 +239,9 @@ fn sizes(plan: &RestorePlan, context: &CommandContext, targets: &BTreeMap<Target
     estimated.collect()
 }
 
-fn settings(args: &RestoreArgs, policy: &Policy) -> Settings {
+fn settings(args: Wanted<'_>, policy: &Policy) -> Settings {
     // The policy's limit is there for the nightly run; a person who restores waits.
-    let rate = args.rate.map(|limit| {
+    let rate = args.options.rate.map(|limit| {
         let clock = SystemClock::new(policy.time_zone.clone());
         Arc::new(RateLimit::new(RateSchedule::constant(limit), clock))
     });
@@ -270,13 +286,13 @@ fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<()
 }
 
 fn show_plan(
-    args: &RestoreArgs,
+    args: Wanted<'_>,
     plan: &RestorePlan,
     sizes: &Sizes,
     context: &CommandContext,
     guest: Option<&guest::Restoration>,
 ) -> Result<Code, Failure> {
-    let text = if args.json {
+    let text = if args.options.json {
         let mut value =
             serde_json::to_value(plan).context("cannot write the plan as JSON").or_exit(Code::Failed)?;
         add_sizes(&mut value, sizes);
@@ -299,14 +315,14 @@ fn add_sizes(plan: &mut serde_json::Value, sizes: &Sizes) {
 }
 
 fn show_outcome(
-    args: &RestoreArgs,
+    args: Wanted<'_>,
     context: &CommandContext,
     plan: &RestorePlan,
     outcomes: &[VolumeOutcome],
     took: Duration,
 ) -> Result<Code, Failure> {
     output::complain(&text::failures_text(plan, outcomes, output::stderr_style()));
-    let text = if args.json {
+    let text = if args.options.json {
         format!("{}\n", text::report_json(plan, outcomes, took))
     } else {
         text::report_text(plan, outcomes, took)

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
-use super::super::args::RestoreArgs;
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::guest_state;
 use super::super::render::escape;
 use super::super::{lock, output};
+use super::Wanted;
 use super::kept_text;
 use crate::host::{GuestFiles, Restoring};
 use crate::model::{
@@ -35,23 +35,23 @@ struct Disk {
 }
 
 pub(super) fn put_back(
-    args: &RestoreArgs,
+    args: Wanted<'_>,
     context: &CommandContext,
     here: &Restoring,
     stamp: &str,
 ) -> Result<Code, Failure> {
-    let _lock = if args.dry_run {
+    let _lock = if args.options.dry_run {
         None
     } else {
         Some(lock::take(&context.policy, context.policy_file.as_deref(), Duration::ZERO, &context.cancel)?)
     };
     let (inventory, _) = context.source_inventory()?;
     let listing = list(context, here, args)?;
-    let disks = disks(&listing, stamp, |to| is_guests_disk(&args.what, to, &inventory.proxmox))?;
+    let disks = disks(&listing, stamp, |to| is_guests_disk(args.what, to, &inventory.proxmox))?;
     if disks.is_empty() {
         return Err(nothing(&listing, stamp));
     }
-    let id = guest_of(&args.what);
+    let id = guest_of(args.what);
     let files = context.policy.guest_config.as_deref().filter(|directory| directory.exists());
     let files = files.map(GuestFiles::new).zip(id.filter(|_| matches!(args.what, What::Guest(_))));
     let text: String = disks.iter().map(plan_line).collect();
@@ -62,10 +62,10 @@ pub(super) fn put_back(
             None => false,
         };
         guest_state::check_guest(id, &inventory, is_begun)?;
-        guest_state::check_stopped(id, args.stopped, &inventory)?;
+        guest_state::check_stopped(id, args.options.stopped, &inventory)?;
     }
     guest_state::check_unused(disks.iter().map(|disk| (&disk.to, disk.kind)))?;
-    if args.dry_run {
+    if args.options.dry_run {
         return Ok(Code::Done);
     }
     let exchanged = exchange(here, &disks, files.as_ref(), stamp);
@@ -81,7 +81,7 @@ pub(super) fn put_back(
         let _ = writeln!(done, "{} is back", escape(disk.to.as_str()));
     }
     let opposites: Vec<&DatasetName> = disks.iter().map(|disk| &disk.opposite).collect();
-    done.push_str(&kept_text(&args.what, &opposite(stamp), opposites.into_iter()));
+    done.push_str(&kept_text(args.what, &opposite(stamp), opposites.into_iter()));
     output::print(&done).context("cannot print the report").or_exit(Code::Failed)?;
     Ok(Code::Done)
 }
@@ -216,9 +216,9 @@ fn nothing(listing: &Listing, stamp: &str) -> Failure {
     Failure { code: Code::Usage, error }
 }
 
-fn list(context: &CommandContext, here: &Restoring, args: &RestoreArgs) -> Result<Listing, Failure> {
+fn list(context: &CommandContext, here: &Restoring, args: Wanted<'_>) -> Result<Listing, Failure> {
     let mut wanted: Vec<DatasetName> = context.policy.roots.iter().map(|root| root.dataset.clone()).collect();
-    if let What::Dataset(name) = &args.what {
+    if let What::Dataset(name) = args.what {
         wanted.push(name.clone());
     }
     let beside: Vec<DatasetName> =

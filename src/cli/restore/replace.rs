@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::args::RestoreArgs;
 use super::super::context::CommandContext;
 use super::super::exit_code::Failure;
 use super::super::guest_state;
 use super::super::lock;
+use super::Wanted;
 use super::{guest, kept};
 use crate::model::{DatasetName, Inventory, aside_of};
 use crate::plan::restore::{RestorePlan, guest_of};
@@ -16,7 +16,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(3600);
 
 /// Refuses to take the disks of a guest that runs, is locked, a template or managed.
 pub(super) fn check(
-    args: &RestoreArgs,
+    args: Wanted<'_>,
     inventory: &Inventory,
     plan: &RestorePlan,
     guest: Option<&guest::Restoration>,
@@ -24,9 +24,9 @@ pub(super) fn check(
     if plan.stamp.is_none() {
         return Ok(());
     }
-    if let Some(id) = guest_of(&args.what) {
+    if let Some(id) = guest_of(args.what) {
         guest_state::check_guest(id, inventory, guest.is_some_and(guest::Restoration::is_begun))?;
-        guest_state::check_stopped(id, args.stopped, inventory)?;
+        guest_state::check_stopped(id, args.options.stopped, inventory)?;
     }
     check_unused(plan)
 }
@@ -38,7 +38,7 @@ fn check_unused(plan: &RestorePlan) -> Result<(), Failure> {
 
 /// Everything is received: looks again, and takes the number of the guest.
 pub(super) fn begin(
-    args: &RestoreArgs,
+    args: Wanted<'_>,
     context: &CommandContext,
     plan: &RestorePlan,
     guest: Option<&guest::Restoration>,
@@ -53,9 +53,9 @@ pub(super) fn begin(
 }
 
 /// The text about the set-aside datasets.
-pub(super) fn text_after(args: &RestoreArgs, plan: &RestorePlan) -> String {
+pub(super) fn text_after(args: Wanted<'_>, plan: &RestorePlan) -> String {
     let Some(stamp) = &plan.stamp else { return String::new() };
     let set_asides = plan.volumes.iter().filter_map(|volume| aside_of(&volume.to, stamp).ok()?);
     let set_asides: Vec<DatasetName> = set_asides.collect();
-    kept::kept_text(&args.what, stamp, set_asides.iter())
+    kept::kept_text(args.what, stamp, set_asides.iter())
 }
