@@ -168,12 +168,23 @@ fn open_device(volume: &str, options: &fs::OpenOptions) -> fs::File {
 
 /// Writes `mib` MiB at `from_mib` of a volume, and a text at the very front, which is what `first` finds.
 pub(crate) fn write_device(volume: &str, from_mib: u64, mib: u64, text: &str) {
+    try_write_device(volume, from_mib, mib, text).unwrap();
+}
+
+/// The same where there may be no room: the device then says EIO.
+pub(crate) fn try_write_device(volume: &str, from_mib: u64, mib: u64, text: &str) -> io::Result<()> {
     let mut out = open_device(volume, fs::OpenOptions::new().write(true));
-    out.seek(SeekFrom::Start(from_mib << 20)).unwrap();
-    noise(mib, |block| out.write_all(block).unwrap());
-    out.seek(SeekFrom::Start(from_mib << 20)).unwrap();
-    out.write_all(text.as_bytes()).unwrap();
-    out.sync_all().unwrap();
+    out.seek(SeekFrom::Start(from_mib << 20))?;
+    let mut written = Ok(());
+    noise(mib, |block| {
+        if written.is_ok() {
+            written = out.write_all(block);
+        }
+    });
+    written?;
+    out.seek(SeekFrom::Start(from_mib << 20))?;
+    out.write_all(text.as_bytes())?;
+    out.sync_all()
 }
 
 fn digest(hash: &mut DefaultHasher, mut from: impl Read) {

@@ -54,7 +54,7 @@ pub(super) fn write_volume(stage: &mut Stage) -> Option<String> {
     (property("encryption", &copy) == "off").then_some(())?;
     zfs(&["set", "readonly=off", &copy]);
     zfs(&["set", "volmode=default", &copy]);
-    look::write_device(&copy, 0, 1, &format!("{}", stage.random.any()));
+    conditions::write_volume(&copy, 0, &format!("{}", stage.random.any()));
     zfs(&["set", "volmode=none", &copy]);
     zfs(&["set", "readonly=on", &copy]);
     Some(format!("{copy} is written to"))

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::process::{Command, Stdio};
 
+use rustix::io::Errno;
+
 use super::{Stage, at_source, at_target, guest_files, meddling, on_host, tools};
 use crate::look;
 use crate::pool::{property, zfs};
@@ -92,10 +94,17 @@ pub(super) fn attempt(args: &[&str]) -> bool {
 pub(super) fn write(stage: &mut Stage, dataset: &str) {
     if property("type", dataset) == "volume" {
         let at = u64::try_from(stage.random.below(8)).unwrap();
-        look::write_device(dataset, at, 1, &format!("{}", stage.random.any()));
+        write_volume(dataset, at, &format!("{}", stage.random.any()));
     } else {
         write_file(dataset, &format!("file-{}", stage.random.below(4)));
     }
+}
+
+/// Writes into a volume, unless another condition has left it no room.
+pub(super) fn write_volume(dataset: &str, at_mib: u64, text: &str) {
+    let written = look::try_write_device(dataset, at_mib, 1, text);
+    let has_no_room = |error: &io::Error| error.raw_os_error() == Some(Errno::IO.raw_os_error());
+    assert!(written.as_ref().err().is_none_or(has_no_room), "{dataset}: {written:?}");
 }
 
 /// Writes a file, unless another condition has left it no room.
