@@ -8,7 +8,7 @@ use super::lock::Directory;
 use super::output;
 use super::render::escape;
 use crate::execute::Freezing;
-use crate::host::freezing::{LeftFrozen, frozen_guests, thaw_left_over};
+use crate::host::freezing::{LeftFrozen, is_frozen, left_frozen, thaw_left_over};
 use crate::model::GuestId;
 use crate::plan::{Action, Plan};
 use crate::policy::Policy;
@@ -45,14 +45,27 @@ pub(super) fn settings(policy: &Policy, plan: &Plan) -> Option<Freezing> {
     Some(Freezing { limit, directory: directory? })
 }
 
-/// Thaws what a run has left frozen that was killed with all its processes.
-pub(super) fn thaw_left_frozen(policy: &Policy) {
-    let Some(directory) = directory(policy) else { return };
+/// The guests that a plan freezes.
+pub(super) fn guests(plan: &Plan) -> Vec<GuestId> {
+    let mut guests = Vec::new();
+    for step in &plan.steps {
+        if let Action::Snapshot { freeze: Some(guest), .. } = step.action {
+            guests.push(guest);
+        }
+    }
+    guests
+}
+
+/// Thaws what a run has left frozen that was killed with all its processes. Gives whether nothing of that is frozen any more.
+pub(super) fn thaw_left_frozen(policy: &Policy) -> bool {
+    let Some(directory) = directory(policy) else { return true };
     let left = thaw_left_over(&directory).unwrap_or_else(|error| {
         tracing::warn!("cannot read in {} which guests were left frozen: {error}", directory.display());
         Vec::new()
     });
+    let mut is_all = true;
     for LeftFrozen { guest, why } in left {
+        is_all &= why.is_none();
         match why {
             None => {
                 tracing::warn!("guest {guest} was left frozen by a run that was killed: it is thawed now");
@@ -64,15 +77,30 @@ pub(super) fn thaw_left_frozen(policy: &Policy) {
             ),
         }
     }
+    is_all
 }
 
-/// The code of a run that would end with `code`: a guest that is still frozen is worse than a backup that failed.
-pub(super) fn check_thawed(policy: &Policy, code: Code) -> Code {
-    let still = still_frozen(policy);
+/// The code of a run that has frozen `guests` and would end with `code`: a guest that is still frozen is worse than a backup that
+/// failed. Waits a while for those that are about to be thawed.
+pub(super) fn check_thawed(policy: &Policy, guests: &[GuestId], code: Code) -> Code {
+    let Some(directory) = directory(policy) else { return code };
+    let until = Instant::now() + END_LIMIT;
+    let still = loop {
+        let still: Vec<&GuestId> = guests.iter().filter(|guest| is_frozen(&directory, **guest)).collect();
+        if still.is_empty() || Instant::now() >= until {
+            break still;
+        }
+        std::thread::sleep(PAUSE);
+    };
     for guest in &still {
-        output::complain(&format!("error: guest {guest} may still be frozen\n  next: {}\n", next(*guest)));
+        output::complain(&format!("error: guest {guest} may still be frozen\n  next: {}\n", next(**guest)));
     }
-    if !still.is_empty() && matches!(code, Code::Done | Code::Blocked) { Code::Failed } else { code }
+    if still.is_empty() { code } else { at_least_failed(code) }
+}
+
+/// The code of a run that leaves something undone which no step of its plan is.
+pub(super) fn at_least_failed(code: Code) -> Code {
+    if matches!(code, Code::Done | Code::Blocked) { Code::Failed } else { code }
 }
 
 /// What to do with one that may be frozen.
@@ -82,15 +110,7 @@ pub(super) fn next(guest: GuestId) -> String {
     )
 }
 
-/// Those that are frozen for longer than it takes to thaw a guest.
-pub(super) fn still_frozen(policy: &Policy) -> Vec<GuestId> {
-    let Some(directory) = directory(policy) else { return Vec::new() };
-    let until = Instant::now() + END_LIMIT;
-    loop {
-        let found = frozen_guests(&directory).unwrap_or_default();
-        if found.is_empty() || Instant::now() >= until {
-            return found;
-        }
-        std::thread::sleep(PAUSE);
-    }
+/// Those that killed runs have left frozen.
+pub(super) fn left(policy: &Policy) -> Vec<GuestId> {
+    directory(policy).and_then(|directory| left_frozen(&directory).ok()).unwrap_or_default()
 }

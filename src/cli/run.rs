@@ -26,9 +26,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Code, Failure> {
 fn carry_out(args: &RunArgs, context: &CommandContext) -> Result<Code, Failure> {
     // Until the end of the run. A dry run changes nothing, so it may look while another run is active.
     let lock = if args.dry_run { None } else { Some(take_lock(args, context)?) };
-    if !args.dry_run {
-        freezing::thaw_left_frozen(&context.policy);
-    }
+    let is_all_thawed = args.dry_run || freezing::thaw_left_frozen(&context.policy);
     let mut inventory = match lock.as_ref().map(lock::Lock::run_mark) {
         Some(Ok(mark)) => context.inventory_of_run(mark)?,
         Some(Err(error)) => {
@@ -43,10 +41,11 @@ fn carry_out(args: &RunArgs, context: &CommandContext) -> Result<Code, Failure> 
     let estimates = estimates(args, context, &plan, &mut inventory);
     let configs = if args.dry_run { Configs::new() } else { configs(context, &inventory) };
     let freezing = if args.dry_run { None } else { freezing::settings(&context.policy, &plan) };
-    let is_freezing = freezing.is_some();
+    let frozen = freezing.as_ref().map(|_| freezing::guests(&plan)).unwrap_or_default();
     let wish = Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs, freezing };
     let code = carrying_out::carry_out(context, &inventory, plan, wish)?;
-    Ok(if is_freezing { freezing::check_thawed(&context.policy, code) } else { code })
+    let code = freezing::check_thawed(&context.policy, &frozen, code);
+    Ok(if is_all_thawed { code } else { freezing::at_least_failed(code) })
 }
 
 /// Sizes of transfers, where somebody looks at them: they take a closer look at the source's snapshots.

@@ -275,7 +275,7 @@ impl SourceHost for Local {
         let to_mark: Vec<String> =
             group.to_mark.iter().filter(|one| is_taken(one)).map(ToString::to_string).collect();
         self.mark(LINEAGE_PROPERTY, "1", &to_mark);
-        if freeze == Freeze::Held {
+        if freeze == Freeze::Held && not_made.is_empty() {
             let taken = group.snapshots.iter().filter(|one| is_taken(one.dataset()));
             let taken: Vec<String> = taken.map(ToString::to_string).collect();
             self.mark(CONSISTENCY_PROPERTY, FILE_SYSTEM_CONSISTENT, &taken);

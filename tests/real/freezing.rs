@@ -91,6 +91,7 @@ case "$4" in
         esac;;
     fsfreeze-thaw)
         case "$mode" in
+            away) echo well > mode; echo "Configuration file 'nodes/a/qemu-server/100.conf' does not exist" >&2; exit 2;;
             stuck) echo "QEMU guest agent is not running" >&2; exit 255;;
         esac
         if [ "$(cat fs)" = frozen ]; then thaw; echo 2; else echo 0; fi;;
@@ -359,4 +360,40 @@ fn a_guest_that_cannot_be_thawed_fails_the_run_and_is_tried_again() {
     guest.expect_crash_consistent(POINT_1);
     guest.set("mode", "well");
     guest.wait_for("thawed");
+}
+
+#[test]
+fn a_freezing_process_that_is_killed_alone_leaves_the_thaw_to_the_run() {
+    let guest = Guest::new(World::new("freeze-alone"), "1");
+    guest.set("mode", "slow");
+    let mut run = guest.run_until_frozen();
+    for process in freezing_processes(&guest) {
+        look::signal(process, Signal::KILL);
+    }
+    guest.wait_for("thawed");
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    guest.expect_crash_consistent(POINT_1);
+}
+
+#[test]
+fn only_a_guest_that_is_stopped_counts_as_thawed_without_a_thaw() {
+    let guest = Guest::new(World::new("freeze-away"), "1");
+    guest.set("mode", "away");
+    guest.run(DAY_1, &[]);
+    guest.wait_for("thawed");
+}
+
+#[test]
+fn files_of_others_beside_the_lock_change_nothing() {
+    let guest = Guest::new(World::new("freeze-files"), "1");
+    let beside = guest.world.directory();
+    let foreign = beside.join("freeze-999");
+    fs::write(&foreign, "frozen").unwrap();
+    std::os::unix::fs::chown(&foreign, Some(65534), None).unwrap();
+    std::os::unix::fs::symlink("/nonexistent", beside.join("freeze-50")).unwrap();
+    fs::write(beside.join("freeze-2026"), "notes of an admin").unwrap();
+    let run = guest.run(DAY_1, &[]).expect_code(0);
+    assert_eq!(run.stderr, "");
+    assert_eq!(fs::read_to_string(beside.join("freeze-2026")).unwrap(), "notes of an admin");
+    assert_eq!(consistency(&format!("{}@{POINT_1}", guest.disks[0])), "file-system");
 }

@@ -69,7 +69,7 @@ fn frozen(policy: &Policy) -> Vec<Trouble> {
         what: "may be frozen by a run that was killed".to_owned(),
         next: freezing::next(guest),
     };
-    freezing::still_frozen(policy).into_iter().map(trouble).collect()
+    freezing::left(policy).into_iter().map(trouble).collect()
 }
 
 /// The points of a guest whose agent does not answer are only crash-consistent.

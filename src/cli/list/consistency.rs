@@ -54,8 +54,8 @@ fn is_of_machine(volume: &Volume<'_>) -> bool {
 }
 
 impl Consistency {
-    /// Asks for what the snapshots of `volumes` say: this host first, and each target for those that are nowhere before. A
-    /// place that does not answer says nothing; file systems of containers are not asked about.
+    /// Asks for what the snapshots of `volumes` say: this host first, and each target for those that were not frozen by then: one
+    /// that was restored may have lost what its copy says. A place that does not answer says nothing; file systems of containers are not asked about.
     pub(super) fn of(context: &CommandContext, volumes: &[&Volume<'_>]) -> Self {
         let mut frozen = BTreeMap::new();
         let mut senders = discover::senders(&context.policy, &context.cancel);
@@ -74,7 +74,7 @@ impl Consistency {
                 points.filter_map(|point| Some((copy.dataset.name.snapshot(&point.name).ok()?, point.guid)))
             });
             let wanted: Vec<(SnapshotName, Guid)> =
-                snapshots.filter(|(_, guid)| !frozen.contains_key(guid)).collect();
+                snapshots.filter(|(_, guid)| frozen.get(guid) != Some(&true)).collect();
             if wanted.is_empty() {
                 continue;
             }

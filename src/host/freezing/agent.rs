@@ -17,8 +17,10 @@ pub(super) enum Status {
 /// Why there is no answer that helps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// The guest is stopped, or not here: nothing of it can be frozen.
+    /// The guest is stopped: nothing of it is frozen.
     NotRunning,
+    /// The agent refuses, in its words: it has done nothing.
+    Refused(String),
     /// What `qm` or the agent said instead.
     Words(String),
 }
@@ -56,18 +58,15 @@ fn ask(guest: GuestId, command: &str, limit: Duration) -> Result<String, Silence
         None => words("qm is not installed".to_owned()),
         Some(Err(why)) => words(format!("qm guest cmd {number} {command} {why}")),
         Some(Ok(answer)) if answer.output.is_empty() => {
-            // Else the agent is not running, which the same words say in part.
-            if answer.errors.contains(&format!("VM {number} is not running"))
-                || answer.errors.contains(&format!("VM {number} not running"))
-                || answer.errors.contains(&format!("{number}.conf' does not exist"))
-            {
+            // Nothing else proves it: the agent may not be running, or the guest's file be away for a moment.
+            if answer.errors.contains(&format!("VM {number} is not running")) {
                 return Err(Silence::NotRunning);
             }
             let last = answer.errors.lines().next_back().unwrap_or("it says nothing");
             words(format!("qm guest cmd {number} {command}: {last}"))
         }
         Some(Ok(answer)) => match error(&answer.output) {
-            Some(refusal) => words(format!("the guest agent refuses {command}: {refusal}")),
+            Some(refusal) => Err(Silence::Refused(format!("the guest agent refuses {command}: {refusal}"))),
             None => Ok(answer.output),
         },
     }

@@ -12,8 +12,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::model::GuestId;
 
 const PREFIX: &str = "freeze-";
-/// What it says while the guest may be frozen.
-const FROZEN: &str = "frozen\n";
+/// The beginning of what it says while the guest may be frozen; the id of the boot follows.
+const FROZEN: &str = "frozen ";
 
 /// The file of a guest, locked.
 #[derive(Debug)]
@@ -31,8 +31,8 @@ impl Marker {
         options.create(true).truncate(false).read(true).write(true).mode(0o600);
         let file = options.custom_flags(flags.cast_signed()).open(&path)?;
         let found = file.metadata()?;
-        if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::other(format!("{} belongs to another user", path.display())));
+        if !found.is_file() || found.uid() != rustix::process::geteuid().as_raw() || found.nlink() != 1 {
+            return Err(io::Error::other(format!("{} is not zhaul's", path.display())));
         }
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Self { file })),
@@ -41,18 +41,23 @@ impl Marker {
         }
     }
 
-    /// Whether a process that was killed has left the guest frozen, as far as is known.
+    /// Whether a process that was killed has left the guest frozen, as far as is known: a reboot thaws all. Fails where the file
+    /// is of something else.
     pub(super) fn is_left_over(&mut self) -> io::Result<bool> {
         let mut text = String::new();
         self.file.seek(SeekFrom::Start(0))?;
-        (&self.file).take(64).read_to_string(&mut text)?;
-        Ok(!text.is_empty())
+        (&self.file).take(128).read_to_string(&mut text)?;
+        match text.strip_prefix(FROZEN) {
+            None if text.is_empty() => Ok(false),
+            None => Err(io::Error::other("a file that says which guest is frozen has other contents")),
+            Some(boot) => Ok(boot.trim() == boot_id()),
+        }
     }
 
     /// Notes that the guest may be frozen from now on.
     pub(super) fn set(&mut self) -> io::Result<()> {
         self.clear()?;
-        self.file.write_all(FROZEN.as_bytes())
+        writeln!(self.file, "{FROZEN}{}", boot_id())
     }
 
     /// Notes that it is not frozen.
@@ -62,9 +67,17 @@ impl Marker {
     }
 }
 
-/// Whether the guest may be frozen, by whoever holds its file.
-pub(super) fn is_set(directory: &Path, guest: GuestId) -> io::Result<bool> {
-    Ok(std::fs::metadata(directory.join(format!("{PREFIX}{guest}")))?.len() > 0)
+/// Whether the guest may be frozen, whatever process holds its file.
+pub(super) fn is_set(directory: &Path, guest: GuestId) -> bool {
+    std::fs::symlink_metadata(directory.join(format!("{PREFIX}{guest}"))).is_ok_and(|found| {
+        found.is_file() && found.uid() == rustix::process::geteuid().as_raw() && found.len() > 0
+    })
+}
+
+/// Differs after each boot; empty where the kernel does not tell.
+fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
 }
 
 /// The guests that have a file, frozen or not.
@@ -98,6 +111,20 @@ mod tests {
         marker.clear().unwrap();
         drop(marker);
         assert!(!Marker::lock(path, guest).unwrap().unwrap().is_left_over().unwrap());
+        let file = path.join("freeze-100");
+        std::fs::write(&file, "frozen in another boot\n").unwrap();
+        assert!(!Marker::lock(path, guest).unwrap().unwrap().is_left_over().unwrap());
+        std::fs::write(&file, "notes of an admin\n").unwrap();
+        assert!(Marker::lock(path, guest).unwrap().unwrap().is_left_over().is_err());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "notes of an admin\n");
+        std::fs::hard_link(&file, path.join("another")).unwrap();
+        assert!(Marker::lock(path, guest).is_err());
+        std::fs::remove_file(path.join("another")).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        std::os::unix::fs::symlink("/nonexistent", &file).unwrap();
+        assert!(Marker::lock(path, guest).is_err() && !is_set(path, guest));
+        std::fs::remove_file(&file).unwrap();
+        Marker::lock(path, guest).unwrap().unwrap();
         std::fs::write(path.join("other"), "").unwrap();
         assert_eq!(guests(path).unwrap(), [guest]);
     }

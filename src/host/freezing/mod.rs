@@ -18,7 +18,7 @@ use super::helper::is_readable;
 use crate::model::GuestId;
 use word::Word;
 
-pub use process::{LeftFrozen, freeze_guest, frozen_guests, thaw_left_over, why_not_freezable};
+pub use process::{LeftFrozen, freeze_guest, is_frozen, left_frozen, thaw_left_over, why_not_freezable};
 
 /// The hidden subcommand of that process.
 pub const SUBCOMMAND: &str = "freeze-guest";
@@ -59,18 +59,19 @@ pub enum Freeze {
 #[derive(Debug)]
 pub(super) struct Frozen {
     process: Child,
-    limit: Duration,
+    wanted: ToFreeze,
 }
 
 /// Freezes a guest by a process of `zhaul`, the path of one. `Err` is why it is not frozen.
 pub(super) fn freeze(zhaul: &Path, wanted: &ToFreeze) -> Result<Frozen, Freeze> {
     let process = start(zhaul, wanted)
         .map_err(|error| Freeze::Failed(format!("no process can be started that thaws it: {error}")))?;
-    let mut frozen = Frozen { process, limit: wanted.limit };
+    let mut frozen = Frozen { process, wanted: wanted.clone() };
     let until = Instant::now() + 2 * process::STATUS_LIMIT + wanted.limit;
     match frozen.word(until) {
         Some(Word::Frozen) => Ok(frozen),
-        other => Err(outcome(other)),
+        Some(other) => Err(outcome(other)),
+        None => Err(frozen.ended()),
     }
 }
 
@@ -84,13 +85,13 @@ fn start(zhaul: &Path, wanted: &ToFreeze) -> io::Result<Child> {
     command.spawn()
 }
 
-fn outcome(word: Option<Word>) -> Freeze {
+fn outcome(word: Word) -> Freeze {
     match word {
-        Some(Word::Held) => Freeze::Held,
-        Some(Word::NotRunning) => Freeze::NotRunning,
-        Some(Word::Not(why)) => Freeze::Failed(why),
-        Some(Word::Stuck(why)) => Freeze::Stuck(why),
-        Some(Word::Frozen) | None => Freeze::Failed("the process that froze it says nothing".to_owned()),
+        Word::Held => Freeze::Held,
+        Word::NotRunning => Freeze::NotRunning,
+        Word::Not(why) => Freeze::Failed(why),
+        Word::Stuck(why) => Freeze::Stuck(why),
+        Word::Frozen => Freeze::Failed("the process that froze it speaks out of turn".to_owned()),
     }
 }
 
@@ -99,10 +100,24 @@ impl Frozen {
     pub(super) fn thaw(mut self) -> Freeze {
         let asked = self.process.stdin.take().map(|mut request| request.write_all(b"\n"));
         if !matches!(asked, Some(Ok(()))) {
-            // It had to thaw before; its word says why.
-            tracing::debug!("the process that froze a guest of {:?} has ended", self.limit);
+            // It had to thaw before, and its word says why; or it was killed.
+            tracing::debug!("guest {}: the process that froze it has ended", self.wanted.guest);
         }
-        outcome(self.word(Instant::now() + THAW_WAIT))
+        match self.word(Instant::now() + THAW_WAIT) {
+            Some(word) => outcome(word),
+            None => self.ended(),
+        }
+    }
+
+    /// Where the process says nothing: thaws the guest in its place, if it was killed.
+    fn ended(&self) -> Freeze {
+        let ToFreeze { guest, directory, .. } = &self.wanted;
+        match process::thaw_guest(directory, *guest) {
+            Ok(Some(LeftFrozen { why: Some(why), .. })) => Freeze::Stuck(why),
+            Ok(Some(_)) => Freeze::Failed("the process that froze it was killed; it is thawed".to_owned()),
+            Ok(None) => Freeze::Failed("the process that froze it says nothing".to_owned()),
+            Err(error) => Freeze::Failed(error.to_string()),
+        }
     }
 
     /// The next line of the process.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::agent::{self, Silence, Status};
-use super::marker::Marker;
+use super::marker::{self, Marker};
 use super::word::Word;
 use crate::host::helper::is_readable;
 use crate::model::GuestId;
@@ -18,6 +18,8 @@ use crate::model::GuestId;
 pub(super) const STATUS_LIMIT: Duration = Duration::from_secs(10);
 /// How long one attempt to thaw may take: Windows takes up to 3 min.
 const THAW_LIMIT: Duration = Duration::from_secs(200);
+/// How long one attempt may take of a run that finds a guest which an earlier one has left frozen.
+const LEFT_OVER_LIMIT: Duration = Duration::from_secs(30);
 /// How long thawing is attempted; what is frozen after that is left to the next run, and to a person.
 const ATTEMPTS_LIMIT: Duration = Duration::from_secs(900);
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,9 +37,16 @@ pub fn freeze_guest(
         // A run that was killed reads nothing.
         drop(writeln!(said, "{word}").and_then(|()| said.flush()));
     };
-    let Some(mut marker) = Marker::lock(directory, guest)? else {
-        say(&Word::Not("another run has frozen it".to_owned()));
-        return Ok(());
+    let mut marker = match Marker::lock(directory, guest) {
+        Ok(Some(marker)) => marker,
+        Ok(None) => {
+            say(&Word::Not("another run has frozen it".to_owned()));
+            return Ok(());
+        }
+        Err(error) => {
+            say(&Word::Not(format!("it cannot be noted that it is frozen: {error}")));
+            return Err(error);
+        }
     };
     if let Err(word) = make_ready(guest, &mut marker)? {
         say(&word);
@@ -50,6 +59,12 @@ pub fn freeze_guest(
         Ok(_) => None,
         Err(Silence::NotRunning) => Some(Word::NotRunning),
         Err(Silence::Words(words)) => Some(Word::Not(words)),
+        // Another program may have frozen it meanwhile: that is not ours to end.
+        Err(Silence::Refused(words)) => {
+            marker.clear()?;
+            say(&Word::Not(words));
+            return Ok(());
+        }
     };
     let is_frozen = not_frozen.is_none();
     say(&not_frozen.unwrap_or(Word::Frozen));
@@ -71,7 +86,7 @@ fn make_ready(guest: GuestId, marker: &mut Marker) -> io::Result<Result<(), Word
     let is_ours = marker.is_left_over()?;
     let status = match agent::status(guest, STATUS_LIMIT) {
         Ok(Status::Frozen) if is_ours => {
-            drop(agent::thaw(guest, THAW_LIMIT));
+            drop(agent::thaw(guest, LEFT_OVER_LIMIT));
             agent::status(guest, STATUS_LIMIT)
         }
         status => status,
@@ -89,7 +104,7 @@ fn make_ready(guest: GuestId, marker: &mut Marker) -> io::Result<Result<(), Word
             marker.clear()?;
             Word::NotRunning
         }
-        Err(Silence::Words(words)) => Word::Not(words),
+        Err(Silence::Words(words) | Silence::Refused(words)) => Word::Not(words),
     };
     Ok(Err(word))
 }
@@ -104,22 +119,24 @@ fn thaw(guest: GuestId, marker: &mut Marker, say: &mut impl FnMut(&Word)) -> io:
     let until = Instant::now() + ATTEMPTS_LIMIT;
     let mut is_first = true;
     loop {
-        let words = match agent::thaw(guest, THAW_LIMIT) {
-            Ok(count) => {
-                marker.clear()?;
-                return Ok(Some(count));
-            }
-            Err(Silence::NotRunning) => {
-                marker.clear()?;
-                return Ok(None);
-            }
-            Err(Silence::Words(words)) => words,
-        };
-        // An agent that refuses both commands has frozen nothing.
-        if agent::status(guest, STATUS_LIMIT) == Ok(Status::Thawed) {
+        let thawed = agent::thaw(guest, THAW_LIMIT);
+        if thawed == Err(Silence::NotRunning) {
             marker.clear()?;
             return Ok(None);
         }
+        // An agent that refuses both commands has frozen nothing; one that says that it thawed may not have.
+        let words = match (thawed, agent::status(guest, STATUS_LIMIT)) {
+            (Ok(count), status) if status != Ok(Status::Frozen) => {
+                marker.clear()?;
+                return Ok(Some(count));
+            }
+            (_, Ok(Status::Thawed)) => {
+                marker.clear()?;
+                return Ok(None);
+            }
+            (Err(Silence::Words(words) | Silence::Refused(words)), _) => words,
+            (Ok(_) | Err(Silence::NotRunning), _) => "it says that it is still frozen".to_owned(),
+        };
         if is_first {
             say(&Word::Stuck(words));
         }
@@ -144,36 +161,50 @@ pub struct LeftFrozen {
 /// that a process is about to thaw are left to that.
 pub fn thaw_left_over(directory: &Path) -> io::Result<Vec<LeftFrozen>> {
     let mut found = Vec::new();
-    for guest in super::marker::guests(directory)? {
-        let Some(mut marker) = Marker::lock(directory, guest)? else { continue };
-        if !marker.is_left_over()? {
-            continue;
-        }
-        let was_frozen = agent::status(guest, STATUS_LIMIT) == Ok(Status::Frozen);
-        match make_ready(guest, &mut marker)? {
-            Ok(()) if was_frozen => found.push(LeftFrozen { guest, why: None }),
-            Ok(()) | Err(Word::NotRunning) => {}
-            Err(word) => found.push(LeftFrozen { guest, why: Some(word.text()) }),
+    for guest in marker::guests(directory)? {
+        match thaw_guest(directory, guest) {
+            Ok(left) => found.extend(left),
+            // A file that is not ours says nothing of the other guests.
+            Err(error) => tracing::debug!("guest {guest}: {error}"),
         }
     }
     Ok(found)
+}
+
+/// The same for one guest.
+pub(super) fn thaw_guest(directory: &Path, guest: GuestId) -> io::Result<Option<LeftFrozen>> {
+    let Some(mut marker) = Marker::lock(directory, guest)? else { return Ok(None) };
+    if !marker.is_left_over()? {
+        return Ok(None);
+    }
+    let was_frozen = agent::status(guest, STATUS_LIMIT) == Ok(Status::Frozen);
+    Ok(match make_ready(guest, &mut marker)? {
+        Ok(()) => was_frozen.then_some(LeftFrozen { guest, why: None }),
+        Err(Word::NotRunning) => None,
+        Err(word) => Some(LeftFrozen { guest, why: Some(word.text()) }),
+    })
+}
+
+/// The guests that killed runs have left frozen, as far as is known; those that a process has frozen now are not among them.
+pub fn left_frozen(directory: &Path) -> io::Result<Vec<GuestId>> {
+    let is_left = |guest: &GuestId| {
+        let marker = Marker::lock(directory, *guest).ok().flatten();
+        let is_noted = marker.is_some_and(|mut marker| marker.is_left_over().unwrap_or(false));
+        is_noted
+            && !matches!(agent::status(*guest, STATUS_LIMIT), Ok(Status::Thawed) | Err(Silence::NotRunning))
+    };
+    Ok(marker::guests(directory)?.into_iter().filter(is_left).collect())
+}
+
+/// Whether a guest may be frozen, by whatever run.
+pub fn is_frozen(directory: &Path, guest: GuestId) -> bool {
+    marker::is_set(directory, guest)
 }
 
 /// Why the agent of a guest that runs cannot be asked; `None` where it can, or the guest is stopped.
 pub fn why_not_freezable(guest: GuestId) -> Option<String> {
     match agent::status(guest, STATUS_LIMIT) {
-        Err(Silence::Words(why)) => Some(why),
+        Err(Silence::Words(why) | Silence::Refused(why)) => Some(why),
         Ok(_) | Err(Silence::NotRunning) => None,
     }
-}
-
-/// The guests that may be frozen now, by a run or left over from one.
-pub fn frozen_guests(directory: &Path) -> io::Result<Vec<GuestId>> {
-    let mut found = Vec::new();
-    for guest in super::marker::guests(directory)? {
-        if super::marker::is_set(directory, guest)? {
-            found.push(guest);
-        }
-    }
-    Ok(found)
 }
