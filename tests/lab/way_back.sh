@@ -63,7 +63,12 @@ killed_restore() {
     while [ "$(received)" -lt $target ]; do sleep 0.05; done
     kill -KILL "$pid"
     wait "$pid" || true
-    zhaul restore 100
+    # The killed receive may still be ending, and the message then says to wait a moment.
+    for try in 1 2 3 4 5; do
+        zhaul restore 100 && return
+        sleep 1
+    done
+    return 1
 }
 restores() { # restores WHAT DISKS MIB ZHAUL
     local round

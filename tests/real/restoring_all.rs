@@ -5,8 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
+
 use crate::look::{self, content};
-use crate::pool::zfs;
+use crate::pool::{property, zfs};
 use crate::restoring::{command, zhaul};
 use crate::world::World;
 
@@ -24,7 +26,11 @@ struct Host {
 }
 
 impl Host {
-    fn new(mut world: World) -> Self {
+    fn new(world: World) -> Self {
+        Self::backed_up(world, LONG_AGO, YESTERDAY)
+    }
+
+    fn backed_up(mut world: World, first: &str, last: &str) -> Self {
         let storage =
             format!("zfspool: z\n\tpool {}\n\tcontent images,rootdir\n\tsparse 1\n", world.source());
         let files = [
@@ -37,13 +43,15 @@ impl Host {
         world.policy.source = format!("guest-config = \"{}\"", pve.display());
         world.filesystem("subvol-101-disk-0", 3);
         world.filesystem("plain", 1);
-        for disk in ["vm-100-disk-0", "vm-100-disk-1", "vm-300-disk-0"] {
+        for disk in ["vm-100-disk-0", "vm-100-disk-1", "vm-100-disk-9", "vm-300-disk-0"] {
             world.volume(disk, 3);
         }
-        world.run(LONG_AGO);
+        world.run(first);
+        // A disk that was moved to another storage, or given up.
+        zfs(&["destroy", "-r", &world.guest("vm-100-disk-9")]);
         zfs(&["destroy", "-r", &world.guest("vm-300-disk-0")]);
         fs::remove_file(pve.join("qemu-server/300.conf")).unwrap();
-        world.run(YESTERDAY);
+        world.run(last);
         let mut host = Self { world, pve, contents: BTreeMap::new() };
         host.contents = host.now();
         host.lose();
@@ -90,14 +98,18 @@ fn a_lost_host_comes_back_with_one_command_and_what_was_given_up_is_named() {
     let all = zhaul(&host.world, TODAY, &["restore", "--all"]).expect_code(0);
     assert!(all.stdout.contains("3 restored, 0 here already, 0 failed"), "{}", all.stdout);
     assert!(
-        all.stdout.contains("not restored: guest 300, whose newest point")
-            && all.stdout.contains("`zhaul restore 300`"),
+        all.stdout.contains("not restored: guest 300 has no point of the last 7 days; `zhaul list 300`")
+            && all.stdout.contains("vm-100-disk-9, which was no disk of guest 100 any more"),
         "{}",
         all.stdout
     );
     host.expect_all();
     let again = zhaul(&host.world, TODAY, &["restore", "--all"]).expect_code(0);
-    assert!(again.stdout.contains("0 restored, 3 here already, 0 failed"), "{}", again.stdout);
+    assert!(
+        again.stdout.contains("0 restored, 3 here already, 0 failed") && again.stdout.contains("guest 101"),
+        "{}",
+        again.stdout
+    );
     let next = zhaul(&host.world, TOMORROW, &["run", "--dry-run"]).expect_code(0);
     assert!(!next.stdout.contains("in full") && next.stdout.contains("->"), "{}", next.stdout);
     host.world.run_with(TOMORROW, &["--archive"]).expect_code(0);
@@ -123,14 +135,18 @@ fn it_continues_after_a_kill_and_one_that_fails_stops_no_other() {
     slow.kill().unwrap();
     slow.wait().unwrap();
     let all = zhaul(&host.world, TODAY, &["restore", "--all"]);
-    assert!(all.stdout.contains("2 restored, 1 here already, 0 failed"), "{all:?}");
+    assert!(
+        all.stdout.contains("2 restored, 0 here already, 1 failed")
+            && all.stdout.contains("something else is called"),
+        "{all:?}"
+    );
     host.lose();
     zfs(&["create", &host.world.guest("vm-100-disk-1")]);
     let all = zhaul(&host.world, TODAY, &["restore", "--all"]);
     assert_ne!(all.code, Some(0));
     assert!(
         all.stdout.contains("2 restored, 0 here already, 1 failed")
-            && all.stdout.contains("failed: guest 100; next: `zhaul restore 100`"),
+            && all.stdout.contains("failed: guest 100"),
         "{all:?}"
     );
     zfs(&["destroy", &host.world.guest("vm-100-disk-1")]);
@@ -153,4 +169,47 @@ fn an_earlier_time_and_an_archive_alone_count_their_own_points() {
     let all = zhaul(&host.world, TODAY, &["restore", "--all"]).expect_code(1);
     assert!(all.stderr.contains("could not be listed") && all.stdout.contains("3 restored"), "{all:?}");
     host.expect_all();
+}
+
+#[test]
+fn runs_since_the_loss_and_what_was_begun_change_nothing_of_what_is_restored() {
+    // By the real clock: what is created here now is newer than the last backup, and older than the runs since.
+    let at = |hours: i64| (Timestamp::now() + SignedDuration::from_hours(hours)).to_string();
+    let host = Host::backed_up(World::new("all-late"), &at(-24 * 90), &at(-24 * 20));
+    // The timer of the new host runs, with nothing to back up but the root.
+    for hours in [1, 2] {
+        zhaul(&host.world, &at(hours), &["run"]);
+    }
+    let late = &at(3);
+    let all = zhaul(&host.world, late, &["restore", "--all"]).expect_code(0);
+    assert!(
+        all.stdout.contains("3 restored") && all.stdout.contains("not restored: guest 300"),
+        "{}",
+        all.stdout
+    );
+    host.expect_all();
+    // As a kill leaves a guest whose disks are in their places, and a dataset that is.
+    for disk in ["vm-100-disk-0", "vm-100-disk-1"] {
+        let dataset = host.world.guest(disk);
+        for snapshot in look::snapshots(&dataset) {
+            for property in ["zhaul:guest", "zhaul:config-0"] {
+                zfs(&["inherit", property, &format!("{dataset}@{snapshot}")]);
+            }
+        }
+    }
+    let file = host.pve.join("qemu-server/100.conf");
+    fs::write(&file, "#zhaul restore, not complete\nmemory: 1024\nlock: create\n").unwrap();
+    let plain = host.world.guest("plain");
+    let newest = look::snapshots(&plain).pop().unwrap();
+    let mark = format!("zhaul:restore={}", property("guid", &format!("{plain}@{newest}")));
+    zfs(&["set", &mark, "readonly=on", "canmount=noauto", &plain]);
+    let again = zhaul(&host.world, late, &["restore", "--all"]).expect_code(0);
+    assert!(again.stdout.contains("2 restored, 2 here already"), "{}", again.stdout);
+    host.expect_all();
+    assert_eq!(property("zhaul:restore", &plain), "-");
+    assert_eq!(property("readonly", &plain), "off");
+    // The disks alone are no guest.
+    fs::remove_file(host.pve.join("lxc/101.conf")).unwrap();
+    let without = zhaul(&host.world, late, &["restore", "--all"]).expect_code(1);
+    assert!(without.stdout.contains("guest 101 has its disks, but no file"), "{}", without.stdout);
 }

@@ -38,7 +38,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(value_name = "GUEST|DATASET", value_parser = parse_what, required_unless_present = "all")]
     pub(in crate::cli) what: Option<What>,
     /// Restore every guest and dataset that is not on this host, one after the other: after the loss of the host
-    #[arg(long, conflicts_with_all = ["what", "to", "new_id", "replace", "abandon", "put_back"])]
+    #[arg(long, conflicts_with_all = ["what", "to", "new_id", "storage", "unique", "link_down", "replace", "abandon", "put_back"])]
     pub(in crate::cli) all: bool,
     /// Restore from this backup or archive, or from `here` [default: the nearest that has the point]
     #[arg(long, value_name = "TARGET")]

@@ -1,7 +1,8 @@
 //! `zhaul restore --all`: after the loss of a host, everything that its last runs backed up and that is not here.
 //!
-//! A target may have copies of guests that were destroyed on purpose long ago, an archive has them for ever: what has no point
-//! of the last days is named, and not restored.
+//! A target may have copies of guests, and of their disks, that were destroyed on purpose long ago, an archive has them for ever:
+//! what has no point of the last days is named, and not restored. Only what the targets have counts for that: what is here by now,
+//! and runs since the loss, say nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,125 +14,219 @@ use super::super::args::{AtArg, RestoreArgs};
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::output;
-use super::super::render::{count, duration_text};
+use super::super::render::count;
 use super::{Wanted, guest, place, restore_one};
-use crate::model::GuestId;
+use crate::host::{GuestFile, GuestFiles};
+use crate::model::{DatasetName, GuestId, Guid, PointName, RESTORE_PROPERTY};
 use crate::plan::Place;
-use crate::plan::restore::{Volume, What, everything, points, volumes};
+use crate::plan::restore::{Volume, What, everything, group_points, points, volumes};
 
 /// What has no point of this number of days before the newest point of all was given up before the host was lost.
 const DAYS: i64 = 7;
 /// The same where only archives have points, one a month.
 const DAYS_OF_ARCHIVES: i64 = 40;
 
-/// A guest, or a dataset of none, that can be restored.
-#[derive(Debug)]
-struct Item {
+/// Which points are restored.
+struct Choice {
+    until: Timestamp,
+    from: Option<Place>,
+}
+
+/// A guest with its disks, or a dataset of no guest.
+struct Item<'a, 'b> {
     what: What,
-    /// All of it is here.
-    is_here: bool,
-    /// When its newest point was taken that may be restored.
+    disks: Vec<Disk<'a, 'b>>,
+    /// A restore of it was begun.
+    is_begun: bool,
+}
+
+struct Disk<'a, 'b> {
+    volume: &'b Volume<'a>,
+    /// When its newest point on a target was taken that may be restored.
     newest: Option<Timestamp>,
-    /// Whether any point that may be restored is not on an archive.
+    /// Whether a backup has such a point.
     has_backup: bool,
+    here: Here,
+    /// When what is here was created or received.
+    created: Option<Timestamp>,
+    /// The newest of these points that is from before that: of before the loss, if there was one.
+    newest_before: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Here {
+    Missing,
+    /// With a point that a target has, too.
+    Itself,
+    /// Something else has its name.
+    Another,
 }
 
 pub(super) fn restore_all(options: &RestoreArgs, context: &CommandContext) -> Result<Code, Failure> {
-    let until = until(options, context)?;
+    let choice = choice(options, context)?;
     let inventory = context.inventory()?;
     let known = volumes(&context.policy, &inventory, &everything(context.now));
     for (target, why) in &known.unlisted {
         tracing::warn!("{target} could not be listed, so what only it has is not restored: {why}");
     }
-    let from = options.from.as_deref().map(|from| place(&context.policy, from)).transpose()?;
-    let items = items(options, context, &known.volumes, until, from.as_ref());
-    let newest = items.iter().filter_map(|item| item.newest).max();
-    let days = if items.iter().any(|item| item.has_backup) { DAYS } else { DAYS_OF_ARCHIVES };
-    let since = newest.and_then(|newest| newest.checked_sub(SignedDuration::from_hours(24 * days)).ok());
+    let items = items(options, context, &known.volumes, &choice);
+    let has_backup = items.iter().flat_map(|item| &item.disks).any(|disk| disk.has_backup);
+    let days = if has_backup { DAYS } else { DAYS_OF_ARCHIVES };
+    let since =
+        last_backup(&items).and_then(|last| last.checked_sub(SignedDuration::from_hours(24 * days)).ok());
     let mut report = Report { days, ..Report::default() };
     for item in &items {
-        if item.is_here {
-            report.here.push(name(&item.what));
-        } else if item.newest < since {
-            report.old.push((item.what.clone(), item.newest));
-        } else {
-            report.restore(item, options, context)?;
-        }
+        report.add(item, since, &choice, options, context)?;
     }
-    let text = report.text(options, context.now);
+    let text = report.text(options);
     if options.json {
         output::complain(&text);
     } else {
         output::print(&text).context("cannot print the report").or_exit(Code::Failed)?;
     }
-    let worst = if known.unlisted.is_empty() { Code::Done } else { Code::Failed };
+    let is_whole = known.unlisted.is_empty() && report.without_file.is_empty();
+    let worst = if is_whole { Code::Done } else { Code::Failed };
     Ok(report.failed.iter().map(|(_, code)| *code).next().unwrap_or(worst))
 }
 
-/// Only points up to this moment are restored.
-fn until(options: &RestoreArgs, context: &CommandContext) -> Result<Timestamp, Failure> {
-    match &options.at {
-        None => Ok(Timestamp::MAX),
-        Some(AtArg::Time(when)) => when.in_zone(&context.policy.time_zone).or_exit(Code::Usage),
+/// When the host was last backed up before it was lost. What is here by now says when that was only where it was there already when
+/// the last of what is missing was backed up: else its newer points are from runs since the loss.
+fn last_backup(items: &[Item<'_, '_>]) -> Option<Timestamp> {
+    let disks = || items.iter().flat_map(|item| &item.disks);
+    let missing = disks().filter(|disk| disk.here == Here::Missing).filter_map(|disk| disk.newest).max();
+    let of_one = |disk: &Disk<'_, '_>| match disk.created {
+        Some(created) if missing.is_some_and(|missing| created > missing) => disk.newest_before,
+        _ => disk.newest,
+    };
+    disks().filter_map(of_one).max()
+}
+
+/// By the options; never a point from the future, which a clock that was wrong has named.
+fn choice(options: &RestoreArgs, context: &CommandContext) -> Result<Choice, Failure> {
+    let until = match &options.at {
+        None => context.now,
+        Some(AtArg::Time(when)) => when.in_zone(&context.policy.time_zone).or_exit(Code::Usage)?,
         Some(AtArg::Point(point)) => {
             let error = anyhow!(
                 "--all needs a time, since datasets may have other points than @{point}: nothing was done\n  \
                  next: --at with the time in its name, for example --at 2026-02-01T03:00"
             );
-            Err(error).or_exit(Code::Usage)
+            return Err(error).or_exit(Code::Usage);
         }
-    }
+    };
+    let from = options.from.as_deref().map(|from| place(&context.policy, from)).transpose()?;
+    Ok(Choice { until, from })
 }
 
-/// Guests by their numbers, then the other datasets by name: parents before what is below them.
-fn items(
+/// Parents before what is below them.
+fn items<'a, 'b>(
     options: &RestoreArgs,
     context: &CommandContext,
-    known: &[Volume<'_>],
-    until: Timestamp,
-    from: Option<&Place>,
-) -> Vec<Item> {
-    let policy = &context.policy;
-    let mut guests: BTreeMap<u32, Vec<&Volume<'_>>> = BTreeMap::new();
-    let mut others = Vec::new();
+    known: &'b [Volume<'a>],
+    choice: &Choice,
+) -> Vec<Item<'a, 'b>> {
+    let mut guests: BTreeMap<GuestId, Vec<&'b Volume<'a>>> = BTreeMap::new();
+    let mut all = Vec::new();
     for volume in known {
         match volume.guest() {
-            Some(id) => guests.entry(id.0).or_default().push(volume),
-            None => others.push((What::Dataset(volume.name.clone()), vec![volume])),
+            Some(id) => guests.entry(id).or_default().push(volume),
+            None => all.push((What::Dataset(volume.name.clone()), vec![volume])),
         }
     }
-    let guests = guests.into_iter().map(|(id, disks)| (What::Guest(GuestId(id)), disks));
-    let item = |(what, disks): (What, Vec<&Volume<'_>>)| {
-        let (mut newest, mut has_backup) = (None, false);
-        for point in disks.iter().flat_map(|disk| points(disk, &policy.name_format, &policy.time_zone)) {
-            let is_wanted = |place: &Place| from.is_none_or(|from| from == place);
-            let found =
-                point.found.iter().filter(|one| one.point.is_snapshot() && is_wanted(&one.copy.place));
-            let mut found = found.peekable();
-            if found.peek().is_some() && point.time.is_some_and(|time| time <= until) {
-                newest = newest.max(point.time);
-                has_backup |= found.any(|one| !one.copy.is_archive);
-            }
-        }
-        let has_own = |volume: &&Volume<'_>| volume.copies.iter().any(|copy| copy.place == Place::Source);
-        let is_begun = guest::is_begun(Wanted { what: &what, options }, context);
-        Item { is_here: disks.iter().all(has_own) && !is_begun, newest, has_backup, what }
+    all.extend(guests.into_iter().map(|(id, disks)| (What::Guest(id), disks)));
+    let item = |(what, disks): (What, Vec<&'b Volume<'a>>)| {
+        let wanted = Wanted { what: &what, point: None, without: &[], options };
+        let is_begun = guest::is_begun(wanted, context);
+        let disks = disks.into_iter().map(|volume| disk(volume, context, choice)).collect();
+        Item { what, disks, is_begun }
     };
-    guests.chain(others).map(item).collect()
+    let mut items: Vec<Item<'_, '_>> = all.into_iter().map(item).collect();
+    let depth = |disk: &Disk<'_, '_>| disk.volume.name.as_str().matches('/').count();
+    items.sort_by_key(|item| item.disks.iter().map(depth).min());
+    items
 }
 
-fn name(what: &What) -> String {
-    match what {
-        What::Guest(id) => format!("guest {id}"),
-        What::Dataset(dataset) => dataset.to_string(),
+fn disk<'a, 'b>(volume: &'b Volume<'a>, context: &CommandContext, choice: &Choice) -> Disk<'a, 'b> {
+    let policy = &context.policy;
+    let own = volume.copies.iter().find(|copy| copy.place == Place::Source);
+    let created = own.and_then(|own| i64::try_from(own.dataset.settings.created_seconds).ok());
+    let created = created.and_then(|created| Timestamp::from_second(created).ok());
+    let (mut newest, mut newest_before, mut has_backup) = (None, None, false);
+    for point in points(volume, &policy.name_format, &policy.time_zone) {
+        let is_wanted = |place: &Place| match &choice.from {
+            Some(from) => from == place,
+            None => *place != Place::Source,
+        };
+        let found = point.found.iter().filter(|one| one.point.is_snapshot() && is_wanted(&one.copy.place));
+        let mut found = found.filter(|one| !one.copy.is_set_aside).peekable();
+        if found.peek().is_some() && point.time.is_some_and(|time| time <= choice.until) {
+            newest = newest.max(point.time);
+            newest_before =
+                newest_before.max(point.time.filter(|time| created.is_none_or(|made| *time < made)));
+            has_backup |= found.any(|one| !one.copy.is_archive);
+        }
     }
+    let guids = |is_own: bool| {
+        let copies = volume.copies.iter().filter(move |copy| (copy.place == Place::Source) == is_own);
+        copies.flat_map(|copy| copy.dataset.history.snapshots().map(|point| point.guid))
+    };
+    let there: Vec<Guid> = guids(false).collect();
+    let here = match own {
+        None => Here::Missing,
+        // In its place, and not complete.
+        Some(own) if own.dataset.user.local(RESTORE_PROPERTY).is_some() => Here::Missing,
+        Some(_) if there.is_empty() || guids(true).any(|guid| there.contains(&guid)) => Here::Itself,
+        Some(_) => Here::Another,
+    };
+    Disk { volume, newest, has_backup, here, created, newest_before }
 }
 
-/// The argument that restores it alone.
-fn word(what: &What) -> String {
-    match what {
-        What::Guest(id) => id.to_string(),
-        What::Dataset(dataset) => dataset.to_string(),
+impl Item<'_, '_> {
+    /// All disks that it had at its last backups are here.
+    fn is_here(&self, since: Option<Timestamp>) -> bool {
+        let is_lost =
+            |disk: &Disk<'_, '_>| disk.here == Here::Missing && disk.newest.is_some() && disk.newest >= since;
+        !self.is_begun
+            && self.disks.iter().any(|disk| disk.here == Here::Itself)
+            && !self.disks.iter().any(is_lost)
+    }
+
+    fn name(&self) -> String {
+        match &self.what {
+            What::Guest(id) => format!("guest {id}"),
+            What::Dataset(dataset) => dataset.to_string(),
+        }
+    }
+
+    /// The argument that restores it alone.
+    fn word(&self) -> String {
+        match &self.what {
+            What::Guest(id) => id.to_string(),
+            What::Dataset(dataset) => dataset.to_string(),
+        }
+    }
+
+    /// The newest point that all of `disks` have in one place, and whether a newer one lacks some.
+    fn complete_point(
+        &self,
+        without: &[DatasetName],
+        choice: &Choice,
+        context: &CommandContext,
+    ) -> Option<(PointName, bool)> {
+        let disks = self.disks.iter().map(|disk| disk.volume).filter(|one| !without.contains(&one.name));
+        let disks: Vec<&Volume<'_>> = disks.collect();
+        let groups = group_points(&disks, &context.policy.name_format, &context.policy.time_zone);
+        let mut is_older = false;
+        for group in groups.iter().filter(|group| group.time.is_some_and(|time| time <= choice.until)) {
+            let places = group.places();
+            let mut wanted =
+                places.iter().filter(|place| choice.from.as_ref().is_none_or(|from| from == *place));
+            if wanted.any(|place| group.is_complete_at(place)) {
+                return Some((group.name.clone(), is_older));
+            }
+            is_older = true;
+        }
+        None
     }
 }
 
@@ -140,39 +235,104 @@ struct Report {
     days: i64,
     restored: Vec<String>,
     here: Vec<String>,
-    old: Vec<(What, Option<Timestamp>)>,
-    failed: Vec<(What, Code)>,
+    /// Lines on what was left out, or is not as one may expect.
+    remarks: Vec<String>,
+    /// Guests whose disks are here, and whose file is not.
+    without_file: Vec<GuestId>,
+    failed: Vec<(String, Code)>,
 }
 
 impl Report {
-    /// A failure of one stops no other; an interrupt stops all.
-    fn restore(
+    fn add(
         &mut self,
-        item: &Item,
+        item: &Item<'_, '_>,
+        since: Option<Timestamp>,
+        choice: &Choice,
         options: &RestoreArgs,
         context: &CommandContext,
     ) -> Result<(), Failure> {
+        let (name, word) = (item.name(), item.word());
+        if let Some(disk) = item.disks.iter().find(|disk| disk.here == Here::Another) {
+            let place = &disk.volume.name;
+            self.remarks.push(format!(
+                "failed: {name}: something else is called {place}; next: `zfs rename` it, then `zhaul restore {word}`"
+            ));
+            self.failed.push((name, Code::Blocked));
+            return Ok(());
+        }
+        if item.is_here(since) {
+            self.here.push(name);
+            self.check_file(item, options, context);
+            return Ok(());
+        }
+        let is_old = |disk: &&Disk<'_, '_>| disk.newest.is_none() || disk.newest < since;
+        let without: Vec<DatasetName> =
+            item.disks.iter().filter(is_old).map(|disk| disk.volume.name.clone()).collect();
+        if without.len() == item.disks.len() && !item.is_begun {
+            let why = if item.disks.iter().all(|disk| disk.newest.is_none()) {
+                "has no such point, or only one that was set aside".to_owned()
+            } else {
+                format!(
+                    "has no point of the last {}",
+                    count(usize::try_from(self.days).unwrap_or_default(), "day")
+                )
+            };
+            self.remarks
+                .push(format!("not restored: {name} {why}; `zhaul list {word}` shows what there is of it"));
+            return Ok(());
+        }
+        // A restore of old disks that was begun by name is ended.
+        let without = if without.len() == item.disks.len() { Vec::new() } else { without };
+        for disk in &without {
+            self.remarks.push(format!("not restored: {disk}, which was no disk of {name} any more"));
+        }
+        let point = item.complete_point(&without, choice, context);
+        if let Some((point, true)) = &point {
+            self.remarks
+                .push(format!("{name} is restored to @{point}: the newest point lacks some of its disks"));
+        }
+        let point = point.map(|(point, _)| point);
+        let wanted = Wanted { what: &item.what, point: point.as_ref(), without: &without, options };
+        self.restore(&name, wanted, context)?;
+        self.check_file(item, options, context);
+        Ok(())
+    }
+
+    /// A failure of one stops no other; an interrupt stops all.
+    fn restore(&mut self, name: &str, wanted: Wanted<'_>, context: &CommandContext) -> Result<(), Failure> {
         if context.cancel.is_requested() {
             let error = anyhow!("interrupted\n  next: the same command again, which continues");
             return Err(error).or_exit(Code::Interrupted);
         }
-        if !options.json {
-            output::print(&format!("{}\n", output::stdout_style().bold(&name(&item.what))))
+        if !wanted.options.json {
+            output::print(&format!("{}\n", output::stdout_style().bold(name)))
                 .context("cannot print the report")
                 .or_exit(Code::Failed)?;
         }
-        match restore_one(Wanted { what: &item.what, options }, context) {
-            Ok(Code::Done) => self.restored.push(name(&item.what)),
-            Ok(code) => self.failed.push((item.what.clone(), code)),
+        match restore_one(wanted, context) {
+            Ok(Code::Done) => self.restored.push(name.to_owned()),
+            Ok(code) => self.failed.push((name.to_owned(), code)),
             Err(failure) => {
                 output::complain(&output::error_text(&failure.error, output::stderr_style()));
-                self.failed.push((item.what.clone(), failure.code));
+                self.failed.push((name.to_owned(), failure.code));
             }
         }
         Ok(())
     }
 
-    fn text(&self, options: &RestoreArgs, now: Timestamp) -> String {
+    /// A guest without its file cannot be started, wherever its disks are.
+    fn check_file(&mut self, item: &Item<'_, '_>, options: &RestoreArgs, context: &CommandContext) {
+        let (What::Guest(id), Some(directory)) = (&item.what, &context.policy.guest_config) else { return };
+        let is_failed = self.failed.last().is_some_and(|(name, _)| *name == item.name());
+        if directory.exists() && !options.dry_run && !is_failed {
+            let file = GuestFiles::new(directory).find(*id);
+            if !matches!(file, GuestFile::Taken(_)) {
+                self.without_file.push(*id);
+            }
+        }
+    }
+
+    fn text(&self, options: &RestoreArgs) -> String {
         let verb = if options.dry_run { "to be restored" } else { "restored" };
         let mut text = format!(
             "\n{} {verb}, {} here already, {} failed\n",
@@ -180,25 +340,21 @@ impl Report {
             self.here.len(),
             self.failed.len()
         );
-        for (what, _) in &self.failed {
+        if !self.here.is_empty() {
+            let _ = writeln!(text, "here already: {}", self.here.join(", "));
+        }
+        for (name, _) in &self.failed {
+            let _ = writeln!(text, "failed: {name}");
+        }
+        for id in &self.without_file {
             let _ = writeln!(
                 text,
-                "failed: {}; next: `zhaul restore {}` when its cause is mended",
-                name(what),
-                word(what)
+                "failed: guest {id} has its disks, but no file; next: write it from a point that has it: \
+                 `zhaul help restore`, \"An archive of years ago, without zhaul\""
             );
         }
-        for (what, newest) in &self.old {
-            let age =
-                newest.and_then(|newest| std::time::Duration::try_from(now.duration_since(newest)).ok());
-            let age = age.map_or_else(String::new, |age| format!(", {} old", duration_text(age)));
-            let _ = writeln!(
-                text,
-                "not restored: {}, whose newest point{age} is from before the last {}; `zhaul restore {}` restores it",
-                name(what),
-                count(usize::try_from(self.days).unwrap_or_default(), "day"),
-                word(what)
-            );
+        for remark in &self.remarks {
+            let _ = writeln!(text, "{remark}");
         }
         text
     }

@@ -11,9 +11,11 @@ use super::Wanted;
 use super::words;
 use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
-use crate::model::{DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, TargetName};
+use crate::model::{
+    CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, SnapshotName, TargetName,
+};
 use crate::plan::Place;
-use crate::plan::restore::{ConfigChanges, RestorePlan, What, restored_config, volume_sizes};
+use crate::plan::restore::{ConfigChanges, RestorePlan, Volumes, What, restored_config, volume_sizes};
 
 /// The configuration to write, and where.
 pub(super) struct Restoration {
@@ -68,6 +70,7 @@ impl Restoration {
         args: Wanted<'_>,
         context: &CommandContext,
         proxmox: &Proxmox,
+        known: &Volumes<'_>,
         plan: &RestorePlan,
         targets: &BTreeMap<TargetName, Sending>,
     ) -> Result<Option<Self>, Failure> {
@@ -86,13 +89,16 @@ impl Restoration {
             return Err(error).or_exit(Code::Blocked);
         }
         let is_kept = check_free(&files, id, args)?;
-        let Some((stored, properties)) = stored(context, plan, targets)? else {
+        let Some((stored, properties)) = stored(context, known, plan, targets)? else {
             tracing::warn!(
                 "this point carries no configuration of guest {old}: only its disks are restored; \
-                 next: write its file by hand, for example from a newer point (zfs get zhaul:guest)"
+                 next: write its file by hand, for example from another point (`zfs get zhaul:guest` shows which have one)"
             );
             return Ok(None);
         };
+        // Each snapshot's own: the first volume's says nothing of the others.
+        let mut properties = properties;
+        properties.remove(CONSISTENCY_PROPERTY);
         let changes = ConfigChanges {
             id: args.options.new_id,
             is_unique: args.options.unique || id != *old,
@@ -219,23 +225,36 @@ fn check_free(files: &GuestFiles, id: GuestId, args: Wanted<'_>) -> Result<bool,
 /// A configuration, and the properties that it was read from.
 type Stored = (GuestConfig, BTreeMap<String, String>);
 
-/// The configuration of the first volume that carries one.
+/// The configuration of the first volume that carries one: where it is restored from, else on whatever copy of the point. What was
+/// received here has none before the end of its restore.
 fn stored(
     context: &CommandContext,
+    known: &Volumes<'_>,
     plan: &RestorePlan,
     targets: &BTreeMap<TargetName, Sending>,
 ) -> Result<Option<Stored>, Failure> {
+    let read = |place: &Place, snapshot: &SnapshotName| match place {
+        Place::Source => Some(context.source.config(snapshot)),
+        Place::Target(name) => targets.get(name).map(|target| target.config(snapshot)),
+    };
     for volume in &plan.volumes {
-        let read = match &plan.from {
-            Place::Source => context.source.config(&volume.copy),
-            Place::Target(name) => match targets.get(name) {
-                Some(target) => target.config(&volume.copy),
-                None => continue,
-            },
-        };
-        let properties = read.or_exit(Code::Failed)?;
+        let Some(properties) = read(&plan.from, &volume.copy) else { continue };
+        let properties = properties.or_exit(Code::Failed)?;
         if let Some(config) = GuestConfig::parse(&properties) {
             return Ok(Some((config, properties)));
+        }
+    }
+    for volume in &plan.volumes {
+        for copy in known.volumes.iter().flat_map(|known| &known.copies) {
+            let Some(point) = copy.dataset.history.find_snapshot(volume.guid) else { continue };
+            let Ok(snapshot) = copy.dataset.name.snapshot(&point.name) else { continue };
+            let properties = read(&copy.place, &snapshot)
+                .and_then(|read| read.inspect_err(|error| tracing::debug!("{error}")).ok());
+            if let Some(properties) = properties
+                && let Some(config) = GuestConfig::parse(&properties)
+            {
+                return Ok(Some((config, properties)));
+            }
         }
     }
     Ok(None)

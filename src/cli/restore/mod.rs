@@ -25,7 +25,7 @@ use crate::discover;
 use crate::execute::Settings;
 use crate::execute::restore::{RestoreHosts, VolumeOutcome, place as place_received, receive};
 use crate::host::{Restoring, Sending};
-use crate::model::{ByteCount, Listing, Proxmox, RateSchedule, TargetName};
+use crate::model::{ByteCount, DatasetName, Listing, PointName, Proxmox, RateSchedule, TargetName};
 use crate::plan::Place;
 use crate::plan::restore::{
     At, RestoreError, RestorePlan, RestoreRequest, Stage, What, everything, plan_restore, volumes,
@@ -43,6 +43,10 @@ pub(super) use kept::{kept_text, stamp};
 #[derive(Debug, Clone, Copy)]
 struct Wanted<'a> {
     what: &'a What,
+    /// The point that was chosen for it; else the options say which.
+    point: Option<&'a PointName>,
+    /// Volumes of the guest that are not restored.
+    without: &'a [DatasetName],
     options: &'a RestoreArgs,
 }
 
@@ -50,7 +54,7 @@ struct Wanted<'a> {
 pub(super) fn restore(options: &RestoreArgs) -> Result<Code, Failure> {
     let context = CommandContext::open(&options.policy, options.log, options.lab_clock)?;
     match &options.what {
-        Some(what) => restore_one(Wanted { what, options }, &context),
+        Some(what) => restore_one(Wanted { what, point: None, without: &[], options }, &context),
         None => all::restore_all(options, &context),
     }
 }
@@ -72,7 +76,7 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
     let plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
     let targets = discover::senders(&context.policy, &context.cancel);
     let sizes = sizes(&plan, context, &targets);
-    let guest = guest::Restoration::find(args, context, &inventory.proxmox, &plan, &targets)?;
+    let guest = guest::Restoration::find(args, context, &inventory.proxmox, &known, &plan, &targets)?;
     if args.options.dry_run {
         replace::check(args, &inventory, &plan, guest.as_ref())?;
         return show_plan(args, &plan, &sizes, context, guest.as_ref());
@@ -115,7 +119,7 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
 }
 
 /// Lists `wanted` on this host; a dataset that does not exist is noted as such.
-pub(super) fn list_here(here: &Restoring, wanted: &[crate::model::DatasetName]) -> Result<Listing, Failure> {
+pub(super) fn list_here(here: &Restoring, wanted: &[DatasetName]) -> Result<Listing, Failure> {
     let mut wanted = wanted.to_vec();
     wanted.sort();
     wanted.dedup();
@@ -138,6 +142,7 @@ fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Res
         return Err(error).or_exit(Code::Usage);
     }
     let at = match &args.options.at {
+        _ if args.point.is_some() => args.point.map(|point| At::Point(point.clone())),
         None => None,
         Some(AtArg::Point(name)) => Some(At::Point(name.clone())),
         Some(AtArg::Time(when)) => {
@@ -161,7 +166,8 @@ fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Res
     let (what, to, new_id) = (args.what.clone(), args.options.to.clone(), args.options.new_id);
     let is_begun = guest::is_begun(args, context);
     let replace = if args.options.replace { Some(stamp(context.now)?) } else { None };
-    Ok(RestoreRequest { what, at, from, to, is_begun, new_id, storage, replace })
+    let without = args.without.to_vec();
+    Ok(RestoreRequest { what, without, at, from, to, is_begun, new_id, storage, replace })
 }
 
 /// The place that a person means: a target by its name, or by its host where only one is there.
@@ -260,7 +266,7 @@ fn settings(args: Wanted<'_>, policy: &Policy) -> Settings {
 
 /// Refuses what cannot fit, before the first byte.
 fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<(), Failure> {
-    let mut needed: BTreeMap<crate::model::DatasetName, u64> = BTreeMap::new();
+    let mut needed: BTreeMap<DatasetName, u64> = BTreeMap::new();
     for (at, volume) in plan.volumes.iter().enumerate() {
         let received = sizes.get(&at).map_or(0, |size| size.0);
         // A thick storage takes its reservation from the pool, whatever is received.

@@ -18,6 +18,7 @@ use super::guest_state::check_unused;
 use super::render::count;
 use super::restore::{Asked, place_word, point_failure};
 use super::{lock, output};
+use crate::model::Inventory;
 use crate::plan::restore::{At, What, everything, plan_rollback, volumes};
 use config::Configuration;
 
@@ -30,8 +31,6 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
     } else {
         Some(lock::take(&context.policy, context.policy_file.as_deref(), Duration::ZERO, &context.cancel)?)
     };
-    let inventory = context.inventory()?;
-    let known = volumes(&context.policy, &inventory, &everything(context.now));
     let to = match &args.to {
         None => None,
         Some(AtArg::Point(name)) => Some(At::Point(name.clone())),
@@ -39,6 +38,8 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
             Some(At::Time(when.in_zone(&context.policy.time_zone).or_exit(Code::Usage)?))
         }
     };
+    let inventory = inventory(args, &context, to.as_ref())?;
+    let known = volumes(&context.policy, &inventory, &everything(context.now));
     let begun = keep::find_begun(&args.what, &inventory);
     keep::refuse_other(&begun, args)?;
     if !begun.is_empty() {
@@ -70,6 +71,16 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
     done.push_str(&configuration.as_ref().map(Configuration::text_after).unwrap_or_default());
     output::print(&done).context("cannot print the report").or_exit(Code::Failed)?;
     Ok(Code::Done)
+}
+
+/// What this host has; and what the targets have, where that matters: who else has a point that goes, or which point is meant.
+fn inventory(args: &RollbackArgs, context: &CommandContext, to: Option<&At>) -> Result<Inventory, Failure> {
+    let (here, _) = context.source_inventory()?;
+    let known = volumes(&context.policy, &here, &everything(context.now));
+    let planned = plan_rollback(&context.policy, &here.proxmox, &known, &args.what, to);
+    let is_named = matches!(to, Some(At::Point(_)));
+    let is_enough = planned.is_ok_and(|plan| plan.disks.iter().all(|disk| disk.newer.is_empty()));
+    if is_named && is_enough { Ok(here) } else { context.inventory() }
 }
 
 /// The guest or dataset to roll back, as it is typed.

@@ -43,7 +43,7 @@ pub fn wanted_here(
     request: &RestoreRequest,
 ) -> Result<Vec<DatasetName>, RestoreError> {
     let mut wanted = Vec::new();
-    for volume in find(volumes, &request.what)? {
+    for volume in find(volumes, request)? {
         let to = target(&volume.name, request)?;
         wanted.push(to.clone());
         wanted.push(incoming(&to)?);
@@ -81,7 +81,11 @@ fn place(to: &DatasetName) -> Result<DatasetName, RestoreError> {
 }
 
 /// The volumes that are meant.
-fn find<'a, 'b>(volumes: &'b Volumes<'a>, what: &What) -> Result<Vec<&'b Volume<'a>>, RestoreError> {
+fn find<'a, 'b>(
+    volumes: &'b Volumes<'a>,
+    request: &RestoreRequest,
+) -> Result<Vec<&'b Volume<'a>>, RestoreError> {
+    let what = &request.what;
     let found: Vec<&Volume<'a>> = match what {
         What::Guest(id) => {
             let is_disk = |volume: &&Volume<'_>| {
@@ -93,6 +97,7 @@ fn find<'a, 'b>(volumes: &'b Volumes<'a>, what: &What) -> Result<Vec<&'b Volume<
                 .iter()
                 .filter(is_disk)
                 .filter(|volume| volume.copies.iter().any(|copy| !copy.is_set_aside))
+                .filter(|volume| !request.without.contains(&volume.name))
                 .collect()
         }
         What::Dataset(name) => {
@@ -125,7 +130,7 @@ pub fn plan_restore(
     here: &Listing,
     request: &RestoreRequest,
 ) -> Result<RestorePlan, RestoreError> {
-    let found = find(volumes, &request.what)?;
+    let found = find(volumes, request)?;
     let what = match &request.what {
         What::Guest(id) => format!("guest {id}"),
         What::Dataset(name) => name.to_string(),

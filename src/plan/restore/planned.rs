@@ -32,6 +32,8 @@ pub enum At {
 pub struct RestoreRequest {
     /// The object.
     pub what: What,
+    /// Volumes of the guest that are not restored.
+    pub without: Vec<DatasetName>,
     /// Which point; the newest where it is not said.
     pub at: Option<At>,
     /// From where; from the nearest place that has it where it is not said.
