@@ -31,11 +31,10 @@ fn directory(policy: &Policy) -> Option<PathBuf> {
     }
 }
 
-/// How this run freezes guests, if its plan does.
-pub(super) fn settings(policy: &Policy, plan: &Plan) -> Option<Freezing> {
-    let is_frozen = |action: &Action| matches!(action, Action::Snapshot { freeze: Some(_), .. });
+/// How this run freezes `guests`, if there are any.
+pub(super) fn settings(policy: &Policy, guests: &[GuestId]) -> Option<Freezing> {
     let limit = policy.freeze.and_then(|limit| Duration::try_from(limit).ok())?;
-    if !plan.steps.iter().any(|step| is_frozen(&step.action)) {
+    if guests.is_empty() {
         return None;
     }
     let directory = directory(policy);

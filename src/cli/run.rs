@@ -40,8 +40,8 @@ fn carry_out(args: &RunArgs, context: &CommandContext) -> Result<Code, Failure> 
         context.complete(&mut inventory, |known| plan(&context.policy, known, &request).map_err(explain))?;
     let estimates = estimates(args, context, &plan, &mut inventory);
     let configs = if args.dry_run { Configs::new() } else { configs(context, &inventory) };
-    let freezing = if args.dry_run { None } else { freezing::settings(&context.policy, &plan) };
-    let frozen = freezing.as_ref().map(|_| freezing::guests(&plan)).unwrap_or_default();
+    let frozen = if args.dry_run { Vec::new() } else { freezing::guests(&plan) };
+    let freezing = freezing::settings(&context.policy, &frozen);
     let wish = Wish { is_dry: args.dry_run, json: args.json, log: args.log, estimates, configs, freezing };
     let code = carrying_out::carry_out(context, &inventory, plan, wish)?;
     let code = freezing::check_thawed(&context.policy, &frozen, code);

@@ -28,7 +28,7 @@ use crate::model::{
     UserProperty,
 };
 use crate::stream::Cancel;
-use crate::stream::threads::beside_or_here;
+use crate::stream::threads::{Begun, beside_or_here};
 use crate::zfs::{Cause, Library, LoadError};
 
 /// The types of datasets and points that are listed.
@@ -63,15 +63,9 @@ impl Local {
 
     /// Lists the roots of each pool at once, so that none waits for another. An error is one of all of them.
     fn list_pools(&self, pools: &[Vec<DatasetName>]) -> Result<Listing, Problem> {
-        let list = |roots: &[DatasetName]| self.program.list_each(roots, TYPES);
-        let answers: Vec<_> = thread::scope(|scope| {
-            let asked: Vec<_> =
-                pools.iter().skip(1).map(|roots| beside_or_here(scope, "list", || list(roots))).collect();
-            let first = pools.first().map(|roots| list(roots));
-            let died = || Problem::Other("the thread that listed it died; this is a bug".to_owned());
-            let others = asked.into_iter().map(|thread| thread.join().unwrap_or_else(|| Err(died())));
-            first.into_iter().chain(others).collect()
-        });
+        let died = || Problem::Other("the thread that listed it died; this is a bug".to_owned());
+        let answers = at_once("list", pools, |roots| self.program.list_each(roots, TYPES));
+        let answers = answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(died())));
         let mut all = Listing::default();
         let mut failed = Vec::new();
         for (roots, answer) in pools.iter().zip(answers) {
@@ -126,17 +120,11 @@ impl Local {
     /// Takes the snapshots of all pools at once: a guest may be frozen, and one of its pools may hang.
     fn take_in_each_pool(&self, group: &SnapshotGroup) -> Result<Vec<NotMade>, HostError> {
         let groups = group.by_pool();
-        let answers: Vec<_> = thread::scope(|scope| {
-            let others = groups.iter().skip(1);
-            let others: Vec<_> =
-                others.map(|of_pool| beside_or_here(scope, "snapshot", || self.take(of_pool))).collect();
-            let first = groups.first().map(|of_pool| self.take(of_pool));
-            let died = || Problem::Other("the thread that took it died; this is a bug".to_owned());
-            let error = || HostError::new(HOST, "snapshot", "a pool", died());
-            let others = others.into_iter().map(|thread| thread.join().unwrap_or_else(|| Err(error())));
-            first.into_iter().chain(others).collect()
-        });
-        let answers: Result<Vec<_>, _> = answers.into_iter().collect();
+        let died = || Problem::Other("the thread that took it died; this is a bug".to_owned());
+        let error = || HostError::new(HOST, "snapshot", "a pool", died());
+        let answers = at_once("snapshot", &groups, |of_pool| self.take(of_pool));
+        let answers: Result<Vec<_>, _> =
+            answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(error()))).collect();
         Ok(answers?.into_iter().flatten().collect())
     }
 
@@ -163,6 +151,20 @@ impl Local {
         let snapshot = found.ok().and_then(|found| found.get(of.name()).map(|found| found.guid));
         snapshot.is_some() && self.calls.bookmark_guid(bookmark).ok() == snapshot
     }
+}
+
+/// Does the work of each at once, the first on this thread, so that none waits for another; `None` where a thread died.
+fn at_once<T: Sync, R: Send>(
+    name: &'static str,
+    each: &[T],
+    work: impl Fn(&T) -> R + Sync,
+) -> Vec<Option<R>> {
+    thread::scope(|scope| {
+        let others: Vec<_> =
+            each.iter().skip(1).map(|one| beside_or_here(scope, name, || work(one))).collect();
+        let first = each.first().map(&work);
+        first.map(Some).into_iter().chain(others.into_iter().map(Begun::join)).collect()
+    })
 }
 
 impl SourceHost for Local {

@@ -254,10 +254,10 @@ impl Report {
         let (name, word) = (item.name(), item.word());
         if let Some(disk) = item.disks.iter().find(|disk| disk.here == Here::Another) {
             let place = &disk.volume.name;
-            self.remarks.push(format!(
-                "failed: {name}: something else is called {place}; next: `zfs rename` it, then `zhaul restore {word}`"
-            ));
-            self.failed.push((name, Code::Blocked));
+            let why = format!(
+                "{name}: something else is called {place}; next: `zfs rename` it, then the same command again"
+            );
+            self.failed.push((why, Code::Blocked));
             return Ok(());
         }
         if item.is_here(since) {

@@ -75,12 +75,14 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
 
 /// What this host has; and what the targets have, where that matters: who else has a point that goes, or which point is meant.
 fn inventory(args: &RollbackArgs, context: &CommandContext, to: Option<&At>) -> Result<Inventory, Failure> {
+    if !matches!(to, Some(At::Point(_))) {
+        return context.inventory();
+    }
     let (here, _) = context.source_inventory()?;
     let known = volumes(&context.policy, &here, &everything(context.now));
     let planned = plan_rollback(&context.policy, &here.proxmox, &known, &args.what, to);
-    let is_named = matches!(to, Some(At::Point(_)));
     let is_enough = planned.is_ok_and(|plan| plan.disks.iter().all(|disk| disk.newer.is_empty()));
-    if is_named && is_enough { Ok(here) } else { context.inventory() }
+    if is_enough { Ok(here) } else { context.inventory() }
 }
 
 /// The guest or dataset to roll back, as it is typed.
