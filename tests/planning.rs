@@ -295,6 +295,9 @@ fn words(plan: &Plan) -> String {
             }
             Action::Change(Change::SetAside(SetAside { base: None, .. })) => "aside".to_owned(),
             Action::Change(Change::StoreConfig { .. }) => "store".to_owned(),
+            Action::Change(
+                Change::MarkVerified { .. } | Change::BeginHealing { .. } | Change::EndHealing { .. },
+            ) => "nothing that a run plans".to_owned(),
             Action::Change(Change::Claim { .. }) => "claim".to_owned(),
             Action::Change(Change::RenameSnapshot { from, to, .. }) => {
                 format!("rename {} {}", short(from), short(to))

@@ -95,6 +95,7 @@ impl Setup<'_> {
             copy_encryption: crate::model::CopyEncryption::AsSent,
             snapshot,
             origin: None,
+            heals: false,
             creates_dataset: true,
             kind: trial.snapshot.kind,
             to: None,

@@ -97,6 +97,7 @@ impl World {
             copy_encryption: crate::model::CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("t/pve0/x@1").unwrap(),
             origin: None,
+            heals: false,
             creates_dataset: true,
             kind: DatasetKind::Volume,
             to: None,

@@ -72,7 +72,12 @@ fn refuse_unsound(policy: &Policy, inventory: &Inventory, plan: &Plan) -> Result
 }
 
 /// How the plan is carried out. Sizes cost a walk over the source's blocks, so only a person who watches gets them.
-fn settings(policy: &Policy, is_watched: bool, configs: Configs, freezing: Option<Freezing>) -> Settings {
+pub(super) fn settings(
+    policy: &Policy,
+    is_watched: bool,
+    configs: Configs,
+    freezing: Option<Freezing>,
+) -> Settings {
     let transfer = &policy.transfer;
     // One limit for all transfers of a run.
     let rate = (!transfer.rate.is_unlimited()).then(|| {

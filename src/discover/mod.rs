@@ -16,7 +16,10 @@ use std::time::Duration;
 use crate::channel::Ssh;
 use crate::host::agent::Framing;
 use crate::host::{HostError, Local, Machine, Problem, Remote, Sending, Shell, SourceHost, TargetHost};
-use crate::model::{Answer, DatasetName, Inventory, Link, Listing, Orphan, Proxmox, RunMark, TargetName};
+use crate::model::{
+    Answer, Change, DatasetName, HEALING_PROPERTY, Inventory, Link, Listing, Orphan, Proxmox, RunMark,
+    TargetName,
+};
 use crate::policy::{Address, Policy, Target};
 use crate::stream::Cancel;
 use crate::stream::threads::{Begun, beside_or_here};
@@ -152,10 +155,28 @@ fn ask(host: &dyn TargetHost, target: &Target, run: Option<RunMark>) -> (Result<
         Some(Ok(ended)) => report_ended(target, &ended),
         None => {}
     }
-    let listed = host.list(&target.root);
+    let mut listed = host.list(&target.root);
+    if run.is_some() && listed.as_ref().is_ok_and(|listing| end_healings(host, target, listing)) {
+        listed = host.list(&target.root);
+    }
     // A host that could not be listed is asked nothing more.
     let is_append_only = listed.is_ok() && host.is_append_only().unwrap_or(false);
     (listed, is_append_only)
+}
+
+/// Ends what an interrupted `zhaul verify --heal` has left: nothing can be received on top of its scratch snapshot. Gives whether
+/// there was any.
+fn end_healings(host: &dyn TargetHost, target: &Target, listing: &Listing) -> bool {
+    let healed = listing.datasets().filter(|dataset| dataset.user.local(HEALING_PROPERTY).is_some());
+    let mut any = false;
+    for dataset in healed {
+        any = true;
+        match host.change(&Change::EndHealing { dataset: dataset.name.clone() }) {
+            Ok(_) => tracing::info!("{}: ended the interrupted healing of {}", target.name.0, dataset.name),
+            Err(error) => tracing::warn!("{}", error.chain()),
+        }
+    }
+    any
 }
 
 /// Warns of processes of earlier runs: the network left them behind, not this run. A shell is left out, because it only

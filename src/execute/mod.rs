@@ -5,6 +5,8 @@
 
 mod advice;
 mod busy;
+pub mod comparing;
+pub mod healing;
 mod observer;
 mod report;
 pub mod restore;

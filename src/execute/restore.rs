@@ -197,6 +197,7 @@ impl Work<'_> {
         let incoming = self.hosts.here.receive(&ReceiveSpec {
             snapshot: target.clone(),
             origin: None,
+            heals: false,
             creates_dataset: stream.base.is_none() && stream.token.is_none(),
             kind: volume.kind,
             copy_encryption: CopyEncryption::default(),

@@ -163,7 +163,7 @@ impl Work<'_> {
             },
             Action::Change(change) => {
                 let change = change.clone().map(|to_destroy| (to_destroy.name, to_destroy.guid));
-                let Changed { refusals, set_aside } =
+                let Changed { refusals, set_aside, healing: _ } =
                     busy::patiently(self.cancel, || target.change(&change))?;
                 let mut result = step_result(step, refusals)?;
                 result.remarks.extend(set_aside.map(|mark| format!("set aside as {}", mark.name)));

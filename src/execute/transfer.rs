@@ -135,6 +135,7 @@ fn receive_spec(transfer: &Transfer) -> ReceiveSpec {
         snapshot: transfer.target.clone(),
         origin: transfer.origin.clone(),
         // A resumed stream goes into the dataset that its first part made, with the properties it got then.
+        heals: false,
         creates_dataset: transfer.creates_dataset && transfer.resume.is_none(),
         kind: transfer.kind,
         copy_encryption: transfer.copy_encryption,

@@ -8,6 +8,9 @@ use super::Problem;
 /// Pieces of one answer may come for this long after the first. Silence has a limit of its own.
 const WHOLE: Duration = Duration::from_secs(4 * 60 * 60);
 
+/// The same for the content of a snapshot, of which the largest disks have tens of terabytes.
+const WHOLE_CONTENT: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
 /// Bytes that a piece counts beyond its text, so that empty pieces reach the limit, too.
 const PIECE_BYTES: usize = 64;
 
@@ -17,6 +20,7 @@ pub(super) struct AnswerLimit {
     bytes_max: usize,
     bytes_left: usize,
     first: Option<Instant>,
+    whole: Duration,
 }
 
 impl AnswerLimit {
@@ -30,13 +34,18 @@ impl AnswerLimit {
         Self::new(4 << 30)
     }
 
+    /// For the content of a snapshot, of which nothing is kept: a hundred bytes for each 16 MiB, and a piece every half second.
+    pub(super) fn of_content() -> Self {
+        Self { whole: WHOLE_CONTENT, ..Self::new(4 << 30) }
+    }
+
     /// For everything else: the refusals of a thousand snapshots, with words on each, are 16 MiB.
     pub(super) fn of_words() -> Self {
         Self::new(32 << 20)
     }
 
     fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes_left: bytes_max, first: None }
+        Self { bytes_max, bytes_left: bytes_max, first: None, whole: WHOLE }
     }
 
     /// Takes a piece of `bytes` into account.
@@ -46,8 +55,8 @@ impl AnswerLimit {
             let most = self.bytes_max >> 20;
             Problem::Protocol(format!("the peer answered more than {most} MiB, more than any answer has"))
         })?;
-        if self.first.get_or_insert_with(Instant::now).elapsed() > WHOLE {
-            let hours = WHOLE.as_secs() / 3600;
+        if self.first.get_or_insert_with(Instant::now).elapsed() > self.whole {
+            let hours = self.whole.as_secs() / 3600;
             return Err(Problem::Protocol(format!(
                 "the peer did not finish its answer within {hours} hours"
             )));

@@ -17,7 +17,7 @@ impl ZfsProgram {
             Change::AbortReceive { dataset, token } => self.abort_receive(dataset, token)?,
             Change::DestroySnapshots { dataset, snapshots } => {
                 let refusals = self.destroy_snapshots(dataset, snapshots)?;
-                return Ok(Changed { refusals, set_aside: None });
+                return Ok(Changed { refusals, ..Changed::default() });
             }
             Change::Rollback { dataset, to, guid } => {
                 self.check_point(dataset, to, *guid)?;
@@ -35,12 +35,20 @@ impl ZfsProgram {
                 self.destroy_dataset(dataset, *guid, snapshots)?;
             }
             Change::SetAside(wish) => {
-                return Ok(Changed { refusals: Vec::new(), set_aside: Some(self.set_aside(wish)?) });
+                return Ok(Changed { set_aside: Some(self.set_aside(wish)?), ..Changed::default() });
             }
             Change::Claim { dataset, guid, writer } => self.claim(dataset, *guid, writer)?,
             Change::StoreConfig { dataset, snapshot, guid, properties } => {
                 self.store_config(dataset, snapshot, *guid, properties)?;
             }
+            Change::MarkVerified { dataset, snapshot, guid, verification } => {
+                self.mark_verified(dataset, snapshot, *guid, *verification)?;
+            }
+            Change::BeginHealing { dataset, newest } => {
+                let healing = self.begin_healing(dataset, *newest)?;
+                return Ok(Changed { healing: Some(healing), ..Changed::default() });
+            }
+            Change::EndHealing { dataset } => self.end_healing(dataset)?,
         }
         Ok(Changed::default())
     }

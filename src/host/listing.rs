@@ -15,7 +15,7 @@ mod points;
 mod properties;
 
 use super::Problem;
-use crate::model::{DatasetName, History, Listing, Unlisted};
+use crate::model::{DatasetName, Listing, Unlisted};
 
 pub(super) use ask::is_of_machine;
 pub(super) use properties::is_token;
@@ -80,7 +80,7 @@ fn join(datasets: DatasetsReader, points: PointsReader) -> (Listing, Vec<String>
             continue;
         };
         match (DatasetName::new(&name), history.bad_name) {
-            (Ok(name), None) => listed.push(found.into_dataset(name, History::new(history.points))),
+            (Ok(name), None) => listed.push(found.into_dataset(name, history.points)),
             (Ok(_), Some(bad)) => listing.mark_unlisted(name, Unlisted::BadName(bad)),
             (Err(_), _) => listing.mark_unlisted(name.clone(), Unlisted::BadName(name)),
         }

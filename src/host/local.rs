@@ -14,13 +14,13 @@ use super::helper::THIS_PROGRAM;
 use super::kernel_errors::{HOST, of_cause, of_zfs};
 use super::leaving_out::leaving_out;
 use super::listing::is_of_machine;
-use super::local_send::{LocalOutgoing, request};
+use super::local_send::{LocalOutgoing, read_request, request};
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::{NAMES_MAX, ZfsProgram};
 use super::{
-    Bookmarked, Freeze, Held, HostError, NotMade, Outgoing, Problem, Refusal, SendSpec, SnapshotGroup,
-    Snapshots, SourceHost, freezing,
+    Bookmarked, ContentSpec, Freeze, Held, HostError, NotMade, Outgoing, Problem, Refusal, SendSpec,
+    SnapshotGroup, Snapshots, SourceHost, TakeSpans, content, freezing,
 };
 use crate::model::{
     BookmarkName, ByteCount, CONSISTENCY_PROPERTY, DatasetName, Details, FILE_SYSTEM_CONSISTENT, Guid,
@@ -351,5 +351,13 @@ impl SourceHost for Local {
         // No holds: the kernel itself keeps the snapshot and a base snapshot while it sends.
         let (reader, task) = self.calls.send(&request(spec)?).map_err(|error| of_zfs("send", &error))?;
         Ok(Box::new(LocalOutgoing { reader, task, spec: spec.clone(), limit: self.limit }))
+    }
+
+    fn content(&self, spec: &ContentSpec, cancel: &Cancel, take: TakeSpans<'_>) -> Result<(), HostError> {
+        let request = read_request(spec);
+        let (reader, task) = self.calls.send(&request).map_err(|error| of_zfs("read", &error))?;
+        let outgoing = LocalOutgoing { reader, task, spec: spec.send(), limit: self.limit };
+        let failed = |problem| HostError::new(HOST, "read", &spec.snapshot, problem);
+        content::read(Box::new(outgoing), spec, cancel, &failed, take)
     }
 }

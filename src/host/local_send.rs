@@ -9,7 +9,7 @@ use rustix::event::PollFlags;
 use super::calls::SendCall;
 use super::kernel_errors::{HOST, of_cause, of_zfs};
 use super::liveness;
-use super::{HostError, Outgoing, Problem, SendBase, SendSpec};
+use super::{ContentSpec, HostError, Outgoing, Problem, SendBase, SendSpec};
 use crate::model::{CopyEncryption, Encryption, PointKind, SendFlags};
 use crate::stream::probe::Probe;
 use crate::stream::{self, Cancel, FdSource};
@@ -131,4 +131,11 @@ pub(super) fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
         }
     };
     Ok(SendRequest { snapshot: spec.snapshot.clone(), base, flags, resume: spec.resume.clone() })
+}
+
+/// Blocks as every pool can have them, for comparing; encrypted ones as they are.
+pub(super) fn read_request(spec: &ContentSpec) -> SendRequest {
+    let raw = spec.is_raw;
+    let flags = SendFlags { large_block: raw, embed: false, compress: raw, raw };
+    SendRequest { snapshot: spec.snapshot.clone(), base: None, flags, resume: None }
 }

@@ -12,6 +12,7 @@ pub mod agent;
 mod answer_limit;
 pub mod calls;
 mod changes;
+mod content;
 mod copy_properties;
 mod delegations;
 mod details;
@@ -22,6 +23,7 @@ pub mod freezing;
 mod guard;
 mod guest_config;
 mod guest_files;
+mod healing;
 mod helper;
 mod kernel_errors;
 mod leaving_out;
@@ -69,6 +71,7 @@ use crate::stream;
 use crate::stream::meter::{Meters, Places};
 use crate::stream::probe::Probe;
 
+pub use content::{ContentSpec, ReadSpans, TakeSpans, random_salt};
 pub use error::{HostError, Problem, UnsafeCopy};
 pub use freezing::{Freeze, ToFreeze};
 pub use guest_files::{CurrentFile, GuestFile, GuestFiles};
@@ -132,6 +135,8 @@ impl SendSpec {
 pub struct ReceiveSpec {
     /// The snapshot that the stream makes here.
     pub snapshot: SnapshotName,
+    /// Mend damaged blocks of a snapshot that is there, and receive nothing (`zfs receive -c`).
+    pub heals: bool,
     /// Receive as a clone of this snapshot.
     pub origin: Option<SnapshotName>,
     /// Whether the dataset is made by this stream and so gets the properties of a safe copy: `readonly=on`, and
@@ -232,6 +237,8 @@ pub struct Changed {
     pub refusals: Vec<Refusal>,
     /// The lineage that was set aside.
     pub set_aside: Option<SetAsideMark>,
+    /// The GUID of the snapshot that a healing receives into.
+    pub healing: Option<Guid>,
 }
 
 /// The sending half of a transfer under way.
@@ -357,6 +364,14 @@ pub trait SourceHost: Sync {
 
     /// Starts to send.
     fn send(&self, spec: &SendSpec) -> Result<Box<dyn Outgoing + '_>, HostError>;
+
+    /// Reads the content of a snapshot, and hands it to `take` in digests.
+    fn content(
+        &self,
+        spec: &ContentSpec,
+        cancel: &stream::Cancel,
+        take: TakeSpans<'_>,
+    ) -> Result<(), HostError>;
 }
 
 /// A machine that keeps copies.
@@ -387,6 +402,14 @@ pub trait TargetHost: Sync {
 
     /// Carries out one change, after a look at what the names in it are by now.
     fn change(&self, change: &Change) -> Result<Changed, HostError>;
+
+    /// Reads the content of a snapshot there, and hands it to `take` in digests. Behind a shell the stream comes here.
+    fn content(
+        &self,
+        spec: &ContentSpec,
+        cancel: &stream::Cancel,
+        take: TakeSpans<'_>,
+    ) -> Result<(), HostError>;
 
     /// Whether a `zfs receive` into this dataset is seen. Asked by an agent, of its own machine only.
     fn is_receiving(&self, _dataset: &DatasetName) -> bool {

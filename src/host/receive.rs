@@ -181,6 +181,9 @@ const EXCLUDED: [&str; 15] = [
 
 /// Always resumable (`-s`), never mounted (`-u`), never forced.
 fn arguments(spec: &ReceiveSpec, is_guarded: bool) -> Vec<String> {
+    if spec.heals {
+        return ["receive", "-c"].map(str::to_owned).into_iter().chain([spec.snapshot.to_string()]).collect();
+    }
     let mut arguments: Vec<String> = ["receive", "-s", "-u"].map(str::to_owned).into();
     if let Some(origin) = &spec.origin {
         arguments.extend(["-o".to_owned(), format!("origin={origin}")]);
@@ -219,6 +222,7 @@ mod tests {
             copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("tank/vm 1@a").unwrap(),
             origin: Some(SnapshotName::parse("tank/old@b").unwrap()),
+            heals: false,
             creates_dataset: true,
             kind: DatasetKind::Volume,
             to: None,

@@ -8,7 +8,7 @@ use super::agent::{Agent, Framing};
 use super::session::Limits;
 use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
-use super::{Changed, HostError, Incoming, ReceiveSpec, Shell, TargetHost};
+use super::{Changed, ContentSpec, HostError, Incoming, ReceiveSpec, Shell, TakeSpans, TargetHost};
 use crate::model::{Change, DatasetName, Details, Guid, HostState, Listing, Orphan, RunMark, SnapshotName};
 use crate::stream::Cancel;
 
@@ -72,6 +72,10 @@ impl TargetHost for Remote {
 
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         self.chosen("receive into", &spec.snapshot)?.receive(spec)
+    }
+
+    fn content(&self, spec: &ContentSpec, cancel: &Cancel, take: TakeSpans<'_>) -> Result<(), HostError> {
+        self.chosen("read", &spec.snapshot)?.content(spec, cancel, take)
     }
 
     fn begin_run(&self, run: RunMark) -> Result<Vec<Orphan>, HostError> {

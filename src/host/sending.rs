@@ -12,7 +12,7 @@ use super::session::{Limits, Output, Session};
 use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
-use super::{HostError, Outgoing, Problem, SendSpec, zfs_errors};
+use super::{ContentSpec, HostError, Outgoing, Problem, SendSpec, TakeSpans, content, zfs_errors};
 use crate::model::{
     ByteCount, CONSISTENCY_PROPERTY, CopyEncryption, Encryption, Guid, SnapshotName, UserProperty,
 };
@@ -74,21 +74,46 @@ impl Sending {
 
     /// Starts to send. A broken-off stream resumes by its `token`, which the receiving dataset has.
     pub fn send(&self, spec: &SendSpec, token: Option<&str>) -> Result<Box<dyn Outgoing + '_>, HostError> {
-        let started = arguments(spec, token, &[]).and_then(|arguments| {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let mut session = self.program.take_session()?;
-            if session.speaks() == Speaks::Agent {
-                return Err(Problem::Denied(
-                    "the ssh key is confined to `zhaul agent` there, which does not send copies; \
-                     use a key without a forced command, or start `zfs send` there"
-                        .to_owned(),
-                ));
-            }
-            session.start_send(&arguments)?;
-            Ok(session)
-        });
+        let started = arguments(spec, token, &[]).and_then(|arguments| start(&self.program, &arguments));
         let session = started.map_err(|problem| self.program.error("send", &spec.snapshot, problem))?;
         Ok(Box::new(ShellOutgoing { program: &self.program, session, spec: spec.clone() }))
+    }
+}
+
+/// Starts `zfs` with these arguments, whose output is a stream.
+fn start(program: &ZfsProgram, arguments: &[String]) -> Result<Session, Problem> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut session = program.take_session()?;
+    if session.speaks() == Speaks::Agent {
+        return Err(Problem::Denied(
+            "the ssh key is confined to `zhaul agent` there, which does not send copies; \
+             use a key without a forced command, or start `zfs send` there"
+                .to_owned(),
+        ));
+    }
+    session.start_send(&arguments)?;
+    Ok(session)
+}
+
+impl ZfsProgram {
+    /// Reads the content of a snapshot on the machine that it is on, or, behind a shell, here.
+    pub(super) fn content(
+        &self,
+        spec: &ContentSpec,
+        cancel: &Cancel,
+        take: TakeSpans<'_>,
+    ) -> Result<(), HostError> {
+        let failed = |problem| self.error("read", &spec.snapshot, problem);
+        let raw: &[&str] = if spec.is_raw { &["-w"] } else { &[] };
+        let arguments: Vec<String> = ["send"]
+            .iter()
+            .chain(raw)
+            .map(|&word| word.to_owned())
+            .chain([spec.snapshot.to_string()])
+            .collect();
+        let session = start(self, &arguments).map_err(failed)?;
+        let outgoing = ShellOutgoing { program: self, session, spec: spec.send() };
+        content::read(Box::new(outgoing), spec, cancel, &failed, take)
     }
 }
 

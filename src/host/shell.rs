@@ -7,7 +7,7 @@ use super::receive::ShellIncoming;
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
-use super::{Changed, HostError, Incoming, ReceiveSpec, TargetHost};
+use super::{Changed, ContentSpec, HostError, Incoming, ReceiveSpec, TakeSpans, TargetHost};
 use crate::model::{
     Change, DatasetName, Details, Guid, HostState, Listing, Orphan, RunMark, SnapshotName, Unlisted,
 };
@@ -65,6 +65,10 @@ impl TargetHost for Shell {
 
     fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         Ok(Box::new(ShellIncoming::start(&self.program, spec)?))
+    }
+
+    fn content(&self, spec: &ContentSpec, cancel: &Cancel, take: TakeSpans<'_>) -> Result<(), HostError> {
+        self.program.content(spec, cancel, take)
     }
 
     fn begin_run(&self, run: RunMark) -> Result<Vec<Orphan>, HostError> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetName, Guid, PointName, SetAside, Writer};
+use super::{DatasetName, Guid, PointName, SetAside, Verification, Writer};
 
 /// One change to a target. Every name is final; whatever is destroyed or renamed is given with its GUID, which the host
 /// checks again just before it acts. `P` is a point to destroy: its name and GUID, and in a plan also the reason.
@@ -97,6 +97,30 @@ pub enum Change<P = (PointName, Guid)> {
         /// The properties of a [`GuestConfig`](super::GuestConfig).
         properties: BTreeMap<String, String>,
     },
+    /// Marks a copy and one of its snapshots: its content is what the source has.
+    MarkVerified {
+        /// The copy.
+        dataset: DatasetName,
+        /// The snapshot there.
+        snapshot: PointName,
+        /// The snapshot's GUID.
+        guid: Guid,
+        /// When and how it was compared.
+        verification: Verification,
+    },
+    /// Takes the scratch snapshot of a copy that has lost data; the host gives its GUID. One that an interrupted healing has left
+    /// is destroyed first.
+    BeginHealing {
+        /// The copy.
+        dataset: DatasetName,
+        /// The GUID of its newest snapshot.
+        newest: Guid,
+    },
+    /// Destroys the scratch snapshot of a copy; no error where there is none.
+    EndHealing {
+        /// The copy.
+        dataset: DatasetName,
+    },
 }
 
 impl<P> Change<P> {
@@ -117,6 +141,11 @@ impl<P> Change<P> {
             Self::StoreConfig { dataset, snapshot, .. } => {
                 ("store the guest's configuration on", format!("{dataset}@{snapshot}"))
             }
+            Self::MarkVerified { dataset, snapshot, .. } => {
+                ("mark as verified", format!("{dataset}@{snapshot}"))
+            }
+            Self::BeginHealing { dataset, .. } => ("begin to heal", dataset.to_string()),
+            Self::EndHealing { dataset } => ("end the healing of", dataset.to_string()),
         }
     }
 
@@ -131,7 +160,10 @@ impl<P> Change<P> {
             | Self::RenameSnapshot { .. }
             | Self::SetAside(_)
             | Self::Claim { .. }
-            | Self::StoreConfig { .. } => &[],
+            | Self::StoreConfig { .. }
+            | Self::MarkVerified { .. }
+            | Self::BeginHealing { .. }
+            | Self::EndHealing { .. } => &[],
         }
     }
 
@@ -146,7 +178,11 @@ impl<P> Change<P> {
             | Self::RenameSnapshot { .. }
             | Self::SetAside(_)
             | Self::Claim { .. }
-            | Self::StoreConfig { .. } => false,
+            | Self::StoreConfig { .. }
+            | Self::MarkVerified { .. }
+            | Self::BeginHealing { .. }
+            // Only what was made for it.
+            | Self::EndHealing { .. } => false,
         }
     }
 
@@ -172,6 +208,11 @@ impl<P> Change<P> {
             Self::StoreConfig { dataset, snapshot, guid, properties } => {
                 Change::StoreConfig { dataset, snapshot, guid, properties }
             }
+            Self::MarkVerified { dataset, snapshot, guid, verification } => {
+                Change::MarkVerified { dataset, snapshot, guid, verification }
+            }
+            Self::BeginHealing { dataset, newest } => Change::BeginHealing { dataset, newest },
+            Self::EndHealing { dataset } => Change::EndHealing { dataset },
         }
     }
 }
@@ -213,7 +254,10 @@ impl<P: Clone> Change<P> {
             | Self::DestroyDataset { dataset, .. }
             | Self::SetAside(SetAside { dataset, .. })
             | Self::Claim { dataset, .. }
-            | Self::StoreConfig { dataset, .. } => dataset,
+            | Self::StoreConfig { dataset, .. }
+            | Self::MarkVerified { dataset, .. }
+            | Self::BeginHealing { dataset, .. }
+            | Self::EndHealing { dataset } => dataset,
         }
     }
 }

@@ -13,9 +13,11 @@
 mod aside;
 mod change;
 mod compression;
+mod content;
 mod guest;
 mod guest_config;
 mod hang;
+mod healing;
 mod history;
 mod host_state;
 mod inventory;
@@ -39,17 +41,20 @@ mod send;
 mod set_aside;
 mod size;
 mod text;
+mod verification;
 mod volume;
 
 pub use aside::{ARCHIVE_ASIDE, BACKUP_ASIDE};
 pub use change::Change;
 pub use compression::{Compression, CompressionError};
+pub use content::{ContentSalt, Span};
 pub use guest::{DiskLine, Guest, GuestId};
 pub use guest_config::{
     CONSISTENCY_PROPERTY, FILE_SYSTEM_CONSISTENT, GUEST_PROPERTY, GuestConfig, GuestKind,
 };
 pub(crate) use hang::pool_of;
 pub use hang::{Hang, HangingPool, Liveness};
+pub use healing::{HEALING_PROPERTY, HEALING_SNAPSHOT};
 pub use history::History;
 pub use host_state::{DAMAGED_MAX, HostState, PoolState, Scrub};
 pub use inventory::{Answer, CopyEncryption, Dataset, DatasetKind, Encryption, Inventory, TargetName};
@@ -76,4 +81,5 @@ pub use send::{ResumePoint, SendFlags};
 pub use set_aside::{SET_ASIDE_PAUSE, SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};
 pub use size::{ByteCount, SizeError};
 pub use text::{is_format_character, printable};
+pub use verification::{LAST_VERIFIED_PROPERTY, LastVerified, VERIFIED_PROPERTY, Verification, VerifiedBy};
 pub use volume::{VolumeName, VolumeRole};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetName, LINEAGE_PROPERTY};
+use super::{DatasetName, HEALING_PROPERTY, LAST_VERIFIED_PROPERTY, LINEAGE_PROPERTY};
 
 /// Leaves a dataset and what is below it out of backups where it is `off`, and where it is `never` without a warning that it
 /// was backed up before.
@@ -29,8 +29,15 @@ pub const ASIDE_MARK: &str = "aside";
 pub const PUT_BACK_MARK: &str = "put-back ";
 
 /// The user properties that a listing asks for: each one more is a line here.
-pub const USER_PROPERTIES: [&str; 5] =
-    [BACKUP_PROPERTY, WRITER_PROPERTY, SET_ASIDE_PROPERTY, RESTORE_PROPERTY, LINEAGE_PROPERTY];
+pub const USER_PROPERTIES: [&str; 7] = [
+    BACKUP_PROPERTY,
+    WRITER_PROPERTY,
+    SET_ASIDE_PROPERTY,
+    RESTORE_PROPERTY,
+    LINEAGE_PROPERTY,
+    LAST_VERIFIED_PROPERTY,
+    HEALING_PROPERTY,
+];
 
 /// Native properties that decide how a dataset behaves, as `zfs get -p` prints them. A text is `-` where the property does
 /// not apply to this kind of dataset.

@@ -1,8 +1,8 @@
 //! Which snapshots of copies have lost data, and who still has that data. Pure, from an inventory and the names that
 //! `zpool status -v` gives.
 //!
-//! Nothing heals them in place: `zfs receive -c` mends the blocks, but OpenZFS (2.2 to 2.4, `dmu_recv_begin_sync`) marks the
-//! snapshot as inconsistent and never takes that back: it can still be sent, but no longer be mounted.
+//! They are healed through a scratch snapshot ([`crate::model::HEALING_SNAPSHOT`]): `zfs receive -c` into the damaged snapshot itself
+//! mends its blocks, but leaves it inconsistent for ever.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,10 @@ use serde::Serialize;
 
 use super::status::{copy_of, selected_and_named};
 use super::{Place, Selected};
-use crate::model::{Dataset, DatasetName, Inventory, SnapshotName, TargetName};
+use crate::model::{
+    CopyEncryption, Dataset, DatasetKind, DatasetName, Encryption, Guid, Inventory, Point, SnapshotName,
+    TargetName,
+};
 use crate::policy::{Policy, Target};
 
 /// What each target names as damaged.
@@ -26,6 +29,18 @@ pub struct DamagedCopy {
     pub target: TargetName,
     /// The damaged copy.
     pub copy: DatasetName,
+    /// File system or volume.
+    #[serde(skip)]
+    pub kind: DatasetKind,
+    /// Whether streams of it are raw.
+    #[serde(skip)]
+    pub encryption_of_streams: Encryption,
+    /// Whether the target encrypts it.
+    #[serde(skip)]
+    pub copy_encryption: CopyEncryption,
+    /// Its newest snapshot, damaged or not.
+    #[serde(skip)]
+    pub newest: Option<DamagedSnapshot>,
     /// Its damaged snapshots, oldest first.
     pub snapshots: Vec<DamagedSnapshot>,
     /// Whether what was received last is damaged, too: the next increment builds on it.
@@ -37,6 +52,8 @@ pub struct DamagedCopy {
 pub struct DamagedSnapshot {
     /// The snapshot.
     pub snapshot: SnapshotName,
+    /// Its GUID.
+    pub guid: Guid,
     /// The machines with a snapshot of the same GUID that do not name theirs as damaged.
     pub whole: Vec<Whole>,
 }
@@ -76,12 +93,24 @@ pub fn damaged_copies(
             });
             let machines: Vec<_> =
                 std::iter::once((Place::Source, one.dataset, Vec::new())).chain(others).collect();
+            let is_raw = one.dataset.encryption == Encryption::On && there.encryption == Encryption::On;
+            let encryption_of_streams = if is_raw { Encryption::On } else { Encryption::Off };
+            let is_by_target = !is_raw && there.encryption == Encryption::On;
+            let copy_encryption =
+                if is_by_target { CopyEncryption::ByTarget } else { CopyEncryption::AsSent };
             found.push(DamagedCopy {
                 dataset: one.dataset.name.clone(),
                 target: target.name.clone(),
                 copy: there.name.clone(),
+                kind: there.kind,
+                encryption_of_streams,
+                copy_encryption,
+                newest: there
+                    .history
+                    .newest_snapshot()
+                    .and_then(|newest| with_whole(there, newest, &machines)),
                 snapshots: snapshots(there, &parts, &machines),
-                is_head_damaged: parts.iter().any(|part| part.starts_with(':')),
+                is_head_damaged: is_head_named(&parts),
             });
         }
     }
@@ -94,17 +123,24 @@ fn snapshots(
     parts: &[&str],
     machines: &[(Place, &Dataset, Vec<&str>)],
 ) -> Vec<DamagedSnapshot> {
-    let damaged = there.history.snapshots().filter(|point| is_named(parts, point.name.as_str()));
-    let of = |point: &crate::model::Point| {
-        let whole = machines.iter().filter_map(|(place, dataset, parts)| {
-            let same = dataset.history.find_snapshot(point.guid)?;
-            let is_whole = !is_named(parts, same.name.as_str());
-            let snapshot = dataset.name.snapshot(&same.name).ok().filter(|_| is_whole)?;
-            Some(Whole { place: place.clone(), snapshot })
-        });
-        Some(DamagedSnapshot { snapshot: there.name.snapshot(&point.name).ok()?, whole: whole.collect() })
-    };
-    damaged.filter_map(of).collect()
+    let damaged = there.history.snapshots().filter(|point| is_damaged(there, parts, point));
+    damaged.filter_map(|point| with_whole(there, point, machines)).collect()
+}
+
+/// A snapshot of `there`, and which of `machines` has it whole.
+fn with_whole(
+    there: &Dataset,
+    point: &Point,
+    machines: &[(Place, &Dataset, Vec<&str>)],
+) -> Option<DamagedSnapshot> {
+    let whole = machines.iter().filter_map(|(place, dataset, parts)| {
+        let same = dataset.history.find_snapshot(point.guid)?;
+        let is_whole = !is_damaged(dataset, parts, same);
+        let snapshot = dataset.name.snapshot(&same.name).ok().filter(|_| is_whole)?;
+        Some(Whole { place: place.clone(), snapshot })
+    });
+    let snapshot = there.name.snapshot(&point.name).ok()?;
+    Some(DamagedSnapshot { snapshot, guid: point.guid, whole: whole.collect() })
 }
 
 /// The parts of the names of damaged objects that follow the name of `dataset`: `@SNAPSHOT:OBJECT`, or `:OBJECT` for its present
@@ -113,6 +149,19 @@ fn parts_of<'a>(damaged: &'a Damaged, target: &TargetName, dataset: &DatasetName
     let names = damaged.get(target).into_iter().flatten();
     let parts = names.filter_map(|name| name.strip_prefix(dataset.as_str()));
     parts.filter(|part| part.starts_with(['@', ':'])).collect()
+}
+
+/// Whether an object of what the dataset has now is among them.
+fn is_head_named(parts: &[&str]) -> bool {
+    parts.iter().any(|part| part.starts_with(':'))
+}
+
+/// Whether a snapshot is damaged. A pool may name only what the dataset has now: that is what its newest snapshot has, unless it
+/// was written to since.
+fn is_damaged(dataset: &Dataset, parts: &[&str], point: &Point) -> bool {
+    let is_newest = || dataset.history.newest_snapshot().is_some_and(|newest| newest.guid == point.guid);
+    is_named(parts, point.name.as_str())
+        || (is_head_named(parts) && dataset.written_bytes == 0 && is_newest())
 }
 
 /// Whether an object of this snapshot is among them. A snapshot's name may have a `:` itself.

@@ -22,6 +22,7 @@ mod builder;
 pub mod check;
 mod comparison;
 mod containers;
+pub mod content;
 pub mod damage;
 mod divergence;
 mod elsewhere;

@@ -12,7 +12,9 @@ use serde::Serialize;
 use super::comparison::{Comparison, GuidIndex};
 use super::trust::Trust;
 use super::{CopyName, Names, Request, Selected, names, select};
-use crate::model::{Answer, Dataset, DatasetName, Inventory, Listing, Month, NameFormat, TargetName};
+use crate::model::{
+    Answer, Dataset, DatasetName, Inventory, Listing, Month, NameFormat, TargetName, Verification,
+};
 use crate::policy::{Policy, Target, TargetKind};
 
 /// One dataset and its copies.
@@ -38,6 +40,8 @@ pub struct CopyStatus {
     /// The state of the copy.
     #[serde(flatten)]
     pub state: CopyState,
+    /// When and how its content was last compared with that of the source, and was the same.
+    pub verified: Option<Verification>,
 }
 
 /// The state of a dataset's copy on a target.
@@ -126,6 +130,11 @@ pub fn assess(policy: &Policy, inventory: &Inventory, now: Timestamp) -> Result<
             target: target.name.clone(),
             is_archive: matches!(target.kind, TargetKind::Archive(_)),
             state: copy_state(policy, inventory, target, names.get(&target.name), selected, now),
+            verified: copy_of(inventory, target, names.get(&target.name), selected)
+                .ok()
+                .flatten()
+                .and_then(Dataset::last_verified)
+                .map(|last| last.verification),
         });
         DatasetStatus {
             dataset: dataset.name.clone(),

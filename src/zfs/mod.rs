@@ -6,19 +6,25 @@
 
 mod begin;
 mod bookmarks;
+mod content;
 mod error;
 mod hold;
 mod library;
 mod nvlist;
 mod points;
+mod readdress;
 mod receiving;
+mod records;
 mod send;
 mod trampolines;
 
 pub use begin::{StreamBegin, StreamForm, is_end};
 pub use bookmarks::Bookmark;
+pub use content::ContentReader;
 pub use error::{Cause, Entry, Error, Operation};
 pub use hold::Holds;
 pub use library::{Library, LoadError, LoaderMessage};
+pub use readdress::Readdress;
+pub use records::BadRecord;
 pub(crate) use send::{PIPE_BYTES, block_signals};
 pub use send::{SendBase, SendRequest};

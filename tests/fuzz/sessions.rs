@@ -19,7 +19,7 @@ use zhaul::host::fake::{FakeHost, SharedState};
 use zhaul::host::{ReceiveSpec, SendSpec, SourceHost as _};
 use zhaul::model::{
     Change, Compression, CopyEncryption, DatasetKind, DatasetName, Encryption, Guid, PointName, SetAside,
-    SetAsideCause, SnapshotId, SnapshotName, Writer,
+    SetAsideCause, SnapshotId, SnapshotName, Verification, VerifiedBy, Writer,
 };
 use zhaul::stream::framed::FramedSender;
 use zhaul::stream::meter::{Meters, Places};
@@ -258,6 +258,7 @@ impl Session<'_, '_> {
         let spec = ReceiveSpec {
             snapshot: into.snapshot(&point("9")).unwrap(),
             origin: None,
+            heals: false,
             creates_dataset: self.random.below(2) == 0,
             kind: DatasetKind::Filesystem,
             copy_encryption: CopyEncryption::AsSent,
@@ -332,7 +333,10 @@ impl Session<'_, '_> {
         let (dataset, other) = (self.name(), self.name());
         let snapshot = dataset.snapshot(&point("1")).unwrap();
         let guid = self.world.guids[self.random.below(3)];
-        match self.random.below(5) {
+        match self.random.below(6) {
+            3 => json!({
+                "ask": "content", "snapshot": snapshot, "guid": guid, "is_raw": false, "salt": "x", "bytes_per_second": null
+            }),
             0 => json!({"ask": "list", "root": dataset}),
             1 => json!({"ask": "details", "snapshots": [[snapshot, guid]]}),
             2 => json!({"ask": "state", "root": other}),
@@ -350,7 +354,7 @@ impl Session<'_, '_> {
         let (guid, name) = (self.world.guids[at], point(["1", "2", "1"][at]));
         let snapshots = vec![(name.clone(), guid)];
         let writer = Writer { guid: Guid(self.random.any()), label: "pve0:s/a".to_owned() };
-        match self.random.below(10) {
+        match self.random.below(13) {
             0 => Change::CreateContainer { dataset, is_plain: false },
             1 => Change::AbortReceive { dataset, token: "1-0-0-00".to_owned() },
             2 => Change::DestroySnapshots { dataset, snapshots },
@@ -359,7 +363,13 @@ impl Session<'_, '_> {
             5 => Change::RenameSnapshot { dataset, from: name, guid, to: point("2026-Jan") },
             6 => Change::DestroyDataset { dataset, guid: own, snapshots },
             7 => Change::Claim { dataset, guid: own, writer },
-            8 => {
+            8 => Change::BeginHealing { dataset, newest: guid },
+            9 => Change::EndHealing { dataset },
+            10 => {
+                let verification = Verification { at: jiff::Timestamp::UNIX_EPOCH, by: VerifiedBy::Content };
+                Change::MarkVerified { dataset, snapshot: name, guid, verification }
+            }
+            11 => {
                 let properties = BTreeMap::from([("mountpoint".to_owned(), "/".to_owned())]);
                 Change::StoreConfig { dataset, snapshot: name, guid, properties }
             }

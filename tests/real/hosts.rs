@@ -66,6 +66,7 @@ impl Pair {
         ReceiveSpec {
             snapshot,
             origin: None,
+            heals: false,
             creates_dataset,
             kind,
             to: None,

@@ -12,6 +12,7 @@ mod bottleneck;
 mod breaking;
 mod cage;
 mod calls;
+mod comparing;
 mod converging;
 mod damaged;
 mod diverging;

@@ -42,6 +42,8 @@ pub(crate) struct PolicyText {
     pub(crate) backup_at: Option<(String, String)>,
     /// Likewise the archive's host.
     pub(crate) archive_host: Option<String>,
+    /// The archive's dataset, if not the world's own place.
+    pub(crate) archive_dataset: Option<String>,
     pub(crate) has_backup: bool,
     pub(crate) has_archive: bool,
 }
@@ -238,7 +240,7 @@ impl World {
             let host = policy.archive_host.as_deref().unwrap_or("nfs9");
             text.extend([format!(
                 "[[archive]]\nname = \"archive\"\nhost = {host:?}\ndataset = {:?}\n{}\n",
-                self.archive_root(),
+                policy.archive_dataset.clone().unwrap_or_else(|| self.archive_root()),
                 policy.archive
             )]);
         }

@@ -60,3 +60,10 @@ pub(super) const PRUNE: &str = "\
 Examples, on the backup's host:
   zhaul prune -n tank/backup/pve0 --keep-last 30          show what would go, and why
   zhaul prune tank/backup/pve0 --keep-daily 14 --keep-weekly 8 --keep-superseded 90d";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  zhaul verify                                       by GUID, and what the pools report
+  zhaul verify --deep 100                            compare all content of guest 100 with its copies
+  zhaul verify --deep --target nfs8 --for 2h         as cron does: what was compared longest ago first
+  zhaul verify --deep --rate 100MiB                  without being in the way";

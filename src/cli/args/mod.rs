@@ -4,6 +4,7 @@ mod bench;
 mod examples;
 mod prune;
 mod restore;
+mod verify;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::model::{ByteCount, DatasetName, GuestId, NameFormat, PortRange, SizeE
 pub(super) use bench::BenchArgs;
 pub(super) use prune::PruneArgs;
 pub(super) use restore::{AtArg, ListArgs, RestoreArgs, RollbackArgs};
+pub(super) use verify::VerifyArgs;
 
 /// Where the policy is unless `--config` says otherwise.
 pub(super) const DEFAULT_CONFIG: &str = "/etc/zhaul.toml";
@@ -126,9 +128,11 @@ pub(super) enum Command {
     },
     /// Compare every copy with its source by GUID, and ask the pools of both ends for errors and their last scrub
     ///
-    /// Reads no block and changes nothing: what a pool holds is read by `zpool scrub`, and this says when that was. A copy that
-    /// could not be compared, has diverged from its source, or is on a pool with errors ends with 1.
-    #[command(after_help = EXIT_CODES_HELP)]
+    /// Compares by GUID, and reads no block: what a pool holds is read by `zpool scrub`, and this says when that was. With --deep
+    /// all content of the newest common snapshots is read on both machines and compared; only digests cross the network where
+    /// zhaul is installed on the target. What is the same is marked so on the copy. A copy that could not be compared, has
+    /// diverged from its source, or is on a pool with errors ends with 1.
+    #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::VERIFY))]
     Verify(VerifyArgs),
     /// Look for everything that stands in the way of backups and restores, and say what mends it
     ///
@@ -291,26 +295,6 @@ pub(super) struct StatusArgs {
     /// Write Prometheus metrics into this file, in one go, for the textfile collector
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) metrics: Option<PathBuf>,
-    /// Judge ages as of another time
-    #[arg(long, value_name = "TIME", hide = true)]
-    pub(super) lab_clock: Option<TimeArgument>,
-    /// The log options.
-    #[command(flatten)]
-    pub(super) log: LogArgs,
-}
-
-/// `zhaul verify`.
-#[derive(Debug, Clone, Args)]
-pub(super) struct VerifyArgs {
-    /// Which policy.
-    #[command(flatten)]
-    pub(super) policy: PolicyArgs,
-    /// A pool whose last scrub is older than this is a warning; Debian scrubs each month
-    #[arg(long, value_name = "AGE", default_value = "960h", value_parser = parse_age)]
-    pub(super) scrub_after: SignedDuration,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(super) json: bool,
     /// Judge ages as of another time
     #[arg(long, value_name = "TIME", hide = true)]
     pub(super) lab_clock: Option<TimeArgument>,

@@ -151,7 +151,7 @@ impl fmt::Display for AtArg {
 }
 
 /// A plain number is a guest's.
-fn parse_what(text: &str) -> Result<What, String> {
+pub(super) fn parse_what(text: &str) -> Result<What, String> {
     if text.bytes().all(|c| c.is_ascii_digit()) {
         return parse_guest(text).map(What::Guest);
     }

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::consistency::{Consistency, Level};
 use crate::cli::render::{Style, aligned, count, duration_text, escape};
-use crate::model::{Guid, PointKind};
+use crate::model::{Guid, PointKind, VerifiedBy};
 use crate::plan::Place;
-use crate::plan::restore::{GroupPoint, Volume, Volumes, group_points, points};
+use crate::plan::restore::{Copy, GroupPoint, Volume, Volumes, group_points, points};
 use crate::policy::{KeepRules, Policy, TargetKind};
 
 /// The policy, the time and the volumes to list.
@@ -85,6 +85,9 @@ impl View<'_> {
         let mut text = String::new();
         for volume in volumes {
             let _ = writeln!(text, "{}", style.bold(&escape(volume.name.as_str())));
+            for copy in &volume.copies {
+                text.extend(self.verified_line(copy));
+            }
             for copy in volume.copies.iter().filter(|copy| copy.is_set_aside) {
                 let _ = writeln!(
                     text,
@@ -118,6 +121,21 @@ impl View<'_> {
         text.push_str(&aligned(&rows, style));
         self.write_unlisted(&mut text, style);
         text
+    }
+
+    /// What was compared last.
+    fn verified_line(&self, copy: &Copy<'_>) -> Option<String> {
+        let last = copy.dataset.last_verified()?;
+        let point = copy.dataset.history.find_snapshot(last.guid)?;
+        let how = match last.verification.by {
+            VerifiedBy::Content => "all content compared with its source",
+            VerifiedBy::Drill => "restored, and all content compared",
+        };
+        let (place, name) = (place_word(&copy.place), escape(point.name.as_str()));
+        Some(format!(
+            "  verified on {place}: @{name}, {} ago ({how})\n",
+            self.age(Some(last.verification.at))
+        ))
     }
 
     fn row(
@@ -194,6 +212,7 @@ impl View<'_> {
                     "place": place_word(&copy.place), "dataset": copy.dataset.name,
                     "set_aside": copy.is_set_aside, "archive": copy.is_archive,
                     "snapshots": copy.dataset.history.snapshots().count(), "newest": newest,
+                    "verified": copy.dataset.last_verified().map(|last| json!(last.verification)),
                 })
             });
             json!({

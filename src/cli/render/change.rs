@@ -26,6 +26,9 @@ pub(super) fn change_line(change: &Change<ToDestroy>) -> String {
         Change::StoreConfig { dataset, snapshot, .. } => {
             format!("store the guest's configuration on {dataset}@{snapshot}")
         }
+        Change::MarkVerified { dataset, snapshot, .. } => format!("mark {dataset}@{snapshot} as verified"),
+        Change::BeginHealing { dataset, .. } => format!("begin to heal {dataset}"),
+        Change::EndHealing { dataset } => format!("end the healing of {dataset}"),
         Change::Claim { dataset, writer, .. } => format!("claim {dataset} for {}", writer.label),
     }
 }
@@ -33,7 +36,11 @@ pub(super) fn change_line(change: &Change<ToDestroy>) -> String {
 /// The same once it is done, with GUIDs; `None` where nothing was removed or moved.
 pub(super) fn change_done(change: &Change<ToDestroy>) -> Option<String> {
     match change {
-        Change::CreateContainer { .. } | Change::StoreConfig { .. } => None,
+        Change::CreateContainer { .. }
+        | Change::StoreConfig { .. }
+        | Change::MarkVerified { .. }
+        | Change::BeginHealing { .. }
+        | Change::EndHealing { .. } => None,
         Change::AbortReceive { dataset, .. } => Some(format!("aborted the partial receive of {dataset}")),
         Change::DestroySnapshots { dataset, snapshots } => {
             let snapshots = (snapshots.len(), list('@', snapshots));

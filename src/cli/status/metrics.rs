@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use super::Status;
-use crate::plan::status::{CopyState, Level};
+use crate::plan::status::{CopyState, CopyStatus, Level};
 
 /// All metrics.
 pub(super) fn text(status: &Status) -> String {
@@ -16,7 +16,7 @@ pub(super) fn text(status: &Status) -> String {
     };
     let single = |value| vec![(String::new(), value)];
     let is_listed = i64::from(status.source_error.is_none());
-    let known = |state: &CopyState| Some(i64::from(!state.is_unknown()));
+    let known = |copy: &CopyStatus| Some(i64::from(!copy.state.is_unknown()));
     [
         metric("status_timestamp_seconds", "When these metrics were made.", single(status.at.as_second())),
         metric("status_level", "Worst level: 0 OK, 1 warning, 2 critical.", single(level)),
@@ -33,6 +33,11 @@ pub(super) fn text(status: &Status) -> String {
             copies(status, newest),
         ),
         metric("copy_behind_snapshots", "Own snapshots newer than the newest copy.", copies(status, behind)),
+        metric(
+            "copy_verified_timestamp_seconds",
+            "When all content of the copy was last compared with its source, and was the same.",
+            copies(status, |copy| Some(copy.verified?.at.as_second())),
+        ),
     ]
     .concat()
 }
@@ -58,11 +63,11 @@ fn snapshots(status: &Status) -> Vec<Sample> {
     samples
 }
 
-fn copies(status: &Status, value: impl Fn(&CopyState) -> Option<i64>) -> Vec<Sample> {
+fn copies(status: &Status, value: impl Fn(&CopyStatus) -> Option<i64>) -> Vec<Sample> {
     let mut samples = Vec::new();
     for dataset in &status.datasets {
         for copy in &dataset.copies {
-            if let Some(value) = value(&copy.state) {
+            if let Some(value) = value(copy) {
                 let kind = if copy.is_archive { "archive" } else { "backup" };
                 let known =
                     [("dataset", dataset.dataset.as_str()), ("target", &copy.target.0), ("kind", kind)];
@@ -73,15 +78,15 @@ fn copies(status: &Status, value: impl Fn(&CopyState) -> Option<i64>) -> Vec<Sam
     samples
 }
 
-fn newest(state: &CopyState) -> Option<i64> {
-    match state {
+fn newest(copy: &CopyStatus) -> Option<i64> {
+    match &copy.state {
         CopyState::Copied { newest_common, .. } => Some(newest_common.as_ref()?.as_second()),
         CopyState::CouldNotAsk { .. } | CopyState::Nothing { .. } => None,
     }
 }
 
-fn behind(state: &CopyState) -> Option<i64> {
-    match state {
+fn behind(copy: &CopyStatus) -> Option<i64> {
+    match &copy.state {
         CopyState::Copied { behind, .. } => i64::try_from(*behind).ok(),
         CopyState::CouldNotAsk { .. } | CopyState::Nothing { .. } => None,
     }

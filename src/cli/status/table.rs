@@ -68,6 +68,9 @@ fn cell(copy: &CopyStatus, now: Timestamp) -> String {
     if is_partial {
         cell.push_str(", partial");
     }
+    if let Some(verified) = copy.verified {
+        let _ = write!(cell, ", verified {}", age(Some(verified.at), now));
+    }
     cell
 }
 

@@ -27,6 +27,7 @@ fn dataset_status(name: &str, backup: CopyState, archive: CopyState) -> DatasetS
     let copy = |target: &str, is_archive, state| CopyStatus {
         target: TargetName(target.to_owned()),
         is_archive,
+        verified: None,
         state,
     };
     DatasetStatus {

@@ -47,8 +47,10 @@ fn trouble(copy: &DamagedCopy) -> Trouble {
         about: format!("{} ({place})", copy.dataset),
         what: format!("{name} has lost data: {}", parts.join("; ")),
         next: format!(
-            "restore from a whole snapshot where one is named; on {place}, `zfs rename {name} {name}-damaged`: the next run sends \
-             everything again, and the rest of the old copy stays. Not `zfs receive -c`: after it the snapshot can no longer be mounted"
+            "`zhaul verify --heal {}` rewrites the damaged blocks from a whole snapshot; where none is named or that fails, on {place}, \
+             `zfs rename {name} {name}-damaged`: the next run sends everything again, and the rest of the old copy stays. Not \
+             `zfs receive -c` by hand: after it the snapshot can no longer be mounted",
+            copy.dataset
         ),
     }
 }

@@ -1,8 +1,10 @@
-//! `zhaul verify`: whether every copy is what its source says, by GUID, and whether the pools of both ends are sound. Changes
-//! nothing, and reads no block: that is what a scrub does.
+//! `zhaul verify`: whether every copy is what its source says, by GUID, and whether the pools of both ends are sound. Reads no
+//! block: that is what a scrub does, and `--deep`.
 
 mod copies;
 mod damage;
+mod deep;
+mod heal;
 mod pools;
 
 pub(super) use pools::error_troubles;
@@ -16,12 +18,19 @@ use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::{output, trouble};
 use crate::discover;
+use crate::model::TargetName;
 use crate::plan::damage::damaged_copies;
 use crate::plan::verify::check_copies;
 
 /// Carries out `zhaul verify`.
 pub(super) fn verify(args: &VerifyArgs) -> Result<Code, Failure> {
     let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
+    if args.deep {
+        return deep::deep(args, &context);
+    }
+    if args.heal {
+        return heal::heal(args, &context);
+    }
     let inventory = context.inventory()?;
     let states = discover::pool_states(&context.policy, &context.targets, &context.cancel);
     let checks = check_copies(&context.policy, &inventory, context.now);
@@ -48,4 +57,15 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Code, Failure> {
     };
     output::print(&text).context("cannot print what was found").or_exit(Code::Failed)?;
     Ok(trouble::code(&troubles))
+}
+
+/// The target that a person named, if one of the policy.
+fn known_target(args: &VerifyArgs, context: &CommandContext) -> Result<Option<TargetName>, Failure> {
+    let target = args.target.clone().map(TargetName);
+    if let Some(unknown) = target.as_ref().filter(|name| !context.targets.contains_key(name)) {
+        let known: Vec<&str> = context.targets.keys().map(|name| name.0.as_str()).collect();
+        let error = anyhow!("the policy has no target {:?}; it has {}", unknown.0, known.join(", "));
+        return Err(error).or_exit(Code::Usage);
+    }
+    Ok(target)
 }

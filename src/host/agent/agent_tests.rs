@@ -182,6 +182,7 @@ fn receive(stream: u32) -> Request {
             copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse("t/a@1").unwrap(),
             origin: None,
+            heals: false,
             creates_dataset: true,
             kind: DatasetKind::Volume,
             to: None,

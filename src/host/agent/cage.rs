@@ -44,6 +44,7 @@ impl Restrictions {
             Request::Details { snapshots } => {
                 snapshots.iter().try_for_each(|(snapshot, _)| self.inside(snapshot.dataset()))
             }
+            Request::Content(spec) => self.inside(spec.snapshot.dataset()),
             // The pool's name and health disclose nothing about the datasets below a root.
             Request::List { root } | Request::State { root } => self.inside(root),
             Request::Receive(receive) => {
@@ -72,9 +73,13 @@ impl Restrictions {
             Change::SetAside(SetAside { writer, .. }) | Change::Claim { writer, .. } => {
                 Self::check_label(Some(writer))
             }
-            Change::StoreConfig { .. } | Change::CreateContainer { .. } | Change::AbortReceive { .. } => {
-                Ok(())
-            }
+            // What is received into the scratch snapshot has to have the checksums of the blocks that are there, and only it goes.
+            Change::BeginHealing { .. }
+            | Change::EndHealing { .. }
+            | Change::StoreConfig { .. }
+            | Change::CreateContainer { .. }
+            | Change::AbortReceive { .. }
+            | Change::MarkVerified { .. } => Ok(()),
             Change::Rollback { .. } => self.not_append_only("rolls nothing back"),
             Change::RenameDataset { to, .. } => {
                 self.inside(to)?;
@@ -105,6 +110,7 @@ impl Restrictions {
             | Request::List { .. }
             | Request::State { .. }
             | Request::Details { .. }
+            | Request::Content(_)
             | Request::EndOrphans { .. }
             | Request::OpenConnections { .. }
             | Request::Receive(_)

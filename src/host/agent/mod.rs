@@ -31,13 +31,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::answer_limit::AnswerLimit;
+use super::content::SPANS_MAX;
 use super::listing::is_token;
 use super::sessions::Sessions;
-use super::{Changed, HostError, Incoming, Problem, ReceiveSpec, TargetHost};
+use super::{
+    Changed, ContentSpec, HostError, Incoming, Problem, ReadSpans, ReceiveSpec, TakeSpans, TargetHost,
+};
 use crate::model::{
     ByteCount, Change, Dataset, DatasetName, Details, Guid, History, HostState, Link, Listing, Orphan, Point,
     RunMark, SnapshotName,
 };
+use crate::stream::Cancel;
 
 pub use cage::Restrictions;
 pub use serve::{ServeError, serve};
@@ -102,8 +106,11 @@ impl Agent {
     ) -> Result<(), Problem> {
         let mut session = self.sessions.take()?;
         session.ask(request)?;
-        let is_list = matches!(request, Request::List { .. });
-        let mut most = if is_list { AnswerLimit::of_list() } else { AnswerLimit::of_words() };
+        let mut most = match request {
+            Request::List { .. } => AnswerLimit::of_list(),
+            Request::Content(_) => AnswerLimit::of_content(),
+            _ => AnswerLimit::of_words(),
+        };
         loop {
             let (reply, bytes) = session.reply_sized(session.limits.answer)?;
             let ends = matches!(reply, Reply::Done | Reply::Failed { .. });
@@ -196,6 +203,10 @@ impl Agent {
                     changed.refusals.extend(refusals);
                     Ok(())
                 }
+                Reply::Healing { guid } if changed.healing.is_none() => {
+                    changed.healing = Some(guid);
+                    Ok(())
+                }
                 Reply::SetAside { mark } if changed.set_aside.is_none() => {
                     changed.set_aside = Some(mark);
                     Ok(())
@@ -228,6 +239,14 @@ impl TargetHost for Agent {
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         let started = AgentIncoming::start(self, spec, stream);
         Ok(Box::new(started.map_err(|problem| self.error(incoming::OPERATION, &spec.snapshot, problem))?))
+    }
+
+    fn content(&self, spec: &ContentSpec, _cancel: &Cancel, take: TakeSpans<'_>) -> Result<(), HostError> {
+        let asked = self.ask(&Request::Content(spec.clone()), &mut |reply| match reply {
+            Reply::Content { spans, bytes } if spans.len() <= SPANS_MAX => take(ReadSpans { spans, bytes }),
+            other => Err(unexpected_reply(&other)),
+        });
+        asked.map_err(|problem| self.error("read", &spec.snapshot, problem))
     }
 
     fn begin_run(&self, run: RunMark) -> Result<Vec<Orphan>, HostError> {

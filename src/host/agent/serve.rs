@@ -21,7 +21,7 @@ use crate::channel::connections::{Connection, ConnectionError, Greeting, Listeni
 use crate::channel::message::{self, MessageError};
 use crate::host::lines::{Line, Lines};
 use crate::host::worker::AGENT_HELLO;
-use crate::host::{Changed, HostError, Problem, orphans};
+use crate::host::{Changed, HostError, Problem, ReadSpans, orphans};
 use crate::model::PortRange;
 use crate::stream::threads::beside;
 use crate::stream::{ByteSink as _, Cancel, Cancelled, FdSource, FdTarget};
@@ -181,6 +181,11 @@ impl Server<'_> {
                 }
                 Err(error) => Err(error),
             },
+            Request::Content(spec) => self.while_caller_is_there(|| {
+                host.content(spec, self.cancel, &mut |ReadSpans { spans, bytes }| {
+                    self.reply(&Reply::Content { spans, bytes }).map_err(|error| lost(&error))
+                })
+            }),
             Request::Change(change) => match self.while_caller_is_there(|| host.change(change)) {
                 Ok(changed) => return Ended::Clean(self.report(changed).map_err(|error| lost(&error))),
                 Err(error) => Err(error),
@@ -189,11 +194,12 @@ impl Server<'_> {
         Ended::Clean(done.map_err(|error: HostError| error.problem))
     }
 
-    fn report(&self, Changed { mut refusals, set_aside }: Changed) -> Result<(), MessageError> {
+    fn report(&self, Changed { mut refusals, set_aside, healing }: Changed) -> Result<(), MessageError> {
         while !refusals.is_empty() {
             let rest = refusals.split_off(refusals.len().min(REFUSALS_MAX));
             self.reply(&Reply::Refused { refusals: std::mem::replace(&mut refusals, rest) })?;
         }
+        healing.map_or(Ok(()), |guid| self.reply(&Reply::Healing { guid }))?;
         set_aside.map_or(Ok(()), |mark| self.reply(&Reply::SetAside { mark }))
     }
 

@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel::connections::{Greeting, Offer};
 use crate::channel::message::{self, MessageError};
-use crate::host::{Problem, ReceiveSpec, Refusal, UnsafeCopy};
+use crate::host::{ContentSpec, Problem, ReceiveSpec, Refusal, UnsafeCopy};
 use crate::model::{
     Change, DAMAGED_MAX, Dataset, DatasetName, Details, Guid, HangingPool, History, HostState, Listing,
-    Orphan, Point, PortRange, RunMark, SetAsideMark, SnapshotName, Unlisted,
+    Orphan, Point, PortRange, RunMark, SetAsideMark, SnapshotName, Span, Unlisted,
 };
 use crate::stream::{Bottleneck, ByteSource};
 
 /// Grows with every change that an older end would misunderstand.
-pub(in crate::host) const PROTOCOL: u32 = 11;
+pub(in crate::host) const PROTOCOL: u32 = 12;
 
 /// A request to the agent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub(in crate::host) enum Request {
     Receive(Receive),
     /// Frames are to be taken in and thrown away: to measure the way.
     Sink(Sink),
+    /// The content of a snapshot, in digests.
+    Content(ContentSpec),
     /// One change, that names at most [`POINTS_MAX`] points.
     Change(Change),
 }
@@ -84,6 +86,8 @@ pub(in crate::host) enum Reply {
     Unlisted { name: String, why: Unlisted },
     /// Of the snapshots asked for, in their order.
     Details { details: Vec<Option<Details>> },
+    /// Some spans of a snapshot's content, in their order, and the bytes that were read so far. Comes at least every half second.
+    Content { spans: Vec<Span>, bytes: u64 },
     /// Of the machine.
     State { state: HostState },
     /// The processes that were ended.
@@ -98,6 +102,8 @@ pub(in crate::host) enum Reply {
     Refused { refusals: Vec<Refusal> },
     /// The lineage that was set aside.
     SetAside { mark: SetAsideMark },
+    /// The GUID of the snapshot that a healing receives into.
+    Healing { guid: Guid },
     /// The request has been carried out; a listing is complete.
     Done,
     /// The request has failed, or was refused.
@@ -164,10 +170,12 @@ fn clean_reply(reply: Reply) -> Reply {
         Reply::Dataset { .. }
         | Reply::Points { .. }
         | Reply::Details { .. }
+        | Reply::Content { .. }
         | Reply::Connections { .. }
         | Reply::Ready
         | Reply::Progress { .. }
         | Reply::SetAside { .. }
+        | Reply::Healing { .. }
         | Reply::Done => reply,
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::send::Sending;
 use super::{FakeHost, joined};
 use crate::host::{
-    Bookmarked, Freeze, Held, HostError, Outgoing, Refusal, SendSpec, SnapshotGroup, Snapshots, SourceHost,
+    Bookmarked, ContentSpec, Freeze, Held, HostError, Outgoing, Problem, Refusal, SendSpec, SnapshotGroup,
+    Snapshots, SourceHost, TakeSpans,
 };
 use crate::model::{
     BookmarkName, ByteCount, DatasetName, Details, Guid, LineHistory, Listing, PointName, SnapshotName,
@@ -27,6 +28,11 @@ impl SourceHost for FakeHost {
             }
             Ok(all)
         })
+    }
+
+    fn content(&self, spec: &ContentSpec, _: &Cancel, _: TakeSpans<'_>) -> Result<(), HostError> {
+        let problem = Problem::Other("the fake has no content to read".to_owned());
+        Err(HostError::new(self.name(), "read", &spec.snapshot, problem))
     }
 
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {

@@ -11,12 +11,14 @@ use super::faults::{self, Passage};
 use super::machine::bytes_of;
 use super::receive::TRUNCATED;
 use super::wire::{self, Arrived, BLOCK_BYTES};
-use crate::host::{Changed, HostError, Incoming, Problem, ReceiveInput, ReceiveSpec, TargetHost};
+use crate::host::{
+    Changed, ContentSpec, HostError, Incoming, Problem, ReceiveInput, ReceiveSpec, TakeSpans, TargetHost,
+};
 use crate::model::{
     Change, DatasetName, Details, Guid, HostState, Listing, PointName, PoolState, Scrub, SnapshotName,
 };
-use crate::stream;
 use crate::stream::meter::Meters;
+use crate::stream::{self, Cancel};
 
 impl TargetHost for FakeHost {
     fn list(&self, root: &DatasetName) -> Result<Listing, HostError> {
@@ -26,6 +28,11 @@ impl TargetHost for FakeHost {
                 Ok(false) | Err(_) => Err(no_pool(root)),
             }
         })
+    }
+
+    fn content(&self, spec: &ContentSpec, _: &Cancel, _: TakeSpans<'_>) -> Result<(), HostError> {
+        let problem = Problem::Other("the fake has no content to read".to_owned());
+        Err(HostError::new(self.name(), "read", &spec.snapshot, problem))
     }
 
     fn details(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<Vec<Option<Details>>, HostError> {
@@ -67,7 +74,7 @@ impl TargetHost for FakeHost {
     fn change(&self, change: &Change) -> Result<Changed, HostError> {
         let (operation, object) = change.words();
         if let Change::SetAside(wish) = change {
-            return Ok(Changed { refusals: Vec::new(), set_aside: Some(self.set_aside(wish)?) });
+            return Ok(Changed { set_aside: Some(self.set_aside(wish)?), ..Changed::default() });
         }
         if self.faults().is_append_only && change.takes_away() {
             let problem = Problem::Denied("the fake is append-only".to_owned());
@@ -79,7 +86,7 @@ impl TargetHost for FakeHost {
                 Change::AbortReceive { dataset, token } => machine.abort_receive(dataset, Some(token))?,
                 Change::DestroySnapshots { dataset, snapshots } => {
                     let refusals = machine.destroy_snapshots(dataset, snapshots)?;
-                    return Ok(Changed { refusals, set_aside: None });
+                    return Ok(Changed { refusals, ..Changed::default() });
                 }
                 Change::Rollback { dataset, to, guid } => {
                     machine.roll_back(&named(dataset, to)?, Some(*guid), false)?;
@@ -91,8 +98,12 @@ impl TargetHost for FakeHost {
                 Change::DestroyDataset { dataset, guid, snapshots } => {
                     machine.destroy_dataset(dataset, *guid, snapshots)?;
                 }
-                // Nothing that is planned depends on a stored configuration.
-                Change::SetAside(_) | Change::StoreConfig { .. } => {}
+                // Nothing that is planned depends on these.
+                Change::SetAside(_)
+                | Change::StoreConfig { .. }
+                | Change::MarkVerified { .. }
+                | Change::BeginHealing { .. }
+                | Change::EndHealing { .. } => {}
                 Change::Claim { dataset, guid, writer } => machine.claim(dataset, *guid, writer)?,
             }
             Ok(Changed::default())
@@ -185,11 +196,7 @@ impl Receiving<'_> {
 }
 
 impl Incoming for Receiving<'_> {
-    fn inlet(
-        &mut self,
-        _cancel: &stream::Cancel,
-        _meters: &Arc<Meters>,
-    ) -> Result<ReceiveInput<'_>, HostError> {
+    fn inlet(&mut self, _cancel: &Cancel, _meters: &Arc<Meters>) -> Result<ReceiveInput<'_>, HostError> {
         Ok(ReceiveInput::Plain(Box::new(Pipe { receiving: self, is_broken: false })))
     }
 

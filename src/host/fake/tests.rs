@@ -70,6 +70,7 @@ impl Pair {
             copy_encryption: CopyEncryption::AsSent,
             snapshot: SnapshotName::parse(to).unwrap(),
             origin: None,
+            heals: false,
             creates_dataset: spec.base.is_none(),
             kind: DatasetKind::Volume,
             to: None,

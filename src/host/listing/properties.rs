@@ -11,8 +11,8 @@ use std::mem;
 use super::{Rows, number, number_or_none, split};
 use crate::host::Problem;
 use crate::model::{
-    Dataset, DatasetKind, DatasetName, Encryption, Guid, History, Settings, SnapshotName, Txg,
-    USER_PROPERTIES, UserProperties, UserProperty,
+    Dataset, DatasetKind, DatasetName, Encryption, Guid, HEALING_PROPERTY, HEALING_SNAPSHOT, History, Point,
+    Settings, SnapshotName, Txg, USER_PROPERTIES, UserProperties, UserProperty,
 };
 
 /// Puts a value where it belongs.
@@ -93,7 +93,11 @@ impl Properties {
         self.guid
     }
 
-    pub(super) fn into_dataset(self, name: DatasetName, history: History) -> Dataset {
+    pub(super) fn into_dataset(self, name: DatasetName, points: Vec<Point>) -> Dataset {
+        // The scratch snapshot of a healing is no point of the copy.
+        let is_healed = self.user.local(HEALING_PROPERTY).is_some();
+        let is_scratch = |point: &Point| is_healed && point.name.as_str() == HEALING_SNAPSHOT;
+        let history = History::new(points.into_iter().filter(|point| !is_scratch(point)).collect());
         let Self { kind, guid, createtxg, written_bytes, referenced_bytes, encryption, is_readonly, .. } =
             self;
         let Self { resume_token, origin, settings, user, .. } = self;

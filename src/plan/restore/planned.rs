@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{
-    DatasetKind, DatasetName, Encryption, GuestId, Guid, PointName, SnapshotName, TargetName,
+    DatasetKind, DatasetName, Encryption, GuestId, Guid, PointName, SnapshotName, TargetName, VolumeName,
 };
 use crate::plan::Place;
 
@@ -15,6 +15,16 @@ pub enum What {
     Dataset(DatasetName),
     /// All volumes of a guest.
     Guest(GuestId),
+}
+
+impl What {
+    /// Whether it means this dataset, by its name alone.
+    pub fn is_of(&self, dataset: &DatasetName) -> bool {
+        match self {
+            Self::Dataset(name) => dataset.is_within(name),
+            Self::Guest(id) => VolumeName::parse(dataset.last()).is_some_and(|volume| volume.guest == *id),
+        }
+    }
 }
 
 /// Which restore point.

@@ -85,6 +85,7 @@ impl Stage {
             copy_encryption: CopyEncryption::AsSent,
             snapshot: self.snapshot(Side::Target, transfer.into),
             origin: transfer.origin.map(|origin| self.snapshot(Side::Target, origin)),
+            heals: false,
             creates_dataset: (transfer.base.is_none() || transfer.origin.is_some()) && !is_resumed,
             kind,
             to: None,

@@ -86,6 +86,7 @@ impl Attacker {
         ReceiveSpec {
             snapshot: SnapshotName::parse(&self.world.backup(target)).unwrap(),
             origin: None,
+            heals: false,
             creates_dataset: false,
             kind: DatasetKind::Filesystem,
             copy_encryption: CopyEncryption::AsSent,

@@ -130,6 +130,7 @@ fn what_a_caller_may_send_is_a_safe_copy_whatever_is_said_of_it() {
     // And an increment, which says that it makes the copy.
     let increment = ReceiveSpec {
         from: Some(guid(&format!("{evil}@1"))),
+        heals: false,
         creates_dataset: true,
         ..attacker.spec("fresh@2")
     };
