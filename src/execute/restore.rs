@@ -121,6 +121,17 @@ pub fn place(
     outcomes
 }
 
+/// Destroys what a drill has received, and the place where it was if nothing else is there.
+pub fn give_up(here: &Restoring, volume: &VolumeRestore, cancel: &Cancel) -> Result<(), HostError> {
+    let guid = match here.guid_of(&volume.incoming) {
+        Ok(guid) => guid,
+        Err(error) if matches!(error.problem, Problem::NotFound) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    busy::patiently(cancel, || here.abandon(&volume.incoming, guid))?;
+    volume.incoming.parent().map_or(Ok(()), |place| here.remove_place(&place))
+}
+
 /// How many bytes a stream of `plan` will have, about.
 pub fn estimate(
     plan: &RestorePlan,

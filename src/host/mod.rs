@@ -18,6 +18,7 @@ mod delegations;
 mod details;
 mod error;
 pub mod fake;
+mod file_systems;
 mod first_cause;
 pub mod freezing;
 mod guard;
@@ -73,6 +74,7 @@ use crate::stream::probe::Probe;
 
 pub use content::{ContentSpec, ReadSpans, TakeSpans, random_salt};
 pub use error::{HostError, Problem, UnsafeCopy};
+pub use file_systems::{FileSystem, FileSystemState};
 pub use freezing::{Freeze, ToFreeze};
 pub use guest_files::{CurrentFile, GuestFile, GuestFiles};
 pub use helper::Helper;

@@ -57,6 +57,11 @@ impl Restoring {
         self.check_mark(place, word).map_err(|problem| self.program.error("use", place, problem))
     }
 
+    /// The GUID of a dataset that was received.
+    pub fn guid_of(&self, dataset: &DatasetName) -> Result<Guid, HostError> {
+        self.program.dataset_guid(dataset).map_err(|problem| self.program.error("look at", dataset, problem))
+    }
+
     /// Starts to receive.
     pub fn receive(&self, spec: &ReceiveSpec) -> Result<Box<dyn Incoming + '_>, HostError> {
         Ok(Box::new(ShellIncoming::start(&self.program, spec)?))

@@ -17,6 +17,7 @@ mod converging;
 mod damaged;
 mod diverging;
 mod doctoring;
+mod drilling;
 mod encryption;
 mod failing;
 mod first_cause;

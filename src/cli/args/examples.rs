@@ -66,4 +66,6 @@ Examples:
   zhaul verify                                       by GUID, and what the pools report
   zhaul verify --deep 100                            compare all content of guest 100 with its copies
   zhaul verify --deep --target nfs8 --for 2h         as cron does: what was compared longest ago first
-  zhaul verify --deep --rate 100MiB                  without being in the way";
+  zhaul verify --deep --rate 100MiB                  without being in the way
+  zhaul verify --drill 100 --target nfs9             can guest 100 be restored from the archive?
+  zhaul verify --heal --dry-run                      what a scrub has found, and where it is whole";

@@ -132,6 +132,8 @@ pub(super) enum Command {
     /// all content of the newest common snapshots is read on both machines and compared; only digests cross the network where
     /// zhaul is installed on the target. What is the same is marked so on the copy. A copy that could not be compared, has
     /// diverged from its source, or is on a pool with errors ends with 1.
+    ///
+    /// --drill restores a guest beside its place and destroys it again; --heal mends what the pool of a target has lost.
     #[command(after_help = EXIT_CODES_HELP, after_long_help = with_exit_codes(examples::VERIFY))]
     Verify(VerifyArgs),
     /// Look for everything that stands in the way of backups and restores, and say what mends it

@@ -15,19 +15,23 @@ use crate::plan::restore::What;
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "independent flags of a command line")]
 pub(in crate::cli) struct VerifyArgs {
-    /// With --deep or --heal: only this guest, by its number, or this dataset and what is below it
+    /// Only this guest, by its number, or this dataset and what is below it
     #[arg(value_name = "GUEST|DATASET", value_parser = parse_what, requires = "work")]
     pub(in crate::cli) what: Option<What>,
     /// Read the newest snapshot that copy and source have in common on both machines, and compare all of its content
     #[arg(long, group = "work")]
     pub(in crate::cli) deep: bool,
+    /// Restore the newest point of this guest or dataset from a target beside its place, compare it with the copy, open its file
+    /// systems, and destroy it again
+    #[arg(long, group = "work", requires = "what")]
+    pub(in crate::cli) drill: bool,
     /// Rewrite the blocks that the pool of a target names as damaged, from this host or another target, and compare
     #[arg(long, group = "work")]
     pub(in crate::cli) heal: bool,
     /// With --heal: show what would be healed from where, and change nothing
     #[arg(short = 'n', long, visible_alias = "dryrun", requires = "heal")]
     pub(in crate::cli) dry_run: bool,
-    /// With --deep or --heal: only the copies on this target
+    /// With --deep or --heal: only the copies on this target; with --drill: from this one [default: the first of the policy]
     #[arg(long, value_name = "TARGET", requires = "work")]
     pub(in crate::cli) target: Option<String>,
     /// With --deep: read at most SIZE per second on each machine, for example 50MiB [default: unlimited]

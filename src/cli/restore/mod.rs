@@ -34,10 +34,10 @@ use crate::plan::restore::{
 use crate::policy::{Address, Policy};
 use crate::stream::pump::PumpSettings;
 use crate::stream::rate::{RateLimit, SystemClock};
-use progress::Progress;
 
 pub(super) use guest::random;
 pub(super) use kept::{kept_text, stamp};
+pub(super) use progress::Progress;
 
 /// What one restore restores, and how.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +167,8 @@ fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Res
     let is_begun = guest::is_begun(args, context);
     let replace = if args.options.replace { Some(stamp(context.now)?) } else { None };
     let without = args.without.to_vec();
-    Ok(RestoreRequest { what, without, at, from, to, is_begun, new_id, storage, replace })
+    let is_drill = false;
+    Ok(RestoreRequest { what, without, at, from, to, is_begun, new_id, storage, replace, is_drill })
 }
 
 /// The place that a person means: a target by its name, or by its host where only one is there.
@@ -226,9 +227,13 @@ pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
 }
 
 /// How many bytes each volume will receive, by its place in the plan; without those of unknown size.
-type Sizes = BTreeMap<usize, ByteCount>;
+pub(super) type Sizes = BTreeMap<usize, ByteCount>;
 
-fn sizes(plan: &RestorePlan, context: &CommandContext, targets: &BTreeMap<TargetName, Sending>) -> Sizes {
+pub(super) fn sizes(
+    plan: &RestorePlan,
+    context: &CommandContext,
+    targets: &BTreeMap<TargetName, Sending>,
+) -> Sizes {
     let hosts = (&*context.source, targets);
     let estimated = plan.volumes.iter().enumerate().filter_map(|(at, volume)| {
         let bytes: Option<u64> = volume
@@ -265,7 +270,7 @@ fn settings(args: Wanted<'_>, policy: &Policy) -> Settings {
 }
 
 /// Refuses what cannot fit, before the first byte.
-fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<(), Failure> {
+pub(super) fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<(), Failure> {
     let mut needed: BTreeMap<DatasetName, u64> = BTreeMap::new();
     for (at, volume) in plan.volumes.iter().enumerate() {
         let received = sizes.get(&at).map_or(0, |size| size.0);

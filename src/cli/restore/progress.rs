@@ -12,7 +12,7 @@ use crate::plan::restore::{RestoreStream, VolumeRestore};
 use crate::stream::Sample;
 
 /// Watches a restore for a person.
-pub(super) struct Progress {
+pub(in crate::cli) struct Progress {
     screen: MultiProgress,
     expected_bytes: u64,
     state: Mutex<BTreeMap<DatasetName, Running>>,
@@ -27,13 +27,13 @@ struct Running {
 }
 
 impl Progress {
-    pub(super) fn new(screen: MultiProgress, expected: impl Iterator<Item = ByteCount>) -> Self {
+    pub(in crate::cli) fn new(screen: MultiProgress, expected: impl Iterator<Item = ByteCount>) -> Self {
         let expected_bytes = expected.fold(0_u64, |sum, one| sum.saturating_add(one.0));
         Self { screen, expected_bytes, state: Mutex::default() }
     }
 
     /// Takes everything off the screen.
-    pub(super) fn finish(&self) {
+    pub(in crate::cli) fn finish(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for running in std::mem::take(&mut *state).into_values() {
             if let Some(bar) = running.bar {

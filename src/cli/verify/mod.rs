@@ -4,6 +4,7 @@
 mod copies;
 mod damage;
 mod deep;
+mod drill;
 mod heal;
 mod pools;
 
@@ -27,6 +28,9 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<Code, Failure> {
     let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
     if args.deep {
         return deep::deep(args, &context);
+    }
+    if args.drill {
+        return drill::drill(args, &context);
     }
     if args.heal {
         return heal::heal(args, &context);

@@ -61,6 +61,10 @@ fn target(volume: &DatasetName, request: &RestoreRequest) -> Result<DatasetName,
     if let Some(to) = &request.to {
         return Ok(to.clone());
     }
+    if request.is_drill {
+        let name = format!("zhaul-drill-{}", volume.last());
+        return Ok(volume.parent().map_or_else(|| Ok(volume.clone()), |parent| parent.child(&name))?);
+    }
     let last = request.new_id.and_then(|id| config::renumbered(volume.last(), id));
     let last = last.as_deref().unwrap_or(volume.last());
     let parent = request.storage.clone().or_else(|| volume.parent());

@@ -58,6 +58,8 @@ pub struct RestoreRequest {
     pub storage: Option<DatasetName>,
     /// Whether what has the names is put aside, and the stamp that it then gets.
     pub replace: Option<String>,
+    /// Whether it is only received, compared and destroyed again: it gets a name that nothing else has.
+    pub is_drill: bool,
 }
 
 /// The plan of a restore.
