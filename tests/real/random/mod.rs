@@ -57,6 +57,8 @@ pub(super) struct Stage {
     story: Vec<String>,
     /// Conditions that the next run undoes.
     until_next: Vec<&'static Condition>,
+    /// Conditions that have not had their turn, in the order of their turns.
+    turns: Vec<&'static Condition>,
 }
 
 /// The first 27th of a month that is not over: marks have the targets' own clock, and must not be from the future.
@@ -99,6 +101,7 @@ impl Stage {
             guest_config: None,
             story: Vec::new(),
             until_next: Vec::new(),
+            turns: Vec::new(),
         };
         stage.keep_as_usual();
         stage
@@ -161,20 +164,35 @@ impl Stage {
     fn a_night(&mut self, fired: &mut BTreeMap<&'static str, u32>) {
         self.undo();
         for _ in 0..=self.random.below(3) {
-            // A condition that is not possible now leaves its turn to another.
-            for _ in 0..20 {
-                let condition = &conditions::ALL[self.random.below(conditions::ALL.len())];
-                if let Some(what) = (condition.happen)(self) {
-                    self.story.push(what);
-                    self.until_next.push(condition);
-                    *fired.entry(condition.name).or_default() += 1;
-                    break;
-                }
+            if let Some(condition) = self.next_condition() {
+                *fired.entry(condition.name).or_default() += 1;
             }
         }
         let hours = 20 + i64::try_from(self.random.below(30)).unwrap();
         self.pass(hours);
         self.run();
+    }
+
+    /// Lets the next condition happen. Each has one turn before any has another one, and one that is not possible now keeps its
+    /// turn: so those that are rarely possible happen about as often as the others.
+    fn next_condition(&mut self) -> Option<&'static Condition> {
+        if self.turns.is_empty() {
+            self.turns = conditions::ALL.iter().collect();
+            for at in 0..self.turns.len() {
+                let other = self.random.below(self.turns.len());
+                self.turns.swap(at, other);
+            }
+        }
+        for at in 0..self.turns.len() {
+            let condition = self.turns[at];
+            if let Some(what) = (condition.happen)(self) {
+                self.story.push(what);
+                self.until_next.push(condition);
+                self.turns.remove(at);
+                return Some(condition);
+            }
+        }
+        None
     }
 
     /// Nothing keeps zhaul from anything any more: everything is served, or a message says what to do.
