@@ -31,6 +31,9 @@ pub use pools::{PoolAnswer, pool_states};
 pub(crate) use proxmox::read as read_proxmox;
 pub use proxmox::{guest_configs, proxmox, read_guests};
 
+/// Clones of clones of clones are rare.
+const ORIGINS_DEPTH: usize = 8;
+
 /// The hosts that a policy names.
 pub type Targets = BTreeMap<TargetName, Box<dyn TargetHost>>;
 
@@ -120,7 +123,7 @@ pub fn inventory(
         if let Some(run) = run {
             source.begin_run(run);
         }
-        let source = answer(source.list(&roots));
+        let source = answer(source.list(&roots).map(|listing| with_origins(source, listing)));
         let mut append_only = BTreeSet::new();
         let targets = asked.into_iter().map(|(name, asked)| {
             let answer = match asked.map(Begun::join) {
@@ -136,6 +139,32 @@ pub fn inventory(
         let targets = targets.collect();
         Inventory { source, targets, proxmox, host: own_name(), append_only }
     })
+}
+
+/// Adds the datasets outside of the roots that listed ones are clones of: what a clone begins at is looked up there.
+fn with_origins(source: &dyn SourceHost, mut listing: Listing) -> Listing {
+    // Of a clone of a clone, too.
+    for _ in 0..ORIGINS_DEPTH {
+        let origins = listing.datasets().filter_map(|dataset| Some(dataset.origin.as_ref()?.dataset()));
+        let missing: BTreeSet<DatasetName> = origins
+            .filter(|of| listing.get(of).is_none() && listing.why_unlisted(of).is_none())
+            .cloned()
+            .collect();
+        if missing.is_empty() {
+            break;
+        }
+        let missing: Vec<DatasetName> = missing.into_iter().collect();
+        // Without them a clone is sent in full, and that is said.
+        let Ok(found) = source.list(&missing) else { break };
+        let found: Vec<_> = missing.iter().filter_map(|name| found.get(name)).cloned().collect();
+        if found.is_empty() {
+            break;
+        }
+        for dataset in found {
+            listing.insert(dataset);
+        }
+    }
+    listing
 }
 
 /// The host name of this machine.

@@ -360,6 +360,7 @@ fn send_spec(volume: &VolumeRestore, stream: &RestoreStream) -> Result<SendSpec,
         base: stream.base.as_ref().map(|(name, guid)| SendBase {
             kind: PointKind::Snapshot,
             name: name.clone(),
+            origin: None,
             guid: *guid,
         }),
         resume,

@@ -122,6 +122,7 @@ fn send_spec(transfer: &Transfer) -> SendSpec {
         base: transfer.base.as_ref().map(|base| SendBase {
             kind: base.kind,
             name: base.name.clone(),
+            origin: base.origin.clone(),
             guid: base.guid,
         }),
         resume: transfer.resume.clone(),

@@ -21,11 +21,13 @@ pub(super) struct Expected {
     to: Option<Guid>,
     /// That of the snapshot that it starts from; `None`: a full stream.
     from: Option<Guid>,
+    /// Whether it makes a clone of that one.
+    is_clone: bool,
 }
 
 impl Expected {
     pub(super) fn of(spec: &ReceiveSpec) -> Self {
-        Self { kind: spec.kind, to: spec.to, from: spec.from }
+        Self { kind: spec.kind, to: spec.to, from: spec.from, is_clone: spec.origin.is_some() }
     }
 
     /// Refuses any other stream.
@@ -42,6 +44,7 @@ impl Expected {
             StreamForm::Plain(DatasetKind::Volume) => {
                 return refuse("it is of a volume, and a file system was announced".to_owned());
             }
+            StreamForm::Clone if self.is_clone => {}
             StreamForm::Clone => return refuse("it makes a clone".to_owned()),
             StreamForm::Compound => {
                 return refuse(
@@ -155,7 +158,8 @@ mod tests {
     use super::*;
     use crate::stream::Plain;
 
-    const WHOLE: Expected = Expected { kind: DatasetKind::Volume, to: Some(Guid(7)), from: Some(Guid(3)) };
+    const WHOLE: Expected =
+        Expected { kind: DatasetKind::Volume, to: Some(Guid(7)), from: Some(Guid(3)), is_clone: false };
 
     /// The beginning of a stream.
     fn record(form: u64, kind: u32, flags: u32, to: u64, from: u64) -> Vec<u8> {

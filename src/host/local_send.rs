@@ -119,7 +119,8 @@ pub(super) fn request(spec: &SendSpec) -> Result<SendRequest, HostError> {
             "the broken-off stream is not raw where the dataset is encrypted, or the reverse".to_owned();
         return Err(refuse(Problem::Changed(text)));
     }
-    let dataset = spec.snapshot.dataset();
+    let origin = spec.base.as_ref().and_then(|base| base.origin.as_ref());
+    let dataset = origin.unwrap_or(spec.snapshot.dataset());
     let long = |error: crate::model::NameError| refuse(Problem::Other(error.to_string()));
     let base = match &spec.base {
         None => None,

@@ -105,13 +105,15 @@ pub struct SendSpec {
     pub copy_encryption: CopyEncryption,
 }
 
-/// The incremental source: a snapshot or bookmark of the same dataset.
+/// The incremental source: a snapshot or bookmark of the same dataset, or the origin of a clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendBase {
     /// Snapshot or bookmark.
     pub kind: PointKind,
     /// Its name at the source.
     pub name: PointName,
+    /// The dataset whose snapshot it is, where that is the origin of a clone.
+    pub origin: Option<DatasetName>,
     /// Its GUID: a stream that starts from any other is refused before its first byte.
     pub guid: Guid,
 }

@@ -188,7 +188,8 @@ fn arguments(spec: &ReceiveSpec, is_guarded: bool) -> Vec<String> {
     if let Some(origin) = &spec.origin {
         arguments.extend(["-o".to_owned(), format!("origin={origin}")]);
     }
-    if spec.creates_dataset && spec.copy_encryption == CopyEncryption::Off {
+    // A clone is encrypted as its origin is.
+    if spec.creates_dataset && spec.origin.is_none() && spec.copy_encryption == CopyEncryption::Off {
         arguments.extend(["-o", "encryption=off"].map(str::to_owned));
     }
     if spec.creates_dataset {

@@ -135,7 +135,8 @@ fn arguments(spec: &SendSpec, token: Option<&str>, more: &[&str]) -> Result<Vec<
         arguments.push("-w".to_owned());
     }
     if let Some(base) = &spec.base {
-        let base = format!("{}{}{}", spec.snapshot.dataset(), base.kind.separator(), base.name);
+        let dataset = base.origin.as_ref().unwrap_or(spec.snapshot.dataset());
+        let base = format!("{dataset}{}{}", base.kind.separator(), base.name);
         arguments.extend(["-i".to_owned(), base]);
     }
     arguments.push(spec.snapshot.to_string());
@@ -235,6 +236,7 @@ mod tests {
             base: Some(SendBase {
                 kind: PointKind::Snapshot,
                 name: PointName::new("a").unwrap(),
+                origin: None,
                 guid: Guid(1),
             }),
             resume: None,

@@ -26,17 +26,19 @@ use crate::policy::{ArchiveDivergence, ArchiveRules, Policy};
 const FIRST_YEAR: i16 = 2005;
 
 /// A snapshot's name on the archive.
-enum Wanted {
+enum Wanted<'a> {
     /// The month.
     Month(Month),
     /// The day, of a forced archive.
     Day(Timestamp),
+    /// Its own, or the day where that is an own snapshot's.
+    OfOrigin(&'a Point),
 }
 
 /// A snapshot that the archive is to get.
 struct Due<'a> {
     what: Outbound<'a>,
-    name: Wanted,
+    name: Wanted<'a>,
     reason: Reason,
 }
 
@@ -81,6 +83,7 @@ pub(super) fn plan(
     if due.is_empty() {
         return;
     }
+    let due = with_origins(replication, due);
     match (replication.there, misfit) {
         (Some(there), Some(misfit)) => resolve_misfit(builder, rules, replication, there, misfit),
         (Some(there), None) if replication.comparison.is_none() && there.resume_token.is_none() => {
@@ -97,6 +100,7 @@ pub(super) fn plan(
         let name = match name {
             Wanted::Month(month) => months::free_month_name(replication, month),
             Wanted::Day(time) => day_name(replication, time, &policy.time_zone),
+            Wanted::OfOrigin(point) => name_for(replication, policy, point, None),
         };
         match name {
             Ok(name) => {
@@ -158,6 +162,7 @@ fn renames(
             Ok(to) => {
                 let (dataset, from, guid) = (replication.name.clone(), point.name.clone(), point.guid);
                 replication.renamed.insert(to.clone());
+                replication.renamed_to.insert(guid, to.clone());
                 replication.step(
                     builder,
                     Change::RenameSnapshot { dataset, from, guid, to },
@@ -247,6 +252,26 @@ fn due<'a>(
         due.extend(forced(policy, replication, newest));
     }
     due
+}
+
+/// Adds what clones begin at, each in its place: what is newer than the last one that is due waits for the next.
+fn with_origins<'a>(replication: &Replication<'a>, due: Vec<Due<'a>>) -> Vec<Due<'a>> {
+    let mut origins = replication.origins_to_send().into_iter().peekable();
+    let mut all = Vec::with_capacity(due.len());
+    for one in due {
+        let is_before = |origin: &&Point| match one.what {
+            Outbound::Taken(point) => origin.createtxg < point.createtxg,
+            Outbound::Pending(_) => true,
+        };
+        while let Some(point) = origins.next_if(is_before) {
+            let (what, name) = (Outbound::Taken(point), Wanted::OfOrigin(point));
+            all.push(Due { what, name, reason: Reason::OriginOfClones });
+        }
+        // It may be one itself.
+        origins.next_if(|origin| one.what.guid() == Some(origin.guid));
+        all.push(one);
+    }
+    all
 }
 
 /// The own snapshots that could be sent, by the month in which they were taken, each month's oldest first.

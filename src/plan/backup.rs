@@ -49,7 +49,9 @@ pub(super) fn plan(
         }
         let fallback =
             matches!(what, Outbound::Pending(_)).then(|| newest_own(policy, replication)).flatten();
-        let how = How { fallback, ..How::new(reason(replication)) };
+        let is_origin = what.guid().is_some_and(|guid| replication.wanted_origins.contains(&guid));
+        let reason = if is_origin { Reason::OriginOfClones } else { reason(replication) };
+        let how = How { fallback, ..How::new(reason) };
         send(builder, replication, containers, what, how);
     }
 }
@@ -71,7 +73,10 @@ fn reason(replication: &Replication<'_>) -> Reason {
     match (replication.received.last(), replication.target_base()) {
         (Some(_), _) => Reason::NextSnapshot,
         (None, Some(base)) => Reason::CommonBase { base: base.name.clone() },
-        (None, None) => Reason::NothingThere,
+        (None, None) => match &replication.origin {
+            Some(origin) => Reason::CloneOf { origin: origin.there.clone() },
+            None => Reason::NothingThere,
+        },
     }
 }
 
@@ -164,14 +169,23 @@ fn outbound<'a>(policy: &Policy, replication: &Replication<'a>) -> Vec<Outbound<
     let pending = replication.source.pending.as_ref().map(Outbound::Pending);
     if replication.ground.target.intermediates {
         let own = replication.dataset().history.snapshots();
-        let own = own.filter(|point| policy.name_format.is_own(&point.name));
+        let is_sent = |point: &&Point| {
+            policy.name_format.is_own(&point.name) || replication.wanted_origins.contains(&point.guid)
+        };
+        let own = own.filter(is_sent);
         // Expired snapshots go before anything is sent.
         let stays = |point: &&Point| !replication.source.expired.contains(&point.guid);
         let newer =
             own.filter(|point| replication.is_newer_than_head(point)).filter(stays).map(Outbound::Taken);
         return newer.chain(pending).collect();
     }
-    pending.or(newest_own(policy, replication).map(Outbound::Taken)).into_iter().collect()
+    let newest = pending.or(newest_own(policy, replication).map(Outbound::Taken));
+    // What clones begin at comes with it.
+    let origins = replication.origins_to_send().into_iter().map(Outbound::Taken);
+    origins
+        .filter(|origin| newest.is_some_and(|newest| newest.guid() != origin.guid()))
+        .chain(newest)
+        .collect()
 }
 
 /// The newest own snapshot that exists, if the target lacks it.

@@ -222,6 +222,13 @@ pub enum FindingKind {
         /// Whether it has newer snapshots of its own, so that it continues.
         is_continued: bool,
     },
+    /// A clone is sent in full: the target does not have what it is a clone of.
+    OriginMissing {
+        /// Its copy.
+        copy: DatasetName,
+        /// The origin at the source.
+        origin: SnapshotName,
+    },
     /// A copy is not safe.
     NotSafe {
         /// The copy.

@@ -31,12 +31,14 @@ mod finding;
 mod ground;
 mod judge;
 mod left_out;
+mod linked;
 mod missing_details;
 mod months;
 mod names;
 mod naming;
 mod needed;
 mod order;
+mod origins;
 mod orphans;
 mod outbound;
 mod owner;
@@ -71,6 +73,7 @@ use containers::Containers;
 use ground::{Ground, written_by};
 use naming::RunName;
 use needed::Replications;
+use origins::Origins;
 use replication::Replication;
 use snapshot::Taken;
 use superseded::Expiry;
@@ -189,6 +192,8 @@ struct Source<'a> {
     format: &'a NameFormat,
     /// Own snapshots that the rules give up even without this run's.
     expired: BTreeSet<Guid>,
+    /// The GUID of the snapshot that it is a clone of.
+    origin: Option<Guid>,
     /// `host:dataset`, for people.
     label: String,
 }
@@ -223,7 +228,8 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let pending = taken.snapshot.map(|_| name);
         let expired = retain::expired(policy, &selected, request.now.max(time));
         let label = format!("{}:{}", inventory.host, selected.dataset.name);
-        sources.push(Source { selected, trust, taken, pending, time, format, expired, label });
+        let origin = origins::origin_of(listing, selected.dataset).map(|(_, point)| point.guid);
+        sources.push(Source { selected, trust, taken, pending, time, format, expired, origin, label });
     }
     let alive = listing.datasets().filter(|one| !one.is_being_restored()).map(|one| one.guid).collect();
     let view = |target: &Target| match inventory.targets.get(&target.name) {
@@ -259,7 +265,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
 /// Plans everything that one target gets, or says why it gets nothing.
 fn plan_target<'a>(
     builder: &mut Builder,
-    known: Known<'_>,
+    known: Known<'a>,
     ground: Ground<'a>,
     view: &View<'_>,
     sources: &'a [Source<'a>],
@@ -276,13 +282,17 @@ fn plan_target<'a>(
     let mut containers = Containers::new(target, listing, &copies);
     // Where copies are to come by a rename that is not planned yet: nothing is there before.
     let mut not_renamed: BTreeSet<&DatasetName> = view.later.keys().collect();
-    for ((source, name), replications) in sources.iter().zip(&names).zip(replications) {
-        let Some(name) = name else { continue };
+    let mut origins = Origins::new((known.listing, listing), sources, &names);
+    for at in origins::order(known.listing, sources) {
+        let (source, replications) = (&sources[at], &mut replications[at]);
+        let Some(name) = &names[at] else { continue };
         if unlisted::refuse_copy(builder, target, listing, &source.selected.dataset.name, name) {
             replications.has_unknown_target = true;
             continue;
         }
         let mut replication = Replication::new(builder, &ground, name, source);
+        replication.origin = origins.of((known.listing, listing), source.selected.dataset);
+        replication.wanted_origins = origins.wanted(&source.selected.dataset.name);
         bring_into_place(builder, &mut containers, &mut replication, view, &mut not_renamed);
         if replication.is_blocked {
             replications.add(replication);
@@ -306,6 +316,7 @@ fn plan_target<'a>(
                 archive::plan(builder, policy, rules, request, &mut replication, &mut containers);
             }
         }
+        origins.note(&replication);
         if let Some(step) = replication.set_aside_step {
             builder.resolved(&replication.place, name, step);
         }

@@ -1,7 +1,7 @@
 //! The snapshots that a replication sends, and how.
 
 use super::Reason;
-use crate::model::{Guid, Point, PointName, ResumePoint, SnapshotName};
+use crate::model::{Guid, Point, PointName, ResumePoint};
 
 /// A snapshot at the source that is to be sent.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,6 @@ impl<'a> Outbound<'a> {
 #[derive(Debug)]
 pub(super) struct How<'a> {
     pub(super) resume: Option<ResumePoint>,
-    pub(super) origin: Option<SnapshotName>,
     /// The snapshot that is sent if this run's cannot be taken.
     pub(super) fallback: Option<&'a Point>,
     pub(super) reason: Reason,
@@ -40,6 +39,6 @@ pub(super) struct How<'a> {
 
 impl How<'_> {
     pub(super) fn new(reason: Reason) -> Self {
-        Self { resume: None, origin: None, fallback: None, reason }
+        Self { resume: None, fallback: None, reason }
     }
 }

@@ -37,10 +37,10 @@ pub(super) enum Partial<'a> {
     },
 }
 
-/// Judges the partial receive on `target`, if there is one, for source dataset `source`.
+/// Judges the partial receive on `target`, if there is one, for source dataset `source` and the origin of a clone.
 pub(super) fn judge<'a>(
     builder: &mut Builder,
-    source: &'a Dataset,
+    (source, origin): (&'a Dataset, Option<&'a Point>),
     trust: &Trust<'_>,
     index: &GuidIndex<'a>,
     target: &Dataset,
@@ -66,6 +66,8 @@ pub(super) fn judge<'a>(
         None => None,
         Some(guid) => match index.base(builder, trust, guid) {
             Some(base) => Some(base),
+            // The stream of a clone begins at its origin.
+            None if origin.is_some_and(|origin| origin.guid == guid) => origin,
             None if index.find(guid).is_some() => {
                 return Partial::Stale { fault: PartialFault::BaseDoubtful { guid } };
             }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::{ByteCount, DatasetName, GuestId, Guid, Month, PointName};
+use crate::model::{ByteCount, DatasetName, GuestId, Guid, Month, PointName, SnapshotName};
 use crate::policy::KeepRules;
 
 /// Why a step is in the plan.
@@ -54,6 +54,13 @@ pub enum Reason {
         /// The target's snapshot.
         base: PointName,
     },
+    /// The source is a clone, and the target has its origin.
+    CloneOf {
+        /// The origin there.
+        origin: SnapshotName,
+    },
+    /// Clones begin at it.
+    OriginOfClones,
     /// The next of several snapshots.
     NextSnapshot,
     /// The archive lacks a month.

@@ -2,19 +2,19 @@
 //!
 //! Each step of a replication needs the one before it, so that a failure stops this replication and no other.
 
+mod ends;
+
 use std::cell::OnceCell;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::builder::{Builder, Order};
 use super::comparison::{Comparison, GuidIndex};
 use super::containers::{self, Containers};
 use super::ground::Ground;
+use super::linked::LinkedOrigin;
 use super::outbound::{How, Outbound};
 use super::partial::{self, Partial};
-use super::{
-    Action, Base, Fallback, FindingKind, PartialFault, Place, Reason, Severity, Source, StepId, Transfer,
-    sending,
-};
+use super::{Action, FindingKind, PartialFault, Place, Reason, Severity, Source, StepId, Transfer, sending};
 use crate::model::{
     Change, Dataset, DatasetName, Encryption, Guid, NameError, NameFormat, Point, PointKind, PointName,
     ResumePoint, SetAside, Writer,
@@ -55,6 +55,12 @@ pub(super) struct Replication<'a> {
     pub(super) removed: BTreeSet<Guid>,
     /// Names that this plan gives to snapshots that the target has already.
     pub(super) renamed: BTreeSet<PointName>,
+    /// The same, by the GUID of the snapshot.
+    pub(super) renamed_to: BTreeMap<Guid, PointName>,
+    /// The origin that the copy is made from, if the source is a clone and the target has or gets it.
+    pub(super) origin: Option<LinkedOrigin<'a>>,
+    /// Snapshots of the source that clones begin at: they are sent, whoever made them.
+    pub(super) wanted_origins: BTreeSet<Guid>,
     /// The names in `received`.
     received_names: BTreeSet<PointName>,
     /// The snapshots that the target has, by name; filled when first needed.
@@ -116,6 +122,9 @@ impl<'a> Replication<'a> {
             comparison,
             received: Vec::new(),
             renamed: BTreeSet::new(),
+            renamed_to: BTreeMap::new(),
+            origin: None,
+            wanted_origins: BTreeSet::new(),
             received_names: BTreeSet::new(),
             names_there: OnceCell::new(),
             removed: BTreeSet::new(),
@@ -260,7 +269,9 @@ impl<'a> Replication<'a> {
         must_be_free: bool,
     ) -> Option<(&'a Point, ResumePoint)> {
         let there = self.there?;
-        let judged = partial::judge(builder, self.dataset(), &self.source.trust, &self.index, there);
+        let origin = self.origin.as_ref().map(|origin| origin.point);
+        let judged =
+            partial::judge(builder, (self.dataset(), origin), &self.source.trust, &self.index, there);
         let (drop, fault) = match judged {
             Partial::None => return None,
             Partial::Resumable { to, base, resume } => {
@@ -296,7 +307,7 @@ impl<'a> Replication<'a> {
         None
     }
 
-    /// Adds the transfer of `what` as `name`; `origin` makes it a clone of that target snapshot.
+    /// Adds the transfer of `what` as `name`; the first one of a clone begins at its origin.
     pub(super) fn send(
         &mut self,
         builder: &mut Builder,
@@ -311,7 +322,7 @@ impl<'a> Replication<'a> {
             Ok(names) => names,
             Err(error) => return self.block(builder, FindingKind::CopyName { error }),
         };
-        let creates_dataset = matches!(self.head, Head::Absent) || how.origin.is_some();
+        let creates_dataset = matches!(self.head, Head::Absent);
         let mut needs: Vec<StepId> = self.last.into_iter().collect();
         // A dataset whose snapshot or bookmarks failed in this run is still sent, as far as it can be.
         let taken = &self.source.taken;
@@ -325,14 +336,16 @@ impl<'a> Replication<'a> {
                 Err(why) => return self.block(builder, *why),
             }
         }
+        let origin = self.origin.clone().filter(|_| creates_dataset);
+        needs.extend(origin.iter().filter_map(|origin| origin.step));
         let base = match self.head {
-            Head::Absent => None,
-            Head::At(Outbound::Taken(point)) => {
-                let (kind, guid, createtxg) = (point.kind, point.guid, point.createtxg);
-                Some(Base { kind, name: point.name.clone(), guid, createtxg })
-            }
+            Head::Absent => origin.as_ref().map(|origin| self.base(origin.point)),
+            Head::At(Outbound::Taken(point)) => Some(self.base(point)),
             Head::At(Outbound::Pending(_)) => return,
         };
+        if creates_dataset && base.is_none() {
+            self.report_missing_origin(builder);
+        }
         self.want_ends(builder, what);
         self.report_doubtful(builder);
         let fallback = how.fallback.and_then(|point| self.fallback(point));
@@ -346,7 +359,7 @@ impl<'a> Replication<'a> {
             fallback,
             resume: how.resume,
             target,
-            origin: how.origin,
+            origin: origin.map(|origin| origin.there),
             creates_dataset,
             kind: dataset.kind,
             encryption: dataset.encryption,
@@ -374,28 +387,6 @@ impl<'a> Replication<'a> {
             self.step(builder, Change::SetAside(wish), Reason::ChildrenMoveBack);
             self.set_aside_step = self.last;
         }
-    }
-
-    /// Reports that a newer incremental source is not used, since it is not certain to be one.
-    fn report_doubtful(&self, builder: &mut Builder) {
-        let comparison = self.comparison.as_ref().filter(|_| self.received.is_empty());
-        let Some((comparison, doubtful)) =
-            comparison.and_then(|comparison| Some((comparison, comparison.doubtful?)))
-        else {
-            return;
-        };
-        let kind = FindingKind::DoubtfulBookmark {
-            bookmark: doubtful.name.clone(),
-            base: comparison.common.map(|common| common.source.name.clone()),
-        };
-        builder.find(Severity::Warning, Some(&self.dataset().name), self.place.clone(), kind);
-    }
-
-    /// The transfer of a snapshot that exists, instead of this run's.
-    fn fallback(&self, point: &'a Point) -> Option<Fallback> {
-        let name = self.free_name(Outbound::Taken(point)).ok()?;
-        let snapshot = self.dataset().name.snapshot(&point.name).ok()?;
-        Some(Fallback { snapshot, guid: point.guid, target: self.name.snapshot(&name).ok()? })
     }
 
     /// The next stream must not begin or end at a snapshot that will vanish by itself. A stream is sent even if this is

@@ -208,7 +208,7 @@ pub struct Transfer {
     pub resume: Option<ResumePoint>,
     /// The target snapshot it makes.
     pub target: SnapshotName,
-    /// Receive as a clone of this target snapshot (an archive's new branch).
+    /// Receive as a clone of this target snapshot: the source is a clone, too, and the base is its origin.
     pub origin: Option<SnapshotName>,
     /// Whether the target dataset is made by this stream, and so gets its properties.
     pub creates_dataset: bool,
@@ -241,6 +241,9 @@ pub struct Base {
     pub kind: PointKind,
     /// Its name at the source.
     pub name: PointName,
+    /// The dataset whose snapshot it is, where that is the origin of a clone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<DatasetName>,
     /// The GUID, which identifies it on both sides.
     pub guid: Guid,
     /// Its age at the source.

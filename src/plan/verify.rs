@@ -174,7 +174,8 @@ fn partial(source: &Dataset, copy: &Dataset) -> Option<Partial> {
     let is_there = |history: &History, guid| history.find_snapshot(guid).is_some();
     Some(if !is_there(&source.history, token.to_guid) {
         Partial::SourceGone { snapshot }
-    } else if token.from_guid.is_some_and(|guid| !is_there(&copy.history, guid)) {
+    // What a clone begins at is in another dataset.
+    } else if copy.origin.is_none() && token.from_guid.is_some_and(|guid| !is_there(&copy.history, guid)) {
         Partial::BaseGone { snapshot }
     } else {
         Partial::GoesOn { snapshot, received_bytes: ByteCount(token.received_bytes) }

@@ -13,7 +13,7 @@ pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut 
         return replication.block(builder, AsideFinding::NameIsSetAside { copy: replication.name.clone() });
     }
     let common = replication.comparison.as_ref().and_then(|comparison| comparison.common);
-    if let Some(origin) = &there.origin {
+    if let Some(origin) = there.origin.as_ref().filter(|origin| !replication.is_linked(origin)) {
         let kind = |is_continued| FindingKind::PromotedAway {
             copy: replication.name.clone(),
             origin: origin.clone(),

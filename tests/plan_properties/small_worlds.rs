@@ -137,6 +137,7 @@ fn send_by_hand(world: &World, host: &str, name: &str) {
     let base = base.and_then(|guid| listed[0].history.find(guid)).map(|point| zhaul::plan::Base {
         kind: point.kind,
         name: point.name.clone(),
+        origin: None,
         guid: point.guid,
         createtxg: point.createtxg,
     });

@@ -145,6 +145,7 @@ fn send(dataset: &DatasetName, to: &str, base: Option<(PointKind, &str)>) -> Sen
     let base = base.map(|(kind, name)| SendBase {
         kind,
         name: point(name),
+        origin: None,
         guid: guid(&format!("{dataset}{}{name}", kind.separator())),
     });
     SendSpec {

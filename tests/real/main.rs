@@ -35,6 +35,7 @@ mod keeping;
 mod killed;
 mod left_out;
 mod lineage;
+mod linked;
 mod locks;
 mod logins;
 mod look;

@@ -317,9 +317,14 @@ impl World {
 
     /// The same for a copy on any target.
     pub(crate) fn cut_into(&mut self, clock: &str, copy: &str, bytes: u64) -> ResumeToken {
+        self.cut_run(clock, &[], copy, bytes)
+    }
+
+    /// The same of a run with more words.
+    pub(crate) fn cut_run(&mut self, clock: &str, more: &[&str], copy: &str, bytes: u64) -> ResumeToken {
         self.policy.transfer = String::from("rate = \"2MiB\"");
         let used = if look::exists(copy) { property("used", copy).parse().unwrap() } else { 0 };
-        let mut run = self.start(clock, &[]);
+        let mut run = self.start(clock, more);
         let receiver = self.wait_for_receive();
         look::wait_for_used(copy, used + bytes);
         look::signal(receiver, Signal::KILL);

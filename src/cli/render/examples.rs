@@ -63,6 +63,7 @@ fn not_kept() -> Reason {
 fn actions() -> Vec<(Place, Action, Reason)> {
     let disk = "rpool/data/vm-100-disk-0";
     let base = Base {
+        origin: None,
         kind: PointKind::Bookmark,
         name: point("2026-01-31-030000"),
         guid: Guid(7),

@@ -57,6 +57,9 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
         FindingKind::OddOptOut { value } => {
             format!("zhaul:backup is {value:?}, which excludes nothing; the dataset is backed up")
         }
+        FindingKind::OriginMissing { copy, origin } => {
+            format!("{copy} is sent in full, as it is a clone of {origin}, which the target does not have")
+        }
         FindingKind::NameTaken { copy, by } => {
             format!("its copy is called {copy}, because {by} has the usual name")
         }
@@ -325,7 +328,7 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
         FindingKind::MonthsLost { .. }
         | FindingKind::RenamedAtSource { .. }
         | FindingKind::TakenOver { .. }
-        | FindingKind::UnknownGuest { .. } | FindingKind::NameTaken { .. } => return None,
+        | FindingKind::UnknownGuest { .. } | FindingKind::NameTaken { .. } | FindingKind::OriginMissing { .. } => return None,
     })
 }
 

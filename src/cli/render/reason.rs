@@ -30,6 +30,8 @@ pub(in crate::cli) fn reason_text(reason: &Reason) -> String {
         }
         Reason::NothingThere => "the target has nothing yet".to_owned(),
         Reason::CommonBase { base } => format!("the newest common snapshot is @{base}"),
+        Reason::CloneOf { origin } => format!("it is a clone, and the target has its origin as {origin}"),
+        Reason::OriginOfClones => "clones begin at it".to_owned(),
         Reason::NextSnapshot => "the next snapshot".to_owned(),
         Reason::MonthDue { month } => format!("{month} is due"),
         Reason::ArchiveForced => "--archive".to_owned(),

@@ -49,7 +49,10 @@ fn transfer_text(transfer: &Transfer) -> String {
     let snapshot = transfer.snapshot.name();
     let verb = if transfer.resume.is_some() { "resume" } else { "send" };
     let mut text = match &transfer.base {
-        Some(Base { kind, name, .. }) => format!("{verb} {}{name} -> @{snapshot}", kind.separator()),
+        Some(Base { kind, name, origin, .. }) => {
+            let of = origin.as_ref().map(ToString::to_string).unwrap_or_default();
+            format!("{verb} {of}{}{name} -> @{snapshot}", kind.separator())
+        }
         None => format!("{verb} @{snapshot} in full"),
     };
     // Writing to a String cannot fail.

@@ -50,10 +50,9 @@ impl Restrictions {
             Request::Receive(receive) => {
                 self.inside(receive.spec.snapshot.dataset())?;
                 Self::check_label(receive.spec.writer.as_ref())?;
-                match receive.spec.origin {
-                    Some(_) => Err(Problem::Denied("the agent there makes no clones".to_owned())),
-                    None => Ok(()),
-                }
+                // What a clone has from its origin is read through it.
+                let origin = receive.spec.origin.as_ref();
+                origin.map_or(Ok(()), |origin| self.inside(origin.dataset()))
             }
             Request::Change(change) => self.check_change(change),
         }

@@ -19,7 +19,16 @@ impl Machine {
         let base = match &spec.base {
             None => None,
             Some(SendBase { kind: PointKind::Snapshot, name, .. }) => {
-                let base = node.snapshot(name).ok_or(Problem::NotFound)?;
+                let of = spec.base.as_ref().and_then(|base| base.origin.as_ref());
+                let base = match of {
+                    None => node.snapshot(name),
+                    // Only of the snapshot that it is a clone of, or of one before that.
+                    Some(of) => {
+                        let base = self.node(of)?.snapshot(name);
+                        base.filter(|base| node.origin == Some(base.object))
+                    }
+                };
+                let base = base.ok_or(Problem::NotFound)?;
                 Some((base.guid, base.createtxg, &base.content))
             }
             Some(SendBase { kind: PointKind::Bookmark, name, .. }) => {

@@ -52,7 +52,12 @@ impl Pair {
         let datasets = self.source.datasets(snapshot.dataset().as_str());
         let base = base.map(|(kind, name)| {
             let known = datasets[0].history.named(kind, &point(name));
-            SendBase { kind, name: point(name), guid: known.map_or(Guid(0), |known| known.guid) }
+            SendBase {
+                kind,
+                origin: None,
+                name: point(name),
+                guid: known.map_or(Guid(0), |known| known.guid),
+            }
         });
         SendSpec {
             snapshot,

@@ -23,7 +23,8 @@ pub(super) fn check(proof: &mut Proof<'_>) {
 /// Whether the source has the base, and the target has it or gets it from a step that this one needs.
 fn is_shared(proof: &Proof<'_>, step: &Step, transfer: &Transfer, base: &Base) -> bool {
     let known = proof.listed(&Place::Source, base.guid);
-    let dataset = transfer.snapshot.dataset();
+    // A clone begins at its origin, and only where it is received as a clone.
+    let dataset = base.origin.as_ref().unwrap_or(transfer.snapshot.dataset());
     let is_known = known
         .iter()
         .any(|(at, point)| at.name == *dataset && point.kind == base.kind && point.name == base.name);

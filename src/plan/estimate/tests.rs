@@ -40,6 +40,7 @@ fn transfer(base: Option<u64>, end: Option<u64>) -> Transfer {
         snapshot: snapshot.clone(),
         guid: end.map(Guid),
         base: base.map(|guid| Base {
+            origin: None,
             kind: PointKind::Snapshot,
             name,
             guid: Guid(guid),

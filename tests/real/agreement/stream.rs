@@ -19,7 +19,7 @@ impl Stage {
             let name = PointName::new(&base[1..]).unwrap();
             let listing = self.list(Side::Source, "").unwrap();
             let known = listing.get(snapshot.dataset()).and_then(|known| known.history.named(kind, &name));
-            SendBase { kind, guid: known.map_or(Guid(0), |known| known.guid), name }
+            SendBase { kind, origin: None, guid: known.map_or(Guid(0), |known| known.guid), name }
         });
         SendSpec {
             snapshot,

@@ -60,12 +60,16 @@ fn only_plain_streams_that_are_what_was_announced_reach_zfs_receive() {
             ReceiveSpec { from: Some(guid(&at("1"))), ..attacker.spec("fresh@c") },
             stream(&["-i", &at("1"), &format!("{clone}@c")]),
         ),
-        ("an origin outside", "makes no clones", cloned, full.clone()),
+        ("an origin outside", "serves only", cloned, full.clone()),
         (
-            "an origin inside",
-            "makes no clones",
-            ReceiveSpec { origin: Some(inside_clone), ..fresh.clone() },
-            full.clone(),
+            "another origin than the stream's",
+            "",
+            ReceiveSpec {
+                origin: Some(inside_clone),
+                from: Some(guid(&at("1"))),
+                ..attacker.spec("fresh@c")
+            },
+            stream(&["-i", &at("1"), &format!("{clone}@c")]),
         ),
         (
             "another snapshot than announced",
