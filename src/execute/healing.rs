@@ -5,6 +5,7 @@
 //! fails, and only with data that has the checksum which the block should have: whatever the stream holds, no content changes.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Settings;
@@ -45,14 +46,23 @@ pub struct ToHeal {
     pub copy_encryption: CopyEncryption,
 }
 
-/// Heals it. Gives how many bytes were sent.
+/// What was sent for a healing.
+#[derive(Debug, Clone, Copy)]
+pub struct SentToHeal {
+    /// How many bytes.
+    pub bytes: ByteCount,
+    /// How many blocks were left out, since OpenZFS could crash of them.
+    pub left_out: u64,
+}
+
+/// Heals it.
 pub fn heal(
     wish: &ToHeal,
     (from, target): (WholeAt<'_>, &dyn TargetHost),
     settings: &Settings,
     show: &(dyn Fn(&Sample) + Sync),
     cancel: &Cancel,
-) -> Result<ByteCount, HostError> {
+) -> Result<SentToHeal, HostError> {
     let dataset = wish.newest.dataset().clone();
     let begun = target.change(&Change::BeginHealing { dataset: dataset.clone(), newest: wish.guid });
     let healed = begun.and_then(|changed| {
@@ -76,7 +86,7 @@ fn send(
     (from, target): (WholeAt<'_>, &dyn TargetHost),
     settings: &Settings,
     (show, cancel): (&(dyn Fn(&Sample) + Sync), &Cancel),
-) -> Result<ByteCount, HostError> {
+) -> Result<SentToHeal, HostError> {
     let misnamed = |error: crate::model::NameError| failed(wish, Problem::Other(error.to_string()));
     let into = PointName::new(HEALING_SNAPSHOT).and_then(|name| wish.newest.dataset().snapshot(&name));
     let into = into.map_err(misnamed)?;
@@ -112,8 +122,10 @@ fn send(
     };
     let of_its_own = cancel.child().map_err(|error| failed(wish, Problem::Other(error.to_string())))?;
     let stream = Stream { snapshot: &wish.whole, target: &into, settings, show, run_cancel: cancel };
-    let report = stream.run(Box::new(Readdressed { outgoing, to }), incoming, of_its_own)?;
-    Ok(ByteCount(report.input_bytes))
+    let left_out = AtomicU64::new(0);
+    let readdressed = Readdressed { outgoing, to, left_out: &left_out };
+    let report = stream.run(Box::new(readdressed), incoming, of_its_own)?;
+    Ok(SentToHeal { bytes: ByteCount(report.input_bytes), left_out: left_out.into_inner() })
 }
 
 fn failed(wish: &ToHeal, problem: Problem) -> HostError {
@@ -124,6 +136,7 @@ fn failed(wish: &ToHeal, problem: Problem) -> HostError {
 struct Readdressed<'a> {
     outgoing: Box<dyn Outgoing + 'a>,
     to: Guid,
+    left_out: &'a AtomicU64,
 }
 
 impl Outgoing for Readdressed<'_> {
@@ -132,6 +145,7 @@ impl Outgoing for Readdressed<'_> {
         Ok(Box::new(ReaddressedSource {
             inner,
             readdress: Readdress::new(self.to),
+            left_out: self.left_out,
             read: Vec::new(),
             changed: Vec::new(),
             taken: 0,
@@ -150,6 +164,7 @@ impl Outgoing for Readdressed<'_> {
 struct ReaddressedSource<'a> {
     inner: Box<dyn ByteSource + 'a>,
     readdress: Readdress,
+    left_out: &'a AtomicU64,
     read: Vec<u8>,
     changed: Vec<u8>,
     /// How much of that was given.
@@ -167,6 +182,7 @@ impl ByteSource for ReaddressedSource<'_> {
                 Some(0) => return Ok(Some(0)),
                 Some(bytes) => {
                     self.readdress.feed(&self.read[..bytes], &mut self.changed).map_err(io::Error::other)?;
+                    self.left_out.store(self.readdress.left_out(), Ordering::Relaxed);
                 }
             }
         }

@@ -128,6 +128,7 @@ pub fn give_up(here: &Restoring, volume: &VolumeRestore, cancel: &Cancel) -> Res
         Err(error) if matches!(error.problem, Problem::NotFound) => return Ok(()),
         Err(error) => return Err(error),
     };
+    here.unmount_snapshots(&volume.incoming);
     busy::patiently(cancel, || here.abandon(&volume.incoming, guid))?;
     volume.incoming.parent().map_or(Ok(()), |place| here.remove_place(&place))
 }

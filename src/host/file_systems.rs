@@ -17,8 +17,11 @@ const LOOK_LIMIT: Duration = Duration::from_secs(60);
 /// How long udev may take to make the device of a volume.
 const DEVICE_LIMIT: Duration = Duration::from_secs(30);
 const DEVICE_PAUSE: Duration = Duration::from_millis(100);
+/// What `e2fsck` says of features that it does not know.
+const TOO_OLD: &str = "Get a newer version of e2fsck";
 /// Where a snapshot is mounted for a moment: only root may write there, and it is empty after a restart.
 const MOUNT_DIRECTORY: &str = "/run";
+const MOUNT_NAME: &str = "zhaul-drill-";
 
 /// A file system, and whether it can be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,11 +78,29 @@ impl Restoring {
     }
 }
 
+impl Restoring {
+    /// Unmounts what a killed drill has left mounted of snapshots of this dataset.
+    pub fn unmount_snapshots(&self, dataset: &DatasetName) {
+        let begin = format!("{dataset}@").replace(' ', "\\040");
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let of_dataset = mounts.lines().filter(|line| line.starts_with(&begin));
+        for place in of_dataset.filter_map(|line| line.split(' ').nth(1)) {
+            let is_ours = place.starts_with(&format!("{MOUNT_DIRECTORY}/{MOUNT_NAME}"));
+            if is_ours && answer("umount", &[place], LOOK_LIMIT).is_some() {
+                drop(fs::remove_dir(place));
+            }
+        }
+    }
+}
+
 /// The device of a volume, once there is one.
 fn device(dataset: &DatasetName) -> Result<PathBuf, Problem> {
     let begun = Instant::now();
     loop {
-        match fs::canonicalize(Path::new("/dev/zvol").join(dataset.as_str())) {
+        // udev writes a space as a plus sign.
+        let names = [dataset.as_str().to_owned(), dataset.as_str().replace(' ', "+")];
+        let device = names.iter().map(|name| fs::canonicalize(Path::new("/dev/zvol").join(name)));
+        match device.reduce(std::io::Result::or).unwrap_or_else(|| Err(std::io::ErrorKind::NotFound.into())) {
             Ok(device) => return Ok(device),
             Err(_) if begun.elapsed() < DEVICE_LIMIT => thread::sleep(DEVICE_PAUSE),
             Err(error) => return Err(Problem::Other(format!("its device does not appear: {error}"))),
@@ -113,6 +134,9 @@ fn partitions(device: &Path) -> Vec<(u32, PathBuf)> {
 fn check(device: &Path, place: &str) -> FileSystem {
     let path = device.to_string_lossy();
     let found = match answer("blkid", &["-p", "-o", "value", "-s", "TYPE", &path], LOOK_LIMIT) {
+        Some(Ok(answer)) if answer.output.is_empty() && !answer.errors.is_empty() => {
+            return not_checked(place, format!("blkid: {:.200}", answer.errors));
+        }
         Some(Ok(answer)) => answer.output,
         Some(Err(why)) => return not_checked(place, format!("blkid {why}")),
         None => return not_checked(place, "blkid is not installed".to_owned()),
@@ -133,6 +157,9 @@ fn check(device: &Path, place: &str) -> FileSystem {
         None => not_checked(&what, format!("{program} is not installed")),
         Some(Err(why)) => not_checked(&what, format!("{program} {why}")),
         Some(Ok(answer)) if is_fine(&answer.output) => FileSystem { what, state: FileSystemState::Fine },
+        Some(Ok(answer)) if [&answer.output, &answer.errors].iter().any(|text| text.contains(TOO_OLD)) => {
+            not_checked(&what, format!("the {program} of this host is too old for it"))
+        }
         Some(Ok(answer)) => {
             let why =
                 [answer.errors, answer.output].join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
@@ -147,9 +174,21 @@ fn is_clean_ext(output: &str) -> bool {
     last.contains(" files (") && last.ends_with(" blocks") && !output.contains("UNEXPECTED INCONSISTENCY")
 }
 
-/// What `fsck.fat -n` ends with; anything to mend has lines of its own before.
+/// What `fsck.fat -n` ends with; anything to mend has lines of its own before. While it is mounted Linux marks it as dirty, in the
+/// first of two boot sectors.
 fn is_clean_fat(output: &str) -> bool {
-    let lines: Vec<&str> = output.lines().skip(1).collect();
+    let of_mark = |line: &&str| {
+        line.trim().is_empty()
+            || line.contains("Dirty bit is set")
+            || line.contains("boot sector and its backup")
+            || line.contains("Differences: (offset:original/backup)")
+            || line.trim() == "65:01/00"
+            || line.contains("Not automatically fixing this")
+            || line.contains("removing dirty bit")
+            || line.contains("Leaving filesystem unchanged")
+            || line.contains("Leaving file system unchanged")
+    };
+    let lines: Vec<&str> = output.lines().skip(1).filter(|line| !of_mark(line)).collect();
     matches!(lines.as_slice(), [only] if only.contains(" files, ") && only.ends_with(" clusters"))
 }
 
@@ -161,7 +200,7 @@ fn not_checked(what: &str, why: String) -> FileSystem {
 fn of_snapshot(point: &SnapshotName) -> FileSystem {
     let what = "ZFS file system".to_owned();
     let bad = |why: String| FileSystem { what: what.clone(), state: FileSystemState::Bad { why } };
-    let directory = Path::new(MOUNT_DIRECTORY).join(format!("zhaul-drill-{}", std::process::id()));
+    let directory = Path::new(MOUNT_DIRECTORY).join(format!("{MOUNT_NAME}{}", std::process::id()));
     if let Err(error) = fs::create_dir(&directory) {
         return not_checked(&what, format!("{} cannot be made: {error}", directory.display()));
     }
@@ -220,6 +259,11 @@ mod tests {
         assert!(!is_clean_fat(
             "fsck.fat 4.2\nFATs differ but appear to be intact.\n/dev/zd0p1: 3 files, 5/4084 clusters"
         ));
+        let mounted = "fsck.fat 4.2 (2021-01-31)\nThere are differences between boot sector and its backup.\nThis is mostly harmless. \
+                       Differences: (offset:original/backup)\n  65:01/00\n  Not automatically fixing this.\nDirty bit is set. Fs was not \
+                       properly unmounted and some data may be corrupt.\n Automatically removing dirty bit.\n\nLeaving filesystem \
+                       unchanged.\n/dev/zd0p1: 3 files, 5/4084 clusters";
+        assert!(is_clean_fat(mounted));
         assert!(!is_clean_fat(""));
     }
 }

@@ -54,6 +54,8 @@ fn start(program: &str, arguments: &[&str]) -> io::Result<Child> {
     let mut started = Err(io::ErrorKind::NotFound.into());
     for place in [""].into_iter().chain(MORE_PLACES) {
         let mut command = Command::new(format!("{place}{program}"));
+        // Its words are judged.
+        command.env("LC_ALL", "C");
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         started = command.process_group(0).spawn();
         if !matches!(&started, Err(error) if error.kind() == io::ErrorKind::NotFound) {

@@ -52,6 +52,9 @@ impl<'a> ShellIncoming<'a> {
     pub(super) fn start(program: &'a ZfsProgram, spec: &ReceiveSpec) -> Result<Self, HostError> {
         let is_guarded = program.is_guarded();
         let failed = |problem| program.error(OPERATION, &spec.snapshot, problem);
+        if spec.heals {
+            program.check_scratch(spec).map_err(failed)?;
+        }
         let mut spec = spec.clone();
         if is_guarded {
             spec.creates_dataset = !program.exists(spec.snapshot.dataset()).map_err(failed)?;

@@ -76,7 +76,12 @@ impl Sending {
     pub fn send(&self, spec: &SendSpec, token: Option<&str>) -> Result<Box<dyn Outgoing + '_>, HostError> {
         let started = arguments(spec, token, &[]).and_then(|arguments| start(&self.program, &arguments));
         let session = started.map_err(|problem| self.program.error("send", &spec.snapshot, problem))?;
-        Ok(Box::new(ShellOutgoing { program: &self.program, session, spec: spec.clone() }))
+        Ok(Box::new(ShellOutgoing {
+            program: &self.program,
+            session,
+            spec: spec.clone(),
+            is_confirmed: false,
+        }))
     }
 }
 
@@ -112,7 +117,7 @@ impl ZfsProgram {
             .chain([spec.snapshot.to_string()])
             .collect();
         let session = start(self, &arguments).map_err(failed)?;
-        let outgoing = ShellOutgoing { program: self, session, spec: spec.send() };
+        let outgoing = ShellOutgoing { program: self, session, spec: spec.send(), is_confirmed: false };
         content::read(Box::new(outgoing), spec, cancel, &failed, take)
     }
 }
@@ -148,11 +153,14 @@ struct ShellOutgoing<'a> {
     program: &'a ZfsProgram,
     session: Session,
     spec: SendSpec,
+    /// Whether its exit status was read already.
+    is_confirmed: bool,
 }
 
 /// The output of `zfs send`. Its end alone does not show success, so the exit status is read too.
 struct ShellSource<'a> {
     session: &'a mut Session,
+    is_confirmed: &'a mut bool,
     output: Output,
     /// The first bytes, which were read to identify the stream.
     first: Vec<u8>,
@@ -170,6 +178,7 @@ impl stream::ByteSource for ShellSource<'_> {
     }
 
     fn confirm_end(&mut self) -> io::Result<()> {
+        *self.is_confirmed = true;
         end(self.session).map_err(io::Error::other)
     }
 }
@@ -184,7 +193,7 @@ fn end(session: &mut Session) -> Result<(), Problem> {
 
 impl Outgoing for ShellOutgoing<'_> {
     fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::ByteSource + '_>, HostError> {
-        let Self { program, session, spec } = self;
+        let Self { program, session, spec, is_confirmed } = self;
         let refuse = |problem| program.error("send", &spec.snapshot, problem);
         let mut output = session.sent().map_err(refuse)?;
         let mut first = vec![0; StreamBegin::BYTES];
@@ -208,16 +217,19 @@ impl Outgoing for ShellOutgoing<'_> {
             return Err(refuse(problem));
         };
         spec.check_ends(begin.to, begin.from).map_err(refuse)?;
-        Ok(Box::new(ShellSource { session, output, first }))
+        Ok(Box::new(ShellSource { session, is_confirmed, output, first }))
     }
 
     fn probe(&self) -> Option<Probe> {
         Some(self.program.probe(self.spec.snapshot.dataset().pool()))
     }
 
-    fn finish(self: Box<Self>) -> Result<(), HostError> {
-        // The stream's own end was confirmed where it was read to it; a reader that has gone cancels.
-        Ok(())
+    fn finish(mut self: Box<Self>) -> Result<(), HostError> {
+        // Not every reader asks: to `zfs receive` a stream that ended early is one that is still to come.
+        if self.is_confirmed {
+            return Ok(());
+        }
+        end(&mut self.session).map_err(|problem| self.program.error("send", &self.spec.snapshot, problem))
     }
 }
 

@@ -213,6 +213,21 @@ impl Sessions {
         Ok(answer)
     }
 
+    /// The state of a feature of a pool: `disabled`, `enabled` or `active`; `-` where it is not known there.
+    pub(super) fn pool_feature(&self, feature: &str, pool: &str) -> Result<String, Problem> {
+        let mut session = self.take()?;
+        let mut value = String::new();
+        let property = format!("feature@{feature}");
+        let mut take = |line: &[u8]| {
+            value = String::from_utf8_lossy(line).into_owned();
+            Ok(())
+        };
+        let pools = BTreeSet::from([pool.to_owned()]);
+        session.ask_of_pool("feature", &[&property, pool], &mut take, &mut doubt(self, pools))?;
+        self.give_back(session);
+        Ok(value)
+    }
+
     fn open(&self) -> Result<Session, Problem> {
         if self.agent == AgentUse::Off || self.is_agent_broken.load(Ordering::Relaxed) {
             return self.log_in(false);

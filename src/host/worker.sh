@@ -2,7 +2,7 @@
 #
 # A session starts with a random key, one line. Each request is a line "KEY COUNT MODE" and COUNT lines with one argument
 # each; nothing of it is ever evaluated. Each answer is what zfs printed, then a line "KEY STATUS" on both outputs.
-# In mode "history" it is `zpool history -i`, in mode "pool" `zpool status`, in mode "health" the health of a pool and its newest
+# In mode "history" it is `zpool history -i`, in mode "pool" `zpool status`, in mode "feature" `zpool get`, in mode "health" the health of a pool and its newest
 # transaction group. In mode "receive" zfs itself reads the stream that follows on the same input; a receive that failed leaves the rest
 # of its stream unread, so the worker ends there and then, lest a stream be taken for requests. In mode "receive-once" it
 # ends after a good one as well: whoever sends is not believed, and may send more than a stream.
@@ -54,6 +54,7 @@ while read -r given count mode && [ "$given" = "$key" ]; do
         run) zfs "$@" </dev/null; status=$?;;
         history) zpool history -i "$@" </dev/null; status=$?;;
         receive|receive-once) zfs "$@"; status=$?;;
+        feature) zpool get -H -o value "$@" </dev/null; status=$?;;
         pool) TZ=UTC0 zpool status "$@" </dev/null; status=$?;;
         health) zpool list -H -o health "$@" </dev/null; status=$?; tail -n 1 "/proc/spl/kstat/zfs/$1/txgs" 2>/dev/null;;
         date) date +%s; status=$?;;
@@ -65,7 +66,7 @@ while read -r given count mode && [ "$given" = "$key" ]; do
     esac;
     echo; echo "$key $status"; echo >&2; echo "$key $status" >&2;
     if [ "$mode $status" = "receive 0" ]; then continue; fi;
-    case "$mode" in run|history|pool|health|date|orphans|receivers) continue;; esac;
+    case "$mode" in run|history|pool|feature|health|date|orphans|receivers) continue;; esac;
     exit 8;
 done;
 exit 7

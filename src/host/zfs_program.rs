@@ -173,6 +173,11 @@ impl ZfsProgram {
         if answer.status == 0 { Ok(text) } else { Err(zfs_errors::problem(answer)) }
     }
 
+    /// The state of a feature of a pool.
+    pub(super) fn pool_feature(&self, feature: &str, pool: &str) -> Result<String, Problem> {
+        self.sessions.pool_feature(feature, pool)
+    }
+
     /// Runs `zfs list -Hp` for what may partly not exist; rows of columns.
     pub(super) fn rows(&self, arguments: &[&str]) -> Result<Vec<Vec<String>>, Problem> {
         let mut rows = Vec::new();

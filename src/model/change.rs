@@ -97,7 +97,8 @@ pub enum Change<P = (PointName, Guid)> {
         /// The properties of a [`GuestConfig`](super::GuestConfig).
         properties: BTreeMap<String, String>,
     },
-    /// Marks a copy and one of its snapshots: its content is what the source has.
+    /// Marks a copy and one of its snapshots: its content is what the source has. Without `verification` it takes these marks off:
+    /// it is not.
     MarkVerified {
         /// The copy.
         dataset: DatasetName,
@@ -105,8 +106,8 @@ pub enum Change<P = (PointName, Guid)> {
         snapshot: PointName,
         /// The snapshot's GUID.
         guid: Guid,
-        /// When and how it was compared.
-        verification: Verification,
+        /// When and how it was compared, and was the same.
+        verification: Option<Verification>,
     },
     /// Takes the scratch snapshot of a copy that has lost data; the host gives its GUID. One that an interrupted healing has left
     /// is destroyed first.

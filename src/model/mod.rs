@@ -81,5 +81,7 @@ pub use send::{ResumePoint, SendFlags};
 pub use set_aside::{SET_ASIDE_PAUSE, SetAside, SetAsideCause, SetAsideMark, SnapshotId, Writer};
 pub use size::{ByteCount, SizeError};
 pub use text::{is_format_character, printable};
-pub use verification::{LAST_VERIFIED_PROPERTY, LastVerified, VERIFIED_PROPERTY, Verification, VerifiedBy};
+pub use verification::{
+    LAST_DRILL_PROPERTY, LAST_VERIFIED_PROPERTY, LastVerified, VERIFIED_PROPERTY, Verification, VerifiedBy,
+};
 pub use volume::{VolumeName, VolumeRole};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetName, HEALING_PROPERTY, LAST_VERIFIED_PROPERTY, LINEAGE_PROPERTY};
+use super::{DatasetName, HEALING_PROPERTY, LAST_DRILL_PROPERTY, LAST_VERIFIED_PROPERTY, LINEAGE_PROPERTY};
 
 /// Leaves a dataset and what is below it out of backups where it is `off`, and where it is `never` without a warning that it
 /// was backed up before.
@@ -29,13 +29,14 @@ pub const ASIDE_MARK: &str = "aside";
 pub const PUT_BACK_MARK: &str = "put-back ";
 
 /// The user properties that a listing asks for: each one more is a line here.
-pub const USER_PROPERTIES: [&str; 7] = [
+pub const USER_PROPERTIES: [&str; 8] = [
     BACKUP_PROPERTY,
     WRITER_PROPERTY,
     SET_ASIDE_PROPERTY,
     RESTORE_PROPERTY,
     LINEAGE_PROPERTY,
     LAST_VERIFIED_PROPERTY,
+    LAST_DRILL_PROPERTY,
     HEALING_PROPERTY,
 ];
 

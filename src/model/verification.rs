@@ -12,6 +12,8 @@ use super::{Dataset, Guid};
 pub const VERIFIED_PROPERTY: &str = "zhaul:verified";
 /// On a copy: the same, and of which snapshot, for the comparison that was made last. Counts only where it is local.
 pub const LAST_VERIFIED_PROPERTY: &str = "zhaul:last-verified";
+/// The same for the drill that was made last.
+pub const LAST_DRILL_PROPERTY: &str = "zhaul:last-drill";
 
 /// How a copy was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,11 +21,19 @@ pub const LAST_VERIFIED_PROPERTY: &str = "zhaul:last-verified";
 pub enum VerifiedBy {
     /// All content, with the snapshot of the source.
     Content,
-    /// The same, after it was restored from the copy.
+    /// All content of the copy, with what was restored from it.
     Drill,
 }
 
 impl VerifiedBy {
+    /// The property of the copy that notes the last one.
+    pub fn property(self) -> &'static str {
+        match self {
+            Self::Content => LAST_VERIFIED_PROPERTY,
+            Self::Drill => LAST_DRILL_PROPERTY,
+        }
+    }
+
     /// In one word.
     pub fn word(self) -> &'static str {
         match self {
@@ -88,10 +98,14 @@ impl FromStr for LastVerified {
 }
 
 impl Dataset {
-    /// The comparison that was made last of this copy, if it still has the snapshot.
+    /// The comparison with its source that was made last of this copy, whether it still has the snapshot or not.
     pub fn last_verified(&self) -> Option<LastVerified> {
-        let mark: LastVerified = self.user.local(LAST_VERIFIED_PROPERTY)?.parse().ok()?;
-        self.history.find_snapshot(mark.guid).map(|_| mark)
+        self.user.local(LAST_VERIFIED_PROPERTY)?.parse().ok()
+    }
+
+    /// The drill that was made last of this copy.
+    pub fn last_drill(&self) -> Option<LastVerified> {
+        self.user.local(LAST_DRILL_PROPERTY)?.parse().ok()
     }
 }
 

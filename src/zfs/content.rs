@@ -184,11 +184,11 @@ impl Content {
         }
     }
 
-    /// Takes data, unless it is zeros only: these may be a hole on the other machine.
+    /// Takes data without the zeros at its end: these may be a hole on the other machine.
     fn data(&mut self, (object, offset): (u64, u64), bytes: &[u8]) {
-        if bytes.iter().all(|byte| *byte == 0) {
-            return;
-        }
+        // Blocks end where their size says, which may be before or after the last byte of the file.
+        let Some(last) = bytes.iter().rposition(|byte| *byte != 0) else { return };
+        let bytes = &bytes[..=last];
         let span = self.at((object, offset));
         span.digest.update(&object.to_le_bytes());
         span.digest.update(&offset.to_le_bytes());

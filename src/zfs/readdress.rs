@@ -41,7 +41,11 @@ impl Fletcher4 {
     }
 }
 
-/// Changes a stream that comes in pieces of any length; each record is as long as it was.
+/// Compressions of which the result depends on nothing but the data (`enum zio_compress`): none, `off`, `lzjb`, `zle`, `lz4`.
+const EXACT_COMPRESSIONS: [u8; 5] = [0, 2, 3, 14, 15];
+
+/// Changes a stream that comes in pieces of any length; each record is as long as it was. Data that is compressed with gzip or zstd is
+/// left out: OpenZFS compresses it again, maybe into more bytes than the block has, and crashes.
 #[derive(Debug)]
 pub struct Readdress {
     to: Guid,
@@ -49,20 +53,41 @@ pub struct Readdress {
     checksum: Fletcher4,
     /// Payload that does not fill a word yet.
     odd: Vec<u8>,
+    /// Whether the record under way is left out.
+    is_left_out: bool,
+    left_out: u64,
 }
 
 impl Readdress {
     /// The stream becomes one of the snapshot with the GUID `to`.
     pub fn new(to: Guid) -> Self {
-        Self { to, records: Records::default(), checksum: Fletcher4::default(), odd: Vec::new() }
+        Self {
+            to,
+            records: Records::default(),
+            checksum: Fletcher4::default(),
+            odd: Vec::new(),
+            is_left_out: false,
+            left_out: 0,
+        }
+    }
+
+    /// How many blocks were left out so far.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     /// Takes the next bytes of the stream, and adds what they become to `out`.
     pub fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), BadRecord> {
-        let Self { to, records, checksum, odd } = self;
+        let Self { to, records, checksum, odd, is_left_out, left_out } = self;
         records.feed(bytes, &mut |piece| {
             match piece {
                 Piece::Record(record) => {
+                    *is_left_out =
+                        record.kind == Kind::Write && !EXACT_COMPRESSIONS.contains(&record.bytes[50]);
+                    if *is_left_out {
+                        *left_out += 1;
+                        return Ok(());
+                    }
                     let mut head = *record.bytes;
                     match record.kind {
                         Kind::Begin => put(&mut head, TO_GUID_AT, &to.0.to_ne_bytes()),
@@ -83,6 +108,7 @@ impl Readdress {
                     checksum.update(&head[CHECKSUM_AT..]);
                     out.extend_from_slice(&head);
                 }
+                Piece::Payload { .. } if *is_left_out => {}
                 Piece::Payload { bytes, is_last } => {
                     out.extend_from_slice(bytes);
                     sum(checksum, odd, bytes);

@@ -366,7 +366,8 @@ impl Session<'_, '_> {
             8 => Change::BeginHealing { dataset, newest: guid },
             9 => Change::EndHealing { dataset },
             10 => {
-                let verification = Verification { at: jiff::Timestamp::UNIX_EPOCH, by: VerifiedBy::Content };
+                let verification =
+                    Some(Verification { at: jiff::Timestamp::UNIX_EPOCH, by: VerifiedBy::Content });
                 Change::MarkVerified { dataset, snapshot: name, guid, verification }
             }
             11 => {

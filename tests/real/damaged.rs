@@ -290,13 +290,14 @@ fn a_killed_healing_leaves_nothing_that_stops_the_next_run_and_a_snapshot_of_tha
     // As it leaves the copy when it is killed.
     let newest = property("guid", &format!("{copy}@2026-01-11-030000"));
     zfs(&["set", &format!("zhaul:healing={newest}"), &copy]);
-    zfs(&["snapshot", &scratch]);
+    let mark = format!("zhaul:healing={newest}");
+    zfs(&["snapshot", "-o", &mark, &scratch]);
     let planned = world.run_with(DAY_3, &["--dry-run"]).expect_code(0);
     assert!(exists(&scratch) && !planned.stdout.contains("aside"), "{planned:?}");
     heal(&world, &[&files], 0);
     assert!(!exists(&scratch));
-    zfs(&["set", &format!("zhaul:healing={newest}"), &copy]);
-    zfs(&["snapshot", &scratch]);
+    zfs(&["set", &mark, &copy]);
+    zfs(&["snapshot", "-o", &mark, &scratch]);
     world.run_with(DAY_3, &[]).expect_code(0);
     look::assert_same_newest(&files, &copy);
     assert!(!exists(&scratch));
@@ -316,7 +317,7 @@ fn what_only_older_snapshots_have_is_not_healed_and_said() {
     world.run_with(DAY_3, &[]).expect_code(0);
     assert!(pool.damage(b"zhaul-damage-me\x03") > 0);
     let run = heal(&world, &[], 1).stdout;
-    assert!(run.contains("@2026-01-11-030000: still damaged"), "{run}");
+    assert!(run.contains("@2026-01-11-030000: not shown to be whole"), "{run}");
     assert!(run.contains("only blocks that the newest snapshot has, too, can be healed"), "{run}");
     assert!(run.contains(&format!("`zfs rename {copy} {copy}-damaged`")), "{run}");
     assert!(can_be_mounted(&format!("{copy}@2026-01-11-030000")));
@@ -353,4 +354,70 @@ fn volumes_are_healed_and_a_clone_is_left_alone() {
     let refused = host.change(&Change::BeginHealing { dataset: DatasetName::new(&clone).unwrap(), newest });
     assert!(refused.unwrap_err().to_string().contains("begin to heal"));
     assert_eq!(snapshots(&clone), ["x"]);
+}
+
+#[test]
+fn blocks_whose_healing_could_crash_the_kernel_are_left_alone() {
+    let mut world = World::new("heal-zstd");
+    let pool = Damageable::new(&world, "heal-zstd-pool");
+    world.policy.backup_at = Some(("nfs8".to_owned(), pool.root()));
+    let files = world.guest(GUEST);
+    zfs(&["create", "-o", "compression=zstd-7", &files]);
+    write_blocks(&files, "blocks", b"zhaul-damage-me");
+    // Compressed blocks too: the feature is active in the pool.
+    fs::write(format!("{}/text", property("mountpoint", &files)), vec![b'x'; 1 << 20]).unwrap();
+    look::sync(&files);
+    world.run(DAY_1);
+    assert!(pool.damage(b"zhaul-damage-me\x03") > 0);
+    let refused = heal(&world, &[], 1).stdout;
+    assert!(refused.contains("has blocks that are compressed with zstd"), "{refused}");
+    let copy = format!("{}/{GUEST}", pool.root());
+    assert_eq!((snapshots(&copy).len(), property("zhaul:healing", &copy).as_str()), (1, "-"));
+}
+
+#[test]
+fn a_snapshot_that_someone_else_has_called_so_is_never_destroyed() {
+    let (world, pool, _) = damaged_backup("heal-person", false);
+    let copy = format!("{}/{GUEST}", pool.root());
+    let person = format!("{copy}@zhaul-healing");
+    assert!(pool.damage(b"zhaul-damage-me\x03") > 0);
+    // The newest one, and, as far as the copy goes, an older one.
+    zfs(&["snapshot", &person]);
+    let refused = heal(&world, &[], 1).stdout;
+    assert!(
+        refused.contains("has the newest snapshot of") || refused.contains("made by someone else"),
+        "{refused}"
+    );
+    assert_eq!(property("zhaul:healing", &copy), "-");
+    zfs(&["set", "zhaul:healing=7", &copy]);
+    heal(&world, &[], 1);
+    zfs(&["list", &person]);
+}
+
+#[test]
+fn a_restore_and_a_drill_of_a_damaged_copy_end_with_its_error() {
+    let (world, pool, files) = damaged_backup("heal-restore", false);
+    assert!(pool.damage(b"zhaul-damage-me\x03") > 0);
+    let to = format!("{files}-again");
+    for words in [&["restore", &files, "--from", "backup", "--to", &to][..], &["verify", "--drill", &files]] {
+        let begun = std::time::Instant::now();
+        let run = Run::of(command(&world, DAY_3, words)).expect_code(1);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{:?}", begun.elapsed());
+        assert!(format!("{}{}", run.stdout, run.stderr).contains("Input/output error"), "{run:?}");
+    }
+}
+
+#[test]
+fn a_target_that_does_not_say_what_it_has_lost_is_named() {
+    let mut world = World::new("heal-unknown");
+    world.filesystem(GUEST, 1);
+    world.run(DAY_1);
+    world.policy.backup_at = Some(("offline".to_owned(), world.backup_root()));
+    let run = heal(&world, &[], 1).stdout;
+    assert!(run.contains("could not be asked") && !run.contains("no pool names a copy as damaged"), "{run}");
+    let unknown = Run::of(command(&world, DAY_3, &["verify", "--heal", "999"])).expect_code(2);
+    assert!(unknown.stderr.contains("selects nothing of that"), "{unknown:?}");
+    for words in [["--deep", "-n"], ["--drill", "-n"], ["--deep", "--heal"]] {
+        Run::of(command(&world, DAY_3, &[&["verify", GUEST], &words[..]].concat())).expect_code(2);
+    }
 }

@@ -19,14 +19,14 @@ pub(in crate::cli) struct VerifyArgs {
     #[arg(value_name = "GUEST|DATASET", value_parser = parse_what, requires = "work")]
     pub(in crate::cli) what: Option<What>,
     /// Read the newest snapshot that copy and source have in common on both machines, and compare all of its content
-    #[arg(long, group = "work")]
+    #[arg(long, group = "work", conflicts_with_all = ["drill", "heal", "dry_run"])]
     pub(in crate::cli) deep: bool,
     /// Restore the newest point of this guest or dataset from a target beside its place, compare it with the copy, open its file
     /// systems, and destroy it again
-    #[arg(long, group = "work", requires = "what")]
+    #[arg(long, group = "work", requires = "what", conflicts_with_all = ["heal", "dry_run", "rate", "time"])]
     pub(in crate::cli) drill: bool,
     /// Rewrite the blocks that the pool of a target names as damaged, from this host or another target, and compare
-    #[arg(long, group = "work")]
+    #[arg(long, group = "work", conflicts_with_all = ["rate", "time"])]
     pub(in crate::cli) heal: bool,
     /// With --heal: show what would be healed from where, and change nothing
     #[arg(short = 'n', long, visible_alias = "dryrun", requires = "heal")]

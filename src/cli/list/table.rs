@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::consistency::{Consistency, Level};
 use crate::cli::render::{Style, aligned, count, duration_text, escape};
-use crate::model::{Guid, PointKind, VerifiedBy};
+use crate::model::{Guid, LastVerified, PointKind, VerifiedBy};
 use crate::plan::Place;
 use crate::plan::restore::{Copy, GroupPoint, Volume, Volumes, group_points, points};
 use crate::policy::{KeepRules, Policy, TargetKind};
@@ -86,7 +86,7 @@ impl View<'_> {
         for volume in volumes {
             let _ = writeln!(text, "{}", style.bold(&escape(volume.name.as_str())));
             for copy in &volume.copies {
-                text.extend(self.verified_line(copy));
+                text.push_str(&self.verified_lines(copy));
             }
             for copy in volume.copies.iter().filter(|copy| copy.is_set_aside) {
                 let _ = writeln!(
@@ -123,19 +123,21 @@ impl View<'_> {
         text
     }
 
-    /// What was compared last.
-    fn verified_line(&self, copy: &Copy<'_>) -> Option<String> {
-        let last = copy.dataset.last_verified()?;
-        let point = copy.dataset.history.find_snapshot(last.guid)?;
-        let how = match last.verification.by {
-            VerifiedBy::Content => "all content compared with its source",
-            VerifiedBy::Drill => "restored, and all content compared",
+    /// What was compared last, and the last drill.
+    fn verified_lines(&self, copy: &Copy<'_>) -> String {
+        let marks = [copy.dataset.last_verified(), copy.dataset.last_drill()];
+        let line = |last: &LastVerified| {
+            let point = copy.dataset.history.find_snapshot(last.guid);
+            let point = point
+                .map_or_else(|| "a snapshot that is gone".to_owned(), |point| format!("@{}", point.name));
+            let how = match last.verification.by {
+                VerifiedBy::Content => "verified on",
+                VerifiedBy::Drill => "drill from",
+            };
+            let (place, age) = (place_word(&copy.place), self.age(Some(last.verification.at)));
+            format!("  {how} {place}: {}, {age} ago\n", escape(&point))
         };
-        let (place, name) = (place_word(&copy.place), escape(point.name.as_str()));
-        Some(format!(
-            "  verified on {place}: @{name}, {} ago ({how})\n",
-            self.age(Some(last.verification.at))
-        ))
+        marks.iter().flatten().map(line).collect()
     }
 
     fn row(
@@ -213,6 +215,7 @@ impl View<'_> {
                     "set_aside": copy.is_set_aside, "archive": copy.is_archive,
                     "snapshots": copy.dataset.history.snapshots().count(), "newest": newest,
                     "verified": copy.dataset.last_verified().map(|last| json!(last.verification)),
+                    "drill": copy.dataset.last_drill().map(|last| json!(last.verification)),
                 })
             });
             json!({

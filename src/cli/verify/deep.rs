@@ -128,11 +128,23 @@ fn one(args: &VerifyArgs, context: &CommandContext, check: &ContentCheck) -> Out
     bar.finish_and_clear();
     match compared {
         Err(error) => Outcome::Failed(error),
-        Ok(Compared::Differs { at }) => Outcome::Differs { at },
+        Ok(Compared::Differs { at }) => {
+            let (dataset, snapshot) = (check.there.dataset().clone(), check.there.name().clone());
+            let mark = Change::MarkVerified { dataset, snapshot, guid: check.guid, verification: None };
+            if let Err(error) = target.change(&mark) {
+                tracing::warn!("an earlier mark stays: {}", error.chain());
+            }
+            Outcome::Differs { at }
+        }
         Ok(Compared::Same { read }) => {
             let verification = Verification { at: context.now, by: VerifiedBy::Content };
             let (dataset, snapshot) = (check.there.dataset().clone(), check.there.name().clone());
-            let mark = Change::MarkVerified { dataset, snapshot, guid: check.guid, verification };
+            let mark = Change::MarkVerified {
+                dataset,
+                snapshot,
+                guid: check.guid,
+                verification: Some(verification),
+            };
             Outcome::Same { read, not_marked: target.change(&mark).err() }
         }
     }
@@ -192,6 +204,11 @@ fn troubles(
                 ),
                 differs_next(check),
             ),
+            Outcome::Failed(error) if matches!(error.problem, Problem::NotFound | Problem::Changed(_)) => {
+                let what = format!("was not compared: the snapshot went meanwhile ({})", error.chain());
+                let next = "the same command compares the next one; best not while `zhaul run` is active";
+                add(Severity::Warning, "gone-meanwhile", what, next.to_owned());
+            }
             Outcome::Failed(error) => add(
                 Severity::Failed,
                 "not-compared",
@@ -202,9 +219,16 @@ fn troubles(
     }
     for one in &checks.impossible {
         let about = format!("{} ({})", one.dataset, one.target.0);
-        let next = format!("`zhaul run --dry-run --dataset {}` shows what the next run does", one.dataset);
+        let next = match &one.why {
+            NotComparable::NotKnown { .. } => "`zhaul doctor` says what is wrong there".to_owned(),
+            NotComparable::NoCopy | NotComparable::NothingInCommon => {
+                format!("`zhaul run --dry-run --dataset {}` shows what the next run does", one.dataset)
+            }
+        };
         let (severity, kind, what) = match &one.why {
-            NotComparable::NotKnown { text } => (Severity::Failed, "not-known", format!("could not be compared: {text}")),
+            NotComparable::NotKnown { text } => {
+                (Severity::Failed, "not-known", format!("could not be compared: {text}"))
+            },
             NotComparable::NoCopy => (Severity::Note, "no-copy", "there is no copy yet".to_owned()),
             NotComparable::NothingInCommon => (
                 Severity::Note,

@@ -73,7 +73,8 @@ pub(super) fn drill(args: &VerifyArgs, context: &CommandContext) -> Result<Code,
             anyhow!("interrupted; the same command continues with what has arrived (below zhaul-incoming)");
         return Err(error).or_exit(Code::Interrupted);
     }
-    let is_proven = results.iter().all(is_good);
+    let is_gone = |one: &Drilled<'_>| one.given_up.is_ok();
+    let is_proven = results.iter().all(|one| is_good(one) && is_gone(one));
     let marked = if is_proven { mark(context, &target, &plan) } else { Ok(()) };
     report(args, context, (&plan, &target), (&results, marked), took)
 }
@@ -86,6 +87,9 @@ fn plan(
 ) -> Result<RestorePlan, Failure> {
     let inventory = context.inventory()?;
     let known = volumes(&context.policy, &inventory, &everything(context.now));
+    if let Some((_, why)) = known.unlisted.iter().find(|(name, _)| name == target) {
+        return Err(anyhow!("{target} could not be listed: {why}")).or_exit(Code::Failed);
+    }
     let request = RestoreRequest {
         what: what.clone(),
         without: Vec::new(),
@@ -109,6 +113,7 @@ fn plan(
             Err(RestoreError::OtherRestore { incoming, .. }) if there.get(&incoming).is_some() => {
                 let Some(guid) = there.get(&incoming).map(|left| left.guid) else { continue };
                 tracing::info!("destroying {incoming}, which an interrupted drill has left");
+                here.unmount_snapshots(&incoming);
                 here.abandon(&incoming, guid).or_exit(Code::Failed)?;
             }
             planned => return planned.map_err(fail),
@@ -158,7 +163,7 @@ fn is_good(drilled: &Drilled<'_>) -> bool {
 /// Marks all disks of the point: a guest is restored whole or not.
 fn mark(context: &CommandContext, target: &TargetName, plan: &RestorePlan) -> Result<(), HostError> {
     let Some(host) = context.targets.get(target) else { return Ok(()) };
-    let verification = Verification { at: context.now, by: VerifiedBy::Drill };
+    let verification = Some(Verification { at: context.now, by: VerifiedBy::Drill });
     plan.volumes.iter().try_for_each(|volume| {
         let (dataset, snapshot) = (volume.copy.dataset().clone(), volume.copy.name().clone());
         host.change(&Change::MarkVerified { dataset, snapshot, guid: volume.guid, verification }).map(drop)

@@ -14,13 +14,13 @@ use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::super::trouble::Trouble;
 use super::super::{lock, output, trouble};
-use super::{damage, known_target};
-use crate::discover;
+use super::{damage, known_target, refuse_unknown};
+use crate::discover::{self, PoolAnswer};
 use crate::execute::Settings;
 use crate::execute::comparing::{Compared, HowToCompare, Reader, Side, compare};
-use crate::execute::healing::{ToHeal, WholeAt, heal as heal_one};
+use crate::execute::healing::{SentToHeal, ToHeal, WholeAt, heal as heal_one};
 use crate::host::{HostError, Problem, Sending, TargetHost};
-use crate::model::{ByteCount, Change, Encryption, TargetName, Verification, VerifiedBy};
+use crate::model::{Change, Encryption, TargetName, Verification, VerifiedBy};
 use crate::plan::damage::{DamagedCopy, DamagedSnapshot, Whole, damaged_copies};
 use crate::plan::{Place, Severity};
 
@@ -28,7 +28,7 @@ use crate::plan::{Place, Severity};
 enum Sent {
     From {
         place: String,
-        bytes: ByteCount,
+        sent: SentToHeal,
     },
     /// No machine has the snapshot whole.
     Nowhere,
@@ -66,17 +66,47 @@ pub(super) fn heal(args: &VerifyArgs, context: &CommandContext) -> Result<Code, 
             && args.what.as_ref().is_none_or(|what| what.is_of(&copy.dataset))
     };
     let copies: Vec<&DamagedCopy> = all.iter().filter(is_wanted).collect();
+    refuse_unknown(args, context, &inventory)?;
+    let unknown = unknown(&states, only.as_ref());
     if args.dry_run {
-        return show(args, &copies);
+        return show(args, &copies, &unknown);
     }
     let senders = discover::senders(&context.policy, &context.cancel);
     let settings = settings(&context.policy, context.is_watched, Configs::default(), None);
     let healer = Healer { context, senders: &senders, settings };
     let results: Vec<Healed<'_>> = copies.iter().map(|copy| healer.heal(copy)).collect();
-    report(args, context, &results)
+    report(args, context, &results, unknown)
 }
 
-fn show(args: &VerifyArgs, copies: &[&DamagedCopy]) -> Result<Code, Failure> {
+/// The targets of which it is not known what they have lost.
+fn unknown(states: &[PoolAnswer], only: Option<&TargetName>) -> Vec<Trouble> {
+    let of = |answer: &PoolAnswer| {
+        let Place::Target(name) = &answer.place else { return None };
+        if only.is_some_and(|only| only != name) {
+            return None;
+        }
+        let pool = &answer.pool;
+        let next = format!("`zpool status -v {pool}` on {name}");
+        let (what, next) = match &answer.state {
+            Err(why) => {
+                (format!("could not be asked: {why}"), "`zhaul doctor` says what is wrong there".to_owned())
+            }
+            Ok(state)
+                if state.pool.damaged.is_empty()
+                    && state.pool.data_errors.is_none_or(|errors| errors > 0) =>
+            {
+                let keys = "it does not where the key of an encrypted dataset is not loaded";
+                (format!("has lost data and does not name what; {keys}"), next)
+            }
+            Ok(_) => return None,
+        };
+        let about = format!("pool {pool} ({name})");
+        Some(Trouble { severity: Severity::Failed, kind: "pool-unknown", about, what, next })
+    };
+    states.iter().filter_map(of).collect()
+}
+
+fn show(args: &VerifyArgs, copies: &[&DamagedCopy], unknown: &[Trouble]) -> Result<Code, Failure> {
     let mut text = String::new();
     for copy in copies {
         let from = copy.newest.as_ref().and_then(|newest| newest.whole.first()).map_or_else(
@@ -86,12 +116,15 @@ fn show(args: &VerifyArgs, copies: &[&DamagedCopy]) -> Result<Code, Failure> {
         let _ =
             writeln!(text, "{} on {}: {}", escape(copy.copy.as_str()), escape(&copy.target.0), escape(&from));
     }
-    if copies.is_empty() {
-        text.push_str(NOTHING);
+    match (copies.is_empty(), unknown.is_empty()) {
+        (true, true) => text.push_str(NOTHING),
+        (_, false) => text.push_str(&trouble::text(unknown, "", output::stdout_style())),
+        (false, true) => {}
     }
-    let text = if args.json { format!("{}\n", json!({ "damaged": copies })) } else { text };
+    let text =
+        if args.json { format!("{}\n", json!({ "damaged": copies, "troubles": unknown })) } else { text };
     output::print(&text).context("cannot print what was found").or_exit(Code::Failed)?;
-    Ok(Code::Done)
+    Ok(trouble::code(unknown))
 }
 
 const NOTHING: &str = "no pool names a copy as damaged; a scrub finds damage that was not read yet\n";
@@ -126,6 +159,9 @@ impl Healer<'_> {
     /// Tries each machine that has the newest snapshot whole.
     fn send(&self, copy: &DamagedCopy) -> Sent {
         let Some(newest) = &copy.newest else { return Sent::Nowhere };
+        if copy.encryption_of_streams == Encryption::On {
+            return Sent::Failed(vec!["a raw encrypted copy is not healed yet".to_owned()]);
+        }
         let mut failures = Vec::new();
         for whole in &newest.whole {
             if self.context.cancel.is_requested() {
@@ -134,7 +170,7 @@ impl Healer<'_> {
             }
             tracing::info!("{}: sending its blocks from {}", newest.snapshot, place_of(whole));
             match self.send_from(copy, newest, whole) {
-                Ok(bytes) => return Sent::From { place: place_of(whole), bytes },
+                Ok(sent) => return Sent::From { place: place_of(whole), sent },
                 Err(error) => failures.push(error.chain()),
             }
         }
@@ -146,7 +182,7 @@ impl Healer<'_> {
         copy: &DamagedCopy,
         newest: &DamagedSnapshot,
         whole: &Whole,
-    ) -> Result<ByteCount, HostError> {
+    ) -> Result<SentToHeal, HostError> {
         let from = match &whole.place {
             Place::Source => WholeAt::Source(&*self.context.source),
             Place::Target(name) => {
@@ -208,7 +244,7 @@ impl Healer<'_> {
                 dataset: copy.copy.clone(),
                 snapshot: damaged.snapshot.name().clone(),
                 guid: damaged.guid,
-                verification: Verification { at: self.context.now, by: VerifiedBy::Content },
+                verification: Some(Verification { at: self.context.now, by: VerifiedBy::Content }),
             };
             if let Err(error) = target.change(&mark) {
                 tracing::warn!("{}", error.chain());
@@ -234,9 +270,12 @@ fn lines(healed: &Healed<'_>) -> String {
     let mut text = String::new();
     let name = healed.copy.copy.as_str();
     let what = match &healed.sent {
-        Sent::From { place, bytes } => {
+        Sent::From { place, sent: SentToHeal { bytes, left_out: 0 } } => {
             format!("the blocks of its newest snapshot were sent from {place}, {bytes}")
         }
+        Sent::From { place, sent: SentToHeal { bytes, left_out } } => format!(
+            "the blocks of its newest snapshot were sent from {place}, {bytes}, without {left_out} that are compressed with gzip or zstd"
+        ),
         Sent::Nowhere => "nothing was sent: no machine has its newest snapshot whole".to_owned(),
         Sent::Failed(_) => "nothing was healed".to_owned(),
     };
@@ -244,7 +283,7 @@ fn lines(healed: &Healed<'_>) -> String {
     for (damaged, state) in &healed.states {
         let what = match state {
             State::Whole => "whole: compared, and the same",
-            State::Damaged(_) => "still damaged",
+            State::Damaged(_) => "not shown to be whole",
             State::Unknown => {
                 "healed as far as its blocks are in the newest snapshot; no machine has it to compare it with"
             }
@@ -277,7 +316,7 @@ fn troubles(healed: &Healed<'_>) -> Vec<Trouble> {
             for (damaged, state) in &healed.states {
                 if let State::Damaged(why) = state {
                     push(format!(
-                        "{} is still damaged: {why}; only blocks that the newest snapshot has, too, can be healed",
+                        "{} is not shown to be whole: {why}; only blocks that the newest snapshot has, too, can be healed",
                         damaged.snapshot
                     ));
                 }
@@ -289,8 +328,16 @@ fn troubles(healed: &Healed<'_>) -> Vec<Trouble> {
     add
 }
 
-fn report(args: &VerifyArgs, context: &CommandContext, healed: &[Healed<'_>]) -> Result<Code, Failure> {
-    let mut troubles: Vec<Trouble> = healed.iter().flat_map(troubles).collect();
+fn report(
+    args: &VerifyArgs,
+    context: &CommandContext,
+    healed: &[Healed<'_>],
+    unknown: Vec<Trouble>,
+) -> Result<Code, Failure> {
+    if context.cancel.is_requested() && healed.is_empty() {
+        return Err(anyhow!("interrupted; nothing was changed")).or_exit(Code::Interrupted);
+    }
+    let mut troubles: Vec<Trouble> = healed.iter().flat_map(troubles).chain(unknown).collect();
     trouble::sort(&mut troubles);
     let sent = healed.iter().filter(|one| matches!(one.sent, Sent::From { .. }));
     let mut pools: Vec<String> =
@@ -301,7 +348,7 @@ fn report(args: &VerifyArgs, context: &CommandContext, healed: &[Healed<'_>]) ->
         format!("{}\n", json!({ "at": context.now, "copies": all, "troubles": troubles }))
     } else {
         let mut text: String = healed.iter().map(lines).collect();
-        if healed.is_empty() {
+        if healed.is_empty() && troubles.is_empty() {
             text.push_str(NOTHING);
         } else {
             let nothing = "everything that could be compared is whole";
@@ -325,7 +372,9 @@ fn report(args: &VerifyArgs, context: &CommandContext, healed: &[Healed<'_>]) ->
 
 fn json_of(healed: &Healed<'_>) -> serde_json::Value {
     let sent = match &healed.sent {
-        Sent::From { place, bytes } => json!({ "from": place, "bytes": bytes.0 }),
+        Sent::From { place, sent } => {
+            json!({ "from": place, "bytes": sent.bytes.0, "left_out": sent.left_out })
+        }
         Sent::Nowhere => json!({ "why": ["no machine has its newest snapshot whole"] }),
         Sent::Failed(why) => json!({ "why": why }),
     };

@@ -19,7 +19,8 @@ use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
 use super::{output, trouble};
 use crate::discover;
-use crate::model::TargetName;
+use crate::model::{Inventory, TargetName};
+use crate::plan::content::{ContentChecks, WantedContent, content_checks};
 use crate::plan::damage::damaged_copies;
 use crate::plan::verify::check_copies;
 
@@ -72,4 +73,17 @@ fn known_target(args: &VerifyArgs, context: &CommandContext) -> Result<Option<Ta
         return Err(error).or_exit(Code::Usage);
     }
     Ok(target)
+}
+
+/// Refuses a guest or dataset that the policy does not select.
+fn refuse_unknown(args: &VerifyArgs, context: &CommandContext, inventory: &Inventory) -> Result<(), Failure> {
+    let wanted = WantedContent { what: args.what.clone(), ..WantedContent::default() };
+    let checks = content_checks(&context.policy, inventory, context.now, &wanted)
+        .map_err(|why| anyhow!("this machine could not be listed: {why}"))
+        .or_exit(Code::Failed)?;
+    if args.what.is_some() && checks == ContentChecks::default() {
+        let error = anyhow!("the policy selects nothing of that; `zhaul list` names what it selects");
+        return Err(error).or_exit(Code::Usage);
+    }
+    Ok(())
 }

@@ -49,6 +49,7 @@ impl Restrictions {
             Request::List { root } | Request::State { root } => self.inside(root),
             Request::Receive(receive) => {
                 self.inside(receive.spec.snapshot.dataset())?;
+                // Where it may heal, the host sees from the scratch snapshot itself.
                 Self::check_label(receive.spec.writer.as_ref())?;
                 // What a clone has from its origin is read through it.
                 let origin = receive.spec.origin.as_ref();

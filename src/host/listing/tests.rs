@@ -208,7 +208,7 @@ fn datasets_that_lie_are_refused_with_their_line_number() {
     ];
     for (line, why) in bad {
         let lines = [lines_of("tank/a", &[]), vec![line.as_bytes().to_vec()]];
-        assert_refused(try_read(&lines, &[]), "line 35 of zfs get", why);
+        assert_refused(try_read(&lines, &[]), "line 37 of zfs get", why);
     }
     let token = ("receive_resume_token", &b"x;y"[..], "-");
     assert_refused(try_read(&[lines_of("tank", &[token])], &[]), "line 7 of zfs get", "not a token");
@@ -219,7 +219,7 @@ fn datasets_that_lie_are_refused_with_their_line_number() {
     mixed.remove(18);
     assert_refused(try_read(&[mixed], &[]), "line 19 of zfs get", "mountpoint of \"tank\" was to come");
     let twice = [lines_of("tank", &[]), lines_of("tank", &[])];
-    assert_refused(try_read(&twice, &[]), "line 68 of zfs get", "listed twice");
+    assert_refused(try_read(&twice, &[]), "line 72 of zfs get", "listed twice");
     let mut endless = lines_of("tank", &[]);
     endless.truncate(19);
     endless.extend(vec![vec![b'x'; 30 << 10]; 3]);

@@ -227,7 +227,8 @@ fn plan_volume(
     }
     let storage = inventory.proxmox.storage_of(&to);
     let is_thick = match (copy.kind, inventory.proxmox.state.clone(), storage) {
-        (DatasetKind::Volume, ProxmoxState::Whole, Some(storage)) => !storage.is_sparse,
+        // A drill reserves nothing.
+        (DatasetKind::Volume, ProxmoxState::Whole, Some(storage)) => !storage.is_sparse && !request.is_drill,
         _ => false,
     };
     let is_whole = inventory.proxmox.state == ProxmoxState::Whole;

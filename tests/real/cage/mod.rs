@@ -5,6 +5,7 @@ mod attacker;
 mod changes;
 mod disclosure;
 mod forged;
+mod healing;
 mod limits;
 mod months;
 mod raw_session;
