@@ -121,6 +121,7 @@ pub fn names(
         .filter(|one| !one.has_begun() && there.has_children(&one.name))
         .map(|one| &one.name)
         .collect();
+    let of_guests = evidence::of_guests(there.below(&target.root));
     let of_root = |root: &SourceRoot| {
         let is_lone = !source.has_children(&root.dataset);
         let all = source.get(&root.dataset).into_iter().chain(source.below(&root.dataset));
@@ -134,7 +135,8 @@ pub fn names(
                 target,
                 inventory,
                 &containers,
-            ),
+            )
+            .map(|names| names.with_earlier(evidence::renumbered(dataset, &of_guests))),
         });
         all.collect::<Vec<_>>()
     };

@@ -70,6 +70,16 @@ impl Candidates {
         Ok(Self { usual, others, earlier })
     }
 
+    /// With more names under which a copy may be.
+    pub(super) fn with_earlier<'a>(mut self, names: impl Iterator<Item = &'a DatasetName>) -> Self {
+        for name in names {
+            if !self.all().any(|known| known == name) {
+                self.earlier.push(name.clone());
+            }
+        }
+        self
+    }
+
     /// Every name under which a copy may be.
     pub(super) fn all(&self) -> impl Iterator<Item = &DatasetName> {
         std::iter::once(&self.usual).chain(&self.others).chain(&self.earlier)

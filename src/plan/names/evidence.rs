@@ -1,10 +1,11 @@
 //! The evidence that a dataset on a target is the copy of a source.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use crate::model::{
-    ARCHIVE_ASIDE, BACKUP_ASIDE, Dataset, DatasetName, Guid, Point, ResumeToken, SET_ASIDE_PROPERTY,
-    SetAsideMark, Txg, WRITER_PROPERTY,
+    ARCHIVE_ASIDE, BACKUP_ASIDE, Dataset, DatasetName, GuestId, Guid, Point, ResumeToken, SET_ASIDE_PROPERTY,
+    SetAsideMark, Txg, VolumeName, WRITER_PROPERTY,
 };
 use crate::plan::comparison::GuidIndex;
 
@@ -83,6 +84,45 @@ pub(super) fn is_set_aside(there: &Dataset) -> bool {
         Some(mark) => SetAsideMark::parse(mark).is_none() || there.set_aside().is_some(),
         None => is_called_so && there.writer().is_none(),
     }
+}
+
+/// The copies among these that are named after disks of guests, by guest.
+pub(super) fn of_guests<'a>(
+    copies: impl Iterator<Item = &'a Dataset>,
+) -> BTreeMap<GuestId, Vec<&'a Dataset>> {
+    let mut by_guest: BTreeMap<GuestId, Vec<&Dataset>> = BTreeMap::new();
+    for copy in copies.filter(|copy| copy.has_begun() && !is_set_aside(copy)) {
+        if let Some(guest) = guest_of_numbered(&copy.name) {
+            by_guest.entry(guest).or_default().push(copy);
+        }
+    }
+    by_guest
+}
+
+/// The copies that `source` continues though they are named after another disk of its guest: where a migration finds the name
+/// of a disk taken on the other node, the disk gets the next free number there. Disks that were renamed here have their GUID
+/// still, and their copies follow them.
+pub(super) fn renumbered<'a>(
+    source: &Dataset,
+    of_guests: &'a BTreeMap<GuestId, Vec<&Dataset>>,
+) -> impl Iterator<Item = &'a DatasetName> {
+    let copies = guest_of_numbered(&source.name).and_then(|guest| of_guests.get(&guest));
+    let is_continued = |copy: &&&Dataset| match copy.writer() {
+        Some(writer) if writer.guid == source.guid => is_written_for(copy, &source.name),
+        _ => {
+            let newest = copy.history.newest_snapshot();
+            newest.is_some_and(|newest| source.history.find_snapshot(newest.guid).is_some())
+        }
+    };
+    let continued = copies.into_iter().flatten().filter(is_continued);
+    continued.map(|copy| &copy.name).collect::<Vec<_>>().into_iter()
+}
+
+/// The guest of a disk with a name that Proxmox VE numbers, `vm-100-disk-0`. Other names are people's.
+fn guest_of_numbered(name: &DatasetName) -> Option<GuestId> {
+    let (_, number) = name.last().rsplit_once("-disk-")?;
+    let is_number = number.bytes().all(|c| c.is_ascii_digit());
+    VolumeName::parse(name.last()).filter(|_| is_number).map(|volume| volume.guest)
 }
 
 /// Whether the copy says that a dataset called `source` writes it, perhaps one that was recreated since.

@@ -294,3 +294,52 @@ fn what_is_not_known_is_not_taken_for_absent() {
     case.there.mark_unlisted("t/r/vm-1", Unlisted::Changing);
     assert_eq!(case.names(), ["p/data/vm-1 -> t/r/vm-1", "q/vms/vm-1 -> t/r/vm-1"]);
 }
+
+#[test]
+fn a_disk_that_a_migration_has_given_another_number_keeps_its_copy() {
+    let moved = "p/data/vm-100-disk-2 @b @c";
+    let there = ["t/r", "t/r/vm-100-disk-0 @a @b @c"];
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["p/data", moved], &["p/data/vm-100-disk-2 -> t/r/vm-100-disk-0"]),
+        // The disk that had the name there is another one, or an earlier state of the same.
+        (
+            &["p/data", "p/data/vm-100-disk-0 @x", moved],
+            &[
+                "p/data/vm-100-disk-0 -> t/r/local-zfs/vm-100-disk-0 (p/data/vm-100-disk-2)",
+                "p/data/vm-100-disk-2 -> t/r/vm-100-disk-0",
+            ],
+        ),
+        (
+            &["p/data", "p/data/vm-100-disk-0 @a @b", moved],
+            &[
+                "p/data/vm-100-disk-0 -> t/r/local-zfs/vm-100-disk-0 (p/data/vm-100-disk-2)",
+                "p/data/vm-100-disk-2 -> t/r/vm-100-disk-0",
+            ],
+        ),
+        // Who lacks the newest snapshot does not continue, and another guest never does.
+        (&["p/data", "p/data/vm-100-disk-2 @a @b"], &["p/data/vm-100-disk-2 -> t/r/vm-100-disk-2"]),
+        (&["p/data", "p/data/vm-101-disk-0 @b @c"], &["p/data/vm-101-disk-0 -> t/r/vm-101-disk-0"]),
+    ];
+    for (source, expected) in cases {
+        assert_eq!(Case::new(&["p/data"], source, &there).names(), *expected, "{source:?}");
+    }
+    // It stays there when the copy has snapshots that the source has left.
+    let with_writer = |copy: &str, writer: &str| {
+        let source = ["p/data", moved];
+        let mut case = Case::new(&["p/data"], &source, &["t/r"]);
+        let mut copy = dataset(copy);
+        let value = format!("{} {writer}", dataset(moved).guid);
+        copy.user.insert(WRITER_PROPERTY, UserProperty { value, is_local: true });
+        case.there.insert(copy);
+        case.names()
+    };
+    let named = with_writer("t/r/vm-100-disk-0 @b @c @d", "pve1:p/data/vm-100-disk-2");
+    assert_eq!(named, ["p/data/vm-100-disk-2 -> t/r/vm-100-disk-0"]);
+    // The copy of one that was renamed here follows it, and what an admin has renamed on the target stays the admin's.
+    for (copy, writer) in [
+        ("t/r/vm-100-disk-0 @b @c", "pve1:p/data/vm-100-disk-0"),
+        ("t/r/vm-100-disk-2-old @b @c", "pve1:p/data/vm-100-disk-2"),
+    ] {
+        assert_eq!(with_writer(copy, writer), ["p/data/vm-100-disk-2 -> t/r/vm-100-disk-2"]);
+    }
+}
