@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use zhaul::host::fake::history_with;
 use zhaul::model::{
-    Answer, Change, Dataset, DatasetKind, DatasetName, Details, Guid, History, Inventory, LineHistory,
-    LineageMark, Link, Listing, NameFormat, Proxmox, SetAside, Settings, TargetName, Unlisted,
-    UserProperties, UserProperty, WRITER_PROPERTY,
+    Answer, Change, Dataset, DatasetKind, DatasetName, Details, DiskLine, Guest, GuestId, Guid, History,
+    Inventory, LineHistory, LineageMark, Link, Listing, NameFormat, Proxmox, ProxmoxState, SetAside,
+    Settings, Storage, TargetName, Unlisted, UserProperties, UserProperty, WRITER_PROPERTY,
 };
 use zhaul::plan::{Action, FindingKind, Plan, Reason, Request, Severity, plan};
 use zhaul::policy::{
@@ -761,7 +761,7 @@ fn the_rules_of_a_backup_go_on_applying_to_copies_whose_source_is_gone() {
     assert_eq!(gone("unknown", &unchanged), "", "no source's");
     assert_eq!(gone("1 pve0:rpool/data/vm-9", &unchanged), "", "its source is there under another name");
     let in_doubt = |inventory: &mut Inventory, _: &mut Request| {
-        inventory.proxmox.state = zhaul::model::ProxmoxState::InDoubt("empty".to_owned());
+        inventory.proxmox.state = ProxmoxState::InDoubt("empty".to_owned());
     };
     assert_eq!(gone("9 pve0:rpool/data/vm-9", &in_doubt), "", "whose a volume is, is not certain");
     let unlisted = |inventory: &mut Inventory, _: &mut Request| {
@@ -770,4 +770,91 @@ fn the_rules_of_a_backup_go_on_applying_to_copies_whose_source_is_gone() {
         }
     };
     assert_eq!(gone("9 pve0:rpool/data/vm-9", &unlisted), "", "it may be there");
+}
+
+/// Guest 1 with its disk, as Proxmox VE's configuration of this node has it.
+fn guest_here(is_agreed: bool, is_disputed: bool) -> Proxmox {
+    let line = DiskLine {
+        place: "qemu-server/1.conf line 1 (scsi0)".to_owned(),
+        storage: "z".to_owned(),
+        volume: "vm-1-disk-0".to_owned(),
+        is_current: true,
+        is_unused: false,
+        is_backed_up: true,
+    };
+    let guest = Guest {
+        id: GuestId(1),
+        lock: None,
+        is_template: false,
+        is_freezable: false,
+        disks: vec![line],
+        snapshots: Vec::new(),
+    };
+    Proxmox {
+        state: ProxmoxState::Whole,
+        is_agreed,
+        storages: Some(vec![Storage { id: "z".to_owned(), dataset: name("rpool/data"), is_sparse: true }]),
+        guests: vec![guest],
+        disputed: is_disputed.then_some(GuestId(1)).into_iter().collect(),
+        ..Proxmox::default()
+    }
+}
+
+/// Plans for guest 1, whose copy another node has written so far.
+fn plan_of_guest(policy: &Policy, proxmox: Proxmox, source: &str, target: &str) -> Plan {
+    let mut copy = with_data(dataset("tank/copies/vm-1-disk-0", target));
+    copy.user = marked(WRITER_PROPERTY, "7 pve1:rpool/data/vm-1-disk-0");
+    let mut inventory = inventory_of("", Some(copy));
+    let disk = dataset("rpool/data/vm-1-disk-0", source);
+    inventory.source = Answer::Listed(Listing::new([dataset("rpool/data", ""), disk]));
+    inventory.proxmox = proxmox;
+    let now: Timestamp = "2026-01-20T00:00:00Z".parse().unwrap();
+    let request = Request { now, take_snapshot: true, force_archive: false, guests: Vec::new() };
+    let planned = plan(policy, &inventory, &request).unwrap();
+    assert_eq!(zhaul::plan::check::check(policy, &inventory, &planned.plan), [], "{:?}", planned.plan);
+    planned.plan
+}
+
+#[test]
+fn a_guest_that_has_moved_here_takes_its_copy_over_where_the_nodes_agree_on_that() {
+    let policy = backup_that(BackupDivergence::Keep);
+    let (source, lagging, target) = ("#0117 @0117 #0118 @0118", "#0117 @0117", "@0117 @0118");
+    for (is_agreed, is_disputed, source, is_taken) in [
+        (false, false, source, true),
+        (false, false, lagging, false),
+        (true, true, lagging, false),
+        (true, false, lagging, true),
+        (true, false, "#0110 @0110", false),
+    ] {
+        let plan = plan_of_guest(&policy, guest_here(is_agreed, is_disputed), source, target);
+        let is = |wanted: &dyn Fn(&FindingKind) -> bool| plan.findings.iter().any(|one| wanted(&one.kind));
+        assert_eq!(is(&|kind| matches!(kind, FindingKind::TakenOver { .. })), is_taken, "{source}: {plan:?}");
+        assert_eq!(is(&|kind| matches!(kind, FindingKind::OtherWriter { .. })), !is_taken, "{source}");
+        let is_set_aside =
+            |step: &zhaul::plan::Step| matches!(step.action, Action::Change(Change::SetAside(_)));
+        assert_eq!(plan.steps.iter().any(is_set_aside), is_taken && source == lagging, "{plan:?}");
+    }
+}
+
+#[test]
+fn what_an_archive_shares_with_a_guest_that_can_move_stays_a_snapshot() {
+    let mut policy = policy(archive(ArchiveDivergence::Keep));
+    policy.keep_at_source = keep_last(2);
+    let source = "#0101 @0101 #0118 @0118 #0119 @0119";
+    for (is_agreed, gone) in
+        [(true, vec!["2026-01-18-000000"]), (false, vec!["2026-01-01-000000", "2026-01-18-000000"])]
+    {
+        let plan = plan_of_guest(&policy, guest_here(is_agreed, false), source, "@0101=2026-Jan");
+        let destroyed = plan.steps.iter().filter_map(|step| match &step.action {
+            Action::Change(Change::DestroySnapshots { snapshots, .. }) => Some(snapshots),
+            Action::Snapshot { .. }
+            | Action::Bookmark { .. }
+            | Action::Send(_)
+            | Action::DestroyBookmarks { .. }
+            | Action::Change(_) => None,
+        });
+        let mut names: Vec<String> = destroyed.flatten().map(|one| one.name.to_string()).collect();
+        names.sort();
+        assert_eq!(names, gone, "{plan:?}");
+    }
 }

@@ -11,12 +11,16 @@ use super::{DatasetName, Guest, GuestId};
 pub struct Proxmox {
     /// Whether there is a Proxmox VE, and whether its answers are whole.
     pub state: ProxmoxState,
+    /// Whether the nodes of a cluster agree on all of it: the cluster has quorum. False also where there is no cluster.
+    pub is_agreed: bool,
     /// The storages whose volumes are datasets here; `None` where there is no `storage.cfg`.
     pub storages: Option<Vec<Storage>>,
     /// The guests of this node, by number.
     pub guests: Vec<Guest>,
     /// The guests of other nodes, with the node.
     pub elsewhere: BTreeMap<GuestId, String>,
+    /// Guests of this node that other files say are on another node, too.
+    pub disputed: BTreeSet<GuestId>,
     /// Guests of this node whose file cannot be read, with the reason.
     pub unreadable: BTreeMap<GuestId, String>,
     /// Guests that have a replication job (`replication.cfg`).

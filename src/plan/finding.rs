@@ -206,12 +206,14 @@ pub enum FindingKind {
         /// The mark that would make it this source's.
         mark: String,
     },
-    /// A copy that another source wrote is taken over: this source has its newest snapshot.
+    /// A copy that another source wrote is taken over: this source has its newest snapshot, or its guest has moved here.
     TakenOver {
         /// The copy.
         copy: DatasetName,
         /// The other source: `host:dataset`.
         from: String,
+        /// Whether this source has the copy's newest snapshot.
+        has_newest: bool,
     },
     /// A copy has become a clone: an admin promoted a clone of it, which took its snapshots.
     PromotedAway {

@@ -20,7 +20,8 @@ pub(super) struct Replications<'a> {
     /// Source snapshots that may go once these transfers have succeeded: what they send, and the newest snapshot that both
     /// sides have. A bookmark alone would do as a base, but until its target has a newer one, the snapshot is the surer.
     pub(super) needed_by: BTreeMap<Guid, BTreeSet<StepId>>,
-    /// Points that stay, whatever this run does: the ends of a partial receive that it does not resume.
+    /// Points that stay, whatever this run does: the ends of a partial receive that it does not resume, and of a guest that
+    /// can move to another node the newest snapshot that it shares with a target.
     pub(super) kept: BTreeSet<Guid>,
 }
 
@@ -37,6 +38,10 @@ impl<'a> Replications<'a> {
         let partial =
             replication.resumable.iter().flat_map(|partial| [Some(partial.to), partial.base]).flatten();
         self.kept.extend(partial.filter(|guid| sent.iter().all(|(to, _)| to != guid)));
+        // A migration takes no bookmarks along, only snapshots: an archive waits for a month, and needs one until then.
+        if replication.source.selected.is_agreed && replication.sends.is_empty() {
+            self.kept.extend(replication.newest_shared());
+        }
         if let (Some(last), Some(shared)) = (replication.sends.last(), replication.newest_shared()) {
             self.needed_by.entry(shared).or_default().insert(*last);
         }

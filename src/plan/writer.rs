@@ -42,9 +42,15 @@ pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut 
             let is_here = newest
                 .and_then(|newest| replication.find_at_source(newest.guid))
                 .is_some_and(|point| point.kind == PointKind::Snapshot);
-            if is_here {
-                let kind =
-                    FindingKind::TakenOver { copy: replication.name.clone(), from: writer.label.clone() };
+            // The HA manager starts a guest with what replication has brought last; what the copy has beyond that is set
+            // aside. Without this the copy would be refused for ever, since the other node does not have the guest back.
+            let has_moved_here = replication.source.selected.is_agreed && common.is_some();
+            if is_here || has_moved_here {
+                let kind = FindingKind::TakenOver {
+                    copy: replication.name.clone(),
+                    from: writer.label.clone(),
+                    has_newest: is_here,
+                };
                 builder.find(
                     Severity::Warning,
                     Some(&replication.dataset().name),

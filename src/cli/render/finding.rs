@@ -109,9 +109,13 @@ pub(in crate::cli) fn finding_what(finding: &Finding) -> String {
             "{copy} carries no mark of who writes it, and its newest snapshot is unknown to this source, so it may be the \
              copy of another one; nothing is sent to it, and it stays as it is"
         ),
-        FindingKind::TakenOver { copy, from } => {
+        FindingKind::TakenOver { copy, from, has_newest: true } => {
             format!("{copy} was the copy of {from}; this source has its newest snapshot and continues it")
         }
+        FindingKind::TakenOver { copy, from, has_newest: false } => format!(
+            "{copy} was the copy of {from}; the guest is on this node now, without the newest snapshots of the copy, and \
+             this source continues it"
+        ),
         FindingKind::PromotedAway { copy, origin, is_continued } => format!(
             "{copy} is a clone of {origin}, which has its older snapshots: a clone of the copy was promoted{}",
             if *is_continued { "" } else { "; nothing is sent to it" }

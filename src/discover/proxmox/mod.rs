@@ -76,6 +76,7 @@ impl Reader<'_> {
         if members.is_quorate == Some(false) {
             self.doubt("the cluster is not quorate: its configuration may be out of date".to_owned());
         }
+        self.known.is_agreed = members.is_quorate == Some(true);
         let node = cluster::node(self.directory, &members);
         self.read_storages(&node);
         self.read_jobs();
@@ -174,6 +175,9 @@ impl Reader<'_> {
         for (id, on) in found {
             let is_here = self.known.guest(id).is_some() || self.known.unreadable.contains_key(&id);
             if is_here {
+                if on != node {
+                    self.known.disputed.insert(id);
+                }
                 continue;
             }
             if on == node {

@@ -70,6 +70,7 @@ fn a_cluster_as_it_should_be() {
     symlink("nodes/pve7", pve.path("local")).unwrap();
     let known = pve.read();
     assert_eq!(known.state, ProxmoxState::Whole);
+    assert!(known.is_agreed && known.disputed.is_empty());
     assert_eq!(ids(&known), [99, 100]);
     assert_eq!(known.dataset_of("local-zfs", "vm-100-disk-0").unwrap().as_str(), "rpool/data/vm-100-disk-0");
     let elsewhere: Vec<_> = known.elsewhere.iter().map(|(id, node)| format!("{id} {node}")).collect();
@@ -160,4 +161,5 @@ fn a_file_that_cannot_be_read_concerns_its_guest_alone() {
         assert!(known.unreadable[&GuestId(id)].contains(why), "{known:?}");
     }
     assert!(known.elsewhere.is_empty(), "a guest file on this node counts");
+    assert!(known.disputed.contains(&GuestId(100)) && !known.is_agreed, "though not all agree: {known:?}");
 }
