@@ -13,7 +13,7 @@ use crate::world::{DAY_1, DAY_2, DAY_3, World};
 const POINT_1: &str = "2026-01-10-030000";
 
 /// The line that the README gives to read a configuration without zhaul.
-fn decoded(snapshot: &str, what: &str) -> String {
+pub(crate) fn decoded(snapshot: &str, what: &str) -> String {
     let line =
         "zfs get -Hp -o value \"$(seq -s, -f \"$2-%g\" 0 63)\" \"$1\" | tr -d '\\n-' | base64 -d | gunzip";
     let output = Command::new("bash").args(["-c", line, "-", snapshot, what]).output().unwrap();

@@ -9,7 +9,7 @@ use crate::world::{DAY_1, DAY_2, DAY_3, DISK, GUEST, World};
 
 /// `zhaul list` or `zhaul restore` with the policy of `world`.
 pub(crate) fn command(world: &World, clock: &str, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_zhaul"));
+    let mut command = world.on_node(env!("CARGO_BIN_EXE_zhaul"));
     command.args(words).arg("--config").arg(world.config());
     command.args(["--lab-clock", clock]);
     command.stdin(Stdio::null()).env_remove("RUST_LOG");

@@ -197,6 +197,28 @@ impl SpareHost {
         path
     }
 
+    /// Waits until ssh reaches it: a cable that has just been plugged in carries nothing for a moment.
+    pub(crate) fn wait_for_answer(&self, directory: &Path) {
+        let config = self.ssh_config(directory);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let answers = || {
+            let words = ["-F", config.to_str().unwrap(), "-o", "ConnectTimeout=5", self.name, "true"];
+            Command::new("ssh").args(words).output().unwrap().status.success()
+        };
+        while !answers() {
+            assert!(Instant::now() < deadline, "{} does not answer", self.name);
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// All bytes that its network interface has received and sent so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        let counters = self.inside(&["cat", "/proc/net/dev"]);
+        let line = counters.lines().find_map(|line| line.trim_start().strip_prefix("eth0:")).unwrap();
+        let columns: Vec<u64> = line.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        columns[0] + columns[8]
+    }
+
     /// Ends sshd and every session, as where a host goes down.
     pub(crate) fn stop_sshd(&self) {
         let pids = Command::new("ip").args(["netns", "pids", self.name]).output().unwrap();

@@ -5,6 +5,7 @@
 //! snapshot that it had before: promise 4 is checked by every test.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub(crate) struct World {
     name: String,
     directory: TempDir,
     pub(crate) policy: PolicyText,
+    /// The name of the machine on which runs are, if not the lab's own.
+    pub(crate) node: Option<&'static str>,
     archived: BTreeSet<String>,
     bases: [String; 3],
 }
@@ -72,6 +75,7 @@ impl World {
             name: name.to_owned(),
             directory: tempfile::tempdir().unwrap(),
             policy: PolicyText { has_backup: true, ..PolicyText::default() },
+            node: None,
             archived: BTreeSet::new(),
             bases,
         };
@@ -254,11 +258,19 @@ impl World {
         command
     }
 
+    /// A command for a program on the machine of this world's runs.
+    pub(crate) fn on_node(&self, program: impl AsRef<OsStr>) -> Command {
+        let Some(node) = self.node else { return Command::new(program) };
+        let mut command = Command::new("unshare");
+        command.args(["--uts", "sh", "-c", "hostname \"$0\" && exec \"$@\"", node]).arg(program);
+        command
+    }
+
     fn silent_command(&self, clock: &str, more: &[&str]) -> Command {
         // `cargo lab mutants` plays the nights with another zhaul.
         let program = env::var_os("ZHAUL_RANDOM_PROGRAM");
         let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_zhaul").into());
-        let mut command = Command::new(program);
+        let mut command = self.on_node(program);
         command.arg("run").arg("--config").arg(self.config());
         command.args(["--lab-clock", clock]).args(more);
         command.stdin(Stdio::null()).env_remove("RUST_LOG");
