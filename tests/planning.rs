@@ -792,7 +792,11 @@ fn guest_here(is_agreed: bool, is_disputed: bool) -> Proxmox {
     };
     Proxmox {
         state: ProxmoxState::Whole,
-        is_agreed,
+        nodes: if is_agreed {
+            ["pve0", "pve1"].map(str::to_owned).into()
+        } else {
+            std::collections::BTreeSet::new()
+        },
         storages: Some(vec![Storage { id: "z".to_owned(), dataset: name("rpool/data"), is_sparse: true }]),
         guests: vec![guest],
         disputed: is_disputed.then_some(GuestId(1)).into_iter().collect(),
@@ -834,6 +838,16 @@ fn a_guest_that_has_moved_here_takes_its_copy_over_where_the_nodes_agree_on_that
             |step: &zhaul::plan::Step| matches!(step.action, Action::Change(Change::SetAside(_)));
         assert_eq!(plan.steps.iter().any(is_set_aside), is_taken && source == lagging, "{plan:?}");
     }
+}
+
+#[test]
+fn a_copy_of_a_host_of_another_cluster_is_not_taken_over() {
+    let policy = backup_that(BackupDivergence::Keep);
+    let mut here = guest_here(true, false);
+    here.nodes = ["pve0", "pve2"].map(str::to_owned).into();
+    let plan = plan_of_guest(&policy, here, "#0117 @0117", "@0117 @0118");
+    let is_other = |one: &zhaul::plan::Finding| matches!(one.kind, FindingKind::OtherWriter { .. });
+    assert!(plan.findings.iter().any(is_other), "{plan:?}");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::{DatasetName, Guest, GuestId};
 pub struct Proxmox {
     /// Whether there is a Proxmox VE, and whether its answers are whole.
     pub state: ProxmoxState,
-    /// Whether the nodes of a cluster agree on all of it: the cluster has quorum. False also where there is no cluster.
-    pub is_agreed: bool,
+    /// The nodes of the cluster, where they agree on all of it: the cluster has quorum. Empty also where there is no cluster.
+    pub nodes: BTreeSet<String>,
     /// The storages whose volumes are datasets here; `None` where there is no `storage.cfg`.
     pub storages: Option<Vec<Storage>>,
     /// The guests of this node, by number.

@@ -39,7 +39,7 @@ impl<'a> Replications<'a> {
             replication.resumable.iter().flat_map(|partial| [Some(partial.to), partial.base]).flatten();
         self.kept.extend(partial.filter(|guid| sent.iter().all(|(to, _)| to != guid)));
         // A migration takes no bookmarks along, only snapshots: an archive waits for a month, and needs one until then.
-        if replication.source.selected.is_agreed && replication.sends.is_empty() {
+        if replication.source.selected.cluster.is_some() && replication.sends.is_empty() {
             self.kept.extend(replication.newest_shared());
         }
         if let (Some(last), Some(shared)) = (replication.sends.last(), replication.newest_shared()) {

@@ -46,8 +46,8 @@ pub(super) struct Volume<'a> {
     pub(super) owner: Owner<'a>,
     /// Other than a disk: not worth a backup.
     pub(super) no_disk: Option<(GuestId, VolumeRole)>,
-    /// The nodes of a cluster agree that its guest is on this one and uses it.
-    pub(super) is_agreed: bool,
+    /// The nodes of a cluster that agree that its guest is on this one and uses it.
+    pub(super) cluster: Option<&'a BTreeSet<String>>,
     /// The lines that leave it out; empty where not all that mean it do.
     pub(super) leaving_out: Vec<&'a DiskLine>,
 }
@@ -115,10 +115,11 @@ impl<'a> Owners<'a> {
         let is_left_out = !is_unreadable && current.iter().all(|line| !line.is_backed_up);
         let is_used = current.iter().any(|line| !line.is_unused);
         let is_agreed = is_used
-            && self.proxmox.is_agreed
+            && !self.proxmox.nodes.is_empty()
             && matches!(owner, Owner::Guest(guest) if !self.proxmox.disputed.contains(&guest.id));
         let leaving_out = if is_left_out { current } else { Vec::new() };
-        Some(Volume { dataset: name.clone(), owner, no_disk, is_agreed, leaving_out })
+        let cluster = is_agreed.then_some(&self.proxmox.nodes);
+        Some(Volume { dataset: name.clone(), owner, no_disk, cluster, leaving_out })
     }
 
     fn elsewhere(&self, id: GuestId) -> Option<Owner<'a>> {

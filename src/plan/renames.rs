@@ -79,7 +79,7 @@ impl View<'_> {
         let in_the_way: BTreeSet<&DatasetName> = misplaced.iter().map(|copy| &copy.name).collect();
         let copies = by_writer(self.without_source(target).into_iter().chain(misplaced.iter().copied()));
         let mut moves = BTreeMap::new();
-        for one in sources.iter().filter(|one| one.selected.caution == Caution::None) {
+        for one in sources.iter().filter(|one| one.selected.caution != Caution::ContinueOnly) {
             let dataset = one.selected.dataset;
             let Some(CopyName::Called { name, .. }) = self.called.get(&dataset.name) else { continue };
             let Some((from, label)) = copies.get(&dataset.guid) else { continue };

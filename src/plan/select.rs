@@ -26,9 +26,9 @@ pub struct Selected<'a> {
     pub guest_id: Option<GuestId>,
     /// The content of that guest's file, where it could be read.
     pub guest: Option<&'a Guest>,
-    /// Whether the nodes of a cluster agree that this guest is on this one and uses the dataset: wherever it was before, it
+    /// The nodes of a cluster that agree that this guest is on this one and uses the dataset: whichever it was on before, it
     /// is backed up from here now, and can leave again.
-    pub is_agreed: bool,
+    pub cluster: Option<&'a BTreeSet<String>>,
     /// The limits on the work, since too little is known of the guest.
     pub caution: Caution,
 }
@@ -82,7 +82,7 @@ pub fn select<'a>(
                     .or_else(|| left_out_by_owner(&policy.name_format, dataset, volume.as_ref()?, &served))
                     .or_else(|| left_out_with_guest(volume.as_ref()?, &restored))
             };
-            let is_agreed = volume.as_ref().is_some_and(|volume| volume.is_agreed);
+            let cluster = volume.as_ref().and_then(|volume| volume.cluster);
             let owner = volume.map_or(Owner::NoGuest, |volume| volume.owner);
             let guest_id = owner.guest_id();
             let reason = reason.or_else(|| not_asked_for(policy, request, &dataset.name, guest_id));
@@ -102,7 +102,7 @@ pub fn select<'a>(
                 Owner::NoGuest | Owner::OnOtherNode(..) => (None, Caution::None),
             };
             let is_leaf_root = is_root && !has_children;
-            let selected = Selected { dataset, root, is_leaf_root, guest_id, guest, is_agreed, caution };
+            let selected = Selected { dataset, root, is_leaf_root, guest_id, guest, cluster, caution };
             selection.selected.push(selected);
         }
     }

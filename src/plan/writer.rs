@@ -44,7 +44,7 @@ pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut 
                 .is_some_and(|point| point.kind == PointKind::Snapshot);
             // The HA manager starts a guest with what replication has brought last; what the copy has beyond that is set
             // aside. Without this the copy would be refused for ever, since the other node does not have the guest back.
-            let has_moved_here = replication.source.selected.is_agreed && common.is_some();
+            let has_moved_here = common.is_some() && is_of_cluster(replication, &writer.label);
             if is_here || has_moved_here {
                 let kind = FindingKind::TakenOver {
                     copy: replication.name.clone(),
@@ -76,6 +76,14 @@ pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut 
         None if common.is_some() => claim(builder, replication, there, Reason::Unclaimed),
         None => {}
     }
+}
+
+/// Whether the guest is on this node by the word of a cluster that the node in this label, `host:dataset`, is one of. A guest of
+/// another cluster may have the same number and the same snapshots: it was restored there.
+fn is_of_cluster(replication: &Replication<'_>, label: &str) -> bool {
+    let host = label.split(':').next().unwrap_or_default();
+    let node = host.split('.').next().unwrap_or_default();
+    replication.source.selected.cluster.is_some_and(|nodes| nodes.contains(node))
 }
 
 /// Whether the source does not know the newest snapshot that zhaul, or its predecessor, sent to the copy.

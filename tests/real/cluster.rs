@@ -104,7 +104,7 @@ impl Cluster {
     pub(crate) fn set_quorate(&self, is_quorate: bool) {
         let (node, quorate) = (self.at, u8::from(is_quorate));
         let text = format!(
-            r#"{{"nodename": "{node}", "version": 4, "cluster": {{"name": "c", "version": 2, "nodes": 2, "quorate": {quorate}}}}}"#
+            r#"{{"nodename": "{node}", "version": 4, "cluster": {{"name": "c", "version": 2, "nodes": 2, "quorate": {quorate}}}, "nodelist": {{"pve0": {{"id": 1}}, "pve1": {{"id": 2}}}}}}"#
         );
         fs::write(self.pve().join(".members"), text).unwrap();
     }
@@ -296,7 +296,10 @@ pub(crate) fn at_the_same_time(cluster: &Cluster, has_configs: bool, clock: &str
         ("storage.cfg", storage.as_str()),
         ("qemu-server/100.conf", CONFIG),
         ("nodes/pve0/qemu-server/100.conf", CONFIG),
-        (".members", r#"{"nodename": "pve1", "version": 4, "cluster": {"nodes": 2, "quorate": 1}}"#),
+        (
+            ".members",
+            r#"{"nodename": "pve1", "version": 4, "cluster": {"nodes": 2, "quorate": 1}, "nodelist": {"pve0": {}, "pve1": {}}}"#,
+        ),
     ] {
         fs::write(directory.join(file), text).unwrap();
     }

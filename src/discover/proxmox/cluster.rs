@@ -1,5 +1,6 @@
 //! The cluster as `pmxcfs` shows it in files: which node this is, whether it has quorum, which guest is where.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,8 @@ pub(super) struct Members {
     nodename: Option<String>,
     /// `None` where there is no file, or no cluster: then there is nothing to agree with.
     pub(super) is_quorate: Option<bool>,
+    /// The names of all nodes.
+    pub(super) nodes: BTreeSet<String>,
 }
 
 /// Reads `.members`; none is no fault.
@@ -29,7 +32,9 @@ pub(super) fn members(directory: &Path) -> Result<Members, String> {
         number.is_some_and(|number| number != 0) || quorate.and_then(Value::as_bool) == Some(true)
     });
     let nodename = value.get("nodename").and_then(Value::as_str).map(str::to_owned);
-    Ok(Members { nodename, is_quorate })
+    let nodes = value.get("nodelist").and_then(Value::as_object);
+    let nodes = nodes.into_iter().flat_map(|nodes| nodes.keys().cloned()).collect();
+    Ok(Members { nodename, is_quorate, nodes })
 }
 
 /// This node's name: whose directory `qemu-server`, `lxc` or `local` points to, else what `.members` says, else the host's.

@@ -76,7 +76,9 @@ impl Reader<'_> {
         if members.is_quorate == Some(false) {
             self.doubt("the cluster is not quorate: its configuration may be out of date".to_owned());
         }
-        self.known.is_agreed = members.is_quorate == Some(true);
+        if members.is_quorate == Some(true) {
+            self.known.nodes.clone_from(&members.nodes);
+        }
         let node = cluster::node(self.directory, &members);
         self.read_storages(&node);
         self.read_jobs();

@@ -58,7 +58,7 @@ fn a_cluster_as_it_should_be() {
         ("nodes/pve8/lxc/201.conf", DISK),
         (
             ".members",
-            r#"{"nodename": "pve7", "version": 3, "cluster": {"name": "c", "nodes": 2, "quorate": 1}}"#,
+            r#"{"nodename": "pve7", "version": 3, "cluster": {"name": "c", "nodes": 2, "quorate": 1}, "nodelist": {"pve7": {"id": 1, "online": 1}, "pve8": {"id": 2, "online": 0}}}"#,
         ),
         (
             ".vmlist",
@@ -70,7 +70,7 @@ fn a_cluster_as_it_should_be() {
     symlink("nodes/pve7", pve.path("local")).unwrap();
     let known = pve.read();
     assert_eq!(known.state, ProxmoxState::Whole);
-    assert!(known.is_agreed && known.disputed.is_empty());
+    assert!(known.nodes.iter().eq(["pve7", "pve8"]) && known.disputed.is_empty());
     assert_eq!(ids(&known), [99, 100]);
     assert_eq!(known.dataset_of("local-zfs", "vm-100-disk-0").unwrap().as_str(), "rpool/data/vm-100-disk-0");
     let elsewhere: Vec<_> = known.elsewhere.iter().map(|(id, node)| format!("{id} {node}")).collect();
@@ -161,5 +161,8 @@ fn a_file_that_cannot_be_read_concerns_its_guest_alone() {
         assert!(known.unreadable[&GuestId(id)].contains(why), "{known:?}");
     }
     assert!(known.elsewhere.is_empty(), "a guest file on this node counts");
-    assert!(known.disputed.contains(&GuestId(100)) && !known.is_agreed, "though not all agree: {known:?}");
+    assert!(
+        known.disputed.contains(&GuestId(100)) && known.nodes.is_empty(),
+        "though not all agree: {known:?}"
+    );
 }
