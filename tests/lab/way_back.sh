@@ -2,12 +2,13 @@
 #   cargo build --release
 #   cargo lab run --mem 8G --pool-size 6G -- env ZHAUL=$PWD/target/release/zhaul bash tests/lab/way_back.sh [ROUNDS] [WHAT...]
 # WHAT is some of: one (a guest of one disk, 1 GiB), four (of four disks, 256 MiB each), killed (bytes of a restore that is killed
-# in the middle, and continued), rollback (three disks). `bare` is `ssh nfs8 zfs send | zfs receive`, one disk after the other, or
+# in the middle, and continued), rollback (three disks), linked (a template of 64 MiB and twenty clones of 1 MiB: what the backup is
+# sent and what it takes there, beside what the source takes). `bare` is `ssh nfs8 zfs send | zfs receive`, one disk after the other, or
 # `zfs rollback` of each disk. Bytes are those that the network interface has received.
 set -euo pipefail
 rounds=${1:-3}
 shift || true
-what=${*:-one four killed rollback}
+what=${*:-one four killed rollback linked}
 source=${ZHAUL_LAB_POOL_PVE0}/data
 backup=${ZHAUL_LAB_POOL_NFS8}/backup/pve0
 work=/lab/tmp/way-back
@@ -96,12 +97,39 @@ rollbacks() {
     end
 }
 
+sent() { cat /sys/class/net/*/statistics/tx_bytes | awk '{ sum += $1 } END { print sum }'; }
+used() { zfs get -Hp -o value used "$1"; }
+linked() {
+    local at before here bytes there
+    zfs create -o mountpoint=none -o canmount=off "$source"
+    zfs create -s -V 96M "$source/base-900-disk-0"
+    while [ ! -b "/dev/zvol/$source/base-900-disk-0" ]; do sleep 0.1; done
+    head -c 64M /dev/urandom | dd of="/dev/zvol/$source/base-900-disk-0" bs=1M iflag=fullblock conv=fsync status=none
+    zfs snapshot "$source/base-900-disk-0@__base__"
+    for ((at = 101; at <= 120; at++)); do
+        zfs clone "$source/base-900-disk-0@__base__" "$source/vm-$at-disk-0"
+        while [ ! -b "/dev/zvol/$source/vm-$at-disk-0" ]; do sleep 0.1; done
+        head -c 1M /dev/urandom | dd of="/dev/zvol/$source/vm-$at-disk-0" bs=1M conv=fsync,notrunc status=none
+    done
+    zpool sync
+    before=$(sent)
+    zhaul run
+    bytes=$(($(sent) - before))
+    zpool sync
+    here=$(used "$source") there=$(ssh nfs8 "zpool sync; zfs get -Hp -o value used $backup")
+    awk -v here="$here" -v bytes="$bytes" -v there="$there" 'BEGIN {
+        printf "linked: source %.1f MiB, sent %.1f MiB (%.2fx), backup %.1f MiB (%.2fx)\n", here / 1048576, bytes / 1048576, bytes / here, there / 1048576, there / here
+    }'
+    end
+}
+
 for one in $what; do
     case $one in
         one) restores one 1 1024 zhaul_restore ;;
         four) restores four 4 256 zhaul_restore ;;
         killed) restores killed 1 1024 killed_restore ;;
         rollback) rollbacks ;;
+        linked) linked ;;
     esac
 done
 awk -F '\t' '

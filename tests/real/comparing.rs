@@ -106,7 +106,12 @@ fn copies_of_all_kinds_are_the_same_through_a_shell_and_through_an_agent() {
             results(&deep(&world, "2026-01-12T20:00:00Z", &["--json", "--again-after", "0"], 0)).len(),
             6
         );
-        let one = deep(&world, "2026-01-15T20:00:00Z", &["--json", "102", "--target", "backup"], 0);
+        let one = deep(
+            &world,
+            "2026-01-15T20:00:00Z",
+            &["--json", "102", "--target", "backup", "--for", "2h", "--rate", "200MiB"],
+            0,
+        );
         assert_eq!(results(&one), [backed_up("vm-102-disk-0")]);
     }
 }
