@@ -15,7 +15,7 @@ use crate::options::{Job, Options};
 use crate::{cargo, cpus, deny, say, step};
 
 /// Longer than the tests on real pools may ever take.
-const REAL_LIMIT: Duration = Duration::from_secs(3600);
+const REAL_LIMIT: Duration = Duration::from_secs(4500);
 
 /// The same of tests that somebody has chosen, such as five hundred nights by chance.
 const CHOSEN_LIMIT: Duration = Duration::from_secs(4 * 3600);
