@@ -196,7 +196,10 @@ fn name_for(
     match (month, policy.name_format.time(&point.name)) {
         (Some(month), _) => months::free_month_name(replication, month),
         (None, Some(time)) => day_name(replication, time, &policy.time_zone),
-        (None, None) if replication.is_taken(&point.name) => {
+        // A name like a month's would be taken for that month.
+        (None, None)
+            if replication.is_taken(&point.name) || Month::in_name(point.name.as_str()).is_some() =>
+        {
             NameFormat::name_with_guid(&point.name, point.guid)
         }
         (None, None) => Ok(point.name.clone()),

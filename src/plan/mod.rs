@@ -192,8 +192,6 @@ struct Source<'a> {
     format: &'a NameFormat,
     /// Own snapshots that the rules give up even without this run's.
     expired: BTreeSet<Guid>,
-    /// The GUID of the snapshot that it is a clone of.
-    origin: Option<Guid>,
     /// `host:dataset`, for people.
     label: String,
 }
@@ -228,8 +226,7 @@ pub fn plan(policy: &Policy, inventory: &Inventory, request: &Request) -> Result
         let pending = taken.snapshot.map(|_| name);
         let expired = retain::expired(policy, &selected, request.now.max(time));
         let label = format!("{}:{}", inventory.host, selected.dataset.name);
-        let origin = origins::origin_of(listing, selected.dataset).map(|(_, point)| point.guid);
-        sources.push(Source { selected, trust, taken, pending, time, format, expired, origin, label });
+        sources.push(Source { selected, trust, taken, pending, time, format, expired, label });
     }
     let alive = listing.datasets().filter(|one| !one.is_being_restored()).map(|one| one.guid).collect();
     let view = |target: &Target| match inventory.targets.get(&target.name) {
@@ -291,7 +288,7 @@ fn plan_target<'a>(
             continue;
         }
         let mut replication = Replication::new(builder, &ground, name, source);
-        replication.origin = origins.of((known.listing, listing), source.selected.dataset);
+        replication.origin = origins.of((known.listing, listing), source, &target.root);
         replication.wanted_origins = origins.wanted(&source.selected.dataset.name);
         bring_into_place(builder, &mut containers, &mut replication, view, &mut not_renamed);
         if replication.is_blocked {

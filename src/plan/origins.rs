@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::containers;
 use super::linked::LinkedOrigin;
 use super::outbound::Outbound;
 use super::replication::Replication;
 use super::{Source, StepId};
-use crate::model::{Dataset, DatasetName, Guid, Listing, Point, PointKind, SnapshotName};
+use crate::model::{Dataset, DatasetName, Encryption, Guid, Listing, Point, PointKind, SnapshotName};
 
 /// The snapshot of a template of Proxmox VE that all its linked clones begin at (`ZFSPoolPlugin.pm`).
 const TEMPLATE_SNAPSHOT: &str = "__base__";
@@ -52,6 +53,8 @@ pub(super) struct Origins<'a> {
     wanted: BTreeMap<&'a DatasetName, BTreeSet<Guid>>,
     /// Source datasets of which the copies were planned, or cannot be.
     planned: BTreeSet<&'a DatasetName>,
+    /// Those that this run takes away.
+    gone: BTreeSet<Guid>,
     /// Where they are on the target, by GUID.
     there: BTreeMap<Guid, (SnapshotName, Option<StepId>)>,
 }
@@ -91,48 +94,80 @@ impl<'a> Origins<'a> {
         self.wanted.get(dataset).cloned().unwrap_or_default()
     }
 
-    /// Notes where the wanted snapshots of a replication's dataset are once it is done.
+    /// Notes where the wanted snapshots of a replication's dataset are once it is done; none of one that is blocked.
     pub(super) fn note(&mut self, replication: &Replication<'a>) {
-        let dataset = &replication.dataset().name;
-        self.planned.insert(dataset);
-        let Some(wanted) = self.wanted.get(dataset) else { return };
-        let existing = replication.there.into_iter().flat_map(|there| there.history.snapshots());
+        let dataset = replication.dataset();
+        self.planned.insert(&dataset.name);
+        let Some(wanted) = self.wanted.get(&dataset.name) else { return };
+        self.gone.extend(wanted.intersection(&replication.removed));
+        if replication.is_blocked || replication.is_of_another {
+            return;
+        }
+        let there = replication
+            .there
+            .filter(|there| fits(dataset.encryption, there, &replication.ground.target.root));
+        let existing = there.into_iter().flat_map(|there| there.history.snapshots());
         let existing = existing.filter(|point| !replication.removed.contains(&point.guid)).map(|point| {
-            let name = replication.renamed_to.get(&point.guid).unwrap_or(&point.name);
-            (point.guid, name)
+            let renamed = replication.renamed_to.get(&point.guid);
+            // What is there already does not wait for what is still to come.
+            let step = if renamed.is_some() { replication.last } else { replication.set_aside_step };
+            (point.guid, renamed.unwrap_or(&point.name), step)
         });
-        let received = replication.received.iter().filter_map(|(name, what)| match what {
-            Outbound::Taken(point) => Some((point.guid, name)),
-            Outbound::Pending(_) => None,
-        });
-        for (guid, name) in existing.chain(received).filter(|(guid, _)| wanted.contains(guid)) {
+        let received =
+            replication.received.iter().zip(&replication.sends).filter_map(|((name, what), send)| {
+                let Outbound::Taken(point) = what else { return None };
+                Some((point.guid, name, Some(*send)))
+            });
+        for (guid, name, step) in existing.chain(received).filter(|(guid, ..)| wanted.contains(guid)) {
             if let Ok(there) = replication.name.snapshot(name) {
-                self.there.insert(guid, (there, replication.last));
+                self.there.insert(guid, (there, step));
             }
         }
     }
 
-    /// The origin of a source, if it is a clone whose origin the target has or gets.
+    /// The origin of a source, if it is a clone whose origin the target has or gets. Only copies that this host writes count: a
+    /// clone keeps its origin from being destroyed.
     pub(super) fn of(
         &self,
         (source, target): (&'a Listing, &Listing),
-        dataset: &Dataset,
+        one: &Source<'_>,
+        root: &DatasetName,
     ) -> Option<LinkedOrigin<'a>> {
+        let dataset = one.selected.dataset;
         let (of, point) = origin_of(source, dataset)?;
-        let planned = self.there.get(&point.guid).cloned();
-        let (there, step) = match planned {
-            Some(planned) => planned,
-            None if self.planned.contains(of) => return None,
-            // Its dataset is not served in this run.
-            None => {
-                let mut copies = target.datasets().filter(|copy| copy.set_aside_mark().is_none());
-                let there = copies.find_map(|copy| {
-                    let there = copy.history.find_snapshot(point.guid)?;
-                    copy.name.snapshot(&there.name).ok()
-                });
-                (there?, None)
-            }
+        if let Some((there, step)) = self.there.get(&point.guid).cloned() {
+            return Some(LinkedOrigin { dataset: of, point, there, step });
+        }
+        if self.gone.contains(&point.guid) {
+            return None;
+        }
+        // Its dataset is not served in this run, or its copy is another dataset's since one of them was promoted.
+        let is_ours =
+            |copy: &&Dataset| copy.writer().is_some_and(|writer| is_same_host(&writer.label, &one.label));
+        let is_live = |copy: &&Dataset| {
+            let mut above = std::iter::successors(Some(copy.name.clone()), DatasetName::parent);
+            !above.any(|name| target.get(&name).is_some_and(|there| there.set_aside_mark().is_some()))
         };
-        Some(LinkedOrigin { dataset: of, point, there, step })
+        let is_stable = |copy: &&Dataset| !self.planned.contains(of) || copy.origin.is_none();
+        let copies = target.below(root).filter(is_ours).filter(is_live).filter(is_stable);
+        let there = copies.filter(|copy| fits(dataset.encryption, copy, root)).find_map(|copy| {
+            let there = copy.history.find_snapshot(point.guid)?;
+            copy.name.snapshot(&there.name).ok()
+        })?;
+        Some(LinkedOrigin { dataset: of, point, there, step: None })
     }
+}
+
+/// Whether a clone can be received as one of this copy: raw onto raw, else not.
+fn fits(source: Encryption, copy: &Dataset, root: &DatasetName) -> bool {
+    match (source, copy.encryption) {
+        (Encryption::On, encryption) => encryption == Encryption::On,
+        (Encryption::Off, Encryption::Off) => true,
+        (Encryption::Off, Encryption::On) => !containers::is_raw_copy(copy, root),
+    }
+}
+
+/// Whether two labels, `host:dataset`, are of one host.
+pub(super) fn is_same_host(one: &str, other: &str) -> bool {
+    one.split(':').next() == other.split(':').next()
 }

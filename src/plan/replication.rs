@@ -336,14 +336,14 @@ impl<'a> Replication<'a> {
                 Err(why) => return self.block(builder, *why),
             }
         }
-        let origin = self.origin.clone().filter(|_| creates_dataset);
-        needs.extend(origin.iter().filter_map(|origin| origin.step));
+        let (origin, origin_needs) = self.origin_for(builder, &how);
+        needs.extend(origin_needs);
         let base = match self.head {
             Head::Absent => origin.as_ref().map(|origin| self.base(origin.point)),
             Head::At(Outbound::Taken(point)) => Some(self.base(point)),
             Head::At(Outbound::Pending(_)) => return,
         };
-        if creates_dataset && base.is_none() {
+        if creates_dataset && base.is_none() && how.resume.is_none() {
             self.report_missing_origin(builder);
         }
         self.want_ends(builder, what);

@@ -39,7 +39,7 @@ guest() { # guest DISKS MIB: half noise, half text, backed up
 lose() { zfs destroy -r "$source"; zfs create -o mountpoint=none -o canmount=off "$source"; zpool sync; }
 end() { zfs destroy -r "$source"; ssh nfs8 zfs destroy -r "$backup"; }
 
-received() { cat /sys/class/net/*/statistics/rx_bytes | awk '{ sum += $1 } END { print sum }'; }
+received() { cat /sys/class/net/*/statistics/rx_bytes | awk '{ sum += $1 } END { printf "%.0f\n", sum }'; }
 timed() { # timed WHAT NAME COMMAND...
     local from to before what=$1 name=$2
     shift 2
@@ -97,7 +97,7 @@ rollbacks() {
     end
 }
 
-sent() { cat /sys/class/net/*/statistics/tx_bytes | awk '{ sum += $1 } END { print sum }'; }
+sent() { cat /sys/class/net/*/statistics/tx_bytes | awk '{ sum += $1 } END { printf "%.0f\n", sum }'; }
 used() { zfs get -Hp -o value used "$1"; }
 linked() {
     local at before here bytes there

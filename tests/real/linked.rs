@@ -186,3 +186,84 @@ fn encrypted_clones_travel_raw_as_clones() {
     look::assert_same_newest(&one, &copy);
     assert!(Command::new("zfs").args(["list", &copy]).status().unwrap().success());
 }
+
+#[test]
+fn a_clone_becomes_none_of_a_copy_that_does_not_fit_or_is_another_hosts() {
+    let mut world = World::new("linked-others");
+    // The target has the encrypted template as a plain copy, which is refused; a raw stream onto it would wedge the target.
+    world.encrypted(TEMPLATE, &["-V", "48M"]);
+    let base = world.guest(TEMPLATE);
+    look::write_device(&base, 0, 8, "template");
+    zfs(&["snapshot", &format!("{base}@__base__")]);
+    zfs(&["create", "-p", &world.backup_root()]);
+    look::replicate("-L", &format!("{base}@__base__"), &world.backup("decrypted"));
+    zfs(&["rename", &world.backup("decrypted"), &world.backup(TEMPLATE)]);
+    let clone_name = "vm-101-disk-0";
+    clone(&world, &format!("{base}@__base__"), clone_name);
+    let run = world.run_with(DAY_1, &[]).expect_code(3);
+    let copy = world.backup(clone_name);
+    assert_eq!(property("origin", &copy), "-", "{run:?}");
+    look::wait_for_used(&copy, MIB);
+    // Another host's copy of the same template.
+    let mut world = World::new("linked-foreign");
+    let base = template(&world, TEMPLATE);
+    let theirs = format!("{}/pve9", world.backup_root());
+    zfs(&["create", "-p", &world.backup_root()]);
+    look::replicate("-p", &format!("{base}@__base__"), &theirs);
+    zfs(&["set", "zhaul:writer=4711 pve9:rpool/data/base-900-disk-0", &theirs]);
+    world.policy.source = format!("exclude = [\"{base}\"]\n");
+    clone(&world, &format!("{base}@__base__"), clone_name);
+    world.run_with(DAY_1, &[]).expect_code(0);
+    assert_eq!(property("origin", &world.backup(clone_name)), "-");
+    zfs(&["destroy", "-r", &theirs]);
+}
+
+#[test]
+fn a_cut_stream_continues_as_it_began_whatever_becomes_of_the_origin() {
+    let mut world = World::new("linked-cut-full");
+    let base = template(&world, TEMPLATE);
+    let name = "vm-101-disk-0";
+    let big = clone(&world, &format!("{base}@__base__"), name);
+    // In full, since the template has no copy yet; then it gets one.
+    let token = world.cut_run(DAY_1, &["--dataset", &big], &world.backup(name), 4 * MIB);
+    assert_eq!(token.from_guid, None);
+    let run = world.run_as_planned(DAY_2, &["--no-snapshot"], 0);
+    assert!(run.moved("backup") < 17 * MIB + 18 * MIB - token.received_bytes, "{run:?}");
+    look::assert_same_newest(&big, &world.backup(name));
+    // As an increment from the origin; then the source is promoted.
+    let mut world = World::new("linked-cut-promote");
+    let base = template(&world, TEMPLATE);
+    world.run(DAY_1);
+    let big = clone(&world, &format!("{base}@__base__"), name);
+    zfs(&["set", "volsize=80M", &big]);
+    look::write_device(&big, 20, 24, "much");
+    let token = world.cut_run(DAY_2, &["--dataset", &big], &world.backup(name), 6 * MIB);
+    assert!(token.from_guid.is_some());
+    zfs(&["promote", &big]);
+    world.run_with(DAY_3, &[]).expect_code(0);
+    look::assert_same_newest(&big, &world.backup(name));
+    for day in ["2026-01-13T03:00:00Z", "2026-01-14T03:00:00Z"] {
+        let run = world.run_with(day, &[]).expect_code(0);
+        assert!(!run.stdout.contains("promoted-away"), "{run:?}");
+    }
+}
+
+#[test]
+fn a_template_that_cannot_be_sent_today_keeps_no_clone_waiting_and_a_name_like_a_months_is_none() {
+    let mut world = World::with_archive("linked-wait");
+    let base = template(&world, TEMPLATE);
+    zfs(&["snapshot", &format!("{base}@2026-Mar")]);
+    clone(&world, &format!("{base}@2026-Mar"), "vm-102-disk-0");
+    world.run_with(DAY_1, &["--archive"]).expect_code(0);
+    let archived = snapshots(&world.archive(TEMPLATE));
+    assert!(!archived.contains(&"2026-Mar".to_owned()), "{archived:?}");
+    let there = world.backup(TEMPLATE);
+    clone(&world, &format!("{base}@__base__"), "vm-101-disk-0");
+    let run = world.run_with(DAY_2, &[]).expect_code(0).json();
+    let is_its = |step: &&serde_json::Value| {
+        step["action"]["target"].as_str().is_some_and(|target| target.contains("/vm-101-disk-0@"))
+    };
+    let step = run["steps"].as_array().unwrap().iter().find(is_its).unwrap().clone();
+    assert_eq!(step["needs"], serde_json::json!([]), "{step}");
+    assert_linked(&world, "vm-101-disk-0", &format!("{there}@__base__"));
+}

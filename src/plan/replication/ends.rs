@@ -1,10 +1,12 @@
 //! What the streams of a replication begin at and end at: clones begin at their origin, and what clones begin at is sent, too.
 
-use super::Replication;
-use crate::model::{Point, PointKind, SnapshotName};
+use super::super::origins::is_same_host;
+use super::{Head, Replication};
+use crate::model::{Point, SnapshotName};
 use crate::plan::builder::Builder;
-use crate::plan::outbound::Outbound;
-use crate::plan::{Base, Fallback, FindingKind, Severity};
+use crate::plan::linked::LinkedOrigin;
+use crate::plan::outbound::{How, Outbound};
+use crate::plan::{Base, Fallback, FindingKind, Severity, StepId};
 
 impl<'a> Replication<'a> {
     /// The base of an increment: a point of the dataset, or the origin of a clone.
@@ -15,6 +17,22 @@ impl<'a> Replication<'a> {
         Base { kind, name: point.name.clone(), origin, guid, createtxg }
     }
 
+    /// The origin that the copy is made from by this stream, and the steps that bring it where it is. A full stream that was cut
+    /// stays one.
+    pub(super) fn origin_for(
+        &self,
+        builder: &Builder,
+        how: &How<'_>,
+    ) -> (Option<LinkedOrigin<'a>>, Vec<StepId>) {
+        let is_first = matches!(self.head, Head::Absent) && how.resume.is_none();
+        let origin = self.origin.clone().filter(|_| is_first);
+        let mut needs: Vec<StepId> = origin.iter().filter_map(|origin| origin.step).collect();
+        if let Some(origin) = &origin {
+            needs.extend(builder.settling(&self.place, origin.there.dataset()));
+        }
+        (origin, needs)
+    }
+
     /// The snapshots that clones begin at and that the target lacks, oldest first.
     pub(in crate::plan) fn origins_to_send(&self) -> Vec<&'a Point> {
         let snapshots = self.dataset().history.snapshots();
@@ -22,11 +40,11 @@ impl<'a> Replication<'a> {
         wanted.filter(|point| self.is_newer_than_head(point)).collect()
     }
 
-    /// Whether the copy is a clone of this snapshot because the source is a clone of the same one.
+    /// Whether the copy is a clone of another copy of this host's, as its source is or was one: what a person has promoted is no
+    /// copy, and has no mark.
     pub(in crate::plan) fn is_linked(&self, origin: &SnapshotName) -> bool {
-        let there = self.ground.listing.get(origin.dataset());
-        let there = there.and_then(|there| there.history.named(PointKind::Snapshot, origin.name()));
-        there.is_some_and(|there| self.source.origin == Some(there.guid))
+        let Some(there) = self.ground.listing.get(origin.dataset()) else { return false };
+        there.writer().is_some_and(|writer| is_same_host(&writer.label, &self.source.label))
     }
 
     /// Reports that a clone is sent in full.
