@@ -208,9 +208,13 @@ impl Work<'_> {
         })?;
         let incoming = self.hosts.here.receive(&ReceiveSpec {
             snapshot: target.clone(),
-            origin: None,
+            origin: stream
+                .origin
+                .as_ref()
+                .filter(|_| stream.token.is_none())
+                .map(|origin| origin.here.clone()),
             heals: false,
-            creates_dataset: stream.base.is_none() && stream.token.is_none(),
+            creates_dataset: (stream.base.is_none() || stream.origin.is_some()) && stream.token.is_none(),
             kind: volume.kind,
             copy_encryption: CopyEncryption::default(),
             // This machine believes itself.
@@ -361,7 +365,7 @@ fn send_spec(volume: &VolumeRestore, stream: &RestoreStream) -> Result<SendSpec,
         base: stream.base.as_ref().map(|(name, guid)| SendBase {
             kind: PointKind::Snapshot,
             name: name.clone(),
-            origin: None,
+            origin: stream.origin.as_ref().map(|origin| origin.there.dataset().clone()),
             guid: *guid,
         }),
         resume,

@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use super::GuestId;
 
+/// The snapshot of a template's disk that all its linked clones begin at (`ZFSPoolPlugin.pm`).
+pub const TEMPLATE_SNAPSHOT: &str = "__base__";
+
 /// A name that Proxmox VE takes for a volume of a guest, where it is directly below a storage's dataset
 /// (`ZFSPoolPlugin.pm`: `^(vm|base|subvol|basevol)-(\d+)-(\S+)$`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,11 @@ impl VolumeName {
         };
         Some(Self { guest: GuestId::parse(id)?, role })
     }
+}
+
+/// Whether a volume of this name is a template's.
+pub fn is_of_template(name: &str) -> bool {
+    ["base-", "basevol-"].iter().any(|prefix| name.starts_with(prefix)) && VolumeName::parse(name).is_some()
 }
 
 #[cfg(test)]

@@ -10,10 +10,9 @@ use super::linked::LinkedOrigin;
 use super::outbound::Outbound;
 use super::replication::Replication;
 use super::{Source, StepId};
-use crate::model::{Dataset, DatasetName, Encryption, Guid, Listing, Point, PointKind, SnapshotName};
-
-/// The snapshot of a template of Proxmox VE that all its linked clones begin at (`ZFSPoolPlugin.pm`).
-const TEMPLATE_SNAPSHOT: &str = "__base__";
+use crate::model::{
+    Dataset, DatasetName, Encryption, Guid, Listing, Point, PointKind, SnapshotName, TEMPLATE_SNAPSHOT,
+};
 
 /// The origin of a source dataset that is a clone, if that is listed.
 pub(super) fn origin_of<'a>(listing: &'a Listing, dataset: &Dataset) -> Option<(&'a DatasetName, &'a Point)> {

@@ -19,7 +19,7 @@ use super::{Wanted, guest, place, restore_one};
 use crate::host::{GuestFile, GuestFiles};
 use crate::model::{DatasetName, GuestId, Guid, PointName, RESTORE_PROPERTY};
 use crate::plan::Place;
-use crate::plan::restore::{Volume, What, everything, group_points, points, volumes};
+use crate::plan::restore::{Volume, Volumes, What, clone_depth, everything, group_points, points, volumes};
 
 /// What has no point of this number of days before the newest point of all was given up before the host was lost.
 const DAYS: i64 = 7;
@@ -69,7 +69,7 @@ pub(super) fn restore_all(options: &RestoreArgs, context: &CommandContext) -> Re
     for (target, why) in &known.unlisted {
         tracing::warn!("{target} could not be listed, so what only it has is not restored: {why}");
     }
-    let items = items(options, context, &known.volumes, &choice);
+    let items = items(options, context, &known, &choice);
     let has_backup = items.iter().flat_map(|item| &item.disks).any(|disk| disk.has_backup);
     let days = if has_backup { DAYS } else { DAYS_OF_ARCHIVES };
     let since =
@@ -118,16 +118,16 @@ fn choice(options: &RestoreArgs, context: &CommandContext) -> Result<Choice, Fai
     Ok(Choice { until, from })
 }
 
-/// Parents before what is below them.
+/// Parents before what is below them, and templates before their clones.
 fn items<'a, 'b>(
     options: &RestoreArgs,
     context: &CommandContext,
-    known: &'b [Volume<'a>],
+    known: &'b Volumes<'a>,
     choice: &Choice,
 ) -> Vec<Item<'a, 'b>> {
     let mut guests: BTreeMap<GuestId, Vec<&'b Volume<'a>>> = BTreeMap::new();
     let mut all = Vec::new();
-    for volume in known {
+    for volume in &known.volumes {
         match volume.guest() {
             Some(id) => guests.entry(id).or_default().push(volume),
             None => all.push((What::Dataset(volume.name.clone()), vec![volume])),
@@ -142,7 +142,9 @@ fn items<'a, 'b>(
     };
     let mut items: Vec<Item<'_, '_>> = all.into_iter().map(item).collect();
     let depth = |disk: &Disk<'_, '_>| disk.volume.name.as_str().matches('/').count();
-    items.sort_by_key(|item| item.disks.iter().map(depth).min());
+    let clones = |disk: &Disk<'_, '_>| clone_depth(disk.volume, known);
+    items
+        .sort_by_cached_key(|item| (item.disks.iter().map(depth).min(), item.disks.iter().map(clones).max()));
     items
 }
 

@@ -12,10 +12,13 @@ use super::words;
 use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
 use crate::model::{
-    CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, SnapshotName, TargetName,
+    CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, SnapshotName,
+    TEMPLATE_SNAPSHOT, TargetName,
 };
 use crate::plan::Place;
-use crate::plan::restore::{ConfigChanges, RestorePlan, Volumes, What, restored_config, volume_sizes};
+use crate::plan::restore::{
+    ConfigChanges, RestorePlan, Volumes, What, is_template, restored_config, volume_sizes,
+};
 
 /// The configuration to write, and where.
 pub(super) struct Restoration {
@@ -30,6 +33,10 @@ pub(super) struct Restoration {
     disks_left_out: Vec<String>,
     /// Secrets that were never stored.
     secrets_left_out: Vec<String>,
+    /// Whether it is a template.
+    is_template: bool,
+    /// The disks that lack what makes a template of them, where the point's guest was one.
+    no_template: Vec<DatasetName>,
     /// A file is there already, which is somebody's: it stays.
     is_kept: bool,
 }
@@ -107,6 +114,13 @@ impl Restoration {
         let mut random = random().context("cannot read random numbers").or_exit(Code::Failed)?;
         let (text, disks_left_out) =
             restored_config(&stored, &plan.volumes, proxmox, changes, &mut || random.next().unwrap_or(0));
+        let main = stored.config.lines().take_while(|line| !line.starts_with('['));
+        let was_template = main
+            .filter_map(|line| line.split_once(':'))
+            .any(|(key, value)| key == "template" && value.trim() != "0");
+        let is_template = was_template && is_template(&plan.volumes);
+        let lacking = plan.volumes.iter().filter(|volume| was_template && !volume.is_template);
+        let no_template = lacking.map(|volume| volume.to.clone()).collect();
         Ok(Some(Self {
             files,
             id,
@@ -116,6 +130,8 @@ impl Restoration {
             properties,
             disks_left_out,
             secrets_left_out: stored.left_out,
+            is_template,
+            no_template,
             is_kept,
         }))
     }
@@ -190,8 +206,13 @@ impl Restoration {
         if self.is_kept {
             return format!("{} exists and was left as it is\n", self.file());
         }
-        let start = if self.kind == GuestKind::Machine { "qm" } else { "pct" };
-        format!("wrote {}{}\n  next: {start} start {}\n", self.file(), self.remarks(), self.id)
+        let (program, id) = (self.program(), self.id);
+        let next = if self.is_template { format!("clone {id} VMID") } else { format!("start {id}") };
+        format!("wrote {}{}\n  next: {program} {next}\n", self.file(), self.remarks())
+    }
+
+    fn program(&self) -> &'static str {
+        if self.kind == GuestKind::Machine { "qm" } else { "pct" }
     }
 
     fn remarks(&self) -> String {
@@ -203,7 +224,18 @@ impl Restoration {
             .secrets_left_out
             .iter()
             .map(|key| format!("\n  {key} was never stored: set it again (qm set {} --{key} ...)", self.id));
-        disks.chain(secrets).collect()
+        let snapshots =
+            self.no_template.iter().map(|disk| format!("zfs snapshot {disk}@{TEMPLATE_SNAPSHOT} && "));
+        let template = (!self.no_template.is_empty()).then(|| {
+            format!(
+                "\n  it was a template, and this point lacks the @{TEMPLATE_SNAPSHOT} of its disks: it is an ordinary guest now; \
+                 to make it a template again: `{}{} set {} --template 1`",
+                snapshots.collect::<String>(),
+                self.program(),
+                self.id
+            )
+        });
+        disks.chain(secrets).chain(template).collect()
     }
 }
 

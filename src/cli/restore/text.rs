@@ -31,7 +31,10 @@ pub(super) fn plan_text(plan: &RestorePlan, sizes: &Sizes, now: Timestamp, style
             let base = match (&stream.token, &stream.base) {
                 (Some(_), _) => "the rest of it".to_owned(),
                 (None, None) => "full".to_owned(),
-                (None, Some((base, _))) => format!("incremental from @{base}"),
+                (None, Some((base, _))) => match &stream.origin {
+                    Some(origin) => format!("as a clone of {}", origin.here),
+                    None => format!("incremental from @{base}"),
+                },
             };
             let raw = if volume.encryption == Encryption::On { ", raw" } else { "" };
             let _ = writeln!(text, "    {}", escape(&format!("{} ({base}{raw})", stream.snapshot)));
@@ -53,7 +56,9 @@ fn volume_line(volume: &VolumeRestore, size: Option<ByteCount>) -> String {
     };
     let stage = match volume.stage {
         Stage::Receive
-            if volume.streams.first().is_some_and(|first| first.token.is_some() || first.base.is_some()) =>
+            if volume.streams.first().is_some_and(|first| {
+                first.token.is_some() || first.base.is_some() && first.origin.is_none()
+            }) =>
         {
             ", continues where it was interrupted"
         }
@@ -111,7 +116,7 @@ pub(super) fn report_text(plan: &RestorePlan, outcomes: &[VolumeOutcome], took: 
     for (volume, outcome) in plan.volumes.iter().zip(outcomes) {
         if outcome.result.is_ok() {
             let _ = writeln!(text, "restored {} as of @{}", escape(volume.to.as_str()), volume.point);
-            if volume.needs_key && volume.kind == DatasetKind::Volume {
+            if volume.encryption == Encryption::On && volume.kind == DatasetKind::Volume {
                 let _ = writeln!(text, "  next: zfs load-key {}", escape(volume.to.as_str()));
             }
         }

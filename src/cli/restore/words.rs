@@ -8,7 +8,7 @@ use super::super::args::AtArg;
 use super::super::render::duration_text;
 use crate::channel::connection_advice;
 use crate::host::Problem;
-use crate::model::{DatasetName, GuestId, PointName, TargetName};
+use crate::model::{DatasetName, GuestId, PointName, TargetName, VolumeName};
 use crate::plan::Place;
 use crate::plan::restore::{At, RestoreError, RestoreNote, RestorePlan, What};
 
@@ -212,6 +212,16 @@ pub(super) fn note_text(note: &RestoreNote) -> String {
         RestoreNote::NothingInCommon { volume, target } => format!(
             "the copy of {volume} on {target} has no snapshot that is restored: the next stream there is a full one"
         ),
+        RestoreNote::EncryptedClone { volume } => format!(
+            "{volume} was a linked clone; an encrypted one is restored in full, since ZFS would not let it be renamed"
+        ),
+        RestoreNote::OriginMissing { volume, of, point } => {
+            let what = VolumeName::parse(of.last()).map_or_else(|| of.to_string(), |of| of.guest.to_string());
+            format!(
+                "{volume} was a linked clone of {of}@{point}, which is not in the pool that it is restored to: it is restored in full; \
+                 `zhaul restore {what}` first, if that is lost too, keeps it linked"
+            )
+        }
         RestoreNote::ChildrenLeft { children } => {
             format!(
                 "datasets below it have copies of their own and are restored for themselves: {}",

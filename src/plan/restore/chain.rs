@@ -2,12 +2,12 @@
 //!
 //! A full stream of the point alone would leave nothing in common with a target that does not have that very snapshot, and
 //! its next copy would be a full stream. So the chain begins with the oldest of the newest common snapshots of all targets,
-//! and passes each of them on the way.
+//! and passes each of them on the way, and what clones begin at. A linked clone begins at its origin, where that is here.
 
 use std::collections::BTreeSet;
 
 use super::RestoreError;
-use super::RestoreStream;
+use super::planned::{CloneOrigin, RestoreStream};
 use super::points::Found;
 use super::volumes::Volume;
 use crate::model::{Guid, NameFormat, Point, PointName, TargetName};
@@ -39,13 +39,17 @@ pub(super) fn chain(
     volume: &Volume<'_>,
     point: &Found<'_>,
     format: &NameFormat,
+    (begun_at, origin): (&BTreeSet<Guid>, Option<CloneOrigin>),
 ) -> Result<Vec<RestoreStream>, RestoreError> {
     let mut passed: Vec<&Point> =
         shared(volume, point).into_iter().filter_map(|(_, newest)| newest).collect();
+    let is_passed = |one: &&Point| begun_at.contains(&one.guid) && one.createtxg < point.point.createtxg;
+    passed.extend(point.copy.dataset.history.snapshots().filter(is_passed));
     passed.push(point.point);
     passed.sort_by_key(|one| one.createtxg);
     passed.dedup_by_key(|one| one.guid);
-    let mut base = None;
+    let mut base = origin.as_ref().map(|origin| (origin.there.name().clone(), origin.guid));
+    let mut origin = origin;
     let mut streams: Vec<RestoreStream> = Vec::new();
     for one in passed {
         let snapshot = point.copy.dataset.name.snapshot(&one.name)?;
@@ -53,7 +57,14 @@ pub(super) fn chain(
         if streams.iter().any(|stream| stream.name == name) {
             name = NameFormat::name_with_guid(&name, one.guid)?;
         }
-        streams.push(RestoreStream { snapshot, name, guid: one.guid, base, token: None });
+        streams.push(RestoreStream {
+            snapshot,
+            name,
+            guid: one.guid,
+            base,
+            origin: origin.take(),
+            token: None,
+        });
         base = Some((one.name.clone(), one.guid));
     }
     Ok(streams)

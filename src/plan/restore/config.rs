@@ -4,7 +4,7 @@
 //! `vmgenid`; another number also means new MAC addresses and another `smbios1` UUID.
 
 use super::VolumeRestore;
-use crate::model::{GuestConfig, GuestId, Proxmox, VolumeName};
+use crate::model::{GuestConfig, GuestId, Proxmox, TEMPLATE_SNAPSHOT, VolumeName, is_of_template};
 
 /// The changes beside the disks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,9 +29,9 @@ pub(super) const OF_A_MOMENT: [&str; 8] = [
     "running-nets-host-mtu",
 ];
 
-/// Whether a key says nothing of the restored guest.
-fn is_dropped(key: &str) -> bool {
-    OF_A_MOMENT.contains(&key) || key == "template"
+/// Whether what was restored is a template.
+pub fn is_template(restored: &[VolumeRestore]) -> bool {
+    !restored.is_empty() && restored.iter().all(|one| one.is_template)
 }
 
 /// The file's text, and the disks that were not restored: their lines are kept as comments.
@@ -58,7 +58,9 @@ pub fn restored_config(
         };
         let value = value.trim();
         let stem = key.trim_end_matches(|c: char| c.is_ascii_digit());
-        if is_dropped(key) || stem == "unused" {
+        // Without its disks' @__base__ it is none that Proxmox VE can make clones of.
+        let is_no_template = key == "template" && !is_template(restored);
+        if OF_A_MOMENT.contains(&key) || is_no_template || stem == "unused" {
             continue;
         }
         let written = match (stem, volume_of(value)) {
@@ -133,7 +135,14 @@ fn place_of(
         alike.next().filter(|_| is_only && alike.next().is_none())?
     };
     let storage = proxmox.storage_of(&found.to).map_or(storage, |storage| storage.id.as_str());
-    Some(format!("{storage}:{}", found.to.last()))
+    // As Proxmox VE lists a linked clone (`ZFSPoolPlugin.pm`).
+    let template = found.origin.as_ref().filter(|origin| {
+        origin.name().as_str() == TEMPLATE_SNAPSHOT
+            && is_of_template(origin.dataset().last())
+            && origin.dataset().parent() == found.to.parent()
+    });
+    let template = template.map(|origin| format!("{}/", origin.dataset().last())).unwrap_or_default();
+    Some(format!("{storage}:{template}{}", found.to.last()))
 }
 
 /// `value` with another volume; every other option stays.
@@ -230,7 +239,8 @@ mod tests {
             kind: DatasetKind::Volume,
             encryption: Encryption::Off,
             is_thick: false,
-            needs_key: false,
+            origin: None,
+            is_template: false,
             replaces: None,
             volume_bytes: 0,
             is_container: false,

@@ -8,6 +8,7 @@ mod choice;
 mod config;
 mod error;
 mod keep;
+mod linked;
 mod planned;
 mod points;
 mod replace;
@@ -21,16 +22,20 @@ use jiff::Timestamp;
 
 use super::{Place, Request};
 use crate::model::{
-    Dataset, DatasetKind, DatasetName, Encryption, Guid, INCOMING_MARK, INCOMING_NAME, Inventory, Listing,
-    NameFormat, PointName, ProxmoxState, RESTORE_PROPERTY, ResumeToken, Unlisted, VolumeName, VolumeRole,
+    Dataset, DatasetKind, DatasetName, Guid, INCOMING_MARK, INCOMING_NAME, Inventory, Listing, NameFormat,
+    PointName, Proxmox, ProxmoxState, RESTORE_PROPERTY, ResumeToken, SnapshotName, TEMPLATE_SNAPSHOT,
+    Unlisted, VolumeName, VolumeRole, is_of_template,
 };
 use crate::policy::Policy;
+use linked::Linked;
 
-pub use config::{ConfigChanges, restored_config, volume_sizes, volumes_of};
+pub use config::{ConfigChanges, is_template, restored_config, volume_sizes, volumes_of};
 pub use error::RestoreError;
 pub use keep::{KeepDisk, aside_place, begun, free_stamp, is_committed, plan_keep, wanted_for_keep};
+pub use linked::clone_depth;
 pub use planned::{
-    At, Replaced, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore, What,
+    At, CloneOrigin, Replaced, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore,
+    What,
 };
 pub use points::{Found, GroupPoint, VolumePoint, group_points, points};
 pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, guest_of, is_guests_disk, plan_rollback};
@@ -159,6 +164,13 @@ pub fn plan_restore(
     {
         notes.push(RestoreNote::NewerPoint { point: newest.name });
     }
+    let ground = Ground {
+        proxmox: &inventory.proxmox,
+        format,
+        linked: Linked::new(inventory, volumes, &chosen.place),
+        here,
+        request,
+    };
     let mut restores = Vec::new();
     for (volume, point) in meant.iter().zip(&chosen.point.volumes) {
         let point = point.as_ref().and_then(|point| point.snapshot_at(&chosen.place));
@@ -167,7 +179,7 @@ pub fn plan_restore(
             continue;
         };
         let to = target(&volume.name, request)?;
-        restores.push(plan_volume((inventory, format), (here, request), volume, point, to, &mut notes)?);
+        restores.push(plan_volume(ground, volume, point, to, &mut notes)?);
         let children: Vec<DatasetName> = volumes
             .volumes
             .iter()
@@ -205,17 +217,29 @@ fn meant<'a>(volume: &Volume<'a>, named: Option<&DatasetName>) -> Volume<'a> {
     Volume { name: volume.name.clone(), copies }
 }
 
+/// What every volume's plan is made from.
+#[derive(Clone, Copy)]
+struct Ground<'a> {
+    proxmox: &'a Proxmox,
+    format: &'a NameFormat,
+    linked: Linked<'a>,
+    here: &'a Listing,
+    request: &'a RestoreRequest,
+}
+
 fn plan_volume(
-    (inventory, format): (&Inventory, &NameFormat),
-    (here, request): (&Listing, &RestoreRequest),
+    ground: Ground<'_>,
     volume: &Volume<'_>,
     point: &Found<'_>,
     to: DatasetName,
     notes: &mut Vec<RestoreNote>,
 ) -> Result<VolumeRestore, RestoreError> {
     let copy = point.copy.dataset;
+    let Ground { proxmox, linked, here, request, .. } = ground;
     let incoming = incoming(&to)?;
-    let wanted = chain::chain(volume, point, format)?;
+    // A drill shows what the target alone can give back.
+    let origin = if request.is_drill { None } else { linked.origin(volume, point, &to, notes) };
+    let wanted = chain::chain(volume, point, ground.format, (&linked.begun_at(copy), origin))?;
     let (streams, stage) = look_here((here, request), &to, &incoming, &wanted)?;
     for target in chain::unrelated_targets(volume, point) {
         notes.push(RestoreNote::NothingInCommon { volume: volume.name.clone(), target });
@@ -225,13 +249,13 @@ fn plan_volume(
         to.snapshot(&stream.name)?;
         incoming.snapshot(&stream.name)?;
     }
-    let storage = inventory.proxmox.storage_of(&to);
-    let is_thick = match (copy.kind, inventory.proxmox.state.clone(), storage) {
+    let storage = proxmox.storage_of(&to);
+    let is_thick = match (copy.kind, &proxmox.state, storage) {
         // A drill reserves nothing.
         (DatasetKind::Volume, ProxmoxState::Whole, Some(storage)) => !storage.is_sparse && !request.is_drill,
         _ => false,
     };
-    let is_whole = inventory.proxmox.state == ProxmoxState::Whole;
+    let is_whole = proxmox.state == ProxmoxState::Whole;
     let is_subvol = VolumeName::parse(to.last()).is_some_and(|volume| volume.role == VolumeRole::Disk);
     Ok(VolumeRestore {
         volume_bytes: copy.settings.volume_bytes,
@@ -243,13 +267,32 @@ fn plan_volume(
         kind: copy.kind,
         encryption: copy.encryption,
         is_thick,
-        needs_key: copy.encryption == Encryption::On,
+        origin: origin_here(here, (&to, &incoming), stage, &streams),
+        is_template: is_of_template(to.last())
+            && wanted.iter().any(|stream| stream.name.as_str() == TEMPLATE_SNAPSHOT),
         to,
         incoming,
         replaces: None,
         stage,
         streams,
     })
+}
+
+/// The snapshot that a restored dataset is or will be a clone of.
+fn origin_here(
+    here: &Listing,
+    (to, incoming): (&DatasetName, &DatasetName),
+    stage: Stage,
+    streams: &[RestoreStream],
+) -> Option<SnapshotName> {
+    let at = match stage {
+        Stage::Receive | Stage::Rename => incoming,
+        Stage::Finish | Stage::Done => to,
+    };
+    match here.get(at) {
+        Some(there) => there.origin.clone(),
+        None => streams.first()?.origin.as_ref().map(|origin| origin.here.clone()),
+    }
 }
 
 /// The work that is left, by the datasets that exist here.
@@ -289,7 +332,13 @@ fn look_here(
     if let Some(token) = &there.resume_token {
         let parsed = ResumeToken::parse(token).ok();
         match (parsed, left.first_mut()) {
-            (Some(parsed), Some(first)) if parsed.to_guid == first.guid => first.token = Some(token.clone()),
+            (Some(parsed), Some(first)) if parsed.to_guid == first.guid => {
+                first.token = Some(token.clone());
+                // A full stream of a clone stays one, whatever is here by now.
+                if parsed.from_guid.is_none() {
+                    (first.base, first.origin) = (None, None);
+                }
+            }
             (parsed, _) => {
                 return Err(other(
                     parsed.and_then(|token| PointName::new(token.to_name.rsplit('@').next()?).ok()),

@@ -96,7 +96,7 @@ pub struct VolumeRestore {
     pub guid: Guid,
     /// File system or volume.
     pub kind: DatasetKind,
-    /// Whether its blocks come as they are, encrypted.
+    /// Whether its blocks come as they are, encrypted: then its key has to be loaded before it can be used.
     pub encryption: Encryption,
     /// Whether the storage reserves the whole size of a volume.
     pub is_thick: bool,
@@ -104,8 +104,10 @@ pub struct VolumeRestore {
     pub volume_bytes: u64,
     /// Whether it is the file system of a container of Proxmox VE, which has POSIX ACLs and extended attributes in the inode.
     pub is_container: bool,
-    /// Whether its key has to be loaded before it can be used.
-    pub needs_key: bool,
+    /// The snapshot here that it is a clone of.
+    pub origin: Option<SnapshotName>,
+    /// Whether it is the disk of a template that Proxmox VE can make linked clones of.
+    pub is_template: bool,
     /// The dataset that has the name, and is put aside.
     pub replaces: Option<Replaced>,
     /// How far an earlier, interrupted restore came, and what is left to do.
@@ -148,8 +150,21 @@ pub struct RestoreStream {
     pub guid: Guid,
     /// The incremental source; `None` for a full stream.
     pub base: Option<(PointName, Guid)>,
+    /// Where the incremental source is another dataset's: the first stream of a linked clone.
+    pub origin: Option<CloneOrigin>,
     /// The token of a part that was received already.
     pub token: Option<String>,
+}
+
+/// The snapshot that a linked clone begins at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CloneOrigin {
+    /// In the place that sends.
+    pub there: SnapshotName,
+    /// Its GUID.
+    pub guid: Guid,
+    /// The same snapshot on this host.
+    pub here: SnapshotName,
 }
 
 /// A note for the person who starts a restore.
@@ -179,6 +194,21 @@ pub enum RestoreNote {
         volume: DatasetName,
         /// The target.
         target: TargetName,
+    },
+    /// It was a linked clone of an encrypted dataset, whose key it would share: ZFS moves none of these from dataset to dataset, as a
+    /// restore has to (`dsl_dir_rename_crypt_check`). It takes its whole size.
+    EncryptedClone {
+        /// The clone.
+        volume: DatasetName,
+    },
+    /// It was a linked clone of a snapshot that this host does not have where it can be used: it takes its whole size.
+    OriginMissing {
+        /// The clone.
+        volume: DatasetName,
+        /// The dataset that it was a clone of.
+        of: DatasetName,
+        /// The snapshot.
+        point: PointName,
     },
     /// Datasets below the one that is restored have copies, too, and are not restored.
     ChildrenLeft {

@@ -1,0 +1,221 @@
+//! Linked clones and templates come back as what they were: a clone as a clone, a template as one that Proxmox VE can clone.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use crate::look::{self, content, snapshots};
+use crate::outcome::Run;
+use crate::pool::{property, zfs};
+use crate::restoring::{command, zhaul};
+use crate::rolling_back_guests::{qm, with_path};
+use crate::world::{DAY_1, DAY_2, DAY_3, World};
+
+const TEMPLATE: &str = "base-900-disk-0";
+const CLONE: &str = "vm-101-disk-0";
+const POINT_1: &str = "2026-01-10-030000";
+const MIB: u64 = 1 << 20;
+
+/// Template 900 with 16 MiB, container template 950, and linked clones of both with about 1 MiB of their own, backed up.
+struct Host {
+    world: World,
+    pve: PathBuf,
+}
+
+const TEMPLATE_FILE: &str = "name: golden\nscsi0: z:base-900-disk-0,size=48M\ntemplate: 1\n";
+const CLONE_FILE: &str = "memory: 64\nscsi0: z:base-900-disk-0/vm-101-disk-0,size=48M\n";
+const CONTAINER_FILE: &str = "memory: 64\nrootfs: z:basevol-950-disk-0/subvol-102-disk-0\n";
+
+impl Host {
+    fn new(mut world: World) -> Self {
+        let storage =
+            format!("zfspool: z\n\tpool {}\n\tcontent images,rootdir\n\tsparse 1\n", world.source());
+        let files = [
+            ("storage.cfg", storage.as_str()),
+            ("qemu-server/900.conf", TEMPLATE_FILE),
+            ("qemu-server/101.conf", CLONE_FILE),
+            ("lxc/950.conf", "memory: 64\nrootfs: z:basevol-950-disk-0\ntemplate: 1\n"),
+            ("lxc/102.conf", CONTAINER_FILE),
+        ];
+        let pve = world.guest_configs(&files);
+        world.policy.source = format!("guest-config = \"{}\"", pve.display());
+        let base = world.volume(TEMPLATE, 16);
+        zfs(&["snapshot", &format!("{base}@__base__")]);
+        zfs(&["clone", &format!("{base}@__base__"), &world.guest(CLONE)]);
+        look::write_device(&world.guest(CLONE), 2, 1, "own");
+        let base = world.filesystem("basevol-950-disk-0", 4);
+        zfs(&["snapshot", &format!("{base}@__base__")]);
+        zfs(&["clone", &format!("{base}@__base__"), &world.guest("subvol-102-disk-0")]);
+        world.run_with(DAY_1, &["--archive"]).expect_code(0);
+        Self { world, pve }
+    }
+
+    fn own_content(&self, name: &str) -> u64 {
+        content(&format!("{}@{POINT_1}", self.world.guest(name)))
+    }
+
+    fn lose(&self, guest: &str, disk: &str) {
+        zfs(&["destroy", "-r", &self.world.guest(disk)]);
+        for directory in ["qemu-server", "lxc"] {
+            fs::remove_file(self.pve.join(format!("{directory}/{guest}.conf"))).ok();
+        }
+    }
+
+    fn assert_linked(&self, name: &str, of: &str) {
+        assert_eq!(property("origin", &self.world.guest(name)), format!("{}@__base__", self.world.guest(of)));
+    }
+
+    fn file(&self, path: &str) -> String {
+        fs::read_to_string(self.pve.join(path)).unwrap()
+    }
+
+    fn expect_increments(&mut self) {
+        look::write_device(&self.world.guest(CLONE), 3, 1, "later");
+        let run = self.world.run_as_planned(DAY_3, &["--archive"], 0);
+        for target in ["backup", "archive"] {
+            assert!(run.moved(target) < 3 * MIB, "{target}: {}", run.moved(target));
+        }
+        for name in [TEMPLATE, CLONE] {
+            look::assert_same_newest(&self.world.guest(name), &self.world.backup(name));
+        }
+    }
+}
+
+#[test]
+fn a_lost_host_comes_back_with_its_templates_and_their_clones_in_the_space_that_they_took() {
+    let mut host = Host::new(World::with_archive("clones-all"));
+    let names = [TEMPLATE, CLONE, "basevol-950-disk-0", "subvol-102-disk-0"];
+    let before = names.map(|name| host.own_content(name));
+    let source = host.world.source();
+    look::sync(&host.world.guest(TEMPLATE));
+    let used = property("used", &source).parse::<u64>().unwrap();
+    zfs(&["destroy", "-R", &source]);
+    zfs(&["create", &source]);
+    for file in ["qemu-server/900.conf", "qemu-server/101.conf", "lxc/950.conf", "lxc/102.conf"] {
+        fs::remove_file(host.pve.join(file)).unwrap();
+    }
+    let all = zhaul(&host.world, DAY_2, &["restore", "--all"]).expect_code(0);
+    assert!(all.stdout.contains("4 restored, 0 here already, 0 failed"), "{all:?}");
+    assert!(all.stdout.contains("qm clone 900 VMID") && all.stdout.contains("pct clone 950 VMID"), "{all:?}");
+    host.assert_linked(CLONE, TEMPLATE);
+    host.assert_linked("subvol-102-disk-0", "basevol-950-disk-0");
+    assert_eq!(names.map(|name| host.own_content(name)), before);
+    assert_eq!(host.file("qemu-server/900.conf"), TEMPLATE_FILE);
+    assert_eq!(host.file("qemu-server/101.conf"), CLONE_FILE);
+    assert_eq!(host.file("lxc/102.conf"), CONTAINER_FILE);
+    look::wait_for_used(&source, used / 10 * 9);
+    let now = property("used", &source).parse::<u64>().unwrap();
+    assert!(now * 10 <= used * 11, "{now} of {used}");
+    host.expect_increments();
+}
+
+#[test]
+fn a_lost_clone_is_received_as_a_clone_also_under_another_number_after_a_kill_and_from_the_archive() {
+    let mut host = Host::new(World::with_archive("clones-one"));
+    let before = host.own_content(CLONE);
+    host.lose("101", CLONE);
+    let plan = zhaul(&host.world, DAY_2, &["restore", "101", "--dry-run"]).expect_code(0);
+    let clone_of = format!("as a clone of {}@__base__", host.world.guest(TEMPLATE));
+    assert!(plan.stdout.contains(&clone_of), "{plan:?}");
+    let mut cut = command(&host.world, DAY_2, &["restore", "101", "--rate", "64KiB"]);
+    let mut cut = cut.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    host.world.wait_for_receive();
+    cut.kill().unwrap();
+    cut.wait().unwrap();
+    host.world.wait_for_quiet();
+    let restored = zhaul(&host.world, DAY_2, &["restore", "101", "--json"]).expect_code(0);
+    let moved: u64 = restored.json()["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["moved_bytes"].as_u64().unwrap())
+        .sum();
+    assert!(moved < 2 * MIB, "{moved}");
+    host.assert_linked(CLONE, TEMPLATE);
+    assert_eq!(host.own_content(CLONE), before);
+    assert_eq!(host.file("qemu-server/101.conf"), CLONE_FILE);
+    host.expect_increments();
+    // As another guest, from the archive.
+    let other = zhaul(&host.world, DAY_3, &["restore", "101", "--as", "150", "--from", "nfs9"]);
+    other.expect_code(0);
+    host.assert_linked("vm-150-disk-0", TEMPLATE);
+    assert!(host.file("qemu-server/150.conf").contains("scsi0: z:base-900-disk-0/vm-150-disk-0,size=48M\n"));
+    // In the place of what is there, which is set aside.
+    let replace = command(&host.world, DAY_3, &["restore", "101", "--at", POINT_1, "--replace"]);
+    Run::of(with_path(replace, &qm(&host.world, "status: stopped"))).expect_code(0);
+    host.assert_linked(CLONE, TEMPLATE);
+    assert_eq!(host.own_content(CLONE), before);
+    // A drill shows what the target can give back without this host.
+    let drill = zhaul(&host.world, DAY_3, &["verify", "--drill", "101"]).expect_code(0);
+    assert!(!drill.stdout.contains("clone of"), "{drill:?}");
+}
+
+#[test]
+fn without_its_template_a_clone_comes_back_whole_and_the_advice_keeps_it_linked() {
+    let host = Host::new(World::with_archive("clones-alone"));
+    let before = host.own_content(CLONE);
+    host.lose("101", CLONE);
+    host.lose("900", TEMPLATE);
+    let whole = zhaul(&host.world, DAY_2, &["restore", "101", "--dry-run"]).expect_code(0);
+    assert!(
+        whole.stdout.contains("was a linked clone of") && whole.stdout.contains("`zhaul restore 900` first"),
+        "{whole:?}"
+    );
+    zhaul(&host.world, DAY_2, &["restore", "101", "--as", "151"]).expect_code(0);
+    assert_eq!(property("origin", &host.world.guest("vm-151-disk-0")), "-");
+    assert!(host.file("qemu-server/151.conf").contains("scsi0: z:vm-151-disk-0,size=48M\n"));
+    zhaul(&host.world, DAY_2, &["restore", "900"]).expect_code(0);
+    assert!(snapshots(&host.world.guest(TEMPLATE)).contains(&"__base__".to_owned()));
+    let clone = zhaul(&host.world, DAY_2, &["restore", "101"]).expect_code(0);
+    assert!(!clone.stdout.contains("was a linked clone"), "{clone:?}");
+    host.assert_linked(CLONE, TEMPLATE);
+    assert_eq!(host.own_content(CLONE), before);
+}
+
+#[test]
+fn a_template_whose_point_lacks_its_base_is_an_ordinary_guest_with_the_way_back_to_a_template() {
+    let mut world = World::new("clones-no-base");
+    let storage = format!("zfspool: z\n\tpool {}\n\tsparse 1\n", world.source());
+    let files = [("storage.cfg", storage.as_str()), ("qemu-server/900.conf", TEMPLATE_FILE)];
+    let pve = world.guest_configs(&files);
+    world.policy.source = format!("guest-config = \"{}\"", pve.display());
+    let base = world.volume(TEMPLATE, 4);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &base]);
+    fs::remove_file(pve.join("qemu-server/900.conf")).unwrap();
+    let restored = zhaul(&world, DAY_2, &["restore", "900"]).expect_code(0);
+    let advice = format!("`zfs snapshot {base}@__base__ && qm set 900 --template 1`");
+    assert!(restored.stdout.contains(&advice) && restored.stdout.contains("qm start 900"), "{restored:?}");
+    assert!(!fs::read_to_string(pve.join("qemu-server/900.conf")).unwrap().contains("template"));
+}
+
+#[test]
+fn an_encrypted_clone_is_restored_in_full_and_its_linked_copy_can_be_set_aside() {
+    let mut world = World::new("clones-raw");
+    world.encrypted(TEMPLATE, &["-V", "48M"]);
+    let base = world.guest(TEMPLATE);
+    look::write_device(&base, 0, 16, "template");
+    zfs(&["snapshot", &format!("{base}@__base__")]);
+    let one = world.guest(CLONE);
+    zfs(&["clone", &format!("{base}@__base__"), &one]);
+    look::write_device(&one, 3, 1, "own");
+    world.run(DAY_1);
+    let before = content(&format!("{one}@{POINT_1}"));
+    zfs(&["destroy", "-r", &one]);
+    let restored = zhaul(&world, DAY_2, &["restore", &one, "--json"]).expect_code(0).json();
+    assert_eq!(restored["notes"][0]["note"], "encrypted-clone", "{restored}");
+    assert_eq!(property("encryptionroot", &one), one);
+    world.unlock(&one);
+    assert_eq!(content(&format!("{one}@{POINT_1}")), before);
+    look::write_device(&one, 4, 1, "later");
+    let run = world.run_as_planned(DAY_2, &[], 0);
+    assert!(run.moved("backup") < 3 * MIB, "{run:?}");
+    // Back to the first night: the copy, whose key is that of the template's copy, is set aside, and continues.
+    zfs(&["rollback", "-r", &format!("{one}@{POINT_1}")]);
+    look::write_device(&one, 5, 1, "after the rollback");
+    world.run(DAY_3);
+    let copy = world.backup(CLONE);
+    assert_eq!(snapshots(&look::set_aside(&copy)), ["2026-01-11-030000"]);
+    world.unlock(&property("encryptionroot", &copy));
+    look::assert_same_newest(&one, &copy);
+}
