@@ -8,7 +8,8 @@ use super::builder::{Builder, Order};
 use super::{AsideFinding, Place, Reason, Severity, StaysBecause, StepId, ToDestroy};
 use crate::model::{
     ARCHIVE_ASIDE, BACKUP_ASIDE, Change, Dataset, DatasetName, Listing, NameFormat, Point, PointKind,
-    PointName, SET_ASIDE_PROPERTY, SetAside, SetAsideCause, SetAsideMark, Writer,
+    PointName, SET_ASIDE_PROPERTY, SetAside, SetAsideCause, SetAsideMark, TEMPLATE_SNAPSHOT, Writer,
+    is_of_template,
 };
 use crate::policy::{Policy, Target};
 
@@ -99,7 +100,9 @@ impl Expiry<'_> {
         if self.listing.has_children(&old.name) {
             return Some(StaysBecause::Children);
         }
-        let foreign = old.history.points().filter(|point| !self.policy.name_format.is_own(&point.name));
+        let is_foreign =
+            |point: &&Point| !self.policy.name_format.is_own(&point.name) && !is_templates(mark, &point.name);
+        let foreign = old.history.points().filter(is_foreign);
         let foreign: Vec<PointName> = foreign.map(|point| point.name.clone()).collect();
         if !foreign.is_empty() {
             return Some(StaysBecause::Foreign(foreign));
@@ -156,6 +159,11 @@ impl Expiry<'_> {
             builder.find(Severity::Note, None, self.place(), kind);
         }
     }
+}
+
+/// Whether it is the `@__base__` of a template's copy, which a run has sent.
+pub(super) fn is_templates(mark: &SetAsideMark, point: &PointName) -> bool {
+    point.as_str() == TEMPLATE_SNAPSHOT && is_of_template(mark.of.last())
 }
 
 fn is_clone_of(clone: &Dataset, old: &Dataset) -> bool {

@@ -169,6 +169,33 @@ fn a_promoted_clone_a_rollback_and_a_recreated_clone_continue_and_nothing_is_los
 }
 
 #[test]
+fn a_template_that_was_set_aside_expires_after_its_clones() {
+    let mut world = World::new("linked-expire");
+    world.policy.backup = "keep-superseded = \"30d\"\n".to_owned();
+    let base = template(&world, TEMPLATE);
+    let one = clone(&world, &format!("{base}@__base__"), "vm-101-disk-0");
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &one]);
+    zfs(&["destroy", "-r", &base]);
+    let base = template(&world, TEMPLATE);
+    clone(&world, &format!("{base}@__base__"), "vm-101-disk-0");
+    world.run(DAY_2);
+    let copies = ["vm-101-disk-0", TEMPLATE].map(|name| world.backup(name));
+    let lineages = || copies.each_ref().map(|copy| look::all_set_aside(copy));
+    let [old_clone, old_base] = lineages();
+    assert_eq!((old_clone.len(), old_base.len()), (1, 1));
+    assert_eq!(property("origin", &old_clone[0]), format!("{}@__base__", old_base[0]));
+    let (late, later) = (look::days_after(&old_base[0], 60), look::days_after(&old_base[0], 61));
+    let held = format!("{}@{POINT_1}", old_clone[0]);
+    zfs(&["hold", "mine", &held]);
+    world.run_as_planned(&late, &[], 0);
+    assert!(look::exists(&old_clone[0]) && look::exists(&old_base[0]), "as long as its clone stays");
+    zfs(&["release", "mine", &held]);
+    world.run_as_planned(&later, &[], 0);
+    assert_eq!(lineages(), [Vec::<String>::new(), Vec::new()]);
+}
+
+#[test]
 fn encrypted_clones_travel_raw_as_clones() {
     let mut world = World::new("linked-raw");
     world.encrypted(TEMPLATE, &["-V", "48M"]);

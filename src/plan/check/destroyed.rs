@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Listed, Promise, Proof};
 use crate::model::{Answer, Change, Dataset, DatasetName, Guid, Point, PointKind};
+use crate::plan::superseded::is_templates;
 use crate::plan::{Action, Place, Reason, Step, ToDestroy};
 
 /// Checks what `step` destroys.
@@ -140,8 +141,10 @@ fn check_dataset(proof: &mut Proof<'_>, step: &Step, guid: Guid, to_destroy: &[T
     if !is_known {
         proof.breach(step, Promise::OnlySetAside);
     }
-    for (_, point) in listed(proof, step, PointKind::Snapshot, to_destroy) {
-        check_own(proof, step, point);
+    for (at, point) in listed(proof, step, PointKind::Snapshot, to_destroy) {
+        if !at.set_aside().is_some_and(|mark| is_templates(&mark, &point.name)) {
+            check_own(proof, step, point);
+        }
     }
 }
 
