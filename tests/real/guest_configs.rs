@@ -187,6 +187,28 @@ fn a_guest_comes_back_as_another_one_with_an_identity_of_its_own() {
 }
 
 #[test]
+fn one_disk_of_a_lost_guest_comes_back_alone_and_what_is_not_clear_is_asked() {
+    let (world, pve) = burnt_down("config-disk");
+    let (first, fast) = (world.guest("vm-100-disk-0"), format!("{}/vm-100-disk-0", world.beside("fast")));
+    let twice = zhaul(&world, DAY_2, &["restore", "100", "--disk", "vm-100-disk-0"]).expect_code(2);
+    assert!(twice.stderr.contains(&first) && twice.stderr.contains(&fast), "{twice:?}");
+    let unknown = zhaul(&world, DAY_2, &["restore", "100", "--disk", "scsi9"]).expect_code(2);
+    assert!(unknown.stderr.contains("has no disk scsi9") && unknown.stderr.contains(&first), "{unknown:?}");
+    zhaul(&world, DAY_2, &["restore", &first, "--disk", "scsi0"]).expect_code(2);
+    assert!(!look::exists(&first) && !look::exists(&fast));
+    zhaul(&world, DAY_2, &["restore", "100", "--disk", &first]).expect_code(0);
+    assert!(look::exists(&first) && !look::exists(&fast));
+    let file = pve.join("qemu-server/100.conf");
+    let written = fs::read_to_string(&file).unwrap();
+    assert!(written.contains("#scsi1: fast:vm-100-disk-0") && written.contains("\nscsi0: z:"), "{written}");
+    // The file is there by now, and stays.
+    let other = zhaul(&world, DAY_2, &["restore", "100", "--disk", &fast]).expect_code(0);
+    assert!(other.stdout.contains("exists and was left as it is"), "{other:?}");
+    assert!(look::exists(&fast));
+    assert_eq!(fs::read_to_string(&file).unwrap(), written);
+}
+
+#[test]
 fn interrupted_the_number_stays_locked_until_the_same_command_has_ended_or_it_is_given_up() {
     let (world, pve) = burnt_down("config-cut");
     zfs(&["set", "readonly=on", &world.source()]);

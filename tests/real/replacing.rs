@@ -136,3 +136,29 @@ fn killed_at_any_step_the_same_command_replaces_the_rest_and_nothing_is_lost() {
     let run = world.run(DAY_4);
     assert!(run.sends("backup").iter().all(|send| send.base().is_some()), "{run:?}");
 }
+
+#[test]
+fn one_disk_takes_the_place_of_the_one_that_exists_and_the_guest_stays_as_it_is() {
+    let (mut world, pve, late) = changed(World::new("replace-disk"));
+    world.write(DISKS[0], "unsaved", 1);
+    let before = contents(&world, POINT_1);
+    let guids = DISKS.map(|name| property("guid", &world.guest(name)));
+    let words = ["restore", "100", "--disk", "scsi1", "--at", POINT_1, "--replace"];
+    let running = zhaul(&world, "status: running", &words).expect_code(3);
+    assert!(running.stderr.contains("may be running"), "{running:?}");
+    let run = zhaul(&world, "status: stopped", &words).expect_code(0);
+    assert!(run.stdout.contains(&format!("zhaul restore 100 --put-back {STAMP}")), "{run:?}");
+    let now = DISKS.map(|name| property("guid", &world.guest(name)));
+    assert!(now[0] == guids[0] && now[1] == guids[1] && now[2] != guids[2]);
+    assert_eq!(contents(&world, POINT_1), before);
+    assert_eq!(property("guid", &aside(&world, DISKS[2], STAMP)), guids[2]);
+    assert_eq!(fs::read_to_string(pve.join(CONF)).unwrap(), late);
+    world.run(DAY_4);
+    zhaul(&world, "status: stopped", &["restore", "100", "--put-back", STAMP]).expect_code(0);
+    assert_eq!(DISKS.map(|name| property("guid", &world.guest(name))), guids);
+    assert_eq!(fs::read_to_string(pve.join(CONF)).unwrap(), late);
+    world.run(DAY_5);
+    for name in DISKS {
+        assert_same_newest(&world.guest(name), &world.backup(name));
+    }
+}

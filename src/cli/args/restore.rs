@@ -38,7 +38,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(value_name = "GUEST|DATASET", value_parser = parse_what, required_unless_present = "all")]
     pub(in crate::cli) what: Option<What>,
     /// Restore every guest and dataset that is not on this host, one after the other: after the loss of the host
-    #[arg(long, conflicts_with_all = ["what", "to", "new_id", "storage", "unique", "link_down", "replace", "abandon", "put_back"])]
+    #[arg(long, conflicts_with_all = ["what", "to", "new_id", "storage", "disks", "unique", "link_down", "replace", "abandon", "put_back"])]
     pub(in crate::cli) all: bool,
     /// Restore from this backup or archive, or from `here` [default: the nearest that has the point]
     #[arg(long, value_name = "TARGET")]
@@ -55,6 +55,10 @@ pub(in crate::cli) struct RestoreArgs {
     /// Put all disks on this storage of Proxmox VE instead of their own
     #[arg(long, value_name = "STORAGE", conflicts_with = "to")]
     pub(in crate::cli) storage: Option<String>,
+    /// Restore only this disk of the guest: its line in the guest's file, for example scsi1, or its volume or dataset; may be given
+    /// again. A guest's file that exists stays as it is
+    #[arg(long = "disk", value_name = "DISK", conflicts_with_all = ["abandon", "put_back"])]
+    pub(in crate::cli) disks: Vec<String>,
     /// Give the guest new MAC addresses and UUIDs, also where it keeps its number
     #[arg(long)]
     pub(in crate::cli) unique: bool,

@@ -243,7 +243,9 @@ impl Restoration {
 fn check_free(files: &GuestFiles, id: GuestId, args: Wanted<'_>) -> Result<bool, Failure> {
     match files.find(id) {
         GuestFile::Missing | GuestFile::OfRestore => Ok(false),
-        GuestFile::Taken(_) if args.options.new_id.is_none() => Ok(!args.options.replace),
+        GuestFile::Taken(_) if args.options.new_id.is_none() => {
+            Ok(!args.options.replace || !args.options.disks.is_empty())
+        }
         GuestFile::Taken(path) => {
             let error = anyhow!(
                 "guest {id} exists ({}): nothing was done\n  next: another number; `pvesh get /cluster/nextid` gives a free one",

@@ -2,6 +2,7 @@
 
 mod abandon;
 mod all;
+mod disks;
 mod guest;
 mod kept;
 mod progress;
@@ -68,8 +69,10 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
         return put_back::put_back(args, context, &here, stamp);
     }
     let inventory = context.inventory()?;
-    let request = request(args, context, &inventory.proxmox)?;
     let known = volumes(&context.policy, &inventory, &everything(context.now));
+    let left_out = disks::left_out(args, &known, &inventory.proxmox)?;
+    let mut request = request(args, context, &inventory.proxmox)?;
+    request.without.extend(left_out);
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
     let there = list_here(&here, &wanted)?;
