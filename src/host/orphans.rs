@@ -3,10 +3,11 @@
 //!
 //! A worker does the same in its script (`worker.sh`). Only processes of this user count, only those with the mark of the same
 //! policy, and never those of the run that asks. A confined agent ends nothing but agents that were started with the same
-//! words: its caller may make up any mark, and must not reach more than its own key does. An agent that is ended ends its
-//! `zfs receive`, which keeps what can be resumed.
+//! words, and what these have started: its caller may make up any mark, and must not reach more than its own key does. What a
+//! `zfs receive` that is ended has received stays, and can be resumed.
 
 use std::fs;
+use std::iter;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -22,6 +23,9 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 const KILL_LIMIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How far up the processes that started one are looked for; the process numbers that they have may be taken again meanwhile.
+const GENERATIONS_MAX: usize = 8;
+
 /// How much of a command is reported, in bytes.
 const COMMAND_BYTES_MAX: usize = 2000;
 /// How many processes are reported; the others are still ended.
@@ -32,6 +36,7 @@ pub(super) fn end(run: RunMark, is_confined: bool) -> Vec<Orphan> {
     let own_words = fs::read("/proc/self/cmdline").unwrap_or_default();
     let orphans: Vec<Orphan> = marked(run, is_confined.then_some(&own_words[..]));
     let mut left: Vec<u32> = orphans.iter().map(|orphan| orphan.pid).collect();
+    left.extend(started_by(&left, run));
     for (signal, limit) in [(Signal::TERM, END_LIMIT), (Signal::KILL, KILL_LIMIT)] {
         for pid in left.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
             // Fails only where it has just ended.
@@ -83,6 +88,23 @@ fn marked(run: RunMark, words: Option<&[u8]>) -> Vec<Orphan> {
         is_wanted.then(|| Orphan { pid, command: shown(&command) })
     });
     orphans.collect()
+}
+
+/// The other processes of earlier runs that these have started, such as an agent's `zfs receive`: as long as one is there,
+/// what it receives into is in use.
+fn started_by(pids: &[u32], run: RunMark) -> Vec<u32> {
+    let others = marked(run, None).into_iter().map(|orphan| orphan.pid).filter(|pid| !pids.contains(pid));
+    let is_below = |pid: &u32| {
+        let above = iter::successors(parent(*pid), |pid| parent(*pid));
+        above.take(GENERATIONS_MAX).any(|pid| pids.contains(&pid))
+    };
+    others.filter(is_below).collect()
+}
+
+/// The fourth field of `/proc/PID/stat`; the second one, the name, may have anything in it.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(directory(pid).join("stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 fn directory(pid: u32) -> PathBuf {
@@ -147,6 +169,35 @@ mod tests {
 
     fn started(mark: RunMark, seconds: &str) -> Child {
         Command::new("sleep").arg(seconds).env(RUN_VARIABLE, mark.to_string()).spawn().unwrap()
+    }
+
+    #[test]
+    fn what_an_agent_has_started_ends_with_it_and_its_siblings_stay() {
+        let policy = (u64::from(std::process::id()) << 20) + 1;
+        let (earlier, now) = (RunMark::new(policy, 1), RunMark::new(policy, 2));
+        let mut shell = Command::new("sh")
+            .args(["-c", "sleep 63 & sleep 63 & wait"])
+            .env(RUN_VARIABLE, earlier.to_string())
+            .spawn()
+            .unwrap();
+        let mut sibling = started(earlier, "63");
+        let is_sleep = |orphan: &Orphan| orphan.command == "sleep 63";
+        while marked(now, None).iter().filter(|orphan| is_sleep(orphan)).count() < 3 {
+            thread::sleep(PAUSE);
+        }
+        let mut below = started_by(&[shell.id()], now);
+        let started: Vec<u32> =
+            marked(now, None).iter().filter(|orphan| is_sleep(orphan)).map(|orphan| orphan.pid).collect();
+        below.sort_unstable();
+        let mut wanted: Vec<u32> = started.into_iter().filter(|pid| *pid != sibling.id()).collect();
+        wanted.sort_unstable();
+        assert_eq!(below, wanted);
+        for pid in below {
+            kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+        }
+        shell.wait().unwrap();
+        sibling.kill().unwrap();
+        sibling.wait().unwrap();
     }
 
     #[test]
