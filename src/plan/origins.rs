@@ -12,6 +12,7 @@ use super::replication::Replication;
 use super::{Source, StepId};
 use crate::model::{
     Dataset, DatasetName, Encryption, Guid, Listing, Point, PointKind, SnapshotName, TEMPLATE_SNAPSHOT,
+    is_of_template,
 };
 
 /// The origin of a source dataset that is a clone, if that is listed.
@@ -45,6 +46,12 @@ pub(super) fn order(listing: &Listing, sources: &[Source<'_>]) -> Vec<usize> {
     order
 }
 
+/// The `@__base__` of a template's disk. On any other dataset it is a snapshot like all that zhaul did not make.
+fn template_snapshot(dataset: &Dataset) -> Option<&Point> {
+    let mut own = dataset.history.snapshots().filter(|_| is_of_template(dataset.name.last()));
+    own.find(|point| point.name.as_str() == TEMPLATE_SNAPSHOT)
+}
+
 /// What the clones among the sources need on one target.
 #[derive(Debug, Default)]
 pub(super) struct Origins<'a> {
@@ -69,8 +76,7 @@ impl<'a> Origins<'a> {
         for (one, name) in sources.iter().zip(names) {
             let Some(name) = name else { continue };
             // A template has it from its first copy on: clones come later, and nothing can be put before what is there.
-            let own = one.selected.dataset.history.snapshots();
-            if let Some(point) = own.into_iter().find(|point| point.name.as_str() == TEMPLATE_SNAPSHOT) {
+            if let Some(point) = template_snapshot(one.selected.dataset) {
                 origins.wanted.entry(&one.selected.dataset.name).or_default().insert(point.guid);
             }
             let copy = target.get(name).filter(|copy| copy.history.newest_snapshot().is_some());

@@ -13,9 +13,9 @@ pub(super) fn resolve(builder: &mut Builder, policy: &Policy, replication: &mut 
         return replication.block(builder, AsideFinding::NameIsSetAside { copy: replication.name.clone() });
     }
     let common = replication.comparison.as_ref().and_then(|comparison| comparison.common);
-    // A receive that broke off has no snapshot yet, and may be of a clone.
-    let has_begun = there.history.newest_snapshot().is_some();
-    let promoted = there.origin.as_ref().filter(|origin| has_begun && !replication.is_linked(origin));
+    // The first receive of a clone, broken off: it has its origin before its first snapshot.
+    let is_begun = there.history.newest_snapshot().is_none() && there.resume_token.is_some();
+    let promoted = there.origin.as_ref().filter(|origin| !is_begun && !replication.is_linked(origin));
     if let Some(origin) = promoted {
         let kind = |is_continued| FindingKind::PromotedAway {
             copy: replication.name.clone(),
