@@ -80,7 +80,7 @@ pub use guest_files::{CurrentFile, GuestFile, GuestFiles};
 pub use helper::Helper;
 pub use local::Local;
 pub use remote::Remote;
-pub use restoring::Restoring;
+pub use restoring::{Restoring, RollbackGoal};
 pub use sending::Sending;
 pub use sessions::Machine;
 pub use shell::Shell;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
-use super::zfs_program::ZfsProgram;
+use super::zfs_program::{ZfsProgram, other_guid};
 use super::{HostError, Incoming, Problem, ReceiveSpec};
 use crate::host::receive::ShellIncoming;
 use crate::model::{
@@ -25,6 +25,25 @@ const HOST: &str = "here";
 #[derive(Debug)]
 pub struct Restoring {
     pub(super) program: ZfsProgram,
+}
+
+/// A snapshot that a dataset is to be rolled back to.
+#[derive(Debug, Clone, Copy)]
+pub struct RollbackGoal<'a> {
+    /// The dataset.
+    pub dataset: &'a DatasetName,
+    /// Its GUID.
+    pub dataset_guid: Guid,
+    /// The snapshot.
+    pub to: &'a PointName,
+    /// The GUID of the snapshot.
+    pub guid: Guid,
+}
+
+impl RollbackGoal<'_> {
+    fn snapshot(&self) -> String {
+        format!("{}@{}", self.dataset, self.to)
+    }
 }
 
 impl Restoring {
@@ -149,31 +168,29 @@ impl Restoring {
         stored.map_err(|problem| self.program.error("store the guest's configuration on", snapshot, problem))
     }
 
-    /// Refuses unless dataset and snapshot are still those that are meant.
-    pub fn check(
-        &self,
-        dataset: &DatasetName,
-        guid: Guid,
-        to: &PointName,
-        point: Guid,
-    ) -> Result<(), HostError> {
-        let check = self
-            .program
-            .check_dataset(dataset, guid)
-            .and_then(|()| self.program.check_point(dataset, to, point));
-        check.map_err(|problem| self.program.error("roll back to", format!("{dataset}@{to}"), problem))
+    /// Refuses unless all these datasets and snapshots are still those that are meant: one question for all.
+    pub fn check(&self, goals: &[RollbackGoal<'_>]) -> Result<(), HostError> {
+        let Some(first) = goals.first() else { return Ok(()) };
+        let names = goals.iter().flat_map(|goal| [goal.dataset.to_string(), goal.snapshot()]);
+        let found = self.program.guids(&names.collect::<Vec<_>>());
+        let found = found.map_err(|problem| self.program.error("look at", first.snapshot(), problem))?;
+        for goal in goals {
+            let parts = [(goal.dataset.to_string(), goal.dataset_guid), (goal.snapshot(), goal.guid)];
+            for (name, guid) in parts {
+                let problem = match found.get(&name) {
+                    Some(found) if *found == guid => continue,
+                    Some(found) => other_guid(guid, *found),
+                    None => Problem::NotFound,
+                };
+                return Err(self.program.error("roll back to", goal.snapshot(), problem));
+            }
+        }
+        Ok(())
     }
 
-    /// `zfs rollback` to the newest snapshot, by GUID; refused by ZFS where anything is newer.
-    pub fn roll_back(
-        &self,
-        dataset: &DatasetName,
-        guid: Guid,
-        to: &PointName,
-        point: Guid,
-    ) -> Result<(), HostError> {
-        self.check(dataset, guid, to, point)?;
-        let name = format!("{dataset}@{to}");
+    /// `zfs rollback` to the newest snapshot; refused by ZFS where anything is newer. The caller has just checked the goal.
+    pub fn roll_back(&self, goal: &RollbackGoal<'_>) -> Result<(), HostError> {
+        let name = goal.snapshot();
         self.program
             .run(&["rollback", &name])
             .map_err(|problem| self.program.error("roll back to", &name, problem))

@@ -283,12 +283,12 @@ impl ZfsProgram {
         Ok(datasets.iter().map(|dataset| reader.of(dataset)).collect())
     }
 
-    /// The GUIDs of these snapshots by their full names; those that do not exist are left out.
-    pub(super) fn guids(&self, snapshots: &[SnapshotName]) -> Result<HashMap<String, Guid>, Problem> {
+    /// The GUIDs of these datasets and snapshots by their full names; those that do not exist are left out.
+    pub(super) fn guids(&self, names: &[impl Display]) -> Result<HashMap<String, Guid>, Problem> {
         let mut guids = HashMap::new();
-        for some in snapshots.chunks(NAMES_MAX) {
+        for some in names.chunks(NAMES_MAX) {
             let names: Vec<String> = some.iter().map(ToString::to_string).collect();
-            let mut arguments = vec!["-t", "snapshot", "-o", "name,guid"];
+            let mut arguments = vec!["-t", "filesystem,volume,snapshot", "-o", "name,guid"];
             arguments.extend(names.iter().map(String::as_str));
             for row in self.rows(&arguments)? {
                 let [name, guid] = row.as_slice() else {

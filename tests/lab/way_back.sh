@@ -36,7 +36,12 @@ guest() { # guest DISKS MIB: half noise, half text, backed up
     zfs snapshot -r "$source@$point"
     zhaul run --no-snapshot
 }
-lose() { zfs destroy -r "$source"; zfs create -o mountpoint=none -o canmount=off "$source"; zpool sync; }
+lose() {
+    # A device that has just appeared may still be looked at.
+    for try in 1 2 3 4 5 6 7 8 9; do zfs destroy -r "$source" 2>/dev/null && break; sleep 0.5; done
+    zfs create -o mountpoint=none -o canmount=off "$source"
+    zpool sync
+}
 end() { zfs destroy -r "$source"; ssh nfs8 zfs destroy -r "$backup"; }
 
 received() { cat /sys/class/net/*/statistics/rx_bytes | awk '{ sum += $1 } END { printf "%.0f\n", sum }'; }

@@ -172,6 +172,10 @@ fn a_lost_file_and_a_broken_update() {
     site.is_right();
     site.block(&broken[1][1..], &stamp(&printed));
     assert_eq!(site.head(), now);
+    site.block(&lost[2], "");
+    assert_eq!(content(&format!("{}@{POINT_1}", site.disk())), site.head());
+    let file = fs::read_to_string(site.pve.join("qemu-server/100.conf")).unwrap();
+    assert_eq!(file, MACHINE.replace("1024", "1"), "one disk leaves the guest's file as it is");
     site.world.run_with("2026-02-03T04:00:00Z", &[]).expect_code(0);
 }
 
@@ -179,7 +183,7 @@ fn a_lost_file_and_a_broken_update() {
 fn a_lost_guest() {
     let mut site = Site::new("readme-guest");
     let lost = blocks("A lost guest");
-    assert_eq!(lost.len(), 2);
+    assert_eq!(lost.len(), 3);
     zfs(&["destroy", "-r", &site.disk()]);
     fs::remove_file(site.pve.join("qemu-server/100.conf")).unwrap();
     site.block(&lost[0], "");
@@ -192,6 +196,10 @@ fn a_lost_guest() {
     site.is_right();
     site.block(&lost[1][2..], &stamp(&printed));
     assert_eq!(site.head(), now);
+    site.block(&lost[2], "");
+    assert_eq!(content(&format!("{}@{POINT_1}", site.disk())), site.head());
+    let file = fs::read_to_string(site.pve.join("qemu-server/100.conf")).unwrap();
+    assert_eq!(file, MACHINE.replace("1024", "1"), "one disk leaves the guest's file as it is");
     site.world.run_with("2026-02-03T04:00:00Z", &[]).expect_code(0);
 }
 

@@ -4,6 +4,7 @@
 //! changes nothing; the lock in the guest's file shows that it is zhaul's.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 
@@ -12,9 +13,12 @@ use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::check::named;
 use super::config::Configuration;
-use crate::host::{Refusal, Restoring};
+use crate::host::{Refusal, Restoring, RollbackGoal};
 use crate::model::{DatasetKind, PointKind};
 use crate::plan::restore::{DiskRollback, RollbackPlan};
+
+/// How old the answer that all disks are what the plan says may be when one is rolled back.
+const CHECK_AGE_MAX: Duration = Duration::from_millis(200);
 
 /// Makes way on all disks, then rolls each back. Stops at the first deviation from the plan; the same command continues
 /// it. Returns the warnings.
@@ -27,16 +31,16 @@ pub(super) fn carry_out(
     if let Some(config) = config {
         config.begin()?;
     }
-    for disk in &plan.disks {
-        if let Err(error) = here.check(&disk.dataset, disk.dataset_guid, &disk.to, disk.guid) {
-            // Nothing was done yet.
-            if let Some(config) = config {
-                config.give_up()?;
-            }
-            return Err(error).or_exit(Code::Failed);
+    let goals: Vec<_> = plan.disks.iter().map(goal).collect();
+    if let Err(error) = here.check(&goals) {
+        // Nothing was done yet.
+        if let Some(config) = config {
+            config.give_up()?;
         }
+        return Err(error).or_exit(Code::Failed);
     }
-    let changed = roll_back(plan, context, &here);
+    let checked = Instant::now();
+    let changed = make_way(plan, context, &here).and_then(|()| roll_back(plan, &here, checked));
     let warnings = changed.map_err(|failure| half_done(&failure, config))?;
     if let Some(config) = config {
         config.finish()?;
@@ -44,17 +48,32 @@ pub(super) fn carry_out(
     Ok(warnings)
 }
 
-fn roll_back(plan: &RollbackPlan, context: &CommandContext, here: &Restoring) -> Result<String, Failure> {
-    for disk in &plan.disks {
-        here.check(&disk.dataset, disk.dataset_guid, &disk.to, disk.guid).or_exit(Code::Failed)?;
+fn goal(disk: &DiskRollback) -> RollbackGoal<'_> {
+    let DiskRollback { dataset, dataset_guid, to, guid, .. } = disk;
+    RollbackGoal { dataset, dataset_guid: *dataset_guid, to, guid: *guid }
+}
+
+/// Destroys what is newer than the point.
+fn make_way(plan: &RollbackPlan, context: &CommandContext, here: &Restoring) -> Result<(), Failure> {
+    for disk in plan.disks.iter().filter(|disk| !disk.newer.is_empty()) {
+        here.check(&[goal(disk)]).or_exit(Code::Failed)?;
         let refusals = context.source.destroy_snapshots(&disk.dataset, &named(disk, PointKind::Snapshot));
         check_refusals(disk, refusals.or_exit(Code::Failed)?)?;
         let refusals = context.source.destroy_bookmarks(&disk.dataset, &named(disk, PointKind::Bookmark));
         check_refusals(disk, refusals.or_exit(Code::Failed)?)?;
     }
+    Ok(())
+}
+
+fn roll_back(plan: &RollbackPlan, here: &Restoring, mut checked: Instant) -> Result<String, Failure> {
     let mut warnings = String::new();
-    for disk in &plan.disks {
-        here.roll_back(&disk.dataset, disk.dataset_guid, &disk.to, disk.guid).or_exit(Code::Failed)?;
+    let goals: Vec<_> = plan.disks.iter().map(goal).collect();
+    for (at, disk) in plan.disks.iter().enumerate() {
+        if checked.elapsed() > CHECK_AGE_MAX {
+            here.check(&goals[at..]).or_exit(Code::Failed)?;
+            checked = Instant::now();
+        }
+        here.roll_back(&goals[at]).or_exit(Code::Failed)?;
         if disk.kind == DatasetKind::Filesystem
             && let Some(problem) = here.remount(&disk.dataset)
         {
