@@ -27,7 +27,7 @@ enum Kind {
 pub(super) const PARTIAL_RECEIVE: &str = "contains partially-complete state";
 
 /// More specific phrases first: a held snapshot is also said to be busy.
-const PHRASES: [(&str, Kind); 34] = [
+const PHRASES: [(&str, Kind); 35] = [
     ("pool I/O is currently suspended", Kind::Suspended),
     ("it's being held", Kind::Held),
     ("snapshot has dependent clones", Kind::Cloned),
@@ -40,6 +40,7 @@ const PHRASES: [(&str, Kind); 34] = [
     ("no such pool", Kind::NotFound),
     ("out of space", Kind::NoSpace),
     ("quota exceeded", Kind::NoSpace),
+    ("size is greater than available space", Kind::NoSpace),
     ("No space left on device", Kind::NoSpace),
     ("Disk quota exceeded", Kind::NoSpace),
     ("dataset already exists", Kind::Exists),

@@ -89,6 +89,9 @@ pub struct SetAsideMark {
     pub base: Option<SnapshotId>,
     /// The GUID of the source dataset that writes the copy since.
     pub writer: Guid,
+    /// What that is called: host and dataset. An earlier zhaul did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writer_label: Option<String>,
 }
 
 impl SetAsideMark {
@@ -104,6 +107,7 @@ impl SetAsideMark {
             cause: wish.cause,
             base: wish.base.clone(),
             writer: wish.writer.guid,
+            writer_label: Some(wish.writer.label.clone()).filter(|label| !label.is_empty()),
         }
     }
 

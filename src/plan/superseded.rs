@@ -125,7 +125,13 @@ impl Expiry<'_> {
     /// but a receive brought it snapshots that are newer than the base.
     fn has_successor(&self, builder: &mut Builder, old: &Dataset, mark: &SetAsideMark) -> bool {
         let Some(copy) = self.listing.get(&mark.of) else { return false };
-        let is_its_own = copy.writer().is_some_and(|writer| writer.guid == mark.writer);
+        // A restored source has another GUID, and a guest that has moved another label: then the base shows that it is the line.
+        let continues =
+            mark.base.as_ref().is_some_and(|base| copy.history.find_snapshot(base.guid).is_some());
+        let is_its_own = copy.writer().is_some_and(|writer| {
+            let has_label = mark.writer_label.as_ref() == Some(&writer.label);
+            writer.guid == mark.writer || has_label || continues
+        });
         // The copy may itself have been set aside since, and its base with it.
         let origin = old.origin.as_ref().and_then(|origin| {
             self.listing.get(origin.dataset())?.history.named(PointKind::Snapshot, origin.name())

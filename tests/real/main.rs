@@ -59,6 +59,7 @@ mod reporting;
 mod restoring;
 mod restoring_all;
 mod restoring_attacks;
+mod restoring_disks;
 mod restoring_linked;
 mod restoring_storages;
 mod rolling_back;

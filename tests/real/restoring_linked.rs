@@ -219,3 +219,156 @@ fn an_encrypted_clone_is_restored_in_full_and_its_linked_copy_can_be_set_aside()
     world.unlock(&property("encryptionroot", &copy));
     look::assert_same_newest(&one, &copy);
 }
+
+#[test]
+fn a_clone_is_encrypted_in_an_encrypted_place_and_takes_no_reservation_on_a_thick_storage() {
+    let host = Host::new(World::new("clones-place"));
+    let world = &host.world;
+    let secret = world.beside("secret");
+    let location = format!("keylocation={}", world.key());
+    zfs(&["create", "-o", "encryption=on", "-o", "keyformat=passphrase", "-o", &location, &secret]);
+    let storage = format!(
+        "zfspool: z\n\tpool {}\n\tcontent images,rootdir\n\nzfspool: secret\n\tpool {secret}\n\tcontent images\n\tsparse 1\n",
+        world.source()
+    );
+    fs::write(host.pve.join("storage.cfg"), storage).unwrap();
+    let words = ["restore", "101", "--as", "152", "--storage", "secret"];
+    let run = zhaul(world, DAY_2, &words).expect_code(0);
+    let place = format!("{secret} is encrypted: it is restored in full");
+    assert!(run.stderr.contains(&place), "it costs space, so it is said without a terminal, too: {run:?}");
+    let disk = format!("{secret}/vm-152-disk-0");
+    assert_eq!(property("encryption", &disk), "aes-256-gcm");
+    assert_eq!(content(&format!("{disk}@{POINT_1}")), host.own_content(CLONE));
+    // The storage of the others is thick, and far too small for a clone of this size.
+    let base = world.guest("base-901-disk-0");
+    zfs(&["create", "-s", "-V", "4T", &base]);
+    look::write_device(&base, 0, 1, "big");
+    zfs(&["snapshot", &format!("{base}@__base__")]);
+    zfs(&["clone", &format!("{base}@__base__"), &world.guest("vm-103-disk-0")]);
+    fs::write(host.pve.join("qemu-server/103.conf"), "scsi0: z:base-901-disk-0/vm-103-disk-0\n").unwrap();
+    let mut host = host;
+    host.world.run(DAY_2);
+    host.lose("103", "vm-103-disk-0");
+    zhaul(&host.world, DAY_3, &["restore", "103"]).expect_code(0);
+    host.assert_linked("vm-103-disk-0", "base-901-disk-0");
+    assert_eq!(property("refreservation", &host.world.guest("vm-103-disk-0")), "0");
+}
+
+#[test]
+fn all_restores_a_template_before_its_clones_wherever_they_are_and_no_clone_without_it() {
+    let mut world = World::new("clones-order");
+    let (above, fast) = (world.beside("a"), world.beside("a/fast"));
+    zfs(&["create", &above]);
+    zfs(&["create", &fast]);
+    let storage = format!(
+        "zfspool: z\n\tpool {}\n\tsparse 1\n\nzfspool: fast\n\tpool {fast}\n\tsparse 1\n",
+        world.source()
+    );
+    let files = [
+        ("storage.cfg", storage.as_str()),
+        ("qemu-server/900.conf", "scsi0: fast:base-900-disk-0\ntemplate: 1\n"),
+        ("qemu-server/101.conf", "scsi0: fast:base-900-disk-0/vm-101-disk-0\nscsi1: z:vm-101-disk-1\n"),
+    ];
+    let pve = world.guest_configs(&files);
+    world.policy.source = format!("guest-config = \"{}\"", pve.display());
+    world.policy.datasets = vec![world.source(), fast.clone()];
+    let [base, clone] = [TEMPLATE, CLONE].map(|name| format!("{fast}/{name}"));
+    zfs(&["create", "-s", "-V", "32M", &base]);
+    look::write_device(&base, 0, 8, "golden");
+    zfs(&["snapshot", &format!("{base}@__base__")]);
+    zfs(&["clone", &format!("{base}@__base__"), &clone]);
+    world.volume("vm-101-disk-1", 1);
+    world.run(DAY_1);
+    for root in [world.source(), fast] {
+        zfs(&["destroy", "-R", &root]);
+        zfs(&["create", &root]);
+    }
+    let confs = ["900", "101"].map(|id| pve.join(format!("qemu-server/{id}.conf")));
+    for file in &confs {
+        fs::remove_file(file).unwrap();
+    }
+    let plan = zhaul(&world, DAY_2, &["restore", "--all", "-n"]).expect_code(0);
+    assert!(
+        plan.stdout.contains(&format!("{clone} is restored as a clone of {base}, which comes first")),
+        "{plan:?}"
+    );
+    zfs(&["create", "-s", "-V", "8M", &base]);
+    let without = zhaul(&world, DAY_2, &["restore", "--all"]).expect_code(3);
+    assert!(
+        without.stdout.contains(&format!("it is a linked clone of {base}, which could not be")),
+        "{without:?}"
+    );
+    assert!(!look::exists(&clone));
+    zfs(&["destroy", &base]);
+    zhaul(&world, DAY_2, &["restore", "--all"]).expect_code(0);
+    assert_eq!(property("origin", &clone), format!("{base}@__base__"));
+    assert_eq!(fs::read_to_string(&confs[1]).unwrap(), files[2].1);
+    look::write_device(&clone, 1, 1, "later");
+    world.run(DAY_3);
+    look::assert_same_newest(&clone, &world.backup(CLONE));
+}
+
+#[test]
+fn a_clone_hangs_on_its_own_template_and_a_message_says_how_to_keep_it_so() {
+    let host = Host::new(World::new("clones-own"));
+    zhaul(&host.world, DAY_2, &["restore", "900", "--as", "800"]).expect_code(0);
+    zhaul(&host.world, DAY_2, &["restore", "101", "--from", "here", "--as", "150"]).expect_code(0);
+    host.assert_linked("vm-150-disk-0", TEMPLATE);
+    host.lose("101", CLONE);
+    zhaul(&host.world, DAY_2, &["restore", "101"]).expect_code(0);
+    host.assert_linked(CLONE, TEMPLATE);
+    // Begun before the template was there: it can be made a clone.
+    for (id, disk) in
+        [("150", "vm-150-disk-0"), ("101", CLONE), ("900", TEMPLATE), ("800", "base-800-disk-0")]
+    {
+        host.lose(id, disk);
+    }
+    let mut cut = command(&host.world, DAY_2, &["restore", "101", "--rate", "64KiB"]);
+    let mut cut = cut.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    host.world.wait_for_receive();
+    look::wait_for_used(&format!("{}/zhaul-incoming", host.world.source()), MIB);
+    cut.kill().unwrap();
+    cut.wait().unwrap();
+    host.world.wait_for_quiet();
+    zhaul(&host.world, DAY_2, &["restore", "900"]).expect_code(0);
+    let plan = zhaul(&host.world, DAY_2, &["restore", "101", "-n"]).expect_code(0);
+    assert!(plan.stdout.contains("whose restore was begun in full"), "{plan:?}");
+    zhaul(&host.world, DAY_2, &["restore", "101", "--abandon"]).expect_code(0);
+    zhaul(&host.world, DAY_2, &["restore", "101"]).expect_code(0);
+    host.assert_linked(CLONE, TEMPLATE);
+}
+
+#[test]
+fn the_clone_of_a_template_that_was_made_again_and_a_point_of_before_a_template_come_back() {
+    let mut host = Host::new(World::new("clones-again"));
+    host.lose("101", CLONE);
+    host.lose("900", TEMPLATE);
+    let base = host.world.volume(TEMPLATE, 4);
+    look::write_device(&base, 0, 4, "new");
+    zfs(&["snapshot", &format!("{base}@__base__")]);
+    fs::write(host.pve.join("qemu-server/900.conf"), TEMPLATE_FILE).unwrap();
+    let disk = host.world.volume("vm-950-disk-1", 1);
+    let before = "scsi0: z:vm-950-disk-1,size=8M\n";
+    fs::write(host.pve.join("qemu-server/960.conf"), before.replace("950", "960")).unwrap();
+    zfs(&["rename", &disk, &host.world.guest("vm-960-disk-1")]);
+    host.world.run_with(DAY_2, &[]);
+    let plan = zhaul(&host.world, DAY_2, &["restore", "101", "-n"]).expect_code(0);
+    let old = look::set_aside(&host.world.backup(TEMPLATE));
+    let advice = format!("`zhaul restore {old} --to {}/NAME`", host.world.source());
+    assert!(plan.stdout.contains(&advice), "{plan:?}");
+    let to = host.world.guest("base-899-disk-0");
+    zhaul(&host.world, DAY_2, &["restore", &old, "--to", &to]).expect_code(0);
+    zhaul(&host.world, DAY_2, &["restore", "101"]).expect_code(0);
+    host.assert_linked(CLONE, "base-899-disk-0");
+    // The guest becomes a template after its first point.
+    let template = host.world.guest("base-960-disk-1");
+    zfs(&["rename", &host.world.guest("vm-960-disk-1"), &template]);
+    zfs(&["snapshot", &format!("{template}@__base__")]);
+    let file = "scsi0: z:base-960-disk-1,size=8M\ntemplate: 1\n";
+    fs::write(host.pve.join("qemu-server/960.conf"), file).unwrap();
+    host.world.run_with(DAY_3, &[]);
+    let words = ["restore", "960", "--at", "2026-01-11-030000", "--as", "970"];
+    let run = zhaul(&host.world, DAY_3, &words).expect_code(0);
+    assert!(!run.stdout.contains("not restored"), "{run:?}");
+    assert!(host.file("qemu-server/970.conf").contains("scsi0: z:base-970-disk-1,size=8M"));
+}

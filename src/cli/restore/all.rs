@@ -19,7 +19,7 @@ use super::{Wanted, guest, place, restore_one};
 use crate::host::{GuestFile, GuestFiles};
 use crate::model::{DatasetName, GuestId, Guid, PointName, RESTORE_PROPERTY};
 use crate::plan::Place;
-use crate::plan::restore::{Volume, Volumes, What, clone_depth, everything, group_points, points, volumes};
+use crate::plan::restore::{Volume, Volumes, What, everything, group_points, origin_volume, points, volumes};
 
 /// What has no point of this number of days before the newest point of all was given up before the host was lost.
 const DAYS: i64 = 7;
@@ -42,6 +42,8 @@ struct Item<'a, 'b> {
 
 struct Disk<'a, 'b> {
     volume: &'b Volume<'a>,
+    /// What it is a linked clone of.
+    origin: Option<DatasetName>,
     /// When its newest point on a target was taken that may be restored.
     newest: Option<Timestamp>,
     /// Whether a backup has such a point.
@@ -118,7 +120,7 @@ fn choice(options: &RestoreArgs, context: &CommandContext) -> Result<Choice, Fai
     Ok(Choice { until, from })
 }
 
-/// Parents before what is below them, and templates before their clones.
+/// Parents before what is below them, and templates before their clones, else guests last.
 fn items<'a, 'b>(
     options: &RestoreArgs,
     context: &CommandContext,
@@ -135,20 +137,58 @@ fn items<'a, 'b>(
     }
     all.extend(guests.into_iter().map(|(id, disks)| (What::Guest(id), disks)));
     let item = |(what, disks): (What, Vec<&'b Volume<'a>>)| {
-        let wanted = Wanted { what: &what, point: None, without: &[], options };
+        let wanted = Wanted { what: &what, point: None, without: &[], before: &[], options };
         let is_begun = guest::is_begun(wanted, context);
-        let disks = disks.into_iter().map(|volume| disk(volume, context, choice)).collect();
+        let disks = disks.into_iter().map(|volume| disk(volume, known, context, choice)).collect();
         Item { what, disks, is_begun }
     };
     let mut items: Vec<Item<'_, '_>> = all.into_iter().map(item).collect();
     let depth = |disk: &Disk<'_, '_>| disk.volume.name.as_str().matches('/').count();
-    let clones = |disk: &Disk<'_, '_>| clone_depth(disk.volume, known);
-    items
-        .sort_by_cached_key(|item| (item.disks.iter().map(depth).min(), item.disks.iter().map(clones).max()));
-    items
+    items.sort_by_cached_key(|item| item.disks.iter().map(depth).min());
+    in_order(items)
 }
 
-fn disk<'a, 'b>(volume: &'b Volume<'a>, context: &CommandContext, choice: &Choice) -> Disk<'a, 'b> {
+/// What a dataset is below, or a clone of, comes before it.
+fn in_order<'a, 'b>(items: Vec<Item<'a, 'b>>) -> Vec<Item<'a, 'b>> {
+    let at_item = |(at, item): (usize, &Item<'a, 'b>)| {
+        item.disks.iter().map(|disk| (&disk.volume.name, at)).collect::<Vec<_>>()
+    };
+    let places: BTreeMap<&DatasetName, usize> = items.iter().enumerate().flat_map(at_item).collect();
+    let needed = |item: &Item<'a, 'b>| {
+        let mut needed = Vec::new();
+        for disk in &item.disks {
+            let above = std::iter::successors(disk.volume.name.parent(), DatasetName::parent);
+            needed.extend(above.filter_map(|above| places.get(&above).copied()));
+            needed.extend(disk.origin.as_ref().and_then(|origin| places.get(origin).copied()));
+        }
+        needed
+    };
+    let needs: Vec<Vec<usize>> = items.iter().map(needed).collect();
+    let mut order = Vec::with_capacity(items.len());
+    for at in 0..items.len() {
+        place_after(at, &needs, &mut vec![false; items.len()], &mut order);
+    }
+    let mut items: Vec<Option<Item<'a, 'b>>> = items.into_iter().map(Some).collect();
+    order.into_iter().filter_map(|at| items.get_mut(at)?.take()).collect()
+}
+
+/// Two guests may need each other's disks: then either may be first.
+fn place_after(at: usize, needs: &[Vec<usize>], is_asked: &mut [bool], order: &mut Vec<usize>) {
+    if order.contains(&at) || std::mem::replace(&mut is_asked[at], true) {
+        return;
+    }
+    for needed in &needs[at] {
+        place_after(*needed, needs, is_asked, order);
+    }
+    order.push(at);
+}
+
+fn disk<'a, 'b>(
+    volume: &'b Volume<'a>,
+    known: &Volumes<'a>,
+    context: &CommandContext,
+    choice: &Choice,
+) -> Disk<'a, 'b> {
     let policy = &context.policy;
     let own = volume.copies.iter().find(|copy| copy.place == Place::Source);
     let created = own.and_then(|own| i64::try_from(own.dataset.settings.created_seconds).ok());
@@ -180,7 +220,8 @@ fn disk<'a, 'b>(volume: &'b Volume<'a>, context: &CommandContext, choice: &Choic
         Some(_) if there.is_empty() || guids(true).any(|guid| there.contains(&guid)) => Here::Itself,
         Some(_) => Here::Another,
     };
-    Disk { volume, newest, has_backup, here, created, newest_before }
+    let origin = origin_volume(volume, known).map(|origin| origin.name.clone());
+    Disk { volume, origin, newest, has_backup, here, created, newest_before }
 }
 
 impl Item<'_, '_> {
@@ -242,6 +283,9 @@ struct Report {
     /// Guests whose disks are here, and whose file is not.
     without_file: Vec<GuestId>,
     failed: Vec<(String, Code)>,
+    /// The disks of what was restored, and of what failed.
+    restored_disks: Vec<DatasetName>,
+    failed_disks: Vec<DatasetName>,
 }
 
 impl Report {
@@ -260,6 +304,7 @@ impl Report {
                 "{name}: something else is called {place}; next: `zfs rename` it, then the same command again"
             );
             self.failed.push((why, Code::Blocked));
+            self.failed_disks.extend(item.disks.iter().map(|disk| disk.volume.name.clone()));
             return Ok(());
         }
         if item.is_here(since) {
@@ -284,9 +329,29 @@ impl Report {
             return Ok(());
         }
         // A restore of old disks that was begun by name is ended.
-        let without = if without.len() == item.disks.len() { Vec::new() } else { without };
+        let mut without = if without.len() == item.disks.len() { Vec::new() } else { without };
         for disk in &without {
             self.remarks.push(format!("not restored: {disk}, which was no disk of {name} any more"));
+        }
+        let stays = |disk: &&Disk<'_, '_>| {
+            disk.here == Here::Itself && !item.is_begun && !without.contains(&disk.volume.name)
+        };
+        let staying: Vec<DatasetName> =
+            item.disks.iter().filter(stays).map(|disk| disk.volume.name.clone()).collect();
+        for disk in staying {
+            self.remarks.push(format!("{name} still had {disk}, which was left as it is"));
+            without.push(disk);
+        }
+        let restored = item.disks.iter().filter(|disk| !without.contains(&disk.volume.name));
+        let restored: Vec<&Disk<'_, '_>> = restored.collect();
+        let mut origins = restored.iter().filter_map(|disk| disk.origin.as_ref());
+        if let Some(origin) = origins.find(|origin| self.failed_disks.contains(origin)) {
+            let why = format!(
+                "{name}: it is a linked clone of {origin}, which could not be restored; next: mend that, then the same command \
+                 again, or `zhaul restore {word}`, which restores it in full"
+            );
+            self.failed.push((why, Code::Blocked));
+            return Ok(());
         }
         let point = item.complete_point(&without, choice, context);
         if let Some((point, true)) = &point {
@@ -294,14 +359,20 @@ impl Report {
                 .push(format!("{name} is restored to @{point}: the newest point lacks some of its disks"));
         }
         let point = point.map(|(point, _)| point);
-        let wanted = Wanted { what: &item.what, point: point.as_ref(), without: &without, options };
-        self.restore(&name, wanted, context)?;
+        let before = std::mem::take(&mut self.restored_disks);
+        let wanted =
+            Wanted { what: &item.what, point: point.as_ref(), without: &without, before: &before, options };
+        let is_done = self.restore(&name, wanted, context)?;
+        self.restored_disks = before;
+        let disks = if is_done { &mut self.restored_disks } else { &mut self.failed_disks };
+        disks.extend(restored.iter().map(|disk| disk.volume.name.clone()));
         self.check_file(item, options, context);
         Ok(())
     }
 
     /// A failure of one stops no other; an interrupt stops all.
-    fn restore(&mut self, name: &str, wanted: Wanted<'_>, context: &CommandContext) -> Result<(), Failure> {
+    /// Gives whether it was restored.
+    fn restore(&mut self, name: &str, wanted: Wanted<'_>, context: &CommandContext) -> Result<bool, Failure> {
         if context.cancel.is_requested() {
             let error = anyhow!("interrupted\n  next: the same command again, which continues");
             return Err(error).or_exit(Code::Interrupted);
@@ -311,15 +382,17 @@ impl Report {
                 .context("cannot print the report")
                 .or_exit(Code::Failed)?;
         }
-        match restore_one(wanted, context) {
-            Ok(Code::Done) => self.restored.push(name.to_owned()),
-            Ok(code) => self.failed.push((name.to_owned(), code)),
-            Err(failure) => {
-                output::complain(&output::error_text(&failure.error, output::stderr_style()));
-                self.failed.push((name.to_owned(), failure.code));
-            }
+        let code = restore_one(wanted, context).unwrap_or_else(|failure| {
+            output::complain(&output::error_text(&failure.error, output::stderr_style()));
+            failure.code
+        });
+        let is_done = matches!(code, Code::Done);
+        if is_done {
+            self.restored.push(name.to_owned());
+        } else {
+            self.failed.push((name.to_owned(), code));
         }
-        Ok(())
+        Ok(is_done)
     }
 
     /// A guest without its file cannot be started, wherever its disks are.

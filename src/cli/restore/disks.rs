@@ -5,7 +5,7 @@ use anyhow::anyhow;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::Wanted;
-use crate::model::{DatasetName, GuestId, Proxmox};
+use crate::model::{DatasetName, GuestId, Proxmox, VolumeName, VolumeRole};
 use crate::plan::restore::{Volume, Volumes, What};
 
 /// The disks of the guest that are not asked for; none where `--disk` was not given.
@@ -24,7 +24,13 @@ pub(super) fn left_out(
         );
         return Err(error).or_exit(Code::Usage);
     };
-    let disks: Vec<&Volume<'_>> = known.volumes.iter().filter(|volume| volume.guest() == Some(*id)).collect();
+    let is_disk = |volume: &&Volume<'_>| {
+        let parsed = VolumeName::parse(volume.name.last());
+        volume.guest() == Some(*id)
+            && parsed.is_none_or(|parsed| parsed.role == VolumeRole::Disk)
+            && volume.copies.iter().any(|copy| !copy.is_set_aside)
+    };
+    let disks: Vec<&Volume<'_>> = known.volumes.iter().filter(is_disk).collect();
     let mut wanted = Vec::new();
     for text in asked {
         let by_key = by_key(*id, proxmox, text);
@@ -38,8 +44,9 @@ pub(super) fn left_out(
             [] => {
                 let names: Vec<&str> = disks.iter().map(|disk| disk.name.as_str()).collect();
                 let error = anyhow!(
-                    "guest {id} has no disk {} that can be restored: nothing was done\n  next: --disk with one of: {}",
+                    "guest {id} has no disk {} that can be restored{}: nothing was done\n  next: --disk with one of: {}",
                     escape(text),
+                    why_not(*id, proxmox, by_key.as_ref()),
                     names.join(", ")
                 );
                 return Err(error).or_exit(Code::Usage);
@@ -58,8 +65,20 @@ pub(super) fn left_out(
     Ok(disks.into_iter().map(|disk| disk.name.clone()).filter(|name| !wanted.contains(name)).collect())
 }
 
-/// The dataset of the guest's line `scsi1`, where its file is here.
+/// What is known of a word that is no disk with a copy.
+fn why_not(id: GuestId, proxmox: &Proxmox, named: Option<&DatasetName>) -> String {
+    match (named, proxmox.guest(id)) {
+        (Some(dataset), _) => format!(" (no copy of {dataset} is known here or on any target)"),
+        (None, None) => " (its file is not here, which says what it calls its disks)".to_owned(),
+        (None, Some(_)) => String::new(),
+    }
+}
+
+/// The dataset of the guest's line `scsi1`, where its file is here, or of a volume as it is written there, `STORAGE:VOLUME`.
 fn by_key(id: GuestId, proxmox: &Proxmox, key: &str) -> Option<DatasetName> {
+    if let Some((storage, volume)) = key.split_once(':') {
+        return proxmox.dataset_of(storage, volume.rsplit('/').next()?);
+    }
     let word = format!("({key})");
     let guest = proxmox.guest(id)?;
     let line = guest.disks.iter().find(|line| line.is_current && line.place.ends_with(&word))?;

@@ -1,6 +1,7 @@
 //! The configuration of a guest that is restored: found in its point, checked against what is there, written at the end.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use anyhow::{Context, anyhow};
 
@@ -12,12 +13,13 @@ use super::words;
 use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
 use crate::model::{
-    CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Proxmox, SnapshotName,
-    TEMPLATE_SNAPSHOT, TargetName,
+    Answer, CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, Proxmox,
+    SnapshotName, TEMPLATE_SNAPSHOT, TargetName,
 };
 use crate::plan::Place;
 use crate::plan::restore::{
-    ConfigChanges, RestorePlan, Volumes, What, is_template, restored_config, volume_sizes,
+    ConfigChanges, RestorePlan, Volumes, What, guest_of, is_template, restored_config, volume_sizes,
+    volumes_of,
 };
 
 /// The configuration to write, and where.
@@ -37,8 +39,10 @@ pub(super) struct Restoration {
     is_template: bool,
     /// The disks that lack what makes a template of them, where the point's guest was one.
     no_template: Vec<DatasetName>,
-    /// A file is there already, which is somebody's: it stays.
+    /// The file stays as it is: it is somebody's, or single disks are restored.
     is_kept: bool,
+    /// Single disks are restored.
+    is_of_disks: bool,
 }
 
 /// The dataset of a storage.
@@ -76,7 +80,7 @@ impl Restoration {
     pub(super) fn find(
         args: Wanted<'_>,
         context: &CommandContext,
-        proxmox: &Proxmox,
+        inventory: &Inventory,
         known: &Volumes<'_>,
         plan: &RestorePlan,
         targets: &BTreeMap<TargetName, Sending>,
@@ -89,6 +93,7 @@ impl Restoration {
         }
         let id = args.options.new_id.unwrap_or(*old);
         let files = GuestFiles::new(directory);
+        let proxmox = &inventory.proxmox;
         if let Some(node) = proxmox.elsewhere.get(&id) {
             let error = anyhow!(
                 "guest {id} is on node {node}: nothing was done\n  next: restore it there, or with --as"
@@ -112,8 +117,11 @@ impl Restoration {
             is_link_down: args.options.link_down,
         };
         let mut random = random().context("cannot read random numbers").or_exit(Code::Failed)?;
+        let is_here = |dataset: &DatasetName| matches!(&inventory.source, Answer::Listed(all) if all.get(dataset).is_some());
         let (text, disks_left_out) =
-            restored_config(&stored, &plan.volumes, proxmox, changes, &mut || random.next().unwrap_or(0));
+            restored_config(&stored, &plan.volumes, proxmox, (changes, &is_here), &mut || {
+                random.next().unwrap_or(0)
+            });
         let main = stored.config.lines().take_while(|line| !line.starts_with('['));
         let was_template = main
             .filter_map(|line| line.split_once(':'))
@@ -133,6 +141,7 @@ impl Restoration {
             is_template,
             no_template,
             is_kept,
+            is_of_disks: !args.options.disks.is_empty(),
         }))
     }
 
@@ -191,24 +200,67 @@ impl Restoration {
                 })
                 .or_exit(Code::Failed)?;
         }
-        Ok(self.text_after())
+        Ok(self.text_after(plan))
     }
 
     /// The planned file, in words.
     pub(super) fn plan_text(&self) -> String {
         if self.is_kept {
-            return format!("  {} exists and stays as it is: only disks are restored\n", self.file());
+            return format!("  only disks are restored: {} is left as it is\n", self.file());
         }
         format!("  {} is written from the point{}\n", self.file(), self.remarks())
     }
 
-    fn text_after(&self) -> String {
+    fn text_after(&self, plan: &RestorePlan) -> String {
+        if self.is_of_disks {
+            return self.text_after_disks(plan);
+        }
         if self.is_kept {
             return format!("{} exists and was left as it is\n", self.file());
         }
         let (program, id) = (self.program(), self.id);
         let next = if self.is_template { format!("clone {id} VMID") } else { format!("start {id}") };
         format!("wrote {}{}\n  next: {program} {next}\n", self.file(), self.remarks())
+    }
+
+    /// What a person has to know of the file that stays: lines of the restored disks that it lacks, and snapshots of Proxmox VE that
+    /// these disks do not have.
+    fn text_after_disks(&self, plan: &RestorePlan) -> String {
+        let file = self.file();
+        let Ok(Some(current)) = self.files.current(self.id) else {
+            return format!(
+                "{file} is not here, and is not written where single disks are restored\n  next: write it from: {}\n",
+                words::decode_line(plan)
+            );
+        };
+        let mut text = format!("{file} was left as it is\n");
+        let main = |text: &str| -> Vec<String> {
+            text.lines().take_while(|line| !line.starts_with('[')).map(str::to_owned).collect()
+        };
+        let has = main(&current.text);
+        let is_restored = |line: &&String| {
+            let named = volumes_of(line);
+            named.iter().any(|(_, volume)| plan.volumes.iter().any(|one| one.to.last() == *volume))
+        };
+        for line in main(&self.text).iter().filter(is_restored).filter(|line| !has.contains(line)) {
+            let Some((key, value)) = line.split_once(": ") else { continue };
+            let set = format!("{} set {} --{key} {value}", self.program(), self.id);
+            let _ =
+                writeln!(text, "  at the point it had the line {}\n  next: {}", escape(line), escape(&set));
+        }
+        let snapshots = current.text.lines().filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
+        let snapshots: Vec<&str> =
+            snapshots.filter(|name| !name.contains(':') && !name.eq_ignore_ascii_case("pending")).collect();
+        if plan.stamp.is_some() && !snapshots.is_empty() {
+            let _ = writeln!(
+                text,
+                "  the restored disks lack the snapshots that the file lists: {}\n  next: {} delsnapshot {} NAME --force for each",
+                escape(&snapshots.join(", ")),
+                self.program(),
+                self.id
+            );
+        }
+        text
     }
 
     fn program(&self) -> &'static str {
@@ -239,13 +291,21 @@ impl Restoration {
     }
 }
 
-/// Refuses a number that is another guest's. Gives whether this guest's own file is there, which then stays.
+/// Refuses a number that is another guest's, and single disks of a guest whose restore was begun. Gives whether the file stays.
 fn check_free(files: &GuestFiles, id: GuestId, args: Wanted<'_>) -> Result<bool, Failure> {
+    let is_of_disks = !args.options.disks.is_empty();
     match files.find(id) {
-        GuestFile::Missing | GuestFile::OfRestore => Ok(false),
-        GuestFile::Taken(_) if args.options.new_id.is_none() => {
-            Ok(!args.options.replace || !args.options.disks.is_empty())
+        GuestFile::OfRestore if is_of_disks => {
+            let new = args.options.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
+            let error = anyhow!(
+                "a restore of guest {id} was begun and not ended: nothing was done\n  \
+                 next: continue it by the command that began it, or give it up: `zhaul restore {}{new} --abandon`",
+                guest_of(args.what).unwrap_or(id)
+            );
+            Err(error).or_exit(Code::Blocked)
         }
+        GuestFile::Missing | GuestFile::OfRestore => Ok(is_of_disks),
+        GuestFile::Taken(_) if args.options.new_id.is_none() => Ok(!args.options.replace || is_of_disks),
         GuestFile::Taken(path) => {
             let error = anyhow!(
                 "guest {id} exists ({}): nothing was done\n  next: another number; `pvesh get /cluster/nextid` gives a free one",

@@ -29,8 +29,8 @@ use crate::host::{Restoring, Sending};
 use crate::model::{ByteCount, DatasetName, Listing, PointName, Proxmox, RateSchedule, TargetName};
 use crate::plan::Place;
 use crate::plan::restore::{
-    At, RestoreError, RestorePlan, RestoreRequest, Stage, What, everything, plan_restore, volumes,
-    wanted_here,
+    At, RestoreError, RestoreNote, RestorePlan, RestoreRequest, Stage, What, everything, plan_restore,
+    volumes, wanted_here,
 };
 use crate::policy::{Address, Policy};
 use crate::stream::pump::PumpSettings;
@@ -48,6 +48,8 @@ struct Wanted<'a> {
     point: Option<&'a PointName>,
     /// Volumes of the guest that are not restored.
     without: &'a [DatasetName],
+    /// What the same call restores, or in a dry run would restore, before it.
+    before: &'a [DatasetName],
     options: &'a RestoreArgs,
 }
 
@@ -55,7 +57,7 @@ struct Wanted<'a> {
 pub(super) fn restore(options: &RestoreArgs) -> Result<Code, Failure> {
     let context = CommandContext::open(&options.policy, options.log, options.lab_clock)?;
     match &options.what {
-        Some(what) => restore_one(Wanted { what, point: None, without: &[], options }, &context),
+        Some(what) => restore_one(Wanted { what, point: None, without: &[], before: &[], options }, &context),
         None => all::restore_all(options, &context),
     }
 }
@@ -76,15 +78,16 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
     let there = list_here(&here, &wanted)?;
-    let plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
+    let mut plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
+    plan.notes.iter_mut().for_each(|note| origin_first(note, args.before));
     let targets = discover::senders(&context.policy, &context.cancel);
     let sizes = sizes(&plan, context, &targets);
-    let guest = guest::Restoration::find(args, context, &inventory.proxmox, &known, &plan, &targets)?;
+    let guest = guest::Restoration::find(args, context, &inventory, &known, &plan, &targets)?;
     if args.options.dry_run {
         replace::check(args, &inventory, &plan, guest.as_ref())?;
         return show_plan(args, &plan, &sizes, context, guest.as_ref());
     }
-    check_space(&plan, &sizes, &here)?;
+    check_space(args, &plan, &sizes, &here)?;
     replace::check(args, &inventory, &plan, guest.as_ref())?;
     if let Some(guest) = guest.as_ref().filter(|_| plan.stamp.is_none()) {
         guest.begin(None)?;
@@ -92,6 +95,11 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
     let is_watched = context.is_watched;
     if is_watched {
         output::complain(&text::plan_text(&plan, &sizes, context.now, output::stderr_style()));
+    } else {
+        output::complain(&text::notes_text(
+            plan.notes.iter().filter(|note| note.takes_space()),
+            output::stderr_style(),
+        ));
     }
     let started = Instant::now();
     let hosts = RestoreHosts { here: &here, source: &*context.source, targets: &targets };
@@ -119,6 +127,15 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
         output::print(&after).context("cannot print the report").or_exit(Code::Failed)?;
     }
     Ok(code)
+}
+
+/// In a dry run, what comes first is not here yet.
+fn origin_first(note: &mut RestoreNote, before: &[DatasetName]) {
+    if let RestoreNote::OriginMissing { volume, of, set_aside: None, .. } = note
+        && before.contains(of)
+    {
+        *note = RestoreNote::OriginFirst { volume: volume.clone(), of: of.clone() };
+    }
 }
 
 /// Lists `wanted` on this host; a dataset that does not exist is noted as such.
@@ -207,8 +224,17 @@ pub(super) fn place_word(place: &Place) -> String {
 }
 
 fn failure(error: &RestoreError, args: Wanted<'_>) -> Failure {
-    let (at, from) = (args.options.at.as_ref(), args.options.from.as_deref());
-    point_failure(error, Asked { what: args.what, at, from, new_id: args.options.new_id })
+    let options = args.options;
+    let asked = Asked {
+        what: args.what,
+        at: options.at.as_ref(),
+        from: options.from.as_deref(),
+        new_id: options.new_id,
+        storage: options.storage.as_deref(),
+        disks: &options.disks,
+        to: options.to.as_ref(),
+    };
+    point_failure(error, asked)
 }
 
 /// The words and the exit code of what cannot be restored, or rolled back to.
@@ -273,15 +299,26 @@ fn settings(args: Wanted<'_>, policy: &Policy) -> Settings {
 }
 
 /// Refuses what cannot fit, before the first byte.
-pub(super) fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<(), Failure> {
+fn check_space(args: Wanted<'_>, plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<(), Failure> {
+    let elsewhere = if let What::Guest(_) = args.what { "--storage" } else { "--to" };
+    check_space_below(plan, sizes, here, &format!(", or restore to another pool with {elsewhere}"))
+}
+
+/// The same; `elsewhere` is what else can be done.
+pub(super) fn check_space_below(
+    plan: &RestorePlan,
+    sizes: &Sizes,
+    here: &Restoring,
+    elsewhere: &str,
+) -> Result<(), Failure> {
     let mut needed: BTreeMap<DatasetName, u64> = BTreeMap::new();
     for (at, volume) in plan.volumes.iter().enumerate() {
         let received = sizes.get(&at).map_or(0, |size| size.0);
-        // A thick storage takes its reservation from the pool, whatever is received.
+        // A thick storage reserves the whole size beside what its snapshot holds.
         let is_to_be_reserved = volume.is_thick && matches!(volume.stage, Stage::Receive | Stage::Rename);
         let reserved = if is_to_be_reserved { volume.volume_bytes } else { 0 };
         if let Some(parent) = volume.to.parent() {
-            *needed.entry(parent).or_default() += received.max(reserved);
+            *needed.entry(parent).or_default() += received + reserved;
         }
     }
     for (parent, bytes) in needed {
@@ -289,7 +326,7 @@ pub(super) fn check_space(plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -
         if bytes > available {
             let error = anyhow!(
                 "there is not enough space below {parent}: about {} are needed, {} are available; nothing was done\n  \
-                 next: make room there, or restore to another pool with --to",
+                 next: make room there{elsewhere}",
                 ByteCount(bytes),
                 ByteCount(available)
             );

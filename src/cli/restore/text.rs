@@ -12,7 +12,7 @@ use super::words;
 use crate::execute::restore::{RestoreFailure, VolumeOutcome};
 use crate::host::Problem;
 use crate::model::{ByteCount, DatasetKind, Encryption};
-use crate::plan::restore::{RestorePlan, Stage, VolumeRestore};
+use crate::plan::restore::{RestoreNote, RestorePlan, Stage, VolumeRestore};
 
 /// The plan of a restore, in words.
 pub(super) fn plan_text(plan: &RestorePlan, sizes: &Sizes, now: Timestamp, style: Style) -> String {
@@ -43,10 +43,14 @@ pub(super) fn plan_text(plan: &RestorePlan, sizes: &Sizes, now: Timestamp, style
     let total: u64 = sizes.values().map(|size| size.0).sum();
     let _ =
         writeln!(text, "  {}, about {} to receive", count(plan.volumes.len(), "dataset"), ByteCount(total));
-    for note in &plan.notes {
-        let _ = writeln!(text, "{} {}", style.yellow("note:"), escape(&words::note_text(note)));
-    }
+    text.push_str(&notes_text(plan.notes.iter(), style));
     text
+}
+
+/// Notes, a line each.
+pub(super) fn notes_text<'a>(notes: impl Iterator<Item = &'a RestoreNote>, style: Style) -> String {
+    let line = |note| format!("{} {}\n", style.yellow("note:"), escape(&words::note_text(note)));
+    notes.map(line).collect()
 }
 
 fn volume_line(volume: &VolumeRestore, size: Option<ByteCount>) -> String {

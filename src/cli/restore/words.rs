@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::super::args::AtArg;
-use super::super::render::duration_text;
+use super::super::render::{duration_text, escape};
 use crate::channel::connection_advice;
 use crate::host::Problem;
-use crate::model::{DatasetName, GuestId, PointName, TargetName, VolumeName};
+use crate::model::{DatasetName, GuestId, PointName, TargetName, VolumeName, is_of_template};
 use crate::plan::Place;
 use crate::plan::restore::{At, RestoreError, RestoreNote, RestorePlan, What};
 
@@ -38,6 +38,19 @@ pub(in crate::cli) struct Asked<'a> {
     pub(in crate::cli) from: Option<&'a str>,
     /// The number that the guest is to have, if not its own.
     pub(in crate::cli) new_id: Option<GuestId>,
+    /// The storage that its disks go to, if one was given.
+    pub(in crate::cli) storage: Option<&'a str>,
+    /// The disks of the guest, if not all.
+    pub(in crate::cli) disks: &'a [String],
+    /// The name that the dataset is to have, if not its own.
+    pub(in crate::cli) to: Option<&'a DatasetName>,
+}
+
+impl<'a> Asked<'a> {
+    /// The object alone.
+    pub(in crate::cli) fn new(what: &'a What) -> Self {
+        Self { what, at: None, from: None, new_id: None, storage: None, disks: &[], to: None }
+    }
 }
 
 impl Asked<'_> {
@@ -47,7 +60,10 @@ impl Asked<'_> {
 
     /// The command that goes back to the point where it is.
     fn rollback(self, dataset: &DatasetName) -> String {
-        let what = if let What::Guest(id) = self.what { id.to_string() } else { dataset.to_string() };
+        let what = match self.what {
+            What::Guest(id) if self.disks.is_empty() => id.to_string(),
+            What::Guest(_) | What::Dataset(_) => dataset.to_string(),
+        };
         format!("zhaul rollback {what}{}", self.at("--to"))
     }
 
@@ -61,7 +77,24 @@ impl Asked<'_> {
         let is_there = to.is_empty() && matches!(self.what, What::Guest(_)) || what == *to;
         let to = if is_there { String::new() } else { format!(" --to {to}") };
         let from = self.from.map_or_else(String::new, |from| format!(" --from {from}"));
-        format!("zhaul restore {what}{}{from}{to}{option}", self.at("--at"))
+        let of_guest = if to.is_empty() { self.of_guest() } else { String::new() };
+        format!("zhaul restore {what}{of_guest}{}{from}{to}{option}", self.at("--at"))
+    }
+
+    /// The options that only a guest takes.
+    fn of_guest(self) -> String {
+        let disks = self.disks.iter().map(|disk| format!(" --disk {}", escape(disk)));
+        let storage = self.storage.map(|storage| format!(" --storage {}", escape(storage)));
+        disks.chain(storage).collect()
+    }
+
+    /// The command that gives up what was begun.
+    fn abandon(self) -> String {
+        let new_id = self.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
+        let to = self.to.map_or_else(String::new, |to| format!(" --to {to}"));
+        let storage =
+            self.storage.map_or_else(String::new, |storage| format!(" --storage {}", escape(storage)));
+        format!("zhaul restore {}{new_id}{storage}{to} --abandon", typed(self.what))
     }
 
     fn beside(self, dataset: &DatasetName) -> String {
@@ -81,7 +114,7 @@ fn typed(what: &What) -> String {
     }
 }
 
-fn exists(dataset: &DatasetName, has_point: bool, asked: Asked<'_>) -> String {
+fn exists(dataset: &DatasetName, has_point: bool, missing: &[DatasetName], asked: Asked<'_>) -> String {
     if let (Some(new_id), What::Guest(id)) = (asked.new_id, asked.what) {
         let again = asked.restore(dataset, "", " --as VMID");
         return format!(
@@ -89,7 +122,24 @@ fn exists(dataset: &DatasetName, has_point: bool, asked: Asked<'_>) -> String {
              next: restore guest {id} under a number that is free instead of {new_id}: `{again}`"
         );
     }
+    let is_guest = matches!(asked.what, What::Guest(_));
+    if !missing.is_empty() && is_guest {
+        let disks = missing.iter().map(|disk| format!(" --disk {}", disk.last()));
+        let only = asked.restore(dataset, "", &disks.collect::<String>());
+        return format!(
+            "{dataset} exists, and nothing that exists is overwritten: nothing was done\n  \
+             next: restore only what is missing: `{only}`; or all of it in the place of what is there, which is set aside: `{}`",
+            asked.in_its_place(dataset)
+        );
+    }
     let (beside, in_its_place) = (asked.beside(dataset), asked.in_its_place(dataset));
+    if is_guest && is_of_template(dataset.last()) {
+        return format!(
+            "{dataset} exists, and clones may need it: nothing was done\n  next: restore it beside: `{beside}`, or the whole template: \
+             `zhaul restore {} --as VMID`",
+            typed(asked.what)
+        );
+    }
     if has_point {
         format!(
             "{dataset} exists, and has this snapshot already: nothing was done\n  \
@@ -130,17 +180,18 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
                 place(at),
                 joined(missing)
             );
+            let options = asked.of_guest();
             let all = complete.as_ref().map(|complete| {
                 format!(
-                    "`zhaul restore {typed} --at {complete}` restores the newest point that has all of it; "
+                    "`zhaul restore {typed}{options} --at {complete}` restores the newest point that has all of it; "
                 )
             });
             let all = all.unwrap_or_default();
             format!(
-                "{lacks}\n  next: {all}`zhaul restore {typed} --at {point}` restores what there is of @{point}"
+                "{lacks}\n  next: {all}`zhaul restore {typed}{options} --at {point}` restores what there is of @{point}"
             )
         }
-        RestoreError::Exists { dataset, has_point } => exists(dataset, *has_point, asked),
+        RestoreError::Exists { dataset, has_point, missing } => exists(dataset, *has_point, missing, asked),
         RestoreError::HasChildren { dataset } => format!(
             "datasets lie below {dataset}, which would go with it: nothing was done\n  next: restore the point beside: `{}`",
             asked.beside(dataset)
@@ -161,7 +212,8 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
             let point = point.as_ref().map(|name: &PointName| format!(" of @{name}")).unwrap_or_default();
             format!(
                 "an interrupted restore{point} is in {incoming}: nothing was done\n  \
-                 next: go on with it by the command that began it, or give it up: `zhaul restore {typed} --abandon`"
+                 next: go on with it by the command that began it, or give it up: `{}`",
+                asked.abandon()
             )
         }
         RestoreError::Name(error) => format!(
@@ -212,14 +264,31 @@ pub(super) fn note_text(note: &RestoreNote) -> String {
         RestoreNote::NothingInCommon { volume, target } => format!(
             "the copy of {volume} on {target} has no snapshot that is restored: the next stream there is a full one"
         ),
-        RestoreNote::EncryptedClone { volume } => format!(
-            "{volume} was a linked clone; an encrypted one is restored in full, since ZFS would not let it be renamed"
+        RestoreNote::EncryptedClone { volume, encrypted } => format!(
+            "{volume} was a linked clone, and {encrypted} is encrypted: it is restored in full, since ZFS would not let an encrypted \
+             clone be renamed"
         ),
-        RestoreNote::OriginMissing { volume, of, point } => {
+        RestoreNote::OriginMissing { volume, of, point, set_aside: Some(set_aside) } => {
+            let parent = of.parent().map_or_else(String::new, |parent| format!("{parent}/"));
+            format!(
+                "{volume} was a linked clone of an earlier {of}@{point}, whose copy was set aside: it is restored in full; \
+                 `zhaul restore {set_aside} --to {parent}NAME` first, with a name that is free, keeps it linked"
+            )
+        }
+        RestoreNote::OriginMissing { volume, of, point, set_aside: None } => {
             let what = VolumeName::parse(of.last()).map_or_else(|| of.to_string(), |of| of.guest.to_string());
             format!(
                 "{volume} was a linked clone of {of}@{point}, which is not in the pool that it is restored to: it is restored in full; \
                  `zhaul restore {what}` first, if that is lost too, keeps it linked"
+            )
+        }
+        RestoreNote::BegunInFull { volume } => format!(
+            "{volume} is a linked clone whose restore was begun in full, and is continued so; to restore it as a clone: the same command \
+             with --abandon, then again without"
+        ),
+        RestoreNote::OriginFirst { volume, of } => {
+            format!(
+                "{volume} is restored as a clone of {of}, which comes first: less than its full size is received"
             )
         }
         RestoreNote::ChildrenLeft { children } => {

@@ -115,5 +115,5 @@ fn confirm(args: &RollbackArgs) -> Result<(), Failure> {
 }
 
 fn asked(args: &RollbackArgs) -> Asked<'_> {
-    Asked { what: &args.what, at: args.to.as_ref(), from: None, new_id: None }
+    Asked { at: args.to.as_ref(), ..Asked::new(&args.what) }
 }

@@ -18,6 +18,10 @@ impl GuestFiles {
             for of in KINDS {
                 let path = self.path(of, id);
                 if read_text(&path).is_ok_and(|text| !text.starts_with(MARK)) {
+                    // It is somebody's: what was put aside before stays what it is.
+                    if aside(&path, stamp).exists() {
+                        return Err(super::taken(&aside(&path, stamp)));
+                    }
                     fs::rename(&path, aside(&path, stamp))?;
                 }
             }
@@ -128,6 +132,8 @@ mod tests {
             assert_eq!(read("qemu-server/4000100.conf.zhaul-S"), "memory: 1\n");
         }
         files.finish(kind, id, "memory: 2\n", Some("new\n")).unwrap();
+        files.begin_instead(kind, id, "memory: 3\n", "S").unwrap_err();
+        assert_eq!(read("qemu-server/4000100.conf.zhaul-S"), "memory: 1\n", "what was put aside stays");
         for (from, to, now, firewall) in [
             ("S", "S-back", "memory: 1\n", "old\n"),
             ("S-back", "S", "memory: 2\n", "new\n"),

@@ -15,8 +15,12 @@ fn known_sentences_become_kinds() {
     let modified = "cannot receive incremental stream: destination tank/a has been modified; \
                         since most recent snapshot";
     assert!(matches!(said(modified), Problem::Modified));
-    let space = "cannot receive new filesystem stream: out of space";
-    assert!(matches!(said(space), Problem::NoSpace(text) if text == space));
+    for space in [
+        "cannot receive new filesystem stream: out of space",
+        "cannot set property for 'p/v': size is greater than available space",
+    ] {
+        assert!(matches!(said(space), Problem::NoSpace(text) if text == space));
+    }
     let other = "cannot receive incremental stream: most recent snapshot of tank/a does not; \
                      match incremental source";
     assert!(matches!(said(other), Problem::Changed(text) if text.contains("tank/a")));

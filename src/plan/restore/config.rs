@@ -4,7 +4,9 @@
 //! `vmgenid`; another number also means new MAC addresses and another `smbios1` UUID.
 
 use super::VolumeRestore;
-use crate::model::{GuestConfig, GuestId, Proxmox, TEMPLATE_SNAPSHOT, VolumeName, is_of_template};
+use crate::model::{
+    DatasetName, GuestConfig, GuestId, Proxmox, TEMPLATE_SNAPSHOT, VolumeName, is_of_template,
+};
 
 /// The changes beside the disks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,16 +36,20 @@ pub fn is_template(restored: &[VolumeRestore]) -> bool {
     !restored.is_empty() && restored.iter().all(|one| one.is_template)
 }
 
-/// The file's text, and the disks that were not restored: their lines are kept as comments.
+/// The file's text, and the disks that neither were restored nor are here: their lines are kept as comments.
 pub fn restored_config(
     stored: &GuestConfig,
     restored: &[VolumeRestore],
     proxmox: &Proxmox,
-    changes: ConfigChanges,
+    (changes, is_here): (ConfigChanges, &dyn Fn(&DatasetName) -> bool),
     random: &mut dyn FnMut() -> u64,
 ) -> (String, Vec<String>) {
     let mut text = String::new();
     let mut left_out = Vec::new();
+    // A guest of another number has none of the disks that are here.
+    let stays = |(storage, volume): (&str, &str)| {
+        changes.id.is_none() && proxmox.dataset_of(storage, volume).is_some_and(|dataset| is_here(&dataset))
+    };
     let main = || stored.config.lines().take_while(|line| !line.trim_start().starts_with('['));
     let values = main().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
     let values: Vec<&str> = values.map(|(_, value)| value.trim()).collect();
@@ -68,6 +74,7 @@ pub fn restored_config(
             (_, Some(named)) => match place_of(named, restored, proxmox, &volumes) {
                 Some(place) => Some(replaced(value, &place)),
                 None if value.contains("cloudinit") => Some(cloud_init(value, changes)),
+                None if stays(named) => Some(value.to_owned()),
                 None => None,
             },
             _ if key == "vmgenid" && value != "0" => Some(uuid(random)),
@@ -128,7 +135,7 @@ fn place_of(
     volumes: &[&str],
 ) -> Option<String> {
     let found = if let Some(dataset) = proxmox.dataset_of(storage, volume) {
-        restored.iter().find(|one| one.volume == dataset)?
+        restored.iter().find(|one| is_same(&one.volume, &dataset))?
     } else {
         let mut alike = restored.iter().filter(|one| one.volume.last() == volume);
         let is_only = volumes.iter().filter(|other| **other == volume).count() == 1;
@@ -143,6 +150,20 @@ fn place_of(
     });
     let template = template.map(|origin| format!("{}/", origin.dataset().last())).unwrap_or_default();
     Some(format!("{storage}:{template}{}", found.to.last()))
+}
+
+/// Whether these are the names of one volume. The disks of a guest that becomes a template get other prefixes.
+fn is_same(one: &DatasetName, other: &DatasetName) -> bool {
+    let plain = |name: &str| {
+        let rest = name.strip_prefix("base").filter(|_| is_of_template(name)).map(|rest| {
+            match rest.strip_prefix("vol") {
+                Some(rest) => format!("subvol{rest}"),
+                None => format!("vm{rest}"),
+            }
+        });
+        rest.unwrap_or_else(|| name.to_owned())
+    };
+    one == other || one.parent() == other.parent() && plain(one.last()) == plain(other.last())
 }
 
 /// `value` with another volume; every other option stays.
@@ -220,7 +241,7 @@ pub(super) fn renumbered(volume: &str, id: GuestId) -> Option<String> {
 mod tests {
     use super::*;
     use crate::model::{
-        DatasetKind, DatasetName, Encryption, GuestKind, Guid, PointName, ProxmoxState, SnapshotName, Storage,
+        DatasetKind, Encryption, GuestKind, Guid, PointName, ProxmoxState, SnapshotName, Storage,
     };
     use crate::plan::restore::Stage;
 
@@ -262,7 +283,7 @@ mod tests {
 
     fn written(volumes: &[VolumeRestore], changes: ConfigChanges) -> (String, Vec<String>) {
         let stored = GuestConfig::new(GuestKind::Machine, GuestId(100), "pve0", TEXT, None);
-        restored_config(&stored, volumes, &proxmox(), changes, &mut || 0x0102_0304_0506_0708)
+        restored_config(&stored, volumes, &proxmox(), (changes, &|_| false), &mut || 0x0102_0304_0506_0708)
     }
 
     #[test]
@@ -301,6 +322,22 @@ mod tests {
         assert_eq!(left_out, Vec::<String>::new());
         assert_eq!(renumbered("subvol-100-disk-0", GuestId(7)), Some("subvol-7-disk-0".to_owned()));
         assert_eq!(renumbered("data", GuestId(7)), None);
+    }
+
+    #[test]
+    fn a_line_of_a_disk_that_is_here_stays_and_a_disk_of_before_the_template_is_found() {
+        let stored = GuestConfig::new(GuestKind::Machine, GuestId(100), "pve0", TEXT, None);
+        let is_here = |dataset: &DatasetName| dataset.as_str() == "tank/vm/vm-100-disk-0";
+        let volumes = [restored("rpool/data/base-100-disk-0", "rpool/data/base-100-disk-0")];
+        let write = |changes| restored_config(&stored, &volumes, &proxmox(), (changes, &is_here), &mut || 0);
+        let (text, left_out) = write(ConfigChanges::default());
+        assert!(
+            text.contains("scsi0: z:base-100-disk-0,size=4M\nscsi1: fast:vm-100-disk-0,backup=0"),
+            "{text}"
+        );
+        assert_eq!(left_out, Vec::<String>::new());
+        let (_, left_out) = write(ConfigChanges { id: Some(GuestId(200)), ..ConfigChanges::default() });
+        assert_eq!(left_out.len(), 1, "another guest has none of this one's disks");
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub enum RestoreError {
         dataset: DatasetName,
         /// Whether it holds the very snapshot that was asked for.
         has_point: bool,
+        /// Volumes of the same guest that do not exist here.
+        missing: Vec<DatasetName>,
     },
     /// Datasets are below it, which would go with it.
     HasChildren {

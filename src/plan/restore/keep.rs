@@ -60,7 +60,8 @@ pub fn plan_keep(plan: &RollbackPlan, here: &Listing, stamp: &str) -> Result<Vec
         if here.has_children(&disk.dataset) {
             return Err(RestoreError::HasChildren { dataset: disk.dataset.clone() });
         }
-        let name = || RestoreError::Exists { dataset: disk.dataset.clone(), has_point: true };
+        let name =
+            || RestoreError::Exists { dataset: disk.dataset.clone(), has_point: true, missing: Vec::new() };
         let canmount = here.get(&disk.dataset).map(|dataset| dataset.settings.canmount.clone());
         let mark = KeptMark {
             of: disk.dataset.clone(),

@@ -45,12 +45,12 @@ impl<'a> Linked<'a> {
         copy.history.snapshots().filter(is_wanted).map(|point| point.guid).collect()
     }
 
-    /// The snapshot that `to` can be made a clone of. Where the copy is a clone and this host lacks it, a note says so.
+    /// The snapshot that `to` can be made a clone of; `place` has what is around that. Where the copy is a clone and this host lacks it, a note says so.
     pub(super) fn origin(
         self,
         volume: &Volume<'_>,
         point: &Found<'_>,
-        to: &DatasetName,
+        (to, place): (&DatasetName, &Listing),
         notes: &mut Vec<RestoreNote>,
     ) -> Option<CloneOrigin> {
         let copy = point.copy.dataset;
@@ -63,48 +63,69 @@ impl<'a> Linked<'a> {
             .named(PointKind::Snapshot, there.name())
             .filter(|origin| origin.createtxg < point.point.createtxg)?
             .guid;
-        if copy.encryption == Encryption::On {
-            notes.push(RestoreNote::EncryptedClone { volume: volume.name.clone() });
+        // The parent is listed with the place; ZFS would make a clone as its origin is, whatever is above it.
+        let parent = to.parent().and_then(|parent| place.get(&parent));
+        let encrypted =
+            [Some(copy), parent].into_iter().flatten().find(|one| one.encryption == Encryption::On);
+        if let Some(encrypted) = encrypted {
+            notes.push(RestoreNote::EncryptedClone {
+                volume: volume.name.clone(),
+                encrypted: encrypted.name.clone(),
+            });
             return None;
         }
-        let mut fitting = self.here.into_iter().flat_map(Listing::datasets).filter(|one| {
-            one.name.pool() == to.pool()
-                && one.name != *to
-                && !one.is_being_restored()
-                && one.encryption == Encryption::Off
-        });
-        let here = fitting.find_map(|one| {
-            let point = one.history.find_snapshot(guid).filter(|point| !point.is_destroy_deferred())?;
-            one.name.snapshot(&point.name).ok()
-        });
-        if here.is_none() {
-            let of = self.volumes.volumes.iter().find(|other| {
-                let mut copies = other.copies.iter();
-                copies.any(|one| one.place == point.copy.place && one.dataset.name == *there.dataset())
-            });
-            let of = of.map_or_else(|| there.dataset().clone(), |of| of.name.clone());
+        let copy_of = |dataset: &DatasetName| {
+            let is_it =
+                |one: &&super::Copy<'_>| one.place == point.copy.place && one.dataset.name == *dataset;
+            self.volumes.volumes.iter().find_map(|other| Some((other, other.copies.iter().find(is_it)?)))
+        };
+        let of = copy_of(there.dataset());
+        let Some(here) = self.here_of(guid, to, of.map(|(volume, _)| &volume.name)) else {
             notes.push(RestoreNote::OriginMissing {
                 volume: volume.name.clone(),
-                of,
+                of: of.map_or_else(|| there.dataset().clone(), |(of, _)| of.name.clone()),
                 point: there.name().clone(),
+                set_aside: of
+                    .filter(|(_, copy)| copy.is_set_aside)
+                    .map(|(_, copy)| copy.dataset.name.clone()),
             });
+            return None;
+        };
+        if self.here?.get(here.dataset())?.encryption == Encryption::On {
+            notes.push(RestoreNote::EncryptedClone {
+                volume: volume.name.clone(),
+                encrypted: here.dataset().clone(),
+            });
+            return None;
         }
-        Some(CloneOrigin { there: there.clone(), guid, here: here? })
+        Some(CloneOrigin { there: there.clone(), guid, here })
+    }
+
+    /// The snapshot of this GUID in the pool of `to`: rather that of the volume that the copy was a clone of, rather one beside
+    /// `to`, which Proxmox VE can name in the guest's file. A template may have been restored under another number as well.
+    fn here_of(self, guid: Guid, to: &DatasetName, of: Option<&DatasetName>) -> Option<SnapshotName> {
+        let fitting = self.here.into_iter().flat_map(Listing::datasets);
+        let fitting =
+            fitting.filter(|one| one.name.pool() == to.pool() && one.name != *to && !one.is_being_restored());
+        let found = fitting.filter_map(|one| {
+            let point = one.history.find_snapshot(guid).filter(|point| !point.is_destroy_deferred())?;
+            Some((one, one.name.snapshot(&point.name).ok()?))
+        });
+        let rank = |one: &Dataset| {
+            (one.encryption == Encryption::On, Some(&one.name) != of, one.name.parent() != to.parent())
+        };
+        found.min_by_key(|(one, _)| rank(one)).map(|(_, snapshot)| snapshot)
     }
 }
 
-/// How many clones lie between a volume and what is none: what is restored first is there for its clones.
-pub fn clone_depth(volume: &Volume<'_>, volumes: &Volumes<'_>) -> usize {
-    let origin = |volume: &Volume<'_>| {
-        let copies = volume.copies.iter().filter(|copy| !copy.is_set_aside);
-        let mut origins = copies.filter_map(|copy| Some((copy.place.clone(), copy.dataset.origin.clone()?)));
-        origins.find_map(|(place, origin)| {
-            volumes.volumes.iter().find(|other| {
-                let mut copies = other.copies.iter();
-                copies.any(|one| one.place == place && one.dataset.name == *origin.dataset())
-            })
+/// The volume that a volume is a clone of on a target: what is restored first is there for its clones.
+pub fn origin_volume<'a, 'b>(volume: &Volume<'_>, volumes: &'b Volumes<'a>) -> Option<&'b Volume<'a>> {
+    let copies = volume.copies.iter().filter(|copy| !copy.is_set_aside);
+    let mut origins = copies.filter_map(|copy| Some((copy.place.clone(), copy.dataset.origin.clone()?)));
+    origins.find_map(|(place, origin)| {
+        volumes.volumes.iter().find(|other| {
+            let mut copies = other.copies.iter();
+            copies.any(|one| one.place == place && one.dataset.name == *origin.dataset())
         })
-    };
-    // No dataset is its own origin, but listings may be of several moments.
-    std::iter::successors(origin(volume), |one| origin(one)).take(volumes.volumes.len()).count()
+    })
 }

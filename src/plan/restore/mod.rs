@@ -32,7 +32,7 @@ use linked::Linked;
 pub use config::{ConfigChanges, is_template, restored_config, volume_sizes, volumes_of};
 pub use error::RestoreError;
 pub use keep::{KeepDisk, aside_place, begun, free_stamp, is_committed, plan_keep, wanted_for_keep};
-pub use linked::clone_depth;
+pub use linked::origin_volume;
 pub use planned::{
     At, CloneOrigin, Replaced, RestoreNote, RestorePlan, RestoreRequest, RestoreStream, Stage, VolumeRestore,
     What,
@@ -85,7 +85,11 @@ fn incoming(to: &DatasetName) -> Result<DatasetName, RestoreError> {
 }
 
 fn place(to: &DatasetName) -> Result<DatasetName, RestoreError> {
-    let parent = to.parent().ok_or_else(|| RestoreError::Exists { dataset: to.clone(), has_point: false })?;
+    let parent = to.parent().ok_or_else(|| RestoreError::Exists {
+        dataset: to.clone(),
+        has_point: false,
+        missing: Vec::new(),
+    })?;
     Ok(parent.child(INCOMING_NAME)?)
 }
 
@@ -238,9 +242,15 @@ fn plan_volume(
     let Ground { proxmox, linked, here, request, .. } = ground;
     let incoming = incoming(&to)?;
     // A drill shows what the target alone can give back.
-    let origin = if request.is_drill { None } else { linked.origin(volume, point, &to, notes) };
+    let origin = if request.is_drill { None } else { linked.origin(volume, point, (&to, here), notes) };
     let wanted = chain::chain(volume, point, ground.format, (&linked.begun_at(copy), origin))?;
     let (streams, stage) = look_here((here, request), &to, &incoming, &wanted)?;
+    let continues_in_full = |first: &RestoreStream| first.token.is_some() && first.origin.is_none();
+    if wanted.first().is_some_and(|first| first.origin.is_some())
+        && streams.first().is_some_and(continues_in_full)
+    {
+        notes.push(RestoreNote::BegunInFull { volume: volume.name.clone() });
+    }
     for target in chain::unrelated_targets(volume, point) {
         notes.push(RestoreNote::NothingInCommon { volume: volume.name.clone(), target });
     }
@@ -250,9 +260,12 @@ fn plan_volume(
         incoming.snapshot(&stream.name)?;
     }
     let storage = proxmox.storage_of(&to);
+    let origin = origin_here(here, (&to, &incoming), stage, &streams);
     let is_thick = match (copy.kind, &proxmox.state, storage) {
-        // A drill reserves nothing.
-        (DatasetKind::Volume, ProxmoxState::Whole, Some(storage)) => !storage.is_sparse && !request.is_drill,
+        // A drill reserves nothing, and Proxmox VE nothing for a linked clone.
+        (DatasetKind::Volume, ProxmoxState::Whole, Some(storage)) => {
+            !storage.is_sparse && !request.is_drill && origin.is_none()
+        }
         _ => false,
     };
     let is_whole = proxmox.state == ProxmoxState::Whole;
@@ -267,7 +280,7 @@ fn plan_volume(
         kind: copy.kind,
         encryption: copy.encryption,
         is_thick,
-        origin: origin_here(here, (&to, &incoming), stage, &streams),
+        origin,
         is_template: is_of_template(to.last())
             && wanted.iter().any(|stream| stream.name.as_str() == TEMPLATE_SNAPSHOT),
         to,
@@ -360,7 +373,9 @@ fn check_existing(here: &Listing, restores: &[VolumeRestore], is_begun: bool) ->
         let newest = here.get(&restore.to).and_then(|there| there.history.find_snapshot(restore.guid));
         let has_point = newest.is_some();
         if !(has_point && is_under_way && is_only_finishing) {
-            return Err(RestoreError::Exists { dataset: restore.to.clone(), has_point });
+            let missing = restores.iter().filter(|other| here.get(&other.to).is_none());
+            let missing = missing.map(|other| other.volume.clone()).collect();
+            return Err(RestoreError::Exists { dataset: restore.to.clone(), has_point, missing });
         }
     }
     Ok(())

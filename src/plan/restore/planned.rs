@@ -195,11 +195,14 @@ pub enum RestoreNote {
         /// The target.
         target: TargetName,
     },
-    /// It was a linked clone of an encrypted dataset, whose key it would share: ZFS moves none of these from dataset to dataset, as a
-    /// restore has to (`dsl_dir_rename_crypt_check`). It takes its whole size.
+    /// It was a linked clone, and its copy, its place or its origin is encrypted: ZFS moves no encrypted clone from dataset to
+    /// dataset, as a restore has to (`dsl_dir_rename_crypt_check`), and a clone of a plain origin would be plain in an
+    /// encrypted place. It takes its whole size.
     EncryptedClone {
         /// The clone.
         volume: DatasetName,
+        /// The encrypted dataset.
+        encrypted: DatasetName,
     },
     /// It was a linked clone of a snapshot that this host does not have where it can be used: it takes its whole size.
     OriginMissing {
@@ -209,10 +212,31 @@ pub enum RestoreNote {
         of: DatasetName,
         /// The snapshot.
         point: PointName,
+        /// The copy that it was a clone of, where that was set aside.
+        set_aside: Option<DatasetName>,
+    },
+    /// It is a linked clone whose restore was begun in full, before its origin was here.
+    BegunInFull {
+        /// The clone.
+        volume: DatasetName,
+    },
+    /// The same call restores first what it is a linked clone of: in a dry run that is not here yet.
+    OriginFirst {
+        /// The clone.
+        volume: DatasetName,
+        /// The dataset that it is a clone of.
+        of: DatasetName,
     },
     /// Datasets below the one that is restored have copies, too, and are not restored.
     ChildrenLeft {
         /// Their names.
         children: Vec<DatasetName>,
     },
+}
+
+impl RestoreNote {
+    /// Whether it says that a linked clone takes its whole size.
+    pub fn takes_space(&self) -> bool {
+        matches!(self, Self::EncryptedClone { .. } | Self::OriginMissing { .. } | Self::BegunInFull { .. })
+    }
 }

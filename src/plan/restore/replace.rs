@@ -45,8 +45,11 @@ pub(super) fn plan_replaced(
         }
         check_places(here, &restore.to)?;
         let aside = aside_of(&restore.to, &stamp)?;
-        let aside =
-            aside.ok_or_else(|| RestoreError::Exists { dataset: restore.to.clone(), has_point: false })?;
+        let aside = aside.ok_or_else(|| RestoreError::Exists {
+            dataset: restore.to.clone(),
+            has_point: false,
+            missing: Vec::new(),
+        })?;
         restore.replaces = Some(Replaced { guid: there.guid, aside });
         is_any = true;
     }
