@@ -3,12 +3,13 @@
 #   cargo lab run --mem 8G --pool-size 6G -- env ZHAUL=$PWD/target/release/zhaul bash tests/lab/way_back.sh [ROUNDS] [WHAT...]
 # WHAT is some of: one (a guest of one disk, 1 GiB), four (of four disks, 256 MiB each), killed (bytes of a restore that is killed
 # in the middle, and continued), rollback (three disks), linked (a template of 64 MiB and twenty clones of 1 MiB: what the backup is
-# sent and what it takes there, beside what the source takes). `bare` is `ssh nfs8 zfs send | zfs receive`, one disk after the other, or
-# `zfs rollback` of each disk. Bytes are those that the network interface has received.
+# sent and what it takes there, beside what the source takes), list (100 guests with 100 points each, on two targets: `zhaul list` beside
+# `zhaul run -n`, and the logins of each). `bare` is `ssh nfs8 zfs send | zfs receive`, one disk after the other, or
+# `zfs rollback` of each disk, or `zhaul run -n`. Bytes are those that the network interface has received.
 set -euo pipefail
 rounds=${1:-3}
 shift || true
-what=${*:-one four killed rollback linked}
+what=${*:-one four killed rollback linked list}
 source=${ZHAUL_LAB_POOL_PVE0}/data
 backup=${ZHAUL_LAB_POOL_NFS8}/backup/pve0
 work=/lab/tmp/way-back
@@ -128,6 +129,39 @@ linked() {
     end
 }
 
+points() { # points POOL ROOT: what a hundred nights leave, on a machine
+    cat << END
+zfs create -p -o mountpoint=none -o canmount=off $1
+for guest in \$(seq 101 200); do zfs create -o canmount=off $1/subvol-\$guest-disk-0; done
+for day in \$(seq 0 99); do zfs snapshot -r $1@\$(date -u -d "2026-01-01 \$day days" +%Y-%m-%d-000000); done
+END
+}
+list() {
+    local archive=${ZHAUL_LAB_POOL_NFS9}/archive/pve0 round way
+    cat "$work/zhaul.toml" > "$work/list.toml"
+    printf '[[archive]]\nhost = "nfs9"\ndataset = "%s"\n' "$archive" >> "$work/list.toml"
+    bash -c "$(points "$source")"
+    ssh nfs8 "$(points "$backup")"
+    ssh nfs9 "$(points "$archive")"
+    mkdir -p "$work/bin"
+    printf '#!/bin/sh\necho >> %s/logins\nexec %s "$@"\n' "$work" "$(command -v ssh)" > "$work/bin/ssh"
+    chmod +x "$work/bin/ssh"
+    for way in list "run -n"; do
+        : > "$work/logins"
+        # shellcheck disable=SC2086 # Two words.
+        PATH=$work/bin:$PATH "$ZHAUL" $way --config "$work/list.toml" -q > /dev/null || true
+        echo "logins of zhaul $way to two targets: $(wc -l < "$work/logins")"
+    done
+    for ((round = 0; round < rounds; round++)); do
+        timed list bare listing "run -n"
+        timed list zhaul listing list
+    done
+    end
+    ssh nfs9 zfs destroy -r "$archive"
+}
+# shellcheck disable=SC2086 # Two words.
+listing() { "$ZHAUL" $1 --config "$work/list.toml" -q > /dev/null || true; }
+
 for one in $what; do
     case $one in
         one) restores one 1 1024 zhaul_restore ;;
@@ -135,6 +169,7 @@ for one in $what; do
         killed) restores killed 1 1024 killed_restore ;;
         rollback) rollbacks ;;
         linked) linked ;;
+        list) list ;;
     esac
 done
 awk -F '\t' '
