@@ -140,6 +140,12 @@ impl Stage {
         self.pick(self.guests())
     }
 
+    /// One of them that is a volume.
+    pub(super) fn a_volume(&mut self) -> Option<String> {
+        let is_volume = |name: &String| property("type", name) == "volume";
+        self.pick(self.guests().into_iter().filter(is_volume).collect())
+    }
+
     /// A dataset below the root of the backup or the archive.
     pub(super) fn a_copy(&mut self) -> Option<String> {
         let roots = [self.world.backup_root(), self.world.archive_root()];

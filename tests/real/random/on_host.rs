@@ -74,7 +74,7 @@ fn kill(stage: &mut Stage) -> String {
 
 /// A volume with all its room reserved can get no snapshot where the quota above has none left.
 pub(super) fn reserved(stage: &mut Stage) -> Option<String> {
-    let guest = stage.a_guest()?;
+    let guest = stage.a_volume()?;
     attempt(&["set", "refreservation=auto", &guest]).then_some(())?;
     let root = stage.world.source();
     look::sync(&root);
