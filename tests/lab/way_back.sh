@@ -64,7 +64,8 @@ bare_restore() {
 zhaul_restore() { zhaul restore 100; }
 killed_restore() {
     local pid target
-    zhaul restore 100 & pid=$!
+    # Not by the function: the process to kill would be a shell.
+    "$ZHAUL" restore 100 --config "$work/zhaul.toml" -q & pid=$!
     # In the middle, by what has arrived.
     target=$(($(received) + 512 * 1024 * 1024))
     while [ "$(received)" -lt $target ]; do sleep 0.05; done
