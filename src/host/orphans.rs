@@ -34,9 +34,12 @@ const REPORTED_MAX: usize = 100;
 /// Ends what runs of the policy before `run` left here, and waits for that.
 pub(super) fn end(run: RunMark, is_confined: bool) -> Vec<Orphan> {
     let own_words = fs::read("/proc/self/cmdline").unwrap_or_default();
-    let orphans: Vec<Orphan> = marked(run, is_confined.then_some(&own_words[..]));
-    let mut left: Vec<u32> = orphans.iter().map(|orphan| orphan.pid).collect();
-    left.extend(started_by(&left, run));
+    let all = marked(run);
+    let wanted = with_words(&all, is_confined.then_some(&own_words[..]));
+    let orphans = wanted.iter().take(REPORTED_MAX);
+    let orphans = orphans.map(|one| Orphan { pid: one.pid, command: shown(&one.command) }).collect();
+    let mut left: Vec<u32> = wanted.iter().map(|one| one.pid).collect();
+    left.extend(started_by(&left, &all));
     for (signal, limit) in [(Signal::TERM, END_LIMIT), (Signal::KILL, KILL_LIMIT)] {
         for pid in left.iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)) {
             // Fails only where it has just ended.
@@ -44,7 +47,7 @@ pub(super) fn end(run: RunMark, is_confined: bool) -> Vec<Orphan> {
         }
         wait_for(&mut left, limit, |pid| is_of(pid, run));
     }
-    orphans.into_iter().take(REPORTED_MAX).collect()
+    orphans
 }
 
 /// Waits until no process makes calls into the kernel for runs of the policy before `run`, for `limit` at most; gives
@@ -77,23 +80,34 @@ fn pids() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-/// The processes of earlier runs; of those, with `words`, only the ones that were started with exactly these.
-fn marked(run: RunMark, words: Option<&[u8]>) -> Vec<Orphan> {
-    let orphans = pids().filter_map(|pid| {
+/// A process of an earlier run.
+struct Process {
+    pid: u32,
+    /// The words that it was started with, each with a NUL behind it.
+    command: Vec<u8>,
+}
+
+/// The processes of earlier runs.
+fn marked(run: RunMark) -> Vec<Process> {
+    let processes = pids().filter_map(|pid| {
         let directory = directory(pid);
         let is_own_user = fs::metadata(&directory).is_ok_and(|found| found.uid() == geteuid().as_raw());
         let is_mine = pid == std::process::id() || !is_own_user || !is_of(pid, run);
         let command = fs::read(directory.join("cmdline")).ok().filter(|_| !is_mine)?;
-        let is_wanted = words.is_none_or(|words| words == command);
-        is_wanted.then(|| Orphan { pid, command: shown(&command) })
+        Some(Process { pid, command })
     });
-    orphans.collect()
+    processes.collect()
+}
+
+/// With `words`, only the ones that were started with exactly these.
+fn with_words<'a>(all: &'a [Process], words: Option<&[u8]>) -> Vec<&'a Process> {
+    all.iter().filter(|one| words.is_none_or(|words| words == one.command)).collect()
 }
 
 /// The other processes of earlier runs that these have started, such as an agent's `zfs receive`: as long as one is there,
 /// what it receives into is in use.
-fn started_by(pids: &[u32], run: RunMark) -> Vec<u32> {
-    let others = marked(run, None).into_iter().map(|orphan| orphan.pid).filter(|pid| !pids.contains(pid));
+fn started_by(pids: &[u32], all: &[Process]) -> Vec<u32> {
+    let others = all.iter().map(|one| one.pid).filter(|pid| !pids.contains(pid));
     let is_below = |pid: &u32| {
         let above = iter::successors(parent(*pid), |pid| parent(*pid));
         above.take(GENERATIONS_MAX).any(|pid| pids.contains(&pid))
@@ -181,15 +195,16 @@ mod tests {
             .spawn()
             .unwrap();
         let mut sibling = started(earlier, "63");
-        let is_sleep = |orphan: &Orphan| orphan.command == "sleep 63";
-        while marked(now, None).iter().filter(|orphan| is_sleep(orphan)).count() < 3 {
+        let sleeping = || {
+            let all = marked(now);
+            with_words(&all, Some(b"sleep\x0063\x00")).iter().map(|one| one.pid).collect::<Vec<u32>>()
+        };
+        while sleeping().len() < 3 {
             thread::sleep(PAUSE);
         }
-        let mut below = started_by(&[shell.id()], now);
-        let started: Vec<u32> =
-            marked(now, None).iter().filter(|orphan| is_sleep(orphan)).map(|orphan| orphan.pid).collect();
+        let mut below = started_by(&[shell.id()], &marked(now));
         below.sort_unstable();
-        let mut wanted: Vec<u32> = started.into_iter().filter(|pid| *pid != sibling.id()).collect();
+        let mut wanted: Vec<u32> = sleeping().into_iter().filter(|pid| *pid != sibling.id()).collect();
         wanted.sort_unstable();
         assert_eq!(below, wanted);
         for pid in below {
@@ -206,11 +221,12 @@ mod tests {
         let (earlier, now) = (RunMark::new(policy, 1), RunMark::new(policy, 2));
         let mut processes = [(earlier, "61"), (earlier, "62"), (now, "61")].map(|(mark, s)| started(mark, s));
         // Between fork(2) and execve(2) they are this process still.
-        while marked(now, None).iter().filter(|orphan| orphan.command.starts_with("sleep")).count() < 2 {
+        while marked(now).iter().filter(|one| one.command.starts_with(b"sleep")).count() < 2 {
             thread::sleep(PAUSE);
         }
-        let found = marked(now, Some(b"sleep\x0061\x00"));
-        assert_eq!(found.iter().map(|orphan| orphan.pid).collect::<Vec<_>>(), [processes[0].id()]);
+        let all = marked(now);
+        let found = with_words(&all, Some(b"sleep\x0061\x00"));
+        assert_eq!(found.iter().map(|one| one.pid).collect::<Vec<_>>(), [processes[0].id()]);
         assert_eq!(end(now, true), [], "none of them is a test program");
         let reaper = thread::spawn(move || {
             let ended = [0, 1].map(|at: usize| processes[at].wait().unwrap().success());

@@ -84,4 +84,4 @@ pub use text::{is_format_character, printable};
 pub use verification::{
     LAST_DRILL_PROPERTY, LAST_VERIFIED_PROPERTY, LastVerified, VERIFIED_PROPERTY, Verification, VerifiedBy,
 };
-pub use volume::{TEMPLATE_SNAPSHOT, VolumeName, VolumeRole, is_of_template};
+pub use volume::{TEMPLATE_SNAPSHOT, VolumeName, VolumeRole, is_of_template, is_template_snapshot};

@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
-use super::GuestId;
+use super::{DatasetName, GuestId, PointName};
 
-/// The snapshot of a template's disk that all its linked clones begin at (`ZFSPoolPlugin.pm`).
+/// The snapshot of a template's disk that all its linked clones begin at (`ZFSPoolPlugin.pm`). On any other dataset it is a
+/// snapshot like all that zhaul did not make: [`is_template_snapshot`].
 pub const TEMPLATE_SNAPSHOT: &str = "__base__";
 
 /// A name that Proxmox VE takes for a volume of a guest, where it is directly below a storage's dataset
@@ -56,6 +57,11 @@ impl VolumeName {
 /// Whether a volume of this name is a template's.
 pub fn is_of_template(name: &str) -> bool {
     ["base-", "basevol-"].iter().any(|prefix| name.starts_with(prefix)) && VolumeName::parse(name).is_some()
+}
+
+/// Whether linked clones of a template begin at this snapshot of `dataset`.
+pub fn is_template_snapshot(dataset: &DatasetName, snapshot: &PointName) -> bool {
+    snapshot.as_str() == TEMPLATE_SNAPSHOT && is_of_template(dataset.last())
 }
 
 #[cfg(test)]

@@ -92,6 +92,7 @@ pub use finding::{DiskElsewhere, Finding, FindingKind, KeptBy, Obstacle, Severit
 pub use left_out::{LeftOut, LeftOutReason};
 pub use missing_details::{DetailLookups, MissingDetails, Planned};
 pub use names::{CopyName, Names, names};
+pub use order::needed_first;
 pub use prune::prune;
 pub use reason::{PartialFault, Reason};
 pub use select::{Caution, Selected, Selection, select};

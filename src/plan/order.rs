@@ -66,6 +66,27 @@ fn renumber(steps: Vec<Step>, order: &[usize]) -> Vec<Step> {
     sorted
 }
 
+/// The order in which each comes after all that it needs, and else as they are. `needs` has the places of what each needs; of those
+/// that need each other, one is first.
+pub fn needed_first(needs: &[Vec<usize>]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(needs.len());
+    let mut is_asked = vec![false; needs.len()];
+    for at in 0..needs.len() {
+        place(at, needs, &mut is_asked, &mut order);
+    }
+    order
+}
+
+fn place(at: usize, needs: &[Vec<usize>], is_asked: &mut [bool], order: &mut Vec<usize>) {
+    if std::mem::replace(&mut is_asked[at], true) {
+        return;
+    }
+    for needed in &needs[at] {
+        place(*needed, needs, is_asked, order);
+    }
+    order.push(at);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

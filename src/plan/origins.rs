@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::containers;
 use super::linked::LinkedOrigin;
+use super::order::needed_first;
 use super::outbound::Outbound;
 use super::replication::Replication;
 use super::{Source, StepId};
 use crate::model::{
-    Dataset, DatasetName, Encryption, Guid, Listing, Point, PointKind, SnapshotName, TEMPLATE_SNAPSHOT,
-    is_of_template,
+    Dataset, DatasetName, Encryption, Guid, Listing, Point, PointKind, SnapshotName, is_template_snapshot,
 };
 
 /// The origin of a source dataset that is a clone, if that is listed.
@@ -27,29 +27,12 @@ pub(super) fn origin_of<'a>(listing: &'a Listing, dataset: &Dataset) -> Option<(
 pub(super) fn order(listing: &Listing, sources: &[Source<'_>]) -> Vec<usize> {
     let places: BTreeMap<&DatasetName, usize> =
         sources.iter().enumerate().map(|(at, source)| (&source.selected.dataset.name, at)).collect();
-    let mut order = Vec::with_capacity(sources.len());
-    let mut is_placed = vec![false; sources.len()];
-    for first in 0..sources.len() {
-        let mut chain = Vec::new();
-        let mut next = Some(first);
-        // No dataset is its own origin, but a listing may be of several moments.
-        while let Some(at) = next.filter(|at| !is_placed[*at] && !chain.contains(at)) {
-            chain.push(at);
-            let origin = origin_of(listing, sources[at].selected.dataset);
-            next = origin.and_then(|(dataset, _)| places.get(dataset).copied());
-        }
-        for at in chain.into_iter().rev() {
-            is_placed[at] = true;
-            order.push(at);
-        }
-    }
-    order
-}
-
-/// The `@__base__` of a template's disk. On any other dataset it is a snapshot like all that zhaul did not make.
-fn template_snapshot(dataset: &Dataset) -> Option<&Point> {
-    let mut own = dataset.history.snapshots().filter(|_| is_of_template(dataset.name.last()));
-    own.find(|point| point.name.as_str() == TEMPLATE_SNAPSHOT)
+    // No dataset is its own origin, but a listing may be of several moments.
+    let origin = |source: &Source<'_>| {
+        let (dataset, _) = origin_of(listing, source.selected.dataset)?;
+        places.get(dataset).copied()
+    };
+    needed_first(&sources.iter().map(|source| origin(source).into_iter().collect()).collect::<Vec<_>>())
 }
 
 /// What the clones among the sources need on one target.
@@ -76,8 +59,10 @@ impl<'a> Origins<'a> {
         for (one, name) in sources.iter().zip(names) {
             let Some(name) = name else { continue };
             // A template has it from its first copy on: clones come later, and nothing can be put before what is there.
-            if let Some(point) = template_snapshot(one.selected.dataset) {
-                origins.wanted.entry(&one.selected.dataset.name).or_default().insert(point.guid);
+            let dataset = one.selected.dataset;
+            let mut own = dataset.history.snapshots();
+            if let Some(point) = own.find(|point| is_template_snapshot(&dataset.name, &point.name)) {
+                origins.wanted.entry(&dataset.name).or_default().insert(point.guid);
             }
             let copy = target.get(name).filter(|copy| copy.history.newest_snapshot().is_some());
             // A copy that has nothing of the source starts over.

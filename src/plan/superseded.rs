@@ -8,8 +8,7 @@ use super::builder::{Builder, Order};
 use super::{AsideFinding, Place, Reason, Severity, StaysBecause, StepId, ToDestroy};
 use crate::model::{
     ARCHIVE_ASIDE, BACKUP_ASIDE, Change, Dataset, DatasetName, Listing, NameFormat, Point, PointKind,
-    PointName, SET_ASIDE_PROPERTY, SetAside, SetAsideCause, SetAsideMark, TEMPLATE_SNAPSHOT, Writer,
-    is_of_template,
+    PointName, SET_ASIDE_PROPERTY, SetAside, SetAsideCause, SetAsideMark, Writer, is_template_snapshot,
 };
 use crate::policy::{Policy, Target};
 
@@ -125,18 +124,17 @@ impl Expiry<'_> {
     /// but a receive brought it snapshots that are newer than the base.
     fn has_successor(&self, builder: &mut Builder, old: &Dataset, mark: &SetAsideMark) -> bool {
         let Some(copy) = self.listing.get(&mark.of) else { return false };
+        let base_here = mark.base.as_ref().and_then(|base| copy.history.find_snapshot(base.guid));
         // A restored source has another GUID, and a guest that has moved another label: then the base shows that it is the line.
-        let continues =
-            mark.base.as_ref().is_some_and(|base| copy.history.find_snapshot(base.guid).is_some());
         let is_its_own = copy.writer().is_some_and(|writer| {
             let has_label = mark.writer_label.as_ref() == Some(&writer.label);
-            writer.guid == mark.writer || has_label || continues
+            writer.guid == mark.writer || has_label || base_here.is_some()
         });
         // The copy may itself have been set aside since, and its base with it.
         let origin = old.origin.as_ref().and_then(|origin| {
             self.listing.get(origin.dataset())?.history.named(PointKind::Snapshot, origin.name())
         });
-        let base = mark.base.as_ref().map(|base| copy.history.find_snapshot(base.guid).or(origin));
+        let base = mark.base.as_ref().map(|_| base_here.or(origin));
         let is_after = |point: &&Point| match base {
             None => true,
             Some(base) => base.is_some_and(|base| point.createtxg > base.createtxg),
@@ -169,7 +167,7 @@ impl Expiry<'_> {
 
 /// Whether it is the `@__base__` of a template's copy, which a run has sent.
 pub(super) fn is_templates(mark: &SetAsideMark, point: &PointName) -> bool {
-    point.as_str() == TEMPLATE_SNAPSHOT && is_of_template(mark.of.last())
+    is_template_snapshot(&mark.of, point)
 }
 
 fn is_clone_of(clone: &Dataset, old: &Dataset) -> bool {

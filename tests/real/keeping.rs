@@ -17,11 +17,11 @@ const POINT_2: &str = "2026-01-11-030000";
 const DAY_4: &str = "2026-01-13T03:00:00Z";
 const DAY_5: &str = "2026-01-14T03:00:00Z";
 const STAMP: &str = "2026-01-12-030000";
-const CONF: &str = "qemu-server/100.conf";
-const CONFIG: &str =
+pub(crate) const CONF: &str = "qemu-server/100.conf";
+pub(crate) const CONFIG: &str =
     "scsi0: z:vm-100-disk-0\nscsi1: z:vm-100-disk-1\nscsi2: z:subvol-100-disk-2\nmemory: 1024\n";
 
-fn zhaul(world: &World, words: &[&str]) -> Run {
+pub(crate) fn zhaul(world: &World, words: &[&str]) -> Run {
     Run::of(with_path(command(world, DAY_3, words), &qm(world, "status: stopped")))
 }
 

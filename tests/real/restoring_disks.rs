@@ -3,24 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::keeping::{CONF, CONFIG, zhaul};
 use crate::look::{self, assert_same_newest, content};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::command;
 use crate::restoring_attacks::{READS, killed_at};
 use crate::rolling_back::DISKS;
-use crate::rolling_back_guests::{guest_in, qm, with_path};
+use crate::rolling_back_guests::{guest_in, qm};
 use crate::world::{DAY_3, World};
 
 const POINT_1: &str = "2026-01-10-030000";
 const STAMP: &str = "2026-01-12-030000";
-const CONF: &str = "qemu-server/100.conf";
-const CONFIG: &str =
-    "scsi0: z:vm-100-disk-0\nscsi1: z:vm-100-disk-1\nscsi2: z:subvol-100-disk-2\nmemory: 1024\n";
-
-fn zhaul(world: &World, words: &[&str]) -> Run {
-    Run::of(with_path(command(world, DAY_3, words), &qm(world, "status: stopped")))
-}
 
 /// Carries out the command that a message names, from `zhaul` on to the next backtick.
 fn follow(world: &World, message: &str, nth: usize) -> Run {

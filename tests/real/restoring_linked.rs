@@ -61,6 +61,17 @@ impl Host {
         }
     }
 
+    /// Begins to restore the clone, and is killed after `wait`.
+    fn begin_and_kill(&self, wait: impl FnOnce(&World)) {
+        let mut cut = command(&self.world, DAY_2, &["restore", "101", "--rate", "64KiB"]);
+        let mut cut = cut.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        self.world.wait_for_receive();
+        wait(&self.world);
+        cut.kill().unwrap();
+        cut.wait().unwrap();
+        self.world.wait_for_quiet();
+    }
+
     fn assert_linked(&self, name: &str, of: &str) {
         assert_eq!(property("origin", &self.world.guest(name)), format!("{}@__base__", self.world.guest(of)));
     }
@@ -117,12 +128,7 @@ fn a_lost_clone_is_received_as_a_clone_also_under_another_number_after_a_kill_an
     let plan = zhaul(&host.world, DAY_2, &["restore", "101", "--dry-run"]).expect_code(0);
     let clone_of = format!("as a clone of {}@__base__", host.world.guest(TEMPLATE));
     assert!(plan.stdout.contains(&clone_of), "{plan:?}");
-    let mut cut = command(&host.world, DAY_2, &["restore", "101", "--rate", "64KiB"]);
-    let mut cut = cut.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    host.world.wait_for_receive();
-    cut.kill().unwrap();
-    cut.wait().unwrap();
-    host.world.wait_for_quiet();
+    host.begin_and_kill(|_| {});
     let restored = zhaul(&host.world, DAY_2, &["restore", "101", "--json"]).expect_code(0);
     let moved: u64 = restored.json()["volumes"]
         .as_array()
@@ -268,22 +274,25 @@ fn all_restores_a_template_before_its_clones_wherever_they_are_and_no_clone_with
         ("storage.cfg", storage.as_str()),
         ("qemu-server/900.conf", "scsi0: fast:base-900-disk-0\ntemplate: 1\n"),
         ("qemu-server/101.conf", "scsi0: fast:base-900-disk-0/vm-101-disk-0\nscsi1: z:vm-101-disk-1\n"),
+        ("qemu-server/102.conf", "scsi0: fast:vm-102-disk-0\n"),
     ];
     let pve = world.guest_configs(&files);
     world.policy.source = format!("guest-config = \"{}\"", pve.display());
     world.policy.datasets = vec![world.source(), fast.clone()];
-    let [base, clone] = [TEMPLATE, CLONE].map(|name| format!("{fast}/{name}"));
+    let [base, clone, second] = [TEMPLATE, CLONE, "vm-102-disk-0"].map(|name| format!("{fast}/{name}"));
     zfs(&["create", "-s", "-V", "32M", &base]);
     look::write_device(&base, 0, 8, "golden");
     zfs(&["snapshot", &format!("{base}@__base__")]);
     zfs(&["clone", &format!("{base}@__base__"), &clone]);
     world.volume("vm-101-disk-1", 1);
+    zfs(&["snapshot", &format!("{clone}@mid")]);
+    zfs(&["clone", &format!("{clone}@mid"), &second]);
     world.run(DAY_1);
     for root in [world.source(), fast] {
         zfs(&["destroy", "-R", &root]);
         zfs(&["create", &root]);
     }
-    let confs = ["900", "101"].map(|id| pve.join(format!("qemu-server/{id}.conf")));
+    let confs = ["900", "101", "102"].map(|id| pve.join(format!("qemu-server/{id}.conf")));
     for file in &confs {
         fs::remove_file(file).unwrap();
     }
@@ -299,9 +308,11 @@ fn all_restores_a_template_before_its_clones_wherever_they_are_and_no_clone_with
         "{without:?}"
     );
     assert!(!look::exists(&clone));
+    assert!(!look::exists(&second), "nor a clone of that clone");
     zfs(&["destroy", &base]);
     zhaul(&world, DAY_2, &["restore", "--all"]).expect_code(0);
     assert_eq!(property("origin", &clone), format!("{base}@__base__"));
+    assert_eq!(property("origin", &second), format!("{clone}@mid"));
     assert_eq!(fs::read_to_string(&confs[1]).unwrap(), files[2].1);
     look::write_device(&clone, 1, 1, "later");
     world.run(DAY_3);
@@ -323,13 +334,7 @@ fn a_clone_hangs_on_its_own_template_and_a_message_says_how_to_keep_it_so() {
     {
         host.lose(id, disk);
     }
-    let mut cut = command(&host.world, DAY_2, &["restore", "101", "--rate", "64KiB"]);
-    let mut cut = cut.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    host.world.wait_for_receive();
-    look::wait_for_used(&format!("{}/zhaul-incoming", host.world.source()), MIB);
-    cut.kill().unwrap();
-    cut.wait().unwrap();
-    host.world.wait_for_quiet();
+    host.begin_and_kill(|world| look::wait_for_used(&format!("{}/zhaul-incoming", world.source()), MIB));
     zhaul(&host.world, DAY_2, &["restore", "900"]).expect_code(0);
     let plan = zhaul(&host.world, DAY_2, &["restore", "101", "-n"]).expect_code(0);
     assert!(plan.stdout.contains("whose restore was begun in full"), "{plan:?}");

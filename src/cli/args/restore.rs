@@ -56,7 +56,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(long, value_name = "STORAGE", conflicts_with = "to")]
     pub(in crate::cli) storage: Option<String>,
     /// Restore only this disk of the guest: its line in the guest's file, for example scsi1, or its volume or dataset; may be given
-    /// again. A guest's file that exists stays as it is
+    /// again. The guest's file is not written
     #[arg(long = "disk", value_name = "DISK", conflicts_with_all = ["abandon", "put_back"])]
     pub(in crate::cli) disks: Vec<String>,
     /// Give the guest new MAC addresses and UUIDs, also where it keeps its number

@@ -18,8 +18,8 @@ use super::super::render::count;
 use super::{Wanted, guest, place, restore_one};
 use crate::host::{GuestFile, GuestFiles};
 use crate::model::{DatasetName, GuestId, Guid, PointName, RESTORE_PROPERTY};
-use crate::plan::Place;
 use crate::plan::restore::{Volume, Volumes, What, everything, group_points, origin_volume, points, volumes};
+use crate::plan::{Place, needed_first};
 
 /// What has no point of this number of days before the newest point of all was given up before the host was lost.
 const DAYS: i64 = 7;
@@ -163,24 +163,9 @@ fn in_order<'a, 'b>(items: Vec<Item<'a, 'b>>) -> Vec<Item<'a, 'b>> {
         }
         needed
     };
-    let needs: Vec<Vec<usize>> = items.iter().map(needed).collect();
-    let mut order = Vec::with_capacity(items.len());
-    for at in 0..items.len() {
-        place_after(at, &needs, &mut vec![false; items.len()], &mut order);
-    }
+    let order = needed_first(&items.iter().map(needed).collect::<Vec<_>>());
     let mut items: Vec<Option<Item<'a, 'b>>> = items.into_iter().map(Some).collect();
     order.into_iter().filter_map(|at| items.get_mut(at)?.take()).collect()
-}
-
-/// Two guests may need each other's disks: then either may be first.
-fn place_after(at: usize, needs: &[Vec<usize>], is_asked: &mut [bool], order: &mut Vec<usize>) {
-    if order.contains(&at) || std::mem::replace(&mut is_asked[at], true) {
-        return;
-    }
-    for needed in &needs[at] {
-        place_after(*needed, needs, is_asked, order);
-    }
-    order.push(at);
 }
 
 fn disk<'a, 'b>(
@@ -303,8 +288,7 @@ impl Report {
             let why = format!(
                 "{name}: something else is called {place}; next: `zfs rename` it, then the same command again"
             );
-            self.failed.push((why, Code::Blocked));
-            self.failed_disks.extend(item.disks.iter().map(|disk| disk.volume.name.clone()));
+            self.fail(item, why, Code::Blocked);
             return Ok(());
         }
         if item.is_here(since) {
@@ -313,9 +297,9 @@ impl Report {
             return Ok(());
         }
         let is_old = |disk: &&Disk<'_, '_>| disk.newest.is_none() || disk.newest < since;
-        let without: Vec<DatasetName> =
+        let old: Vec<DatasetName> =
             item.disks.iter().filter(is_old).map(|disk| disk.volume.name.clone()).collect();
-        if without.len() == item.disks.len() && !item.is_begun {
+        if old.len() == item.disks.len() && !item.is_begun {
             let why = if item.disks.iter().all(|disk| disk.newest.is_none()) {
                 "has no such point, or only one that was set aside".to_owned()
             } else {
@@ -328,20 +312,7 @@ impl Report {
                 .push(format!("not restored: {name} {why}; `zhaul list {word}` shows what there is of it"));
             return Ok(());
         }
-        // A restore of old disks that was begun by name is ended.
-        let mut without = if without.len() == item.disks.len() { Vec::new() } else { without };
-        for disk in &without {
-            self.remarks.push(format!("not restored: {disk}, which was no disk of {name} any more"));
-        }
-        let stays = |disk: &&Disk<'_, '_>| {
-            disk.here == Here::Itself && !item.is_begun && !without.contains(&disk.volume.name)
-        };
-        let staying: Vec<DatasetName> =
-            item.disks.iter().filter(stays).map(|disk| disk.volume.name.clone()).collect();
-        for disk in staying {
-            self.remarks.push(format!("{name} still had {disk}, which was left as it is"));
-            without.push(disk);
-        }
+        let without = self.left_out(item, old);
         let restored = item.disks.iter().filter(|disk| !without.contains(&disk.volume.name));
         let restored: Vec<&Disk<'_, '_>> = restored.collect();
         let mut origins = restored.iter().filter_map(|disk| disk.origin.as_ref());
@@ -350,7 +321,7 @@ impl Report {
                 "{name}: it is a linked clone of {origin}, which could not be restored; next: mend that, then the same command \
                  again, or `zhaul restore {word}`, which restores it in full"
             );
-            self.failed.push((why, Code::Blocked));
+            self.fail(item, why, Code::Blocked);
             return Ok(());
         }
         let point = item.complete_point(&without, choice, context);
@@ -359,20 +330,45 @@ impl Report {
                 .push(format!("{name} is restored to @{point}: the newest point lacks some of its disks"));
         }
         let point = point.map(|(point, _)| point);
-        let before = std::mem::take(&mut self.restored_disks);
-        let wanted =
-            Wanted { what: &item.what, point: point.as_ref(), without: &without, before: &before, options };
-        let is_done = self.restore(&name, wanted, context)?;
-        self.restored_disks = before;
-        let disks = if is_done { &mut self.restored_disks } else { &mut self.failed_disks };
-        disks.extend(restored.iter().map(|disk| disk.volume.name.clone()));
+        let before = &self.restored_disks;
+        let wanted = Wanted { what: &item.what, point: point.as_ref(), without: &without, before, options };
+        let code = Self::restore(&name, wanted, context)?;
+        if matches!(code, Code::Done) {
+            self.restored.push(name);
+            self.restored_disks.extend(restored.iter().map(|disk| disk.volume.name.clone()));
+        } else {
+            self.fail(item, name, code);
+        }
         self.check_file(item, options, context);
         Ok(())
     }
 
+    /// The disks of an item that are not restored: `old` ones, unless it has no others, and those that are here.
+    fn left_out(&mut self, item: &Item<'_, '_>, old: Vec<DatasetName>) -> Vec<DatasetName> {
+        let name = item.name();
+        // A restore of old disks that was begun by name is ended.
+        let mut without = if old.len() == item.disks.len() { Vec::new() } else { old };
+        for disk in &without {
+            self.remarks.push(format!("not restored: {disk}, which was no disk of {name} any more"));
+        }
+        for disk in item.disks.iter().filter(|disk| disk.here == Here::Itself && !item.is_begun) {
+            let disk = &disk.volume.name;
+            if !without.contains(disk) {
+                self.remarks.push(format!("{name} still had {disk}, which was left as it is"));
+                without.push(disk.clone());
+            }
+        }
+        without
+    }
+
+    /// Notes that it was not restored, and why.
+    fn fail(&mut self, item: &Item<'_, '_>, why: String, code: Code) {
+        self.failed.push((why, code));
+        self.failed_disks.extend(item.disks.iter().map(|disk| disk.volume.name.clone()));
+    }
+
     /// A failure of one stops no other; an interrupt stops all.
-    /// Gives whether it was restored.
-    fn restore(&mut self, name: &str, wanted: Wanted<'_>, context: &CommandContext) -> Result<bool, Failure> {
+    fn restore(name: &str, wanted: Wanted<'_>, context: &CommandContext) -> Result<Code, Failure> {
         if context.cancel.is_requested() {
             let error = anyhow!("interrupted\n  next: the same command again, which continues");
             return Err(error).or_exit(Code::Interrupted);
@@ -382,17 +378,10 @@ impl Report {
                 .context("cannot print the report")
                 .or_exit(Code::Failed)?;
         }
-        let code = restore_one(wanted, context).unwrap_or_else(|failure| {
+        Ok(restore_one(wanted, context).unwrap_or_else(|failure| {
             output::complain(&output::error_text(&failure.error, output::stderr_style()));
             failure.code
-        });
-        let is_done = matches!(code, Code::Done);
-        if is_done {
-            self.restored.push(name.to_owned());
-        } else {
-            self.failed.push((name.to_owned(), code));
-        }
-        Ok(is_done)
+        }))
     }
 
     /// A guest without its file cannot be started, wherever its disks are.

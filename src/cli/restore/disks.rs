@@ -5,7 +5,7 @@ use anyhow::anyhow;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::Wanted;
-use crate::model::{DatasetName, GuestId, Proxmox, VolumeName, VolumeRole};
+use crate::model::{DatasetName, GuestId, Proxmox};
 use crate::plan::restore::{Volume, Volumes, What};
 
 /// The disks of the guest that are not asked for; none where `--disk` was not given.
@@ -24,13 +24,7 @@ pub(super) fn left_out(
         );
         return Err(error).or_exit(Code::Usage);
     };
-    let is_disk = |volume: &&Volume<'_>| {
-        let parsed = VolumeName::parse(volume.name.last());
-        volume.guest() == Some(*id)
-            && parsed.is_none_or(|parsed| parsed.role == VolumeRole::Disk)
-            && volume.copies.iter().any(|copy| !copy.is_set_aside)
-    };
-    let disks: Vec<&Volume<'_>> = known.volumes.iter().filter(is_disk).collect();
+    let disks: Vec<&Volume<'_>> = known.volumes.iter().filter(|volume| volume.is_disk_of(*id)).collect();
     let mut wanted = Vec::new();
     for text in asked {
         let by_key = by_key(*id, proxmox, text);

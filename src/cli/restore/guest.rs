@@ -9,16 +9,16 @@ use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::Wanted;
-use super::words;
+use super::{asked, words};
 use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
 use crate::model::{
-    Answer, CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, Proxmox,
-    SnapshotName, TEMPLATE_SNAPSHOT, TargetName,
+    Answer, CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, PointName,
+    Proxmox, SnapshotName, TEMPLATE_SNAPSHOT, TargetName,
 };
 use crate::plan::Place;
 use crate::plan::restore::{
-    ConfigChanges, RestorePlan, Volumes, What, guest_of, is_template, restored_config, volume_sizes,
+    ConfigChanges, RestorePlan, Volumes, What, is_template, main_lines, restored_config, volume_sizes,
     volumes_of,
 };
 
@@ -43,6 +43,8 @@ pub(super) struct Restoration {
     is_kept: bool,
     /// Single disks are restored.
     is_of_disks: bool,
+    /// Proxmox VE's snapshots in the file that is here.
+    snapshots: Vec<PointName>,
 }
 
 /// The dataset of a storage.
@@ -122,8 +124,7 @@ impl Restoration {
             restored_config(&stored, &plan.volumes, proxmox, (changes, &is_here), &mut || {
                 random.next().unwrap_or(0)
             });
-        let main = stored.config.lines().take_while(|line| !line.starts_with('['));
-        let was_template = main
+        let was_template = main_lines(&stored.config)
             .filter_map(|line| line.split_once(':'))
             .any(|(key, value)| key == "template" && value.trim() != "0");
         let is_template = was_template && is_template(&plan.volumes);
@@ -142,6 +143,7 @@ impl Restoration {
             no_template,
             is_kept,
             is_of_disks: !args.options.disks.is_empty(),
+            snapshots: proxmox.guest(*old).map(|guest| guest.snapshots.clone()).unwrap_or_default(),
         }))
     }
 
@@ -234,27 +236,23 @@ impl Restoration {
             );
         };
         let mut text = format!("{file} was left as it is\n");
-        let main = |text: &str| -> Vec<String> {
-            text.lines().take_while(|line| !line.starts_with('[')).map(str::to_owned).collect()
-        };
-        let has = main(&current.text);
-        let is_restored = |line: &&String| {
+        let has: Vec<&str> = main_lines(&current.text).collect();
+        let is_restored = |line: &&str| {
             let named = volumes_of(line);
             named.iter().any(|(_, volume)| plan.volumes.iter().any(|one| one.to.last() == *volume))
         };
-        for line in main(&self.text).iter().filter(is_restored).filter(|line| !has.contains(line)) {
+        for line in main_lines(&self.text).filter(is_restored).filter(|line| !has.contains(line)) {
             let Some((key, value)) = line.split_once(": ") else { continue };
             let set = format!("{} set {} --{key} {value}", self.program(), self.id);
             let _ =
                 writeln!(text, "  at the point it had the line {}\n  next: {}", escape(line), escape(&set));
         }
-        let snapshots = current.text.lines().filter_map(|line| line.strip_prefix('[')?.strip_suffix(']'));
-        let snapshots: Vec<&str> =
-            snapshots.filter(|name| !name.contains(':') && !name.eq_ignore_ascii_case("pending")).collect();
-        if plan.stamp.is_some() && !snapshots.is_empty() {
+        if plan.stamp.is_some() && !self.snapshots.is_empty() {
+            let snapshots: Vec<&str> = self.snapshots.iter().map(PointName::as_str).collect();
             let _ = writeln!(
                 text,
-                "  the restored disks lack the snapshots that the file lists: {}\n  next: {} delsnapshot {} NAME --force for each",
+                "  the restored disks lack the snapshots that the file lists, and what was set aside has them: {}\n  next: keep that as \
+                 long as one of them is wanted; `{} delsnapshot {} NAME --force` removes one from the guest and all its disks",
                 escape(&snapshots.join(", ")),
                 self.program(),
                 self.id
@@ -296,11 +294,10 @@ fn check_free(files: &GuestFiles, id: GuestId, args: Wanted<'_>) -> Result<bool,
     let is_of_disks = !args.options.disks.is_empty();
     match files.find(id) {
         GuestFile::OfRestore if is_of_disks => {
-            let new = args.options.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
             let error = anyhow!(
                 "a restore of guest {id} was begun and not ended: nothing was done\n  \
-                 next: continue it by the command that began it, or give it up: `zhaul restore {}{new} --abandon`",
-                guest_of(args.what).unwrap_or(id)
+                 next: continue it by the command that began it, or give it up: `{}`",
+                asked(args).abandon()
             );
             Err(error).or_exit(Code::Blocked)
         }

@@ -87,7 +87,8 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
         replace::check(args, &inventory, &plan, guest.as_ref())?;
         return show_plan(args, &plan, &sizes, context, guest.as_ref());
     }
-    check_space(args, &plan, &sizes, &here)?;
+    let option = if let What::Guest(_) = args.what { "--storage" } else { "--to" };
+    check_space(&plan, &sizes, &here, &format!(", or restore to another pool with {option}"))?;
     replace::check(args, &inventory, &plan, guest.as_ref())?;
     if let Some(guest) = guest.as_ref().filter(|_| plan.stamp.is_none()) {
         guest.begin(None)?;
@@ -224,8 +225,13 @@ pub(super) fn place_word(place: &Place) -> String {
 }
 
 fn failure(error: &RestoreError, args: Wanted<'_>) -> Failure {
+    point_failure(error, asked(args))
+}
+
+/// The request, for messages.
+fn asked(args: Wanted<'_>) -> Asked<'_> {
     let options = args.options;
-    let asked = Asked {
+    Asked {
         what: args.what,
         at: options.at.as_ref(),
         from: options.from.as_deref(),
@@ -233,8 +239,7 @@ fn failure(error: &RestoreError, args: Wanted<'_>) -> Failure {
         storage: options.storage.as_deref(),
         disks: &options.disks,
         to: options.to.as_ref(),
-    };
-    point_failure(error, asked)
+    }
 }
 
 /// The words and the exit code of what cannot be restored, or rolled back to.
@@ -298,14 +303,8 @@ fn settings(args: Wanted<'_>, policy: &Policy) -> Settings {
     }
 }
 
-/// Refuses what cannot fit, before the first byte.
-fn check_space(args: Wanted<'_>, plan: &RestorePlan, sizes: &Sizes, here: &Restoring) -> Result<(), Failure> {
-    let elsewhere = if let What::Guest(_) = args.what { "--storage" } else { "--to" };
-    check_space_below(plan, sizes, here, &format!(", or restore to another pool with {elsewhere}"))
-}
-
-/// The same; `elsewhere` is what else can be done.
-pub(super) fn check_space_below(
+/// Refuses what cannot fit, before the first byte; `elsewhere` is what can be done instead of making room.
+pub(super) fn check_space(
     plan: &RestorePlan,
     sizes: &Sizes,
     here: &Restoring,

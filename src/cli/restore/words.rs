@@ -89,7 +89,7 @@ impl Asked<'_> {
     }
 
     /// The command that gives up what was begun.
-    fn abandon(self) -> String {
+    pub(super) fn abandon(self) -> String {
         let new_id = self.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
         let to = self.to.map_or_else(String::new, |to| format!(" --to {to}"));
         let storage =

@@ -12,7 +12,7 @@ use super::super::carrying_out::{Configs, settings};
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::{duration_text, escape};
-use super::super::restore::{Asked, Progress, check_space_below, list_here, point_failure, sizes};
+use super::super::restore::{Asked, Progress, check_space, list_here, point_failure, sizes};
 use super::super::trouble::Trouble;
 use super::super::{output, trouble};
 use super::known_target;
@@ -48,7 +48,7 @@ pub(super) fn drill(args: &VerifyArgs, context: &CommandContext) -> Result<Code,
     let senders = discover::senders(&context.policy, &context.cancel);
     let plan = plan(what, &target, context, &here)?;
     let sizes = sizes(&plan, context, &senders);
-    check_space_below(&plan, &sizes, &here, "")?;
+    check_space(&plan, &sizes, &here, "")?;
     let hosts = RestoreHosts { here: &here, source: &*context.source, targets: &senders };
     let settings = settings(&context.policy, context.is_watched, Configs::default(), None);
     let progress = Progress::new(context.screen.clone(), sizes.values().copied());

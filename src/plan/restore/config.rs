@@ -5,7 +5,7 @@
 
 use super::VolumeRestore;
 use crate::model::{
-    DatasetName, GuestConfig, GuestId, Proxmox, TEMPLATE_SNAPSHOT, VolumeName, is_of_template,
+    DatasetName, GuestConfig, GuestId, Proxmox, VolumeName, is_of_template, is_template_snapshot,
 };
 
 /// The changes beside the disks.
@@ -99,21 +99,25 @@ pub(super) fn volume_of(value: &str) -> Option<(&str, &str)> {
     VolumeName::parse(volume).map(|_| (storage, volume))
 }
 
+/// The lines of what holds now, without comments.
+pub fn main_lines(config: &str) -> impl Iterator<Item = &str> {
+    config.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'))
+}
+
 /// The volumes that the lines of what holds now name, each with its storage.
 pub fn volumes_of(config: &str) -> Vec<(&str, &str)> {
-    let main = config.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
-    main.filter_map(|line| volume_of(line.split_once(':')?.1.trim())).collect()
+    main_lines(config).filter_map(|line| volume_of(line.split_once(':')?.1.trim())).collect()
 }
 
 /// The volumes that the lines of what holds now name, with the sizes that these say, in bytes. None is without a limit.
 pub fn volume_sizes(config: &str) -> Vec<(&str, u64)> {
-    let main = config.lines().take_while(|line| !line.starts_with('[')).filter(|line| !line.starts_with('#'));
-    main.filter_map(|line| {
-        let value = line.split_once(':')?.1.trim();
-        let size = value.split(',').find_map(|option| option.trim().strip_prefix("size="))?;
-        Some((volume_of(value)?.1, bytes(size)?)).filter(|(_, bytes)| *bytes > 0)
-    })
-    .collect()
+    main_lines(config)
+        .filter_map(|line| {
+            let value = line.split_once(':')?.1.trim();
+            let size = value.split(',').find_map(|option| option.trim().strip_prefix("size="))?;
+            Some((volume_of(value)?.1, bytes(size)?)).filter(|(_, bytes)| *bytes > 0)
+        })
+        .collect()
 }
 
 /// `8G` and its like, as Proxmox VE reads it.
@@ -144,8 +148,7 @@ fn place_of(
     let storage = proxmox.storage_of(&found.to).map_or(storage, |storage| storage.id.as_str());
     // As Proxmox VE lists a linked clone (`ZFSPoolPlugin.pm`).
     let template = found.origin.as_ref().filter(|origin| {
-        origin.name().as_str() == TEMPLATE_SNAPSHOT
-            && is_of_template(origin.dataset().last())
+        is_template_snapshot(origin.dataset(), origin.name())
             && origin.dataset().parent() == found.to.parent()
     });
     let template = template.map(|origin| format!("{}/", origin.dataset().last())).unwrap_or_default();

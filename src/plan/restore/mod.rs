@@ -23,13 +23,13 @@ use jiff::Timestamp;
 use super::{Place, Request};
 use crate::model::{
     Dataset, DatasetKind, DatasetName, Guid, INCOMING_MARK, INCOMING_NAME, Inventory, Listing, NameFormat,
-    PointName, Proxmox, ProxmoxState, RESTORE_PROPERTY, ResumeToken, SnapshotName, TEMPLATE_SNAPSHOT,
-    Unlisted, VolumeName, VolumeRole, is_of_template,
+    PointName, Proxmox, ProxmoxState, RESTORE_PROPERTY, ResumeToken, SnapshotName, Unlisted, VolumeName,
+    VolumeRole, is_template_snapshot,
 };
 use crate::policy::Policy;
 use linked::Linked;
 
-pub use config::{ConfigChanges, is_template, restored_config, volume_sizes, volumes_of};
+pub use config::{ConfigChanges, is_template, main_lines, restored_config, volume_sizes, volumes_of};
 pub use error::RestoreError;
 pub use keep::{KeepDisk, aside_place, begun, free_stamp, is_committed, plan_keep, wanted_for_keep};
 pub use linked::origin_volume;
@@ -101,17 +101,8 @@ fn find<'a, 'b>(
     let what = &request.what;
     let found: Vec<&Volume<'a>> = match what {
         What::Guest(id) => {
-            let is_disk = |volume: &&Volume<'_>| {
-                let parsed = VolumeName::parse(volume.name.last());
-                parsed.is_some_and(|parsed| parsed.guest == *id && parsed.role == VolumeRole::Disk)
-            };
-            volumes
-                .volumes
-                .iter()
-                .filter(is_disk)
-                .filter(|volume| volume.copies.iter().any(|copy| !copy.is_set_aside))
-                .filter(|volume| !request.without.contains(&volume.name))
-                .collect()
+            let disks = volumes.volumes.iter().filter(|volume| volume.is_disk_of(*id));
+            disks.filter(|volume| !request.without.contains(&volume.name)).collect()
         }
         What::Dataset(name) => {
             let by_name = volumes.volumes.iter().find(|volume| volume.name == *name);
@@ -281,8 +272,7 @@ fn plan_volume(
         encryption: copy.encryption,
         is_thick,
         origin,
-        is_template: is_of_template(to.last())
-            && wanted.iter().any(|stream| stream.name.as_str() == TEMPLATE_SNAPSHOT),
+        is_template: wanted.iter().any(|stream| is_template_snapshot(&to, &stream.name)),
         to,
         incoming,
         replaces: None,

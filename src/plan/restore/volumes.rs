@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::{CopyName, Place, Request, names, select};
 use crate::model::{
     ARCHIVE_ASIDE, Answer, BACKUP_ASIDE, Dataset, DatasetName, GuestId, Inventory, Listing, TargetName,
-    VolumeName,
+    VolumeName, VolumeRole,
 };
 use crate::policy::{Policy, Target, TargetKind};
 
@@ -38,6 +38,13 @@ impl Volume<'_> {
     /// The guest whose volume it is named after.
     pub fn guest(&self) -> Option<GuestId> {
         VolumeName::parse(self.name.last()).map(|volume| volume.guest)
+    }
+
+    /// Whether it is a disk of this guest with more than what was set aside of it.
+    pub fn is_disk_of(&self, guest: GuestId) -> bool {
+        VolumeName::parse(self.name.last())
+            .is_some_and(|volume| volume.guest == guest && volume.role == VolumeRole::Disk)
+            && self.copies.iter().any(|copy| !copy.is_set_aside)
     }
 }
 
