@@ -21,7 +21,7 @@ pub(super) enum Line<'a> {
     Late,
 }
 
-/// Data without lines can be read, too.
+/// The replies of an agent have no lines.
 impl<S: ByteSource> ByteSource for Lines<S> {
     fn read_within(&mut self, room: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
         let rest = self.buffer.get(self.start..).unwrap_or_default();
@@ -73,6 +73,11 @@ impl<S: ByteSource> Lines<S> {
         let line = self.buffer.get(self.start..end).unwrap_or_default();
         self.start = (end + 1).min(self.buffer.len());
         Ok(Line::Text(line))
+    }
+
+    /// For what follows without lines; `None` if something of it is in a line here.
+    pub(super) fn into_source(self) -> Option<S> {
+        (self.start == self.buffer.len()).then_some(self.source)
     }
 
     fn fill(&mut self, limit: Duration) -> io::Result<Option<usize>> {

@@ -81,7 +81,7 @@ impl Outgoing for LocalOutgoing<'_> {
         wait_for_begin(reader, task, *limit, cancel).map_err(refuse)?;
         let pipe = FdSource::new(&*reader, cancel).map_err(failed)?;
         let mut record = [0; StreamBegin::BYTES];
-        let count = pipe.peek(&mut record).map_err(failed)?;
+        let count = pipe.peek(&mut record, *limit).map_err(failed)?;
         let Some(begin) = StreamBegin::parse(record.get(..count).unwrap_or_default()) else {
             // The call gave up before the first record was whole, and says why; else the received data is no stream.
             let problem = match task.join() {

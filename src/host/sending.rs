@@ -4,11 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::BorrowedFd;
+use std::process::ChildStdout;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::listing::is_token;
-use super::session::{Limits, Output, Session};
+use super::session::{Limits, Session};
 use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
@@ -17,7 +19,7 @@ use crate::model::{
     ByteCount, CONSISTENCY_PROPERTY, CopyEncryption, Encryption, Guid, SnapshotName, UserProperty,
 };
 use crate::stream::probe::Probe;
-use crate::stream::{self, ByteSource as _, Cancel};
+use crate::stream::{self, Cancel, FdSource};
 use crate::zfs::StreamBegin;
 
 /// How long the first record of a stream may take: `zfs send` of a large dataset from a busy pool is slow to begin.
@@ -161,20 +163,16 @@ struct ShellOutgoing<'a> {
 struct ShellSource<'a> {
     session: &'a mut Session,
     is_confirmed: &'a mut bool,
-    output: Output,
-    /// The first bytes, which were read to identify the stream.
-    first: Vec<u8>,
+    output: FdSource<ChildStdout>,
 }
 
 impl stream::ByteSource for ShellSource<'_> {
     fn read_within(&mut self, buffer: &mut [u8], limit: Option<Duration>) -> io::Result<Option<usize>> {
-        if self.first.is_empty() {
-            return self.output.read_within(buffer, limit);
-        }
-        let bytes = self.first.len().min(buffer.len());
-        buffer[..bytes].copy_from_slice(&self.first[..bytes]);
-        self.first.drain(..bytes);
-        Ok(Some(bytes))
+        self.output.read_within(buffer, limit)
+    }
+
+    fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.output.bare_fd()
     }
 
     fn confirm_end(&mut self) -> io::Result<()> {
@@ -195,29 +193,24 @@ impl Outgoing for ShellOutgoing<'_> {
     fn stream(&mut self, cancel: &Cancel) -> Result<Box<dyn stream::ByteSource + '_>, HostError> {
         let Self { program, session, spec, is_confirmed } = self;
         let refuse = |problem| program.error("send", &spec.snapshot, problem);
-        let mut output = session.sent().map_err(refuse)?;
-        let mut first = vec![0; StreamBegin::BYTES];
-        let mut filled = 0;
-        while let Some(room) = first.get_mut(filled..).filter(|room| !room.is_empty()) {
-            if cancel.is_requested() {
-                return Err(refuse(Problem::Cancelled));
+        let output = session.sent().map_err(refuse)?;
+        let mut record = [0; StreamBegin::BYTES];
+        let count = match output.peek(&mut record, BEGIN_LIMIT) {
+            Ok(count) => count,
+            Err(_) if cancel.is_requested() => return Err(refuse(Problem::Cancelled)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                return Err(refuse(Problem::Stalled(BEGIN_LIMIT.as_secs())));
             }
-            match output.read_within(room, Some(BEGIN_LIMIT)) {
-                Ok(Some(0)) => break,
-                Ok(Some(read)) => filled += read,
-                Ok(None) => return Err(refuse(Problem::Stalled(BEGIN_LIMIT.as_secs()))),
-                Err(error) => return Err(refuse(session.broken(&error))),
-            }
-        }
-        first.truncate(filled);
-        let Some(begin) = StreamBegin::parse(&first) else {
+            Err(error) => return Err(refuse(session.broken(&error))),
+        };
+        let Some(begin) = StreamBegin::parse(record.get(..count).unwrap_or_default()) else {
             let problem = Problem::Protocol("the stream does not begin as one".to_owned());
-            let problem =
-                if filled < StreamBegin::BYTES { end(session).err() } else { None }.unwrap_or(problem);
-            return Err(refuse(problem));
+            // Where it gave up before its first record was whole, it says why.
+            let ended = if count < record.len() { end(session) } else { Ok(()) };
+            return Err(refuse(ended.err().unwrap_or(problem)));
         };
         spec.check_ends(begin.to, begin.from).map_err(refuse)?;
-        Ok(Box::new(ShellSource { session, is_confirmed, output, first }))
+        Ok(Box::new(ShellSource { session, is_confirmed, output }))
     }
 
     fn probe(&self) -> Option<Probe> {

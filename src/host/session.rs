@@ -112,8 +112,9 @@ impl Session {
         let (Some(input), Some(output), Some(errors)) = pipes else {
             return Err(Problem::Other(format!("{program} was started without pipes")));
         };
-        // As large as the pipe that the stream comes from: large pieces, and few changes between the two.
+        // As large as the pipe of a local stream: large pieces, and few changes between the processes on both sides.
         widen(&input, PIPE_BYTES);
+        widen(&output, PIPE_BYTES);
         let output = FdSource::new(output, cancel).map_err(|e| Problem::Other(e.to_string()))?;
         let mut session = Self {
             child,
@@ -263,8 +264,11 @@ impl Session {
     }
 
     /// Where the stream of a send comes out. Asked for once.
-    pub(super) fn sent(&mut self) -> Result<Output, Problem> {
-        self.output.take().ok_or_else(|| self.lost())
+    pub(super) fn sent(&mut self) -> Result<FdSource<ChildStdout>, Problem> {
+        let output = self.output.take().ok_or_else(|| self.lost())?;
+        output
+            .into_source()
+            .ok_or_else(|| Problem::Protocol("it wrote something before the stream".to_owned()))
     }
 
     /// How a `zfs send` ended. Whoever reads its stream must have seen the end, or be gone.

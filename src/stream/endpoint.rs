@@ -7,7 +7,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -137,11 +137,16 @@ impl<F: AsFd> FdSource<F> {
     }
 
     /// Copies the first bytes of a pipe and leaves them in it (tee(2)). Waits until there are enough to fill `bytes`; fewer
-    /// are there only if the stream ends before. Fails on anything but a pipe.
-    pub fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+    /// are there only if the stream ends before. Fails on anything but a pipe, and with `TimedOut` after `limit`.
+    pub fn peek(&self, bytes: &mut [u8], limit: Duration) -> io::Result<usize> {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let until = Instant::now() + limit;
         loop {
-            let seen = self.cancel.wait_for(self.fd.as_fd(), PollFlags::IN, None)?;
+            let left = until.saturating_duration_since(Instant::now());
+            let seen = self.cancel.wait_for(self.fd.as_fd(), PollFlags::IN, Some(left))?;
+            if seen.is_none() || left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             let copied = match tee(self.fd.as_fd(), &writer, bytes.len(), SpliceFlags::NONBLOCK) {
                 Ok(copied) => copied,
                 Err(Errno::INTR | Errno::AGAIN) => continue,
@@ -300,7 +305,6 @@ impl<F: AsFd> Drop for Nonblocking<F> {
 #[cfg(test)]
 mod tests {
     use std::thread;
-    use std::time::Instant;
 
     use super::*;
     use crate::stream::cancel::Cancelled;
@@ -335,16 +339,30 @@ mod tests {
             target
         });
         let (mut seen, mut more) = ([0; 5], [0; 100]);
-        assert_eq!(source.peek(&mut seen).unwrap(), 5);
+        let limit = Duration::from_secs(60);
+        assert_eq!(source.peek(&mut seen, limit).unwrap(), 5);
         assert_eq!(&seen, b"abcde");
         drop(writing.join().unwrap());
-        assert_eq!(source.peek(&mut more).unwrap(), 7, "the stream is shorter");
+        assert_eq!(source.peek(&mut more, limit).unwrap(), 7, "the stream is shorter");
         let mut all = Vec::new();
         source.read_to_end(&mut all).unwrap();
         assert_eq!(all, b"abcdefg");
-        assert_eq!(source.peek(&mut seen).unwrap(), 0);
+        assert_eq!(source.peek(&mut seen, limit).unwrap(), 0);
         cancel.request();
-        assert!(source.peek(&mut seen).is_err());
+        assert!(source.peek(&mut seen, limit).is_err());
+    }
+
+    #[test]
+    fn a_record_that_never_gets_whole_is_not_waited_for() {
+        let cancel = Cancel::new().unwrap();
+        let (read_end, write_end) = pipe(4096).unwrap();
+        let mut target = FdTarget::new(write_end, &cancel).unwrap();
+        let source = FdSource::new(read_end, &cancel).unwrap();
+        for part in [&b""[..], b"ab"] {
+            target.write_all(part).unwrap();
+            let error = source.peek(&mut [0; 5], Duration::from_millis(20)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        }
     }
 
     #[test]
