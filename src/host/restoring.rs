@@ -5,16 +5,18 @@
 //! of a restore under way can be given up.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::calls::Calls;
+use super::helper::THIS_PROGRAM;
 use super::session::Limits;
 use super::sessions::{Machine, Sessions};
-use super::zfs_program::{ZfsProgram, other_guid};
+use super::zfs_program::ZfsProgram;
 use super::{HostError, Incoming, Problem, ReceiveSpec};
 use crate::host::receive::ShellIncoming;
 use crate::model::{
-    BACKUP_PROPERTY, DatasetKind, DatasetName, Guid, INCOMING_MARK, Listing, PointName, RESTORE_PROPERTY,
-    SnapshotName,
+    BACKUP_PROPERTY, DatasetKind, DatasetName, Guid, INCOMING_MARK, Listing, RESTORE_PROPERTY, SnapshotName,
 };
 use crate::stream::Cancel;
 
@@ -25,32 +27,16 @@ const HOST: &str = "here";
 #[derive(Debug)]
 pub struct Restoring {
     pub(super) program: ZfsProgram,
-}
-
-/// A snapshot that a dataset is to be rolled back to.
-#[derive(Debug, Clone, Copy)]
-pub struct RollbackGoal<'a> {
-    /// The dataset.
-    pub dataset: &'a DatasetName,
-    /// Its GUID.
-    pub dataset_guid: Guid,
-    /// The snapshot.
-    pub to: &'a PointName,
-    /// The GUID of the snapshot.
-    pub guid: Guid,
-}
-
-impl RollbackGoal<'_> {
-    fn snapshot(&self) -> String {
-        format!("{}@{}", self.dataset, self.to)
-    }
+    pub(super) calls: Calls,
 }
 
 impl Restoring {
     /// Nothing is started before it is needed; `cancel` ends every wait.
     pub fn new(cancel: &Cancel) -> Self {
-        let sessions = Sessions::new(Machine::Local, Limits::default(), cancel);
-        Self { program: ZfsProgram::new(HOST.to_owned(), Arc::new(sessions)) }
+        let limits = Limits::default();
+        let sessions = Sessions::new(Machine::Local, limits, cancel);
+        let program = ZfsProgram::new(HOST.to_owned(), Arc::new(sessions));
+        Self { program, calls: Calls::new(PathBuf::from(THIS_PROGRAM), limits.answer, cancel) }
     }
 
     /// Every dataset at and below `roots`, with all points; what does not exist is unlisted.
@@ -168,34 +154,6 @@ impl Restoring {
         stored.map_err(|problem| self.program.error("store the guest's configuration on", snapshot, problem))
     }
 
-    /// Refuses unless all these datasets and snapshots are still those that are meant: one question for all.
-    pub fn check(&self, goals: &[RollbackGoal<'_>]) -> Result<(), HostError> {
-        let Some(first) = goals.first() else { return Ok(()) };
-        let names = goals.iter().flat_map(|goal| [goal.dataset.to_string(), goal.snapshot()]);
-        let found = self.program.guids(&names.collect::<Vec<_>>());
-        let found = found.map_err(|problem| self.program.error("look at", first.snapshot(), problem))?;
-        for goal in goals {
-            let parts = [(goal.dataset.to_string(), goal.dataset_guid), (goal.snapshot(), goal.guid)];
-            for (name, guid) in parts {
-                let problem = match found.get(&name) {
-                    Some(found) if *found == guid => continue,
-                    Some(found) => other_guid(guid, *found),
-                    None => Problem::NotFound,
-                };
-                return Err(self.program.error("roll back to", goal.snapshot(), problem));
-            }
-        }
-        Ok(())
-    }
-
-    /// `zfs rollback` to the newest snapshot; refused by ZFS where anything is newer. The caller has just checked the goal.
-    pub fn roll_back(&self, goal: &RollbackGoal<'_>) -> Result<(), HostError> {
-        let name = goal.snapshot();
-        self.program
-            .run(&["rollback", &name])
-            .map_err(|problem| self.program.error("roll back to", &name, problem))
-    }
-
     /// How many bytes may still be written below `dataset`.
     pub fn available(&self, dataset: &DatasetName) -> Result<u64, HostError> {
         let failed = |problem| self.program.error("see the free space of", dataset, problem);
@@ -217,24 +175,6 @@ impl Restoring {
             ["yes", ..] | [_, "none" | "legacy" | "-", _] => None,
             [_, _, "unavailable"] => Some(Problem::Locked),
             _ => self.program.run(&["mount", dataset.as_str()]).err(),
-        }
-    }
-
-    /// Mounts a file system again that was rolled back: the kernel may still cache files that have changed.
-    pub fn remount(&self, dataset: &DatasetName) -> Option<Problem> {
-        let rows = match self.program.rows(&["-o", "mounted,canmount", dataset.as_str()]) {
-            Ok(rows) => rows,
-            Err(problem) => return Some(problem),
-        };
-        let row: Vec<&str> =
-            rows.first().map(|row| row.iter().map(String::as_str).collect()).unwrap_or_default();
-        match row.as_slice() {
-            ["yes", _] => {
-                self.program.run(&["unmount", dataset.as_str()]).err().or_else(|| self.mount(dataset))
-            }
-            // An interrupted rollback may have left it so.
-            [_, "on"] => self.mount(dataset),
-            _ => None,
         }
     }
 

@@ -422,10 +422,10 @@ pub(super) fn other_guid(planned: Guid, found: Guid) -> Problem {
     Problem::Changed(format!("its guid was {planned} and is now {found}"))
 }
 
-fn number(text: &str) -> Result<u64, Problem> {
+pub(super) fn number(text: &str) -> Result<u64, Problem> {
     text.parse().map_err(|_| Problem::Protocol(format!("{text:?} is not a number")))
 }
 
-fn number_or_none(text: &str) -> Result<u64, Problem> {
+pub(super) fn number_or_none(text: &str) -> Result<u64, Problem> {
     if text == "-" { Ok(0) } else { number(text) }
 }

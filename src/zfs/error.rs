@@ -28,6 +28,8 @@ pub enum Operation {
     Hold,
     /// `lzc_get_holds`
     ListHolds,
+    /// `lzc_rollback_to`
+    RollBack,
 }
 
 impl fmt::Display for Operation {
@@ -42,6 +44,7 @@ impl fmt::Display for Operation {
             Self::EstimateSend => "estimate the size of sending",
             Self::Hold => "hold",
             Self::ListHolds => "list the holds of",
+            Self::RollBack => "roll back to",
         })
     }
 }
@@ -139,6 +142,9 @@ pub enum Cause {
     /// EEXIST from a destroy
     #[error("a clone depends on it")]
     Cloned,
+    /// EXDEV and EEXIST from a rollback
+    #[error("a snapshot or bookmark is newer")]
+    NotNewest,
     /// ENOENT
     #[error("it, or its base, does not exist")]
     NotFound,
@@ -209,6 +215,7 @@ impl Cause {
         match errno {
             libc::EBUSY => Self::Busy,
             libc::EEXIST if is_destroy => Self::Cloned,
+            libc::EEXIST | libc::EXDEV if operation == Operation::RollBack => Self::NotNewest,
             libc::EEXIST => Self::Exists,
             libc::ENOENT | libc::ESRCH => Self::NotFound,
             libc::EXDEV if is_send => Self::NotAncestor,
@@ -308,6 +315,8 @@ mod tests {
         assert_eq!(cause(Operation::Snapshot, libc::EXDEV), Cause::DifferentPools);
         assert_eq!(cause(Operation::Send, libc::EACCES), Cause::KeyNotLoaded);
         assert_eq!(cause(Operation::Hold, libc::EACCES), Cause::PermissionDenied);
+        assert_eq!(cause(Operation::RollBack, libc::EXDEV), Cause::NotNewest);
+        assert_eq!(cause(Operation::RollBack, libc::EEXIST), Cause::NotNewest);
     }
 
     #[test]

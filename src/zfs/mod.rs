@@ -15,6 +15,7 @@ mod points;
 mod readdress;
 mod receiving;
 mod records;
+mod rollback;
 mod send;
 mod trampolines;
 

@@ -99,6 +99,59 @@ fn what_zhaul_did_not_make_a_hold_or_a_clone_on_one_disk_stops_it_for_all() {
     assert!(one.stderr.contains("next:"), "{one:?}");
 }
 
+/// Rolls back with a `zfs` that makes a snapshot as soon as the look at what is rolled back has ended.
+fn roll_back_beside(world: &World, snapshot: &str) -> Run {
+    let directory = world.directory().join("bin");
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join("zfs");
+    let text = format!(
+        "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n$real \"$@\"; status=$?\n\
+         case \"$*\" in *,refreservation*) $real snapshot {snapshot} 2>/dev/null ;; esac\nexit $status\n"
+    );
+    fs::write(&program, text).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = command(world, DAY_3, &["rollback", "100", "--to", POINT_1, "--yes"]);
+    command.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", directory.display()));
+    let run = Run::of(command);
+    fs::remove_file(program).unwrap();
+    run
+}
+
+#[test]
+fn a_snapshot_that_somebody_makes_meanwhile_is_not_destroyed() {
+    let world = guest("rollback-meanwhile");
+    let theirs = format!("{}@theirs", world.guest(DISKS[1]));
+    let run = roll_back_beside(&world, &theirs).expect_code(1);
+    assert!(run.stderr.contains(&format!("roll back to {}@{POINT_1}", world.guest(DISKS[1]))), "{run:?}");
+    assert!(run.stderr.contains("a snapshot or bookmark is newer"), "{run:?}");
+    assert!(run.stderr.contains("run the same command again"), "{run:?}");
+    assert!(look::exists(&theirs));
+    let again = zhaul(&world, DAY_3, &["rollback", "100", "--to", POINT_1, "--yes"]).expect_code(3);
+    assert!(again.stderr.contains(&format!("{theirs}: zhaul did not make it")), "{again:?}");
+}
+
+#[test]
+fn the_size_of_a_volume_goes_back_and_its_reservation_as_with_zfs_rollback() {
+    let mut world = World::new("rollback-resized");
+    let volume = world.volume("vm-100-disk-0", 1);
+    let beside = world.volume("vm-200-disk-0", 1);
+    let size = property("volsize", &volume);
+    // Exactly the size is reserved, more than that (as `refreservation=auto` does), or nothing.
+    for (day, reserved) in [size.clone(), "auto".to_owned(), "none".to_owned()].into_iter().enumerate() {
+        for volume in [&volume, &beside] {
+            zfs(&["set", &format!("refreservation={reserved}"), volume]);
+            zfs(&["snapshot", &format!("{volume}@2026-01-1{day}-030000")]);
+            zfs(&["set", &format!("volsize={}", 64 << 20), volume]);
+        }
+        zfs(&["rollback", &format!("{beside}@2026-01-1{day}-030000")]);
+        let words = ["rollback", "100", "--to", &format!("2026-01-1{day}-030000"), "--yes"];
+        zhaul(&world, DAY_3, &words).expect_code(0);
+        assert_eq!(property("volsize", &volume), size);
+        let [ours, theirs] = [&volume, &beside].map(|volume| property("refreservation", volume));
+        assert_eq!(ours, theirs, "{reserved}");
+    }
+}
+
 #[test]
 fn a_guest_that_may_be_running_is_not_rolled_back() {
     let mut world = guest("rollback-running");

@@ -13,12 +13,12 @@ use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::check::named;
 use super::config::Configuration;
-use crate::host::{Refusal, Restoring, RollbackGoal};
+use crate::host::{ConfirmedGoal, Refusal, Restoring, RollbackGoal};
 use crate::model::{DatasetKind, PointKind};
 use crate::plan::restore::{DiskRollback, RollbackPlan};
 
 /// How old the answer that all disks are what the plan says may be when one is rolled back.
-const CHECK_AGE_MAX: Duration = Duration::from_millis(200);
+const CONFIRMED_AGE_MAX: Duration = Duration::from_millis(200);
 
 /// Makes way on all disks, then rolls each back. Stops at the first deviation from the plan; the same command continues
 /// it. Returns the warnings.
@@ -32,15 +32,18 @@ pub(super) fn carry_out(
         config.begin()?;
     }
     let goals: Vec<_> = plan.disks.iter().map(goal).collect();
-    if let Err(error) = here.check(&goals) {
-        // Nothing was done yet.
-        if let Some(config) = config {
-            config.give_up()?;
+    let confirmed = match here.confirm(&goals) {
+        Ok(confirmed) => confirmed,
+        Err(error) => {
+            // Nothing was done yet.
+            if let Some(config) = config {
+                config.give_up()?;
+            }
+            return Err(error).or_exit(Code::Failed);
         }
-        return Err(error).or_exit(Code::Failed);
-    }
-    let checked = Instant::now();
-    let changed = make_way(plan, context, &here).and_then(|()| roll_back(plan, &here, checked));
+    };
+    let confirmed = (confirmed, Instant::now());
+    let changed = make_way(plan, context, &here).and_then(|()| roll_back(plan, &here, confirmed));
     let warnings = changed.map_err(|failure| half_done(&failure, config))?;
     if let Some(config) = config {
         config.finish()?;
@@ -56,7 +59,7 @@ fn goal(disk: &DiskRollback) -> RollbackGoal<'_> {
 /// Destroys what is newer than the point.
 fn make_way(plan: &RollbackPlan, context: &CommandContext, here: &Restoring) -> Result<(), Failure> {
     for disk in plan.disks.iter().filter(|disk| !disk.newer.is_empty()) {
-        here.check(&[goal(disk)]).or_exit(Code::Failed)?;
+        here.confirm(&[goal(disk)]).or_exit(Code::Failed)?;
         let refusals = context.source.destroy_snapshots(&disk.dataset, &named(disk, PointKind::Snapshot));
         check_refusals(disk, refusals.or_exit(Code::Failed)?)?;
         let refusals = context.source.destroy_bookmarks(&disk.dataset, &named(disk, PointKind::Bookmark));
@@ -65,15 +68,19 @@ fn make_way(plan: &RollbackPlan, context: &CommandContext, here: &Restoring) -> 
     Ok(())
 }
 
-fn roll_back(plan: &RollbackPlan, here: &Restoring, mut checked: Instant) -> Result<String, Failure> {
+fn roll_back(
+    plan: &RollbackPlan,
+    here: &Restoring,
+    (mut confirmed, mut since): (Vec<ConfirmedGoal>, Instant),
+) -> Result<String, Failure> {
     let mut warnings = String::new();
     let goals: Vec<_> = plan.disks.iter().map(goal).collect();
     for (at, disk) in plan.disks.iter().enumerate() {
-        if checked.elapsed() > CHECK_AGE_MAX {
-            here.check(&goals[at..]).or_exit(Code::Failed)?;
-            checked = Instant::now();
+        if since.elapsed() > CONFIRMED_AGE_MAX {
+            confirmed.splice(at.., here.confirm(&goals[at..]).or_exit(Code::Failed)?);
+            since = Instant::now();
         }
-        here.roll_back(&goals[at]).or_exit(Code::Failed)?;
+        here.roll_back(&confirmed[at]).or_exit(Code::Failed)?;
         if disk.kind == DatasetKind::Filesystem
             && let Some(problem) = here.remount(&disk.dataset)
         {

@@ -145,6 +145,11 @@ impl Calls {
         self.call(Operation::DestroyBookmarks, &first.to_string(), &call).map(drop)
     }
 
+    /// [`Library::roll_back`](crate::zfs::Library::roll_back).
+    pub(super) fn roll_back(&self, to: &SnapshotName) -> Result<(), Error> {
+        self.call(Operation::RollBack, &to.to_string(), &Call::RollBack { to: to.clone() }).map(drop)
+    }
+
     /// [`Library::hold`](crate::zfs::Library::hold).
     pub(super) fn hold(&self, snapshots: &[SnapshotName]) -> Result<Option<Holding>, Error> {
         let Some(first) = snapshots.first() else { return Ok(None) };

@@ -67,6 +67,7 @@ fn carry_out(
         Call::DestroyBookmarks { bookmarks } => library.destroy_bookmarks(&bookmarks)?,
         Call::Hold { snapshots } => holds.push(library.hold(&snapshots)?),
         Call::Release => holds.clear(),
+        Call::RollBack { to } => library.roll_back(&to)?,
         Call::Estimate { request } => {
             return Ok(Reply::Bytes { bytes: library.estimate_send(&request)? });
         }

@@ -43,6 +43,9 @@ pub(super) enum Call {
         snapshots: Vec<SnapshotName>,
     },
     Release,
+    RollBack {
+        to: SnapshotName,
+    },
     Estimate {
         request: SendRequest,
     },
