@@ -20,7 +20,7 @@ pub(super) mod examples;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::model::{ByteCount, PointName, is_format_character};
+use crate::model::{ByteCount, DatasetName, PointName, is_format_character};
 use crate::plan::StepId;
 
 pub(super) use breach::breaches_text;
@@ -90,6 +90,11 @@ pub(super) fn duration_text(duration: Duration) -> String {
         3_600..=172_799 => format!("{} h {} min", seconds / 3_600, seconds % 3_600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3_600),
     }
+}
+
+/// The command that loads the key of `dataset`, which may be that of a dataset above it.
+pub(super) fn load_key_command(dataset: &DatasetName) -> String {
+    format!("zfs load-key \"$(zfs get -Ho value encryptionroot '{dataset}')\"")
 }
 
 /// `@a, @b`.

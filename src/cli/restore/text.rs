@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::super::render::{Style, count, duration_text, escape};
+use super::super::render::{Style, count, duration_text, escape, load_key_command};
 use super::Sizes;
 use super::words;
 use crate::execute::restore::{RestoreFailure, VolumeOutcome};
@@ -90,10 +90,14 @@ pub(super) fn failures_text(plan: &RestorePlan, outcomes: &[VolumeOutcome], styl
                         volume.to,
                         escape(&problem.to_string())
                     );
-                    let next = if matches!(problem, Problem::Locked) {
-                        format!("zfs load-key {0} && zfs mount {0}", volume.to)
+                    let mount = format!("zfs mount '{}'", volume.to);
+                    let next = if !matches!(problem, Problem::Locked) {
+                        mount
+                    } else if volume.encryption == Encryption::On {
+                        // Received as it was, it has a key of its own.
+                        format!("zfs load-key {} && {mount}", volume.to)
                     } else {
-                        format!("zfs mount {}", volume.to)
+                        format!("{} && {mount}", load_key_command(&volume.to))
                     };
                     let _ = writeln!(text, "  next: {next}");
                 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::args::VerifyArgs;
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
-use super::super::render::{count, escape};
+use super::super::render::{count, escape, load_key_command};
 use super::super::trouble::Trouble;
 use super::super::{output, trouble};
 use super::known_target;
@@ -272,9 +272,9 @@ fn failed_next(check: &ContentCheck, error: &HostError) -> String {
     let is_key = matches!(error.problem, Problem::Locked) || error.chain().contains("key");
     if is_key {
         return format!(
-            "load the key of {} on {} (`zfs load-key`) for as long as it is compared",
-            check.there.dataset(),
-            check.target.0
+            "on {}, load its key for as long as it is compared: {}",
+            check.target.0,
+            load_key_command(check.there.dataset())
         );
     }
     format!(
