@@ -55,8 +55,9 @@ pub(super) fn write_volume(stage: &mut Stage) -> Option<String> {
     zfs(&["set", "readonly=off", &copy]);
     zfs(&["set", "volmode=default", &copy]);
     conditions::write_volume(&copy, 0, &format!("{}", stage.random.any()));
-    zfs(&["set", "volmode=none", &copy]);
+    // In this order: OpenZFS 2.4.4 crashes where readonly is set while the device is being removed (zvol_set_ro).
     zfs(&["set", "readonly=on", &copy]);
+    zfs(&["set", "volmode=none", &copy]);
     Some(format!("{copy} is written to"))
 }
 
