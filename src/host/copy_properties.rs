@@ -139,6 +139,32 @@ impl ZfsProgram {
         Ok(options)
     }
 
+    /// Moves the reservations of `from` to `to`, where that has none. One that cannot be set is only logged.
+    pub(super) fn move_reservations(&self, from: &DatasetName, to: &DatasetName) {
+        let local = |dataset: &DatasetName, name: &str| {
+            let values = self.lines(&["get", "-Hp", "-s", "local", "-o", "value", name, dataset.as_str()]);
+            values.unwrap_or_default().pop().filter(|value| !["0", "none", "-"].contains(&value.as_str()))
+        };
+        for name in RESERVATIONS {
+            let Some(value) = local(from, name) else { continue };
+            let moved = match local(to, name) {
+                Some(_) => Ok(()),
+                None => self.set(to, name, &value),
+            };
+            // Where there is no room for both, it is given up there first.
+            let moved = match moved {
+                Err(Problem::NoSpace(_)) => {
+                    self.set(from, name, "none").and_then(|()| self.set(to, name, &value))
+                }
+                Ok(()) => self.set(from, name, "none"),
+                failed => failed,
+            };
+            if let Err(problem) = moved {
+                tracing::warn!("{to}: {name}={value} could not be set: {problem}");
+            }
+        }
+    }
+
     /// Moves quotas and reservations to the copy. One that cannot be set is only logged: the data is complete.
     pub(super) fn move_limits(&self, lineage: &DatasetName, copy: &DatasetName) {
         let get = ["get", "-Hp", "-s", "local", "-o", "property,value", &LIMITS.join(","), lineage.as_str()];

@@ -142,6 +142,9 @@ impl Incoming for ShellIncoming<'_> {
                 let checked = self.outcome.check(self.program, &self.snapshot);
                 return checked.map_err(|problem| self.program.error(OPERATION, &self.snapshot, problem));
             }
+            Ok(answer) if self.session.is_closed() && answer.errors.contains(ECHOES[0]) => {
+                Problem::Protocol("the stream ended before its end record".to_owned())
+            }
             Ok(answer) => self.refused(answer),
             Err(problem) => problem,
         };

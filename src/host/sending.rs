@@ -47,12 +47,12 @@ impl Sending {
         let answer = self.program.read(&arguments, &mut |line| {
             let text = String::from_utf8_lossy(line);
             if let Some(number) = text.strip_prefix("size\t") {
-                size = number.trim().parse().ok();
+                size = number.trim().parse().ok().map(ByteCount::of_estimate);
             }
             Ok(())
         });
         match answer.map_err(failed)? {
-            answer if answer.status == 0 => Ok(ByteCount(size.unwrap_or(0))),
+            answer if answer.status == 0 => Ok(size.unwrap_or_default()),
             answer => Err(failed(zfs_errors::problem(answer))),
         }
     }

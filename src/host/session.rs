@@ -57,6 +57,9 @@ impl Default for Limits {
     }
 }
 
+/// How long a receive that has got everything may be silent before its input is closed.
+const REST_LIMIT: Duration = Duration::from_secs(20);
+
 /// Asked while nothing comes, with the time since the last line: why nothing will.
 pub(super) type Doubt<'a> = &'a mut dyn FnMut(Duration) -> Option<Problem>;
 
@@ -249,7 +252,20 @@ impl Session {
 
     /// Waits for the end of a receive whose last byte is in, unless `doubt` says that it will not come.
     pub(super) fn end_receive(&mut self, doubt: Doubt<'_>) -> Result<CompletedCommand, Problem> {
-        self.answer(Duration::MAX, AnswerLimit::of_words(), &mut |_| Ok(()), doubt)
+        match self.answer(REST_LIMIT, AnswerLimit::of_words(), &mut |_| Ok(()), doubt) {
+            // A stream may be cut although its sender reports success: then a receive waits for the rest. One that is still at
+            // work has all it needs.
+            Err(Problem::Stalled(_)) => {
+                self.input = None;
+                self.answer(Duration::MAX, AnswerLimit::of_words(), &mut |_| Ok(()), doubt)
+            }
+            ended => ended,
+        }
+    }
+
+    /// Whether its input was closed: no request can follow.
+    pub(super) fn is_closed(&self) -> bool {
+        self.input.is_none()
     }
 
     /// Cuts the stream of a receive off, so that `zfs receive` keeps what it has, and waits a little for its words.

@@ -67,6 +67,11 @@ impl Restoring {
         promote().map_err(|problem| self.program.error("promote", dataset, problem))
     }
 
+    /// Takes the reservations of a dataset that is put aside over to the one that is back in its place and has none.
+    pub fn take_reservations_back(&self, from: &DatasetName, to: &DatasetName) {
+        self.program.move_reservations(from, to);
+    }
+
     /// Gives the clone in its place what [`clone_for`](Self::clone_for) could not: quotas, reservations, delegations, and the
     /// mount.
     pub fn finish_clone(&self, mark: &KeptMark, guid: Guid) -> Result<Option<Problem>, HostError> {

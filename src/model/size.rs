@@ -12,6 +12,14 @@ use serde::Serialize;
 #[serde(transparent)]
 pub struct ByteCount(pub u64);
 
+impl ByteCount {
+    /// An estimate of ZFS. It takes from the size of a stream what a resumed one has got already, also where that is more: then
+    /// it answers with a number below zero, as one without a sign.
+    pub fn of_estimate(bytes: u64) -> Self {
+        Self(i64::try_from(bytes).map_or(0, |_| bytes))
+    }
+}
+
 /// Why a text is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a size; write a whole number and a unit, for example \"256MiB\"")]

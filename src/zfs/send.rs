@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 use zfs_core_sys as sys;
 
-use crate::model::{BookmarkName, ResumePoint, SendFlags, SnapshotName};
+use crate::model::{BookmarkName, ByteCount, ResumePoint, SendFlags, SnapshotName};
 
 use super::error::{Cause, Error, Operation};
 use super::library::Library;
@@ -131,7 +131,11 @@ impl Library {
                 )
             },
         };
-        if errno == 0 { Ok(bytes) } else { Err(fail(Cause::from_errno(Operation::EstimateSend, errno))) }
+        if errno == 0 {
+            Ok(ByteCount::of_estimate(bytes).0)
+        } else {
+            Err(fail(Cause::from_errno(Operation::EstimateSend, errno)))
+        }
     }
 }
 

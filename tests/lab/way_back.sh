@@ -1,7 +1,8 @@
 # The way back beside the bare commands of ZFS, in alternating rounds, in one lab. Run by bash on pve0; prints medians and ratios.
 #   cargo build --release
 #   cargo lab run --mem 8G --pool-size 6G -- env ZHAUL=$PWD/target/release/zhaul bash tests/lab/way_back.sh [ROUNDS] [WHAT...]
-# WHAT is some of: one (a guest of one disk, 1 GiB), four (of four disks, 256 MiB each), killed (bytes of a restore that is killed
+# WHAT is some of: one (a guest of one disk, 1 GiB), four (of four disks, 256 MiB each), far (four again, with 100 ms to the backup and
+# back: what one ssh may have under way is then the limit, and no longer the lab's one processor), killed (bytes of a restore that is killed
 # in the middle, and continued), rollback (three disks), linked (a template of 64 MiB and twenty clones of 1 MiB: what the backup is
 # sent and what it takes there, beside what the source takes), list (100 guests with 100 points each, on two targets: `zhaul list` beside
 # `zhaul run -n`, and the logins of each). `bare` is `ssh nfs8 zfs send | zfs receive`, one disk after the other, or
@@ -9,7 +10,7 @@
 set -euo pipefail
 rounds=${1:-3}
 shift || true
-what=${*:-one four killed rollback linked list}
+what=${*:-one four far killed rollback linked list}
 source=${ZHAUL_LAB_POOL_PVE0}/data
 backup=${ZHAUL_LAB_POOL_NFS8}/backup/pve0
 work=/lab/tmp/way-back
@@ -145,13 +146,15 @@ list() {
     ssh nfs8 "$(points "$backup")"
     ssh nfs9 "$(points "$archive")"
     mkdir -p "$work/bin"
-    printf '#!/bin/sh\necho >> %s/logins\nexec %s "$@"\n' "$work" "$(command -v ssh)" > "$work/bin/ssh"
+    printf '#!/bin/sh\ndate +%%s >> %s/logins\nexec %s "$@"\n' "$work" "$(command -v ssh)" > "$work/bin/ssh"
     chmod +x "$work/bin/ssh"
     for way in list "run -n"; do
-        : > "$work/logins"
+        date +%s > "$work/logins"
         # shellcheck disable=SC2086 # Two words.
         PATH=$work/bin:$PATH "$ZHAUL" $way --config "$work/list.toml" -q > /dev/null || true
-        echo "logins of zhaul $way to two targets: $(wc -l < "$work/logins")"
+        awk -v way="$way" 'NR == 1 { begin = $1; next } { after = after " " $1 - begin } END {
+            print "logins of zhaul " way " to two targets: " NR - 1 ", after these seconds:" after
+        }' "$work/logins"
     done
     for ((round = 0; round < rounds; round++)); do
         timed list bare listing "run -n"
@@ -167,6 +170,11 @@ for one in $what; do
     case $one in
         one) restores one 1 1024 zhaul_restore ;;
         four) restores four 4 256 zhaul_restore ;;
+        far)
+            tc qdisc add dev eth0 root netem delay 100ms limit 100000
+            restores far 4 256 zhaul_restore
+            tc qdisc del dev eth0 root
+            ;;
         killed) restores killed 1 1024 killed_restore ;;
         rollback) rollbacks ;;
         linked) linked ;;

@@ -106,6 +106,8 @@ fn the_old_state_takes_the_place_and_what_was_there_is_kept_and_can_be_put_back(
     let run = zhaul(&world, &["restore", "100", "--put-back", STAMP]).expect_code(0);
     assert!(run.stdout.contains(&format!("{back}-back")), "{run:?}");
     assert_eq!(heads(&world), now);
+    assert_eq!(property("refreservation", &world.guest(DISKS[1])), (10 << 20).to_string());
+    assert_eq!(property("refreservation", &aside(&world, DISKS[1], &format!("{STAMP}-back"))), "0");
     assert_eq!(DISKS.map(|name| property("guid", &world.guest(name))), guids);
     assert_eq!(fs::read_to_string(pve.join(CONF)).unwrap(), late);
     assert!(snapshots(&last).contains(&POINT_1.to_owned()), "it has its whole history");
@@ -117,6 +119,58 @@ fn the_old_state_takes_the_place_and_what_was_there_is_kept_and_can_be_put_back(
     assert_eq!(fs::read_to_string(pve.join(CONF)).unwrap(), CONFIG);
     zfs(&["destroy", &world.beside("clone")]);
     zfs(&["release", "test", &format!("{}@{POINT_2}", aside(&world, DISKS[2], STAMP))]);
+}
+
+#[test]
+fn what_was_put_back_before_is_not_said_to_be_back_after_another_rollback() {
+    let (world, _, _) = changed(World::new("keep-twice"));
+    let now = heads(&world);
+    zhaul(&world, &KEEP).expect_code(0);
+    let back = ["restore", "100", "--put-back", STAMP];
+    zhaul(&world, &back).expect_code(0);
+    let keep_again = Run::of(with_path(command(&world, DAY_4, &KEEP), &qm(&world, "status: stopped")));
+    keep_again.expect_code(0);
+    let state = world.state();
+    let run = zhaul(&world, &back).expect_code(2);
+    assert!(run.stderr.contains("was put back before: nothing was done"), "{run:?}");
+    assert_eq!(state, world.state());
+    zhaul(&world, &["restore", "100", "--put-back", "2026-01-13-030000"]).expect_code(0);
+    assert_eq!(heads(&world), now);
+}
+
+#[test]
+fn a_disk_with_a_key_of_its_own_is_refused_before_anything_is_done() {
+    let mut world = World::new("keep-own-key");
+    let pve = world.guest_configs(&[(CONF, "scsi0: z:vm-100-disk-0\nscsi1: z:vm-100-disk-1\n")]);
+    world.policy.source = format!("guest-config = \"{}\"", pve.display());
+    world.volume("vm-100-disk-0", 1);
+    world.encrypted("vm-100-disk-1", &["-s", "-V", "12M"]);
+    world.run("2026-01-10T03:00:00Z");
+    let (state, file) = (world.state(), fs::read_to_string(pve.join(CONF)).unwrap());
+    let run = zhaul(&world, &KEEP).expect_code(3);
+    assert!(run.stderr.contains("vm-100-disk-1 is encrypted with a key of its own"), "{run:?}");
+    assert_eq!((state, file), (world.state(), fs::read_to_string(pve.join(CONF)).unwrap()));
+    zhaul(&world, &["rollback", "100", "--to", POINT_1, "--yes"]).expect_code(0);
+}
+
+#[test]
+fn what_is_set_aside_is_not_called_needless_where_nothing_has_its_place() {
+    let (world, _, _) = changed(World::new("keep-lost"));
+    let now = heads(&world);
+    zhaul(&world, &KEEP).expect_code(0);
+    for name in DISKS {
+        let doctor = zhaul(&world, &["doctor"]);
+        assert!(
+            doctor.stdout.contains(&format!("zfs destroy -r '{}'", aside(&world, name, STAMP))),
+            "{doctor:?}"
+        );
+        zfs(&["rename", &world.guest(name), &world.beside(name)]);
+        let doctor = zhaul(&world, &["doctor"]);
+        assert!(!doctor.stdout.contains(&format!("'{}'", aside(&world, name, STAMP))), "{doctor:?}");
+        assert!(doctor.stdout.contains("nothing is in its place now"), "{doctor:?}");
+    }
+    zhaul(&world, &["restore", "100", "--put-back", STAMP]).expect_code(0);
+    assert_eq!(heads(&world), now);
 }
 
 /// As long as one disk of a guest is not ready for use, a run takes none of them.

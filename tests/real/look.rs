@@ -232,11 +232,7 @@ pub(crate) fn content_of(snapshot: &str, is_volume: bool) -> u64 {
         with_device(snapshot, |device| digest(&mut hash, device));
     } else {
         let directory = tempfile::tempdir().unwrap();
-        let run = |program: &str, args: &[&str]| {
-            let output = Command::new(program).args(args).arg(directory.path()).output().unwrap();
-            assert!(output.status.success(), "{program} {args:?}: {output:?}");
-        };
-        run("mount", &["-t", "zfs", "-o", "ro", snapshot]);
+        patiently(directory.path(), Command::new("mount").args(["-t", "zfs", "-o", "ro", snapshot]));
         let mut files = Vec::new();
         walk(directory.path(), &mut files);
         files.sort();
@@ -245,16 +241,22 @@ pub(crate) fn content_of(snapshot: &str, is_volume: bool) -> u64 {
             hash.write(name.as_os_str().as_encoded_bytes());
             digest(&mut hash, fs::File::open(&file).unwrap());
         }
-        unmount(directory.path());
+        patiently(directory.path(), &mut Command::new("umount"));
     }
     hash.finish()
 }
 
-/// A process that another thread has just forked keeps a file of it open until it is another program.
-fn unmount(directory: &Path) {
+/// Runs `command`, which mounts or unmounts, on `directory`. What uses the snapshot or a file of it for a moment (a stream that
+/// has just ended, a process that another thread forks until it is another program) is waited for.
+fn patiently(directory: &Path, command: &mut Command) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !Command::new("umount").arg(directory).output().unwrap().status.success() {
-        assert!(Instant::now() < deadline, "{} stays busy", directory.display());
+    command.arg(directory);
+    loop {
+        let output = command.output().unwrap();
+        if output.status.success() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{command:?}: {output:?}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -15,6 +15,7 @@ mod calls;
 mod cluster;
 mod comparing;
 mod converging;
+mod cut_short;
 mod damaged;
 mod diverging;
 mod doctoring;

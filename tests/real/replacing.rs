@@ -162,3 +162,17 @@ fn one_disk_takes_the_place_of_the_one_that_exists_and_the_guest_stays_as_it_is(
         assert_same_newest(&world.guest(name), &world.backup(name));
     }
 }
+
+#[test]
+fn the_command_that_puts_back_has_the_name_that_was_restored_to() {
+    let mut world = World::new("replace-to");
+    let (source, other) =
+        (world.filesystem("subvol-101-disk-0", 1), world.filesystem("subvol-102-disk-0", 1));
+    world.run("2026-01-10T03:00:00Z");
+    let before = look::content(&format!("{other}@{POINT_1}"));
+    let run = zhaul(&world, "", &["restore", &source, "--to", &other, "--replace"]).expect_code(0);
+    let words = format!("restore {other} --put-back {STAMP}");
+    assert!(run.stdout.contains(&format!("zhaul {words}")), "{run:?}");
+    zhaul(&world, "", &words.split(' ').collect::<Vec<_>>()).expect_code(0);
+    assert_eq!(look::content(&format!("{other}@{POINT_1}")), before);
+}

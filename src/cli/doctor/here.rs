@@ -128,16 +128,18 @@ fn set_aside(dataset: &Dataset, here: &Listing) -> Option<Trouble> {
     let place = dataset.name.parent().filter(|place| place.last() == ASIDE_NAME)?;
     here.get(&place)?.user.local(RESTORE_PROPERTY).filter(|mark| *mark == ASIDE_MARK)?;
     let (of, stamp) = crate::model::aside_from(&dataset.name)?;
+    let back = format!("`zhaul restore {} --put-back {stamp}`", guest_or_name(&of));
+    // Where nothing has its place, it may be all that is left.
+    let next = match here.get(&of) {
+        Some(_) => format!("{back}; or, when it is needed no more, `zfs destroy -r '{}'`", dataset.name),
+        None => format!("{back}: nothing is in its place now"),
+    };
     Some(Trouble {
         severity: Severity::Note,
         kind: "set-aside",
         about: dataset.name.to_string(),
         what: format!("is kept since {of} was rolled back or restored, and uses space"),
-        next: format!(
-            "`zhaul restore {} --put-back {stamp}`; or, when it is needed no more, `zfs destroy -r {}`",
-            guest_or_name(&of),
-            dataset.name
-        ),
+        next,
     })
 }
 

@@ -21,10 +21,6 @@ pub(in crate::cli) fn kept_text<'a>(
     stamp: &str,
     set_asides: impl Iterator<Item = &'a DatasetName>,
 ) -> String {
-    let what = match what {
-        What::Guest(id) => id.to_string(),
-        What::Dataset(name) => name.to_string(),
-    };
     let (mut text, mut commands) = (String::new(), Vec::new());
     for aside in set_asides {
         let aside = escape(aside.as_str());

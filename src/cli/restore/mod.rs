@@ -252,6 +252,7 @@ pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
         RestoreError::Incomplete { .. }
         | RestoreError::Exists { .. }
         | RestoreError::HasChildren { .. }
+        | RestoreError::OwnKey { .. }
         | RestoreError::SameName { .. }
         | RestoreError::NoParent { .. }
         | RestoreError::PlaceTaken { .. }

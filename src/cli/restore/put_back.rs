@@ -32,6 +32,10 @@ struct Disk {
     present: Option<Guid>,
     /// Where that goes, or has gone.
     opposite: DatasetName,
+    /// Whether something is there already.
+    is_opposite_there: bool,
+    /// Whether an interrupted command has put back what is in its place.
+    is_marked: bool,
 }
 
 pub(super) fn put_back(
@@ -54,13 +58,16 @@ pub(super) fn put_back(
     let id = guest_of(args.what);
     let files = context.policy.guest_config.as_deref().filter(|directory| directory.exists());
     let files = files.map(GuestFiles::new).zip(id.filter(|_| matches!(args.what, What::Guest(_))));
+    let is_begun = match &files {
+        Some((files, id)) => files.current(*id).or_exit(Code::Failed)?.is_some_and(|file| file.is_begun),
+        None => false,
+    };
+    if !is_begun && disks.iter().all(|disk| disk.aside.is_none() && !disk.is_marked) {
+        return Err(put_back_before(args.what, &disks, stamp));
+    }
     let text: String = disks.iter().map(plan_line).collect();
     output::print(&format!("put back what was set aside as {stamp}\n{text}")).or_exit(Code::Failed)?;
     if let Some(id) = id {
-        let is_begun = match &files {
-            Some((files, id)) => files.current(*id).or_exit(Code::Failed)?.is_some_and(|file| file.is_begun),
-            None => false,
-        };
         guest_state::check_guest(id, &inventory, is_begun)?;
         guest_state::check_stopped(id, args.options.stopped, &inventory)?;
     }
@@ -80,7 +87,8 @@ pub(super) fn put_back(
     for disk in &disks {
         let _ = writeln!(done, "{} is back", escape(disk.to.as_str()));
     }
-    let opposites: Vec<&DatasetName> = disks.iter().map(|disk| &disk.opposite).collect();
+    let opposites = disks.iter().filter(|disk| disk.present.is_some() || disk.is_opposite_there);
+    let opposites: Vec<&DatasetName> = opposites.map(|disk| &disk.opposite).collect();
     done.push_str(&kept_text(args.what, &opposite(stamp), opposites.into_iter()));
     output::print(&done).context("cannot print the report").or_exit(Code::Failed)?;
     Ok(Code::Done)
@@ -125,6 +133,7 @@ fn exchange(
             listing.get(&disk.to).ok_or_else(|| anyhow!("{} is gone", disk.to)).or_exit(Code::Failed)?;
         // The snapshots before the point went with what is put aside now.
         here.promote(&disk.to, there.guid, &disk.opposite).or_exit(Code::Failed)?;
+        here.take_reservations_back(&disk.opposite, &disk.to);
         if disk.kind == DatasetKind::Filesystem
             && let Some(problem) = here.remount(&disk.to)
         {
@@ -156,7 +165,7 @@ fn disks(
     stamp: &str,
     is_meant: impl Fn(&DatasetName) -> bool,
 ) -> Result<Vec<Disk>, Failure> {
-    let back = opposite(stamp);
+    let (back, mark) = (opposite(stamp), format!("{PUT_BACK_MARK}{stamp}"));
     let mut found: BTreeMap<DatasetName, (Option<&Dataset>, Option<&Dataset>)> = BTreeMap::new();
     for dataset in set_asides(listing) {
         let Some((to, of)) = aside_from(&dataset.name).filter(|(to, _)| is_meant(to)) else { continue };
@@ -186,6 +195,8 @@ fn disks(
         let kind = aside.or(there).or(gone).map_or(DatasetKind::Volume, |dataset| dataset.kind);
         disks.push(Disk {
             aside: aside.map(|dataset| (dataset.name.clone(), dataset.guid)),
+            is_opposite_there: gone.is_some(),
+            is_marked: there.is_some_and(|there| there.user.local(RESTORE_PROPERTY) == Some(mark.as_str())),
             present: there.map(|dataset| dataset.guid),
             to,
             kind,
@@ -203,6 +214,18 @@ fn set_asides(listing: &Listing) -> impl Iterator<Item = &Dataset> {
             place.name.last() == ASIDE_NAME && place.user.local(RESTORE_PROPERTY) == Some(ASIDE_MARK)
         })
     })
+}
+
+/// Nothing is left to be done; what is in its place now may be another state.
+fn put_back_before(what: &What, disks: &[Disk], stamp: &str) -> Failure {
+    let names: Vec<String> = disks.iter().map(|disk| format!("\n  {}", escape(disk.to.as_str()))).collect();
+    let names = names.concat();
+    let error = anyhow!(
+        "what was set aside as {stamp} was put back before: nothing was done{names}\n  \
+         next: `zhaul doctor` lists what is set aside now; `zhaul restore {what} --put-back {}` brings back what was there before it",
+        opposite(stamp)
+    );
+    Failure { code: Code::Usage, error }
 }
 
 fn nothing(listing: &Listing, stamp: &str) -> Failure {

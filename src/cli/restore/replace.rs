@@ -9,7 +9,7 @@ use super::super::lock;
 use super::Wanted;
 use super::{guest, kept};
 use crate::model::{DatasetName, Inventory, aside_of};
-use crate::plan::restore::{RestorePlan, guest_of};
+use crate::plan::restore::{RestorePlan, What, guest_of};
 
 /// A run may be under way when everything is received; the exchange itself takes seconds.
 const LOCK_WAIT: Duration = Duration::from_secs(3600);
@@ -57,5 +57,11 @@ pub(super) fn text_after(args: Wanted<'_>, plan: &RestorePlan) -> String {
     let Some(stamp) = &plan.stamp else { return String::new() };
     let set_asides = plan.volumes.iter().filter_map(|volume| aside_of(&volume.to, stamp).ok()?);
     let set_asides: Vec<DatasetName> = set_asides.collect();
-    kept::kept_text(args.what, stamp, set_asides.iter())
+    // The name that it has now: it may have been restored under another one.
+    let what = match (args.what, plan.volumes.as_slice()) {
+        (What::Dataset(_), [one]) => What::Dataset(one.to.clone()),
+        (What::Guest(id), _) => What::Guest(args.options.new_id.unwrap_or(*id)),
+        (what @ What::Dataset(_), _) => what.clone(),
+    };
+    kept::kept_text(&what, stamp, set_asides.iter())
 }

@@ -94,7 +94,7 @@ impl Asked<'_> {
         let to = self.to.map_or_else(String::new, |to| format!(" --to {to}"));
         let storage =
             self.storage.map_or_else(String::new, |storage| format!(" --storage {}", escape(storage)));
-        format!("zhaul restore {}{new_id}{storage}{to} --abandon", typed(self.what))
+        format!("zhaul restore {}{new_id}{storage}{to} --abandon", self.what)
     }
 
     fn beside(self, dataset: &DatasetName) -> String {
@@ -104,13 +104,6 @@ impl Asked<'_> {
     fn in_its_place(self, dataset: &DatasetName) -> String {
         let to = if let What::Guest(_) = self.what { "" } else { dataset.as_str() };
         self.restore(dataset, to, " --replace")
-    }
-}
-
-fn typed(what: &What) -> String {
-    match what {
-        What::Guest(id) => id.to_string(),
-        What::Dataset(name) => name.to_string(),
     }
 }
 
@@ -137,7 +130,7 @@ fn exists(dataset: &DatasetName, has_point: bool, missing: &[DatasetName], asked
         return format!(
             "{dataset} exists, and clones may need it: nothing was done\n  next: restore it beside: `{beside}`, or the whole template: \
              `zhaul restore {} --as VMID`",
-            typed(asked.what)
+            asked.what
         );
     }
     if has_point {
@@ -157,7 +150,7 @@ fn exists(dataset: &DatasetName, has_point: bool, missing: &[DatasetName], asked
 
 /// The error, its meaning for the data, and the next action.
 pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
-    let typed = typed(asked.what);
+    let typed = asked.what;
     match error {
         RestoreError::NothingFound { what, unlisted, known } => nothing_found(what, unlisted, known),
         RestoreError::NoSuchPoint { what, at, from, oldest, newest } => {
@@ -194,6 +187,11 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
         RestoreError::Exists { dataset, has_point, missing } => exists(dataset, *has_point, missing, asked),
         RestoreError::HasChildren { dataset } => format!(
             "datasets lie below {dataset}, which would go with it: nothing was done\n  next: restore the point beside: `{}`",
+            asked.beside(dataset)
+        ),
+        RestoreError::OwnKey { dataset } => format!(
+            "{dataset} is encrypted with a key of its own, and ZFS puts no clone of it into its place: nothing was done\n  \
+             next: roll back without --keep, or restore the point beside: `{}`",
             asked.beside(dataset)
         ),
         RestoreError::SameName { dataset } => format!(

@@ -37,7 +37,7 @@ pub(super) fn refuse_other(disks: &[KeepDisk], args: &RollbackArgs) -> Result<()
         "`zhaul rollback --keep` to @{0} was interrupted: nothing was done\n  \
          next: `zhaul rollback {1} --to {0} --keep` continues",
         disk.mark.point,
-        super::typed(&args.what)
+        args.what
     );
     Err(error).or_exit(Code::Blocked)
 }

@@ -19,7 +19,7 @@ use super::render::count;
 use super::restore::{Asked, place_word, point_failure};
 use super::{lock, output};
 use crate::model::Inventory;
-use crate::plan::restore::{At, What, everything, plan_rollback, volumes};
+use crate::plan::restore::{At, everything, plan_rollback, volumes};
 use config::Configuration;
 
 /// Carries out `zhaul rollback`.
@@ -83,14 +83,6 @@ fn inventory(args: &RollbackArgs, context: &CommandContext, to: Option<&At>) -> 
     let planned = plan_rollback(&context.policy, &here.proxmox, &known, &args.what, to);
     let is_enough = planned.is_ok_and(|plan| plan.disks.iter().all(|disk| disk.newer.is_empty()));
     if is_enough { Ok(here) } else { context.inventory() }
-}
-
-/// The guest or dataset to roll back, as it is typed.
-fn typed(what: &What) -> String {
-    match what {
-        What::Guest(id) => id.to_string(),
-        What::Dataset(name) => name.to_string(),
-    }
 }
 
 fn confirm(args: &RollbackArgs) -> Result<(), Failure> {

@@ -56,6 +56,11 @@ pub enum RestoreError {
         /// The dataset.
         dataset: DatasetName,
     },
+    /// It is encrypted with a key of its own: no clone of it can take its place.
+    OwnKey {
+        /// The dataset.
+        dataset: DatasetName,
+    },
     /// Two volumes would get one name.
     SameName {
         /// The name.

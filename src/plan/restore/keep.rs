@@ -60,6 +60,11 @@ pub fn plan_keep(plan: &RollbackPlan, here: &Listing, stamp: &str) -> Result<Vec
         if here.has_children(&disk.dataset) {
             return Err(RestoreError::HasChildren { dataset: disk.dataset.clone() });
         }
+        // ZFS moves no clone away from the dataset that it has its key from (dsl_dir_rename_crypt_check).
+        let key_of = here.get(&disk.dataset).and_then(|dataset| dataset.settings.encryption_root.as_ref());
+        if key_of.is_some_and(|root| disk.dataset.below(root).is_none()) {
+            return Err(RestoreError::OwnKey { dataset: disk.dataset.clone() });
+        }
         let name =
             || RestoreError::Exists { dataset: disk.dataset.clone(), has_point: true, missing: Vec::new() };
         let canmount = here.get(&disk.dataset).map(|dataset| dataset.settings.canmount.clone());

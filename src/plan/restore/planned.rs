@@ -1,5 +1,7 @@
 //! A restore as it is asked for and as it is planned: plain data.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -15,6 +17,16 @@ pub enum What {
     Dataset(DatasetName),
     /// All volumes of a guest.
     Guest(GuestId),
+}
+
+/// As a command takes it.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guest(id) => id.fmt(f),
+            Self::Dataset(name) => name.fmt(f),
+        }
+    }
 }
 
 impl What {
