@@ -16,7 +16,7 @@ use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::GuestId;
+use super::{GuestId, is_format_character};
 
 /// The guest's file, its node, and the keys that were left out.
 pub const GUEST_PROPERTY: &str = "zhaul:guest";
@@ -54,6 +54,36 @@ impl GuestKind {
             Self::Machine => "qemu-server",
             Self::Container => "lxc",
         }
+    }
+
+    /// The kind of guest that has a volume of this name on a ZFS storage.
+    pub fn of_volume(name: &str) -> Self {
+        let is_file_system = ["subvol-", "basevol-"].iter().any(|prefix| name.starts_with(prefix));
+        if is_file_system { Self::Container } else { Self::Machine }
+    }
+}
+
+/// Why the configuration that a snapshot carries is not used. A target that was damaged or tampered with can hold any text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// It is not whole, or is no configuration.
+    Damaged,
+    /// It is longer than any file of Proxmox VE.
+    TooLong,
+    /// No line of it says anything.
+    Empty,
+    /// It has characters that a terminal would obey, or that no one sees.
+    ControlCharacters,
+}
+
+impl std::fmt::Display for Unusable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Damaged => "it is damaged",
+            Self::TooLong => "it is longer than any file of Proxmox VE",
+            Self::Empty => "it is empty",
+            Self::ControlCharacters => "it has control characters",
+        })
     }
 }
 
@@ -125,30 +155,72 @@ impl GuestConfig {
             || [CONFIG, FIREWALL].iter().any(|prefix| name.strip_prefix(prefix).is_some_and(is_number))
     }
 
-    /// Reads the properties of a snapshot; `None` where they are missing, or not whole.
-    pub fn parse(properties: &BTreeMap<String, String>) -> Option<Self> {
-        let mut words = properties.get(GUEST_PROPERTY)?.splitn(3, ' ');
-        let (directory, id) = words.next()?.split_once('/')?;
-        let kind = [GuestKind::Machine, GuestKind::Container];
-        let kind = kind.into_iter().find(|kind| kind.directory() == directory)?;
-        let (id, node) = (GuestId::parse(id)?, words.next().unwrap_or_default().to_owned());
-        let left_out = words.next().map(|words| words.split(',').map(str::to_owned).collect());
-        let file = |prefix: &str| {
-            let pieces = (0..PIECES_MAX).map_while(|number| properties.get(&format!("{prefix}{number}")));
-            let text: String = pieces.map(String::as_str).collect();
-            let compressed = unbase64(&text).filter(|compressed| !compressed.is_empty())?;
-            let mut file = String::new();
-            // An incomplete file has no valid checksum at its end.
-            GzDecoder::new(&*compressed).take(FILE_BYTES_MAX).read_to_string(&mut file).ok()?;
-            Some(file)
-        };
-        let is_firewalled = properties.contains_key(&format!("{FIREWALL}0"));
-        let (config, firewall) = (file(CONFIG)?, file(FIREWALL));
-        if is_firewalled && firewall.is_none() {
-            return None;
+    /// Reads the properties of a snapshot; `None` where it carries none.
+    pub fn parse(properties: &BTreeMap<String, String>) -> Result<Option<Self>, Unusable> {
+        // It is set last: without it what is there is no configuration yet.
+        let Some(guest) = properties.get(GUEST_PROPERTY) else { return Ok(None) };
+        if !guest.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()) {
+            return Err(Unusable::ControlCharacters);
         }
-        Some(Self { kind, id, node, config, firewall, left_out: left_out.unwrap_or_default() })
+        let (kind, id, node, left_out) = whose(guest).ok_or(Unusable::Damaged)?;
+        let config = file(properties, CONFIG)?.ok_or(Unusable::Damaged)?;
+        let firewall = file(properties, FIREWALL)?;
+        // Proxmox VE writes other characters of the main file as %XX. Comments of the firewall's may have any letter or sign, and are
+        // not printed.
+        if has_control_characters(&config, true)
+            || firewall.as_deref().is_some_and(|firewall| has_control_characters(firewall, false))
+        {
+            return Err(Unusable::ControlCharacters);
+        }
+        let main = config.lines().take_while(|line| !line.trim_start().starts_with('['));
+        if !main.into_iter().any(|line| !line.starts_with('#') && line.contains(':')) {
+            return Err(Unusable::Empty);
+        }
+        Ok(Some(Self { kind, id, node, config, firewall, left_out }))
     }
+}
+
+/// The words of [`GUEST_PROPERTY`].
+fn whose(guest: &str) -> Option<(GuestKind, GuestId, String, Vec<String>)> {
+    let mut words = guest.splitn(3, ' ');
+    let (directory, id) = words.next()?.split_once('/')?;
+    let kind = [GuestKind::Machine, GuestKind::Container];
+    let kind = kind.into_iter().find(|kind| kind.directory() == directory)?;
+    let (id, node) = (GuestId::parse(id)?, words.next().unwrap_or_default().to_owned());
+    let left_out: Vec<String> =
+        words.next().into_iter().flat_map(|keys| keys.split(',')).map(str::to_owned).collect();
+    // They become words of a command that is shown.
+    let is_key = |key: &String| {
+        !key.is_empty() && key.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+    };
+    left_out.iter().all(is_key).then_some((kind, id, node, left_out))
+}
+
+/// The file in the pieces with this prefix; `None` where there is none.
+fn file(properties: &BTreeMap<String, String>, prefix: &str) -> Result<Option<String>, Unusable> {
+    let pieces = (0..PIECES_MAX).map_while(|number| properties.get(&format!("{prefix}{number}")));
+    let pieces: Vec<&str> = pieces.map(String::as_str).collect();
+    if pieces.is_empty() {
+        return Ok(None);
+    }
+    let compressed = unbase64(&pieces.concat()).filter(|compressed| !compressed.is_empty());
+    let compressed = compressed.ok_or(Unusable::Damaged)?;
+    let mut file = Vec::new();
+    // The checksum is at the end, so what is cut has none, and one more byte is asked for than a file may have: a longer one is not
+    // taken for whole at the limit.
+    let read = GzDecoder::new(&*compressed).take(FILE_BYTES_MAX + 1).read_to_end(&mut file);
+    read.map_err(|_| Unusable::Damaged)?;
+    if u64::try_from(file.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        return Err(Unusable::TooLong);
+    }
+    String::from_utf8(file).map(Some).map_err(|_| Unusable::Damaged)
+}
+
+/// Whether it has characters that no line of a file has: an editor may have left a carriage return at a line's end, which Proxmox VE
+/// skips, as does a restore.
+fn has_control_characters(text: &str, with_format: bool) -> bool {
+    let is_odd = |c: char| c != '\t' && (c.is_control() || with_format && is_format_character(c));
+    text.lines().any(|line| line.chars().any(is_odd))
 }
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -208,7 +280,7 @@ mod tests {
             let properties = config.properties().unwrap();
             assert!(properties.values().all(|value| value.len() <= 8191));
             assert!(properties.keys().all(|name| GuestConfig::is_property(name)));
-            assert_eq!(GuestConfig::parse(&properties), Some(config));
+            assert_eq!(GuestConfig::parse(&properties), Ok(Some(config)));
         }
     }
 
@@ -221,26 +293,66 @@ mod tests {
         assert_eq!(config.left_out, ["cipassword", "sshkeys"]);
         let properties = config.properties().unwrap();
         assert_eq!(properties[GUEST_PROPERTY], "qemu-server/100 pve0 cipassword,sshkeys");
-        assert_eq!(GuestConfig::parse(&properties), Some(config));
+        assert_eq!(GuestConfig::parse(&properties), Ok(Some(config)));
     }
 
     #[test]
-    fn what_is_not_whole_is_nothing() {
-        let text = format!("# {}\n", "x y z".repeat(40_000));
+    fn what_is_not_whole_is_not_used() {
+        let text = format!("memory: 1\n# {}\n", "x y z".repeat(40_000));
         let config = GuestConfig::new(GuestKind::Container, GuestId(7), "n", &text, None);
         let whole = config.properties().unwrap();
         for name in whole.keys() {
             let mut part = whole.clone();
             part.remove(name);
-            assert_eq!(GuestConfig::parse(&part), None, "{name}");
+            let expected = if name == GUEST_PROPERTY { Ok(None) } else { Err(Unusable::Damaged) };
+            assert_eq!(GuestConfig::parse(&part), expected, "{name}");
             let mut part = whole.clone();
             let value = part[name].clone();
             part.insert(name.clone(), value.get(..value.len() / 2).unwrap_or_default().replace('q', "?"));
-            assert_eq!(GuestConfig::parse(&part), None, "{name}");
+            assert_eq!(GuestConfig::parse(&part), Err(Unusable::Damaged), "{name}");
         }
         for other in ["zhaul:config-", "zhaul:config-100", "zhaul:configx", "zhaul:writer", "zhaul:config--1"]
         {
             assert!(!GuestConfig::is_property(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_a_tampered_target_may_hold_is_not_used() {
+        let parse = |text: &str, firewall: Option<&str>, guest: &str| {
+            let firewall = firewall.map(str::to_owned);
+            let config = GuestConfig::new(GuestKind::Machine, GuestId(100), "n", text, firewall);
+            let mut properties = config.properties().unwrap();
+            properties.insert(GUEST_PROPERTY.to_owned(), guest.to_owned());
+            GuestConfig::parse(&properties).map(|found| found.is_some())
+        };
+        let guest = "qemu-server/100 n";
+        let line = format!("#{}\n", "a".repeat(63));
+        let at_limit = format!("memory: 1\n#{}\n", "a".repeat((4 << 20) - 12));
+        assert_eq!(at_limit.len(), 4 << 20);
+        for (text, expected) in [
+            (&*at_limit, Ok(true)),
+            (&*format!("{at_limit}\n"), Err(Unusable::TooLong)),
+            (&*format!("memory: 1\n{}onboot: 1\n", line.repeat(70_000)), Err(Unusable::TooLong)),
+            ("", Err(Unusable::Empty)),
+            ("# a: b\n\n[snap]\nmemory: 1\n", Err(Unusable::Empty)),
+            ("memory:\t1\r\nname: a\r\n", Ok(true)),
+            ("memory: 1\nname: \u{1b}[2Ja\n", Err(Unusable::ControlCharacters)),
+            ("memory: 1\nname: \0\n", Err(Unusable::ControlCharacters)),
+            ("memory: 1\rname: a\n", Err(Unusable::ControlCharacters)),
+            ("memory: 1\nname: \u{202e}a\n", Err(Unusable::ControlCharacters)),
+        ] {
+            assert_eq!(parse(text, None, guest), expected, "{:.60}", text.escape_debug().to_string());
+        }
+        assert_eq!(parse("memory: 1\n", Some("# gr\u{fc}n \u{200d}\n"), guest), Ok(true));
+        assert_eq!(parse("memory: 1\n", Some("# \u{7}\n"), guest), Err(Unusable::ControlCharacters));
+        for (guest, why) in [
+            ("qemu-server/100 \u{1b}[31m", Unusable::ControlCharacters),
+            ("qemu-server/100 n a,;rm", Unusable::Damaged),
+            ("qemu-server/x n", Unusable::Damaged),
+            ("foo/100 n", Unusable::Damaged),
+        ] {
+            assert_eq!(parse("memory: 1\n", None, guest), Err(why), "{guest:?}");
         }
     }
 }

@@ -50,7 +50,7 @@ pub use compression::{Compression, CompressionError};
 pub use content::{ContentSalt, Span};
 pub use guest::{DiskLine, Guest, GuestId};
 pub use guest_config::{
-    CONSISTENCY_PROPERTY, FILE_SYSTEM_CONSISTENT, GUEST_PROPERTY, GuestConfig, GuestKind,
+    CONSISTENCY_PROPERTY, FILE_SYSTEM_CONSISTENT, GUEST_PROPERTY, GuestConfig, GuestKind, Unusable,
 };
 pub(crate) use hang::pool_of;
 pub use hang::{Hang, HangingPool, Liveness};

@@ -73,6 +73,7 @@ mod sentences;
 mod set_aside;
 mod set_aside_killed;
 mod spare;
+mod stored_configs;
 mod threads;
 mod time;
 mod unreceivable;

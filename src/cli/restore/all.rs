@@ -378,10 +378,14 @@ impl Report {
                 .context("cannot print the report")
                 .or_exit(Code::Failed)?;
         }
-        Ok(restore_one(wanted, context).unwrap_or_else(|failure| {
-            output::complain(&output::error_text(&failure.error, output::stderr_style()));
-            failure.code
-        }))
+        Ok(match restore_one(wanted, context) {
+            // A guest that got no file is named with those that have none.
+            Ok(ended) => ended.code,
+            Err(failure) => {
+                output::complain(&output::error_text(&failure.error, output::stderr_style()));
+                failure.code
+            }
+        })
     }
 
     /// A guest without its file cannot be started, wherever its disks are.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 
@@ -9,17 +10,17 @@ use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::render::escape;
 use super::Wanted;
+use super::stored::{Stored, stored};
 use super::{asked, words};
 use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
 use crate::model::{
     Answer, CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, PointName,
-    Proxmox, SnapshotName, TEMPLATE_SNAPSHOT, TargetName,
+    Proxmox, TEMPLATE_SNAPSHOT, TargetName,
 };
-use crate::plan::Place;
 use crate::plan::restore::{
-    ConfigChanges, RestorePlan, Volumes, What, is_template, main_lines, restored_config, volume_sizes,
-    volumes_of,
+    ConfigChanges, RestorePlan, VolumeRestore, Volumes, What, is_template, main_lines, restored_config,
+    volume_sizes, volumes_of,
 };
 
 /// The configuration to write, and where.
@@ -45,6 +46,17 @@ pub(super) struct Restoration {
     is_of_disks: bool,
     /// Proxmox VE's snapshots in the file that is here.
     snapshots: Vec<PointName>,
+    /// The storages, which say what dataset a volume is.
+    proxmox: Proxmox,
+}
+
+/// What there is of a guest's configuration.
+#[derive(Default)]
+pub(super) struct FoundConfig {
+    /// It is written.
+    pub(super) guest: Option<Restoration>,
+    /// There is only what cannot be used, and the guest has no file: why.
+    pub(super) unusable: Option<String>,
 }
 
 /// The dataset of a storage.
@@ -66,6 +78,20 @@ pub(super) fn is_begun(args: Wanted<'_>, context: &CommandContext) -> bool {
     directory.is_some_and(|directory| GuestFiles::new(directory).find(id) == GuestFile::OfRestore)
 }
 
+/// Whether the guest's file is set aside, as its disks are.
+pub(super) fn is_taken(args: Wanted<'_>, context: &CommandContext) -> bool {
+    let options = args.options;
+    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else { return false };
+    let is_meant = options.replace && options.disks.is_empty() && options.new_id.is_none();
+    is_meant && matches!(GuestFiles::new(directory).find(*id), GuestFile::Taken(_))
+}
+
+/// The file of the guest that was set aside under this stamp.
+pub(super) fn aside_file(args: Wanted<'_>, context: &CommandContext, stamp: &str) -> Option<PathBuf> {
+    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else { return None };
+    GuestFiles::new(directory).aside_file(*id, stamp)
+}
+
 /// Gives up the file of a restore that was begun.
 pub(super) fn give_up(args: Wanted<'_>, context: &CommandContext) -> Result<bool, Failure> {
     let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else {
@@ -77,8 +103,8 @@ pub(super) fn give_up(args: Wanted<'_>, context: &CommandContext) -> Result<bool
 }
 
 impl Restoration {
-    /// Reads the configuration of the point, and refuses what would be in the way of writing it. `None` where no guest is
-    /// restored, there is no Proxmox VE here, or the point carries no configuration, which is reported.
+    /// Reads the configuration of the point, and refuses what would be in the way of writing it. Nothing where no guest is restored,
+    /// there is no Proxmox VE here, or the point carries no configuration, which is reported.
     pub(super) fn find(
         args: Wanted<'_>,
         context: &CommandContext,
@@ -86,36 +112,61 @@ impl Restoration {
         known: &Volumes<'_>,
         plan: &RestorePlan,
         targets: &BTreeMap<TargetName, Sending>,
-    ) -> Result<Option<Self>, Failure> {
+    ) -> Result<FoundConfig, Failure> {
         let (What::Guest(old), Some(directory)) = (args.what, &context.policy.guest_config) else {
-            return Ok(None);
+            return Ok(FoundConfig::default());
         };
         if !directory.exists() {
-            return Ok(None);
+            return Ok(FoundConfig::default());
         }
         let id = args.options.new_id.unwrap_or(*old);
         let files = GuestFiles::new(directory);
-        let proxmox = &inventory.proxmox;
-        if let Some(node) = proxmox.elsewhere.get(&id) {
+        if let Some(node) = inventory.proxmox.elsewhere.get(&id) {
             let error = anyhow!(
                 "guest {id} is on node {node}: nothing was done\n  next: restore it there, or with --as"
             );
             return Err(error).or_exit(Code::Blocked);
         }
         let is_kept = check_free(&files, id, args)?;
-        let Some((stored, properties)) = stored(context, known, plan, targets)? else {
-            tracing::warn!(
-                "this point carries no configuration of guest {old}: only its disks are restored; \
-                 next: write its file by hand, for example from another point (`zfs get zhaul:guest` shows which have one)"
-            );
-            return Ok(None);
-        };
+        let stored = stored(args, context, known, plan, targets)?;
+        check_kind(&files, id, args, plan, &stored)?;
+        match stored {
+            Stored::Usable(stored, properties) => {
+                let guest = Self::new(args, inventory, plan, (files, is_kept), (*stored, properties))?;
+                Ok(FoundConfig { guest: Some(guest), unusable: None })
+            }
+            Stored::Unusable(why) => {
+                let is_there = is_kept || matches!(files.find(id), GuestFile::Taken(_));
+                let left = if is_there { "; its file stays as it is" } else { "" };
+                tracing::warn!(
+                    "{why}, and no other is there: only the disks of guest {old} are restored{left}"
+                );
+                Ok(FoundConfig { guest: None, unusable: (!is_there).then_some(why) })
+            }
+            Stored::Never => {
+                tracing::warn!(
+                    "this point carries no configuration of guest {old}: only its disks are restored; \
+                     next: write its file by hand, for example from another point (`zfs get zhaul:guest` shows which have one)"
+                );
+                Ok(FoundConfig::default())
+            }
+        }
+    }
+
+    fn new(
+        args: Wanted<'_>,
+        inventory: &Inventory,
+        plan: &RestorePlan,
+        (files, is_kept): (GuestFiles, bool),
+        (stored, mut properties): (GuestConfig, BTreeMap<String, String>),
+    ) -> Result<Self, Failure> {
+        let (proxmox, old) = (&inventory.proxmox, stored.id);
+        let id = args.options.new_id.unwrap_or(old);
         // Each snapshot's own: the first volume's says nothing of the others.
-        let mut properties = properties;
         properties.remove(CONSISTENCY_PROPERTY);
         let changes = ConfigChanges {
             id: args.options.new_id,
-            is_unique: args.options.unique || id != *old,
+            is_unique: args.options.unique || id != old,
             is_link_down: args.options.link_down,
         };
         let mut random = random().context("cannot read random numbers").or_exit(Code::Failed)?;
@@ -130,7 +181,12 @@ impl Restoration {
         let is_template = was_template && is_template(&plan.volumes);
         let lacking = plan.volumes.iter().filter(|volume| was_template && !volume.is_template);
         let no_template = lacking.map(|volume| volume.to.clone()).collect();
-        Ok(Some(Self {
+        if id != old {
+            // The points of the new guest carry its own configuration: that of another guest is not used.
+            let own = GuestConfig { id, config: text.clone(), ..stored.clone() };
+            properties = own.properties().unwrap_or_default();
+        }
+        Ok(Self {
             files,
             id,
             kind: stored.kind,
@@ -143,8 +199,9 @@ impl Restoration {
             no_template,
             is_kept,
             is_of_disks: !args.options.disks.is_empty(),
-            snapshots: proxmox.guest(*old).map(|guest| guest.snapshots.clone()).unwrap_or_default(),
-        }))
+            snapshots: proxmox.guest(old).map(|guest| guest.snapshots.clone()).unwrap_or_default(),
+            proxmox: proxmox.clone(),
+        })
     }
 
     /// Whether the file in the guest's place is of a restore that was begun and not ended.
@@ -182,7 +239,7 @@ impl Restoration {
         }
         let sizes = volume_sizes(&self.text);
         for volume in plan.volumes.iter().filter(|volume| volume.is_container) {
-            let size = sizes.iter().find(|(name, _)| *name == volume.to.last());
+            let size = sizes.iter().find(|(named, _)| self.is_of(*named, &volume.to));
             if let Some((_, bytes)) = size
                 && let Err(error) = here.set_refquota(&volume.to, *bytes)
             {
@@ -205,12 +262,30 @@ impl Restoration {
         Ok(self.text_after(plan))
     }
 
-    /// The planned file, in words.
-    pub(super) fn plan_text(&self) -> String {
-        if self.is_kept {
-            return format!("  only disks are restored: {} is left as it is\n", self.file());
+    /// Whether a line of the file with this storage and volume means this dataset: two storages may each have a volume of one name.
+    fn is_of(&self, (storage, volume): (&str, &str), dataset: &DatasetName) -> bool {
+        match self.proxmox.dataset_of(storage, volume) {
+            Some(named) => named == *dataset,
+            None => dataset.last() == volume,
         }
-        format!("  {} is written from the point{}\n", self.file(), self.remarks())
+    }
+
+    /// The planned file, in words; what has its place is set aside under this stamp.
+    pub(super) fn plan_text(&self, stamp: Option<&str>) -> String {
+        let file = self.file();
+        if self.is_kept {
+            return format!("  only disks are restored: {file} is left as it is\n");
+        }
+        let present = stamp.zip(self.files.current(self.id).ok().flatten());
+        let aside = present.map(|(stamp, present)| {
+            let directory = present.kind.directory();
+            format!(
+                "\n  the present file is set aside as {directory}/{}.conf.zhaul-{}",
+                self.id,
+                escape(stamp)
+            )
+        });
+        format!("  {file} is written from the point{}{}\n", aside.unwrap_or_default(), self.remarks())
     }
 
     fn text_after(&self, plan: &RestorePlan) -> String {
@@ -239,7 +314,7 @@ impl Restoration {
         let has: Vec<&str> = main_lines(&current.text).collect();
         let is_restored = |line: &&str| {
             let named = volumes_of(line);
-            named.iter().any(|(_, volume)| plan.volumes.iter().any(|one| one.to.last() == *volume))
+            named.iter().any(|named| plan.volumes.iter().any(|one| self.is_of(*named, &one.to)))
         };
         for line in main_lines(&self.text).filter(is_restored).filter(|line| !has.contains(line)) {
             let Some((key, value)) = line.split_once(": ") else { continue };
@@ -270,10 +345,10 @@ impl Restoration {
             .disks_left_out
             .iter()
             .map(|line| format!("\n  not restored, kept as a comment: {}", escape(line)));
-        let secrets = self
-            .secrets_left_out
-            .iter()
-            .map(|key| format!("\n  {key} was never stored: set it again (qm set {} --{key} ...)", self.id));
+        let secrets =
+            self.secrets_left_out.iter().map(|key| escape(key)).map(|key| {
+                format!("\n  {key} was never stored: set it again (qm set {} --{key} ...)", self.id)
+            });
         let snapshots =
             self.no_template.iter().map(|disk| format!("zfs snapshot {disk}@{TEMPLATE_SNAPSHOT} && "));
         let template = (!self.no_template.is_empty()).then(|| {
@@ -313,42 +388,43 @@ fn check_free(files: &GuestFiles, id: GuestId, args: Wanted<'_>) -> Result<bool,
     }
 }
 
-/// A configuration, and the properties that it was read from.
-type Stored = (GuestConfig, BTreeMap<String, String>);
-
-/// The configuration of the first volume that carries one: where it is restored from, else on whatever copy of the point. What was
-/// received here has none before the end of its restore.
-fn stored(
-    context: &CommandContext,
-    known: &Volumes<'_>,
+/// Refuses where the number has passed to a guest of another kind: beside that one's file the disks would be of no guest. Where the point
+/// has no usable configuration, its disks say what it was.
+fn check_kind(
+    files: &GuestFiles,
+    id: GuestId,
+    args: Wanted<'_>,
     plan: &RestorePlan,
-    targets: &BTreeMap<TargetName, Sending>,
-) -> Result<Option<Stored>, Failure> {
-    let read = |place: &Place, snapshot: &SnapshotName| match place {
-        Place::Source => Some(context.source.config(snapshot)),
-        Place::Target(name) => targets.get(name).map(|target| target.config(snapshot)),
+    stored: &Stored,
+) -> Result<(), Failure> {
+    let is_of_disks = !args.options.disks.is_empty();
+    let GuestFile::Taken(path) = files.find(id) else { return Ok(()) };
+    let of_disk = |volume: &VolumeRestore| GuestKind::of_volume(volume.volume.last()) == GuestKind::Machine;
+    let kind = match stored {
+        Stored::Usable(stored, _) => stored.kind,
+        Stored::Unusable(_) | Stored::Never if plan.volumes.iter().all(of_disk) => GuestKind::Machine,
+        Stored::Unusable(_) | Stored::Never => return Ok(()),
     };
-    for volume in &plan.volumes {
-        let Some(properties) = read(&plan.from, &volume.copy) else { continue };
-        let properties = properties.or_exit(Code::Failed)?;
-        if let Some(config) = GuestConfig::parse(&properties) {
-            return Ok(Some((config, properties)));
-        }
+    let directory = path.parent().and_then(Path::file_name);
+    if args.options.replace && !is_of_disks || directory.is_some_and(|name| name == kind.directory()) {
+        return Ok(());
     }
-    for volume in &plan.volumes {
-        for copy in known.volumes.iter().flat_map(|known| &known.copies) {
-            let Some(point) = copy.dataset.history.find_snapshot(volume.guid) else { continue };
-            let Ok(snapshot) = copy.dataset.name.snapshot(&point.name) else { continue };
-            let properties = read(&copy.place, &snapshot)
-                .and_then(|read| read.inspect_err(|error| tracing::debug!("{error}")).ok());
-            if let Some(properties) = properties
-                && let Some(config) = GuestConfig::parse(&properties)
-            {
-                return Ok(Some((config, properties)));
-            }
-        }
-    }
-    Ok(None)
+    let disk = plan.volumes.first().map(|volume| &volume.volume).filter(|_| is_of_disks);
+    let text = words::other_kind(&path.display().to_string(), kind, disk, asked(args));
+    Err(anyhow!(text)).or_exit(Code::Blocked)
+}
+
+/// A guest whose disks are restored and that has no file cannot be started: the failure that says so, and what helps.
+pub(super) fn without_file(args: Wanted<'_>, why: &str) -> anyhow::Error {
+    let asked = asked(args);
+    let (old, id) = (asked.what, asked.new_id);
+    let id = id.map_or_else(|| old.to_string(), |id| id.to_string());
+    let again = if asked.new_id.is_some() { " --as VMID" } else { " --replace --stopped" };
+    anyhow!(
+        "guest {id} has its disks, but no file, so it cannot be started: {why}\n  \
+         next: `zhaul restore {old} --at POINT{again}` with another point of `zhaul list {old}`; or write the file by hand: \
+         `zhaul help restore`, \"An archive of years ago, without zhaul\""
+    )
 }
 
 /// Random numbers without end.

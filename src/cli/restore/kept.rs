@@ -1,6 +1,7 @@
 //! Datasets set aside on this host: their stamp, and the commands that bring them back or remove them for good.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -15,17 +16,26 @@ pub(in crate::cli) fn stamp(now: Timestamp) -> Result<String, Failure> {
     Ok(format.name(now).or_exit(Code::Failed)?.to_string())
 }
 
-/// Where it is, and what to do with it.
+/// Where it is, and what to do with it. A guest's `file` is named where no dataset was set aside with it.
 pub(in crate::cli) fn kept_text<'a>(
     what: &What,
     stamp: &str,
     set_asides: impl Iterator<Item = &'a DatasetName>,
+    file: Option<&Path>,
 ) -> String {
     let (mut text, mut commands) = (String::new(), Vec::new());
     for aside in set_asides {
         let aside = escape(aside.as_str());
         let _ = writeln!(text, "set aside: {aside}");
         commands.push(format!("zfs destroy -r '{aside}'"));
+    }
+    if let Some(file) = file.filter(|_| commands.is_empty()) {
+        let file = escape(&file.display().to_string());
+        let _ = writeln!(text, "set aside: {file}");
+        commands.push(format!("rm '{file}'"));
+    }
+    if commands.is_empty() {
+        return text;
     }
     let _ = writeln!(
         text,

@@ -8,6 +8,7 @@ mod kept;
 mod progress;
 mod put_back;
 mod replace;
+mod stored;
 mod text;
 mod words;
 
@@ -57,18 +58,38 @@ struct Wanted<'a> {
 pub(super) fn restore(options: &RestoreArgs) -> Result<Code, Failure> {
     let context = CommandContext::open(&options.policy, options.log, options.lab_clock)?;
     match &options.what {
-        Some(what) => restore_one(Wanted { what, point: None, without: &[], before: &[], options }, &context),
+        Some(what) => {
+            let wanted = Wanted { what, point: None, without: &[], before: &[], options };
+            let ended = restore_one(wanted, &context)?;
+            let Some(why) = ended.no_file else { return Ok(ended.code) };
+            let error = guest::without_file(wanted, &why);
+            output::complain(&output::error_text(&error, output::stderr_style()));
+            Ok(if ended.code == Code::Done { Code::Failed } else { ended.code })
+        }
         None => all::restore_all(options, &context),
     }
 }
 
-fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failure> {
+/// How one restore ended.
+struct Ended {
+    code: Code,
+    /// The disks are there, and no configuration for the guest's file: why.
+    no_file: Option<String>,
+}
+
+impl From<Code> for Ended {
+    fn from(code: Code) -> Self {
+        Self { code, no_file: None }
+    }
+}
+
+fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Failure> {
     let here = Restoring::new(&context.cancel);
     if args.options.abandon {
-        return abandon::abandon(args, context, &here);
+        return abandon::abandon(args, context, &here).map(Ended::from);
     }
     if let Some(stamp) = &args.options.put_back {
-        return put_back::put_back(args, context, &here, stamp);
+        return put_back::put_back(args, context, &here, stamp).map(Ended::from);
     }
     let inventory = context.inventory()?;
     let known = volumes(&context.policy, &inventory, &everything(context.now));
@@ -82,10 +103,11 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
     plan.notes.iter_mut().for_each(|note| origin_first(note, args.before));
     let targets = discover::senders(&context.policy, &context.cancel);
     let sizes = sizes(&plan, context, &targets);
-    let guest = guest::Restoration::find(args, context, &inventory, &known, &plan, &targets)?;
+    let guest::FoundConfig { guest, unusable } =
+        guest::Restoration::find(args, context, &inventory, &known, &plan, &targets)?;
     if args.options.dry_run {
         replace::check(args, &inventory, &plan, guest.as_ref())?;
-        return show_plan(args, &plan, &sizes, context, guest.as_ref());
+        return show_plan(args, &plan, &sizes, context, guest.as_ref()).map(Ended::from);
     }
     let option = if let What::Guest(_) = args.what { "--storage" } else { "--to" };
     check_space(&plan, &sizes, &here, &format!(", or restore to another pool with {option}"))?;
@@ -122,12 +144,12 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
     let code = show_outcome(args, context, &plan, &outcomes, started.elapsed())?;
     let mut after = written.unwrap_or_default();
     if is_done {
-        after.push_str(&replace::text_after(args, &plan));
+        after.push_str(&replace::text_after(args, context, &plan, &here)?);
     }
     if !args.options.json {
         output::print(&after).context("cannot print the report").or_exit(Code::Failed)?;
     }
-    Ok(code)
+    Ok(Ended { code, no_file: unusable.filter(|_| is_done) })
 }
 
 /// In a dry run, what comes first is not here yet.
@@ -185,11 +207,11 @@ fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Res
     }
     let storage = args.options.storage.as_deref().map(|id| guest::storage(proxmox, id)).transpose()?;
     let (what, to, new_id) = (args.what.clone(), args.options.to.clone(), args.options.new_id);
-    let is_begun = guest::is_begun(args, context);
+    let (is_begun, is_taken) = (guest::is_begun(args, context), guest::is_taken(args, context));
     let replace = if args.options.replace { Some(stamp(context.now)?) } else { None };
     let without = args.without.to_vec();
     let is_drill = false;
-    Ok(RestoreRequest { what, without, at, from, to, is_begun, new_id, storage, replace, is_drill })
+    Ok(RestoreRequest { what, without, at, from, to, is_begun, is_taken, new_id, storage, replace, is_drill })
 }
 
 /// The place that a person means: a target by its name, or by its host where only one is there.
@@ -245,9 +267,10 @@ fn asked(args: Wanted<'_>) -> Asked<'_> {
 /// The words and the exit code of what cannot be restored, or rolled back to.
 pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
     let code = match error {
-        RestoreError::NothingFound { .. } | RestoreError::NoSuchPoint { .. } | RestoreError::Name(_) => {
-            Code::Usage
-        }
+        RestoreError::NothingFound { .. }
+        | RestoreError::NoSuchPoint { .. }
+        | RestoreError::OnlySetAside { .. }
+        | RestoreError::Name(_) => Code::Usage,
         RestoreError::NotListed { .. } => Code::Failed,
         RestoreError::Incomplete { .. }
         | RestoreError::Exists { .. }
@@ -349,7 +372,7 @@ fn show_plan(
         add_sizes(&mut value, sizes);
         format!("{value}\n")
     } else {
-        let guest = guest.map(guest::Restoration::plan_text).unwrap_or_default();
+        let guest = guest.map(|guest| guest.plan_text(plan.stamp.as_deref())).unwrap_or_default();
         format!("{}{guest}", text::plan_text(plan, sizes, context.now, output::stdout_style()))
     };
     output::print(&text).context("cannot print the plan").or_exit(Code::Failed)?;

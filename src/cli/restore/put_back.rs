@@ -14,7 +14,7 @@ use super::super::guest_state;
 use super::super::render::escape;
 use super::super::{lock, output};
 use super::Wanted;
-use super::kept_text;
+use super::{guest, kept_text};
 use crate::host::{GuestFiles, Restoring};
 use crate::model::{
     ASIDE_MARK, ASIDE_NAME, Dataset, DatasetKind, DatasetName, GuestId, Guid, Listing, PUT_BACK_MARK,
@@ -52,7 +52,9 @@ pub(super) fn put_back(
     let (inventory, _) = context.source_inventory()?;
     let listing = list(context, here, args)?;
     let disks = disks(&listing, stamp, |to| is_guests_disk(args.what, to, &inventory.proxmox))?;
-    if disks.is_empty() {
+    // The guest's disks were lost when it was replaced: only its file was there.
+    let file = guest::aside_file(args, context, stamp);
+    if disks.is_empty() && file.is_none() {
         return Err(nothing(&listing, stamp));
     }
     let id = guest_of(args.what);
@@ -62,10 +64,13 @@ pub(super) fn put_back(
         Some((files, id)) => files.current(*id).or_exit(Code::Failed)?.is_some_and(|file| file.is_begun),
         None => false,
     };
-    if !is_begun && disks.iter().all(|disk| disk.aside.is_none() && !disk.is_marked) {
+    if !is_begun && !disks.is_empty() && disks.iter().all(|disk| disk.aside.is_none() && !disk.is_marked) {
         return Err(put_back_before(args.what, &disks, stamp));
     }
-    let text: String = disks.iter().map(plan_line).collect();
+    let mut text: String = disks.iter().map(plan_line).collect();
+    if let Some(file) = file.filter(|_| disks.is_empty()) {
+        let _ = writeln!(text, "  {}", escape(&file.display().to_string()));
+    }
     output::print(&format!("put back what was set aside as {stamp}\n{text}")).or_exit(Code::Failed)?;
     if let Some(id) = id {
         guest_state::check_guest(id, &inventory, is_begun)?;
@@ -89,7 +94,8 @@ pub(super) fn put_back(
     }
     let opposites = disks.iter().filter(|disk| disk.present.is_some() || disk.is_opposite_there);
     let opposites: Vec<&DatasetName> = opposites.map(|disk| &disk.opposite).collect();
-    done.push_str(&kept_text(args.what, &opposite(stamp), opposites.into_iter()));
+    let file = guest::aside_file(args, context, &opposite(stamp));
+    done.push_str(&kept_text(args.what, &opposite(stamp), opposites.into_iter(), file.as_deref()));
     output::print(&done).context("cannot print the report").or_exit(Code::Failed)?;
     Ok(Code::Done)
 }

@@ -7,7 +7,8 @@ use super::super::exit_code::Failure;
 use super::super::guest_state;
 use super::super::lock;
 use super::Wanted;
-use super::{guest, kept};
+use super::{guest, kept, list_here};
+use crate::host::Restoring;
 use crate::model::{DatasetName, Inventory, aside_of};
 use crate::plan::restore::{RestorePlan, What, guest_of};
 
@@ -52,16 +53,24 @@ pub(super) fn begin(
     Ok(lock)
 }
 
-/// The text about the set-aside datasets.
-pub(super) fn text_after(args: Wanted<'_>, plan: &RestorePlan) -> String {
-    let Some(stamp) = &plan.stamp else { return String::new() };
+/// The text about the set-aside datasets, and about the guest's file where that alone was there.
+pub(super) fn text_after(
+    args: Wanted<'_>,
+    context: &CommandContext,
+    plan: &RestorePlan,
+    here: &Restoring,
+) -> Result<String, Failure> {
+    let Some(stamp) = &plan.stamp else { return Ok(String::new()) };
     let set_asides = plan.volumes.iter().filter_map(|volume| aside_of(&volume.to, stamp).ok()?);
-    let set_asides: Vec<DatasetName> = set_asides.collect();
+    let mut set_asides: Vec<DatasetName> = set_asides.collect();
+    let listing = list_here(here, &set_asides)?;
+    set_asides.retain(|aside| listing.get(aside).is_some());
+    let file = guest::aside_file(args, context, stamp);
     // The name that it has now: it may have been restored under another one.
     let what = match (args.what, plan.volumes.as_slice()) {
         (What::Dataset(_), [one]) => What::Dataset(one.to.clone()),
         (What::Guest(id), _) => What::Guest(args.options.new_id.unwrap_or(*id)),
         (what @ What::Dataset(_), _) => what.clone(),
     };
-    kept::kept_text(&what, stamp, set_asides.iter())
+    Ok(kept::kept_text(&what, stamp, set_asides.iter(), file.as_deref()))
 }

@@ -8,7 +8,7 @@ use super::super::args::AtArg;
 use super::super::render::{duration_text, escape};
 use crate::channel::connection_advice;
 use crate::host::Problem;
-use crate::model::{DatasetName, GuestId, PointName, TargetName, VolumeName, is_of_template};
+use crate::model::{DatasetName, GuestId, GuestKind, PointName, TargetName, VolumeName, is_of_template};
 use crate::plan::Place;
 use crate::plan::restore::{At, RestoreError, RestoreNote, RestorePlan, What};
 
@@ -17,6 +17,14 @@ pub(super) fn place(place: &Place) -> String {
     match place {
         Place::Source => "here".to_owned(),
         Place::Target(name) => name.to_string(),
+    }
+}
+
+/// A kind of guest, with its article.
+pub(super) fn kind(kind: GuestKind) -> &'static str {
+    match kind {
+        GuestKind::Machine => "a virtual machine",
+        GuestKind::Container => "a container",
     }
 }
 
@@ -76,9 +84,13 @@ impl Asked<'_> {
         };
         let is_there = to.is_empty() && matches!(self.what, What::Guest(_)) || what == *to;
         let to = if is_there { String::new() } else { format!(" --to {to}") };
-        let from = self.from.map_or_else(String::new, |from| format!(" --from {from}"));
+        let from = self.place_option();
         let of_guest = if to.is_empty() { self.of_guest() } else { String::new() };
         format!("zhaul restore {what}{of_guest}{}{from}{to}{option}", self.at("--at"))
+    }
+
+    fn place_option(self) -> String {
+        self.from.map_or_else(String::new, |from| format!(" --from {from}"))
     }
 
     /// The options that only a guest takes.
@@ -105,6 +117,27 @@ impl Asked<'_> {
         let to = if let What::Guest(_) = self.what { "" } else { dataset.as_str() };
         self.restore(dataset, to, " --replace")
     }
+}
+
+/// The number of the guest has passed to one of another kind, whose file this is.
+pub(super) fn other_kind(file: &str, of: GuestKind, disk: Option<&DatasetName>, asked: Asked<'_>) -> String {
+    let (typed, of) = (asked.what, kind(of));
+    let next = match disk {
+        // Alone, a disk is no part of the guest that has the number now.
+        Some(disk) => {
+            let (at, from) = (asked.at("--at"), asked.place_option());
+            format!("restore the disk by its own name: `zhaul restore {disk}{at}{from}`")
+        }
+        None => format!(
+            "restore it under a number that is free: `zhaul restore {typed}{0} --as VMID`; or in the place of what is there, which is \
+             set aside: `zhaul restore {typed}{0} --replace`",
+            format_args!("{}{}{}", asked.of_guest(), asked.at("--at"), asked.place_option())
+        ),
+    };
+    format!(
+        "the number {typed} is taken by {}, and this point is of {of}: nothing was done\n  next: {next}",
+        escape(file)
+    )
 }
 
 fn exists(dataset: &DatasetName, has_point: bool, missing: &[DatasetName], asked: Asked<'_>) -> String {
@@ -153,20 +186,8 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
     let typed = asked.what;
     match error {
         RestoreError::NothingFound { what, unlisted, known } => nothing_found(what, unlisted, known),
-        RestoreError::NoSuchPoint { what, at, from, oldest, newest } => {
-            let place =
-                from.as_ref().map_or_else(|| "in any place".to_owned(), |from| format!("on {}", place(from)));
-            let point = match at {
-                None => "no snapshot".to_owned(),
-                Some(At::Point(name)) => format!("no snapshot @{name}"),
-                Some(At::Time(time)) => format!("no snapshot that is not newer than {time}"),
-            };
-            let span = match (oldest, newest) {
-                (Some(oldest), Some(newest)) => format!("; the oldest is @{oldest}, the newest @{newest}"),
-                _ => String::new(),
-            };
-            format!("{what} has {point} {place}{span}; nothing was done\n  next: `zhaul list {typed}`")
-        }
+        RestoreError::NoSuchPoint { .. } => no_such_point(error, typed),
+        RestoreError::OnlySetAside { what, point, set_aside } => only_set_aside(what, point, set_aside),
         RestoreError::Incomplete { what, point, place: at, missing, complete } => {
             let lacks = format!(
                 "the newest point of {what} on {}, @{point}, lacks {}; nothing was done",
@@ -218,6 +239,31 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
             "a name cannot be used: {error}; nothing was done\n  next: choose a shorter one with --to"
         ),
     }
+}
+
+fn only_set_aside(what: &str, point: &PointName, set_aside: &[(DatasetName, DatasetName)]) -> String {
+    let commands = set_aside
+        .iter()
+        .map(|(aside, dataset)| format!("`zhaul restore {aside} --at {point} --to {dataset}-restored`"));
+    format!(
+        "{what} has @{point} only in what was set aside: nothing was done\n  next: restore that beside what there is: {}",
+        commands.collect::<Vec<_>>().join("; ")
+    )
+}
+
+fn no_such_point(error: &RestoreError, typed: &What) -> String {
+    let RestoreError::NoSuchPoint { what, at, from, oldest, newest } = error else { return String::new() };
+    let place = from.as_ref().map_or_else(|| "in any place".to_owned(), |from| format!("on {}", place(from)));
+    let point = match at {
+        None => "no snapshot".to_owned(),
+        Some(At::Point(name)) => format!("no snapshot @{name}"),
+        Some(At::Time(time)) => format!("no snapshot that is not newer than {time}"),
+    };
+    let span = match (oldest, newest) {
+        (Some(oldest), Some(newest)) => format!("; the oldest is @{oldest}, the newest @{newest}"),
+        _ => String::new(),
+    };
+    format!("{what} has {point} {place}{span}; nothing was done\n  next: `zhaul list {typed}`")
 }
 
 fn nothing_found(what: &str, unlisted: &[(TargetName, String)], known: &[DatasetName]) -> String {

@@ -27,8 +27,8 @@ pub(super) struct Configuration {
 enum FileChange {
     /// It stays, since that was asked for.
     Kept,
-    /// It stays, since the point carries none.
-    NotStored,
+    /// It stays, since the point carries none, or, with the reason, none that is of use.
+    NotStored(Option<String>),
     /// It is written from the point.
     Written { rolled: RolledBack, firewall: Option<String> },
 }
@@ -47,12 +47,12 @@ impl Configuration {
         let (id, files) = (*id, GuestFiles::new(directory));
         let current = files.current(id).with_context(|| format!("cannot read the file of guest {id}"));
         let Some(current) = current.or_exit(Code::Blocked)? else { return Ok(None) };
-        let stored = stored(context, points)?.filter(|stored| stored.kind == current.kind);
+        let (stored, unusable) = stored(context, points, id, current.kind)?;
         let had = stored.as_ref().map(|stored| datasets(stored, &inventory.proxmox));
         let change = match stored {
             // It was written before its lock is taken off.
             _ if args.keep_config || current.is_exchanged => FileChange::Kept,
-            None => FileChange::NotStored,
+            None => FileChange::NotStored(unusable),
             Some(stored) => {
                 let exists = |storage: &str, volume: &str| exists(inventory, &current, storage, volume);
                 let mut random = random().context("cannot read random numbers").or_exit(Code::Failed)?;
@@ -92,8 +92,11 @@ impl Configuration {
         let file = self.file();
         match &self.change {
             FileChange::Kept => format!("  {file} stays as it is\n"),
-            FileChange::NotStored => {
+            FileChange::NotStored(None) => {
                 format!("  {file} stays as it is: the point carries no configuration\n")
+            }
+            FileChange::NotStored(Some(why)) => {
+                format!("  {file} stays as it is: the point's configuration is not used, since {why}\n")
             }
             FileChange::Written { rolled, .. } => {
                 let unused = rolled.unused.iter().map(|volume| {
@@ -115,7 +118,7 @@ impl Configuration {
             FileChange::Written { .. } => {
                 format!("wrote {0}; as it was before: {0}.before-rollback\n", self.file())
             }
-            FileChange::Kept | FileChange::NotStored => String::new(),
+            FileChange::Kept | FileChange::NotStored(_) => String::new(),
         };
         format!("{written}  next: {start} start {}\n", self.id)
     }
@@ -158,7 +161,7 @@ impl Configuration {
 
     fn text(&self) -> (&str, Option<&str>) {
         match &self.change {
-            FileChange::Kept | FileChange::NotStored => (&self.current.text, None),
+            FileChange::Kept | FileChange::NotStored(_) => (&self.current.text, None),
             FileChange::Written { rolled, firewall } => (&rolled.text, firewall.as_deref()),
         }
     }
@@ -175,18 +178,32 @@ impl Configuration {
     }
 }
 
-/// The configuration of the first of these snapshots that exists and has one.
-fn stored(context: &CommandContext, points: &[SnapshotName]) -> Result<Option<GuestConfig>, Failure> {
+/// The configuration of the first of these snapshots that exists and has one of this guest, and else why those that there are are not
+/// used.
+fn stored(
+    context: &CommandContext,
+    points: &[SnapshotName],
+    id: GuestId,
+    kind: GuestKind,
+) -> Result<(Option<GuestConfig>, Option<String>), Failure> {
+    let mut unusable = None;
     for snapshot in points {
         let properties = match context.source.config(snapshot) {
             Err(error) if matches!(error.problem, Problem::NotFound) => continue,
             properties => properties.or_exit(Code::Failed)?,
         };
-        if let Some(config) = GuestConfig::parse(&properties) {
-            return Ok(Some(config));
+        match GuestConfig::parse(&properties) {
+            Ok(None) => {}
+            Ok(Some(config)) if (config.id, config.kind) == (id, kind) => return Ok((Some(config), None)),
+            Ok(Some(config)) => {
+                unusable.get_or_insert(format!("it is of {}/{}", config.kind.directory(), config.id));
+            }
+            Err(why) => {
+                unusable.get_or_insert(why.to_string());
+            }
         }
     }
-    Ok(None)
+    Ok((None, unusable))
 }
 
 /// The datasets of the volumes that a stored configuration names.

@@ -242,6 +242,7 @@ fn text_after(
         &args.what,
         stamp,
         disks.iter().map(|disk| &disk.mark.aside),
+        None,
     ));
     text
 }

@@ -50,6 +50,12 @@ impl GuestFiles {
         }
     }
 
+    /// The file of the guest that is aside under this stamp.
+    pub fn aside_file(&self, id: GuestId, stamp: &str) -> Option<PathBuf> {
+        let mut asides = KINDS.into_iter().map(|kind| aside(&self.path(kind, id), stamp));
+        asides.find(|path| path.exists())
+    }
+
     /// Puts the files with the stamp `from` back, and those that are there aside with the stamp `to`. Returns whether
     /// any file had that stamp. A step that was done already does no harm.
     pub fn put_back(&self, id: GuestId, from: &str, to: &str) -> io::Result<bool> {

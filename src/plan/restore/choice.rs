@@ -2,9 +2,9 @@
 
 use jiff::tz::TimeZone;
 
-use super::points::{GroupPoint, group_points};
+use super::points::{GroupPoint, group_points, points};
 use super::volumes::Volume;
-use super::{At, RestoreError};
+use super::{At, RestoreError, RestoreRequest};
 use crate::model::{NameFormat, PointName};
 use crate::plan::Place;
 
@@ -14,9 +14,22 @@ pub(super) struct Choice<'a> {
     pub(super) place: Place,
 }
 
+/// Chooses what is restored, from the copies that are `meant`; where these lack the point, the others are named that have it.
+pub(super) fn choose_for<'a>(
+    what: &str,
+    (all, meant): (&[&Volume<'_>], &[&Volume<'a>]),
+    request: &RestoreRequest,
+    format: &NameFormat,
+    zone: &TimeZone,
+) -> Result<Choice<'a>, RestoreError> {
+    let (at, from) = (request.at.as_ref(), request.from.as_ref());
+    let chosen = choose(what, meant, at, from, format, zone);
+    chosen.map_err(|error| with_set_aside(error, all, from, format, zone))
+}
+
 /// Chooses the newest moment that `at` allows, from the place that is asked for, else from the nearest that has all of it. A
 /// moment that lacks a volume is only taken where it was asked for by name.
-pub(super) fn choose<'a>(
+fn choose<'a>(
     what: &str,
     volumes: &[&Volume<'a>],
     at: Option<&At>,
@@ -67,6 +80,33 @@ pub(super) fn choose<'a>(
     }
     let mut groups = groups;
     Ok(Choice { point: groups.swap_remove(chosen), place })
+}
+
+/// The same error, or that only what was set aside of the datasets has the point.
+fn with_set_aside(
+    error: RestoreError,
+    volumes: &[&Volume<'_>],
+    from: Option<&Place>,
+    format: &NameFormat,
+    zone: &TimeZone,
+) -> RestoreError {
+    let RestoreError::NoSuchPoint { what, at: Some(At::Point(name)), .. } = &error else { return error };
+    let mut set_aside = Vec::new();
+    for volume in volumes {
+        let all = points(volume, format, zone);
+        let named = all
+            .iter()
+            .filter(|point| point.name == *name || point.found.iter().any(|one| one.point.name == *name));
+        let found = named.flat_map(|point| &point.found).filter(|one| {
+            let is_wanted = from.is_none_or(|from| one.copy.place == *from);
+            one.copy.is_set_aside && one.point.is_snapshot() && is_wanted
+        });
+        set_aside.extend(found.map(|one| (one.copy.dataset.name.clone(), volume.name.clone())));
+    }
+    if set_aside.is_empty() {
+        return error;
+    }
+    RestoreError::OnlySetAside { what: what.clone(), point: name.clone(), set_aside }
 }
 
 /// By the name that it has here, or in any place.

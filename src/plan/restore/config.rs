@@ -109,13 +109,13 @@ pub fn volumes_of(config: &str) -> Vec<(&str, &str)> {
     main_lines(config).filter_map(|line| volume_of(line.split_once(':')?.1.trim())).collect()
 }
 
-/// The volumes that the lines of what holds now name, with the sizes that these say, in bytes. None is without a limit.
-pub fn volume_sizes(config: &str) -> Vec<(&str, u64)> {
+/// The volumes that the lines of what holds now name, each with its storage, and the sizes that these say, in bytes. None is without a limit.
+pub fn volume_sizes(config: &str) -> Vec<((&str, &str), u64)> {
     main_lines(config)
         .filter_map(|line| {
             let value = line.split_once(':')?.1.trim();
             let size = value.split(',').find_map(|option| option.trim().strip_prefix("size="))?;
-            Some((volume_of(value)?.1, bytes(size)?)).filter(|(_, bytes)| *bytes > 0)
+            Some((volume_of(value)?, bytes(size)?)).filter(|(_, bytes)| *bytes > 0)
         })
         .collect()
 }
@@ -350,6 +350,6 @@ mod tests {
             mp5: z:subvol-1-disk-6,size=1048576\n[s]\nrootfs: z:subvol-1-disk-0,size=1G\n";
         let found =
             [("subvol-1-disk-0", 8 << 30), ("subvol-1-disk-1", 512 << 20), ("subvol-1-disk-6", 1 << 20)];
-        assert_eq!(volume_sizes(text), found);
+        assert_eq!(volume_sizes(text), found.map(|(volume, bytes)| (("z", volume), bytes)));
     }
 }

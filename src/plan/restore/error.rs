@@ -29,6 +29,15 @@ pub enum RestoreError {
         /// The newest there is.
         newest: Option<PointName>,
     },
+    /// Only what was set aside has the point.
+    OnlySetAside {
+        /// As it was asked for.
+        what: String,
+        /// The point.
+        point: PointName,
+        /// What was set aside of its datasets and has the point, each with the dataset.
+        set_aside: Vec<(DatasetName, DatasetName)>,
+    },
     /// The newest point lacks a volume.
     Incomplete {
         /// As it was asked for.

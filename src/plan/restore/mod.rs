@@ -147,7 +147,7 @@ pub fn plan_restore(
     let meant: Vec<Volume<'_>> = found.iter().map(|volume| meant(volume, named)).collect();
     let meant: Vec<&Volume<'_>> = meant.iter().collect();
     let (format, zone) = (&policy.name_format, &policy.time_zone);
-    let chosen = choice::choose(&what, &meant, request.at.as_ref(), request.from.as_ref(), format, zone)?;
+    let chosen = choice::choose_for(&what, (&found, &meant), request, format, zone)?;
     let mut notes: Vec<RestoreNote> = volumes
         .unlisted
         .iter()

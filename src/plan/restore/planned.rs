@@ -64,6 +64,8 @@ pub struct RestoreRequest {
     pub to: Option<DatasetName>,
     /// Whether the guest's file shows that its restore was begun and not ended.
     pub is_begun: bool,
+    /// Whether the guest has a file, which is put aside with its disks, or alone where those are lost.
+    pub is_taken: bool,
     /// The number that a guest gets; its own where it is not said.
     pub new_id: Option<GuestId>,
     /// The dataset of the storage that volumes go to; their own where it is not said.

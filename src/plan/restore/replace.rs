@@ -31,11 +31,12 @@ pub(super) fn plan_replaced(
     }
     let marked = restores.iter().flat_map(|restore| [&restore.incoming, &restore.to]);
     let marked = marked.into_iter().find_map(|name| stamp_of(here.get(name)?));
+    // A mark with a stamp is of a replacing restore, whatever of it is in its place already.
+    let mut is_any = request.is_taken || marked.is_some();
     let stamp = match marked {
         Some(stamp) => stamp,
         None => free_stamp(&restores.iter().map(|restore| &restore.to).collect::<Vec<_>>(), here, fresh)?,
     };
-    let mut is_any = false;
     for restore in restores.iter_mut() {
         is_any |= restore.stage == Stage::Finish;
         let is_to_come = matches!(restore.stage, Stage::Receive | Stage::Rename);
