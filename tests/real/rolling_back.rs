@@ -132,7 +132,7 @@ fn a_snapshot_that_somebody_makes_meanwhile_is_not_destroyed() {
 
 #[test]
 fn the_size_of_a_volume_goes_back_and_its_reservation_as_with_zfs_rollback() {
-    let mut world = World::new("rollback-resized");
+    let world = World::new("rollback-resized");
     let volume = world.volume("vm-100-disk-0", 1);
     let beside = world.volume("vm-200-disk-0", 1);
     let size = property("volsize", &volume);
