@@ -245,9 +245,10 @@ fn asked(args: Wanted<'_>) -> Asked<'_> {
 /// The words and the exit code of what cannot be restored, or rolled back to.
 pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
     let code = match error {
-        RestoreError::NothingFound { .. } | RestoreError::NoSuchPoint { .. } | RestoreError::Name(_) => {
-            Code::Usage
-        }
+        RestoreError::NothingFound { .. }
+        | RestoreError::NotHere { .. }
+        | RestoreError::NoSuchPoint { .. }
+        | RestoreError::Name(_) => Code::Usage,
         RestoreError::NotListed { .. } => Code::Failed,
         RestoreError::Incomplete { .. }
         | RestoreError::Exists { .. }

@@ -160,6 +160,7 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
     let typed = typed(asked.what);
     match error {
         RestoreError::NothingFound { what, unlisted, known } => nothing_found(what, unlisted, known),
+        RestoreError::NotHere { what, known } => not_here(what, known, asked),
         RestoreError::NoSuchPoint { what, at, from, oldest, newest } => {
             let place =
                 from.as_ref().map_or_else(|| "in any place".to_owned(), |from| format!("on {}", place(from)));
@@ -225,13 +226,27 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
 fn nothing_found(what: &str, unlisted: &[(TargetName, String)], known: &[DatasetName]) -> String {
     let unlisted = unlisted.iter().map(|(target, why)| format!("\n  {target} could not be listed: {why}"));
     let unlisted: String = unlisted.collect();
-    let some = known.get(..known.len().min(5)).unwrap_or_default();
-    let some =
-        if some.is_empty() { String::new() } else { format!("\n  there is for example: {}", joined(some)) };
     format!(
-        "nothing of {what} is known here or on any target that could be listed; nothing was done{unlisted}{some}\n  \
-         next: `zhaul list` names all that can be restored"
+        "nothing of {what} is known here or on any target that could be listed; nothing was done{unlisted}{}\n  \
+         next: `zhaul list` names all that can be restored",
+        examples(known)
     )
+}
+
+fn not_here(what: &str, known: &[DatasetName], asked: Asked<'_>) -> String {
+    let (typed, is_guest) = (typed(asked.what), matches!(asked.what, What::Guest(_)));
+    let lacks = if is_guest { "has no disk here" } else { "is no dataset here" };
+    format!(
+        "{what} {lacks} that can be rolled back; nothing was done{}\n  \
+         next: `zhaul restore {typed}` brings back what is lost, or ends a restore that was begun; `zhaul list {typed}` shows what \
+         there is of it",
+        examples(known)
+    )
+}
+
+fn examples(known: &[DatasetName]) -> String {
+    let some = known.get(..known.len().min(5)).unwrap_or_default();
+    if some.is_empty() { String::new() } else { format!("\n  there is for example: {}", joined(some)) }
 }
 
 fn no_parent(parent: &DatasetName, is_pool_missing: bool) -> String {
