@@ -8,6 +8,7 @@ mod kept;
 mod progress;
 mod put_back;
 mod replace;
+mod space;
 mod text;
 mod words;
 
@@ -29,8 +30,8 @@ use crate::host::{Restoring, Sending};
 use crate::model::{ByteCount, DatasetName, Listing, PointName, Proxmox, RateSchedule, TargetName};
 use crate::plan::Place;
 use crate::plan::restore::{
-    At, RestoreError, RestoreNote, RestorePlan, RestoreRequest, Stage, What, everything, plan_restore,
-    volumes, wanted_here,
+    At, RestoreError, RestoreNote, RestorePlan, RestoreRequest, What, everything, plan_restore, volumes,
+    wanted_here,
 };
 use crate::policy::{Address, Policy};
 use crate::stream::pump::PumpSettings;
@@ -39,6 +40,7 @@ use crate::stream::rate::{RateLimit, SystemClock};
 pub(super) use guest::random;
 pub(super) use kept::{kept_text, stamp};
 pub(super) use progress::Progress;
+pub(super) use space::check_space;
 
 /// What one restore restores, and how.
 #[derive(Debug, Clone, Copy)]
@@ -302,38 +304,6 @@ fn settings(args: Wanted<'_>, policy: &Policy) -> Settings {
         configs: BTreeMap::new(),
         freezing: None,
     }
-}
-
-/// Refuses what cannot fit, before the first byte; `elsewhere` is what can be done instead of making room.
-pub(super) fn check_space(
-    plan: &RestorePlan,
-    sizes: &Sizes,
-    here: &Restoring,
-    elsewhere: &str,
-) -> Result<(), Failure> {
-    let mut needed: BTreeMap<DatasetName, u64> = BTreeMap::new();
-    for (at, volume) in plan.volumes.iter().enumerate() {
-        let received = sizes.get(&at).map_or(0, |size| size.0);
-        // A thick storage reserves the whole size beside what its snapshot holds.
-        let is_to_be_reserved = volume.is_thick && matches!(volume.stage, Stage::Receive | Stage::Rename);
-        let reserved = if is_to_be_reserved { volume.volume_bytes } else { 0 };
-        if let Some(parent) = volume.to.parent() {
-            *needed.entry(parent).or_default() += received + reserved;
-        }
-    }
-    for (parent, bytes) in needed {
-        let Ok(available) = here.available(&parent) else { continue };
-        if bytes > available {
-            let error = anyhow!(
-                "there is not enough space below {parent}: about {} are needed, {} are available; nothing was done\n  \
-                 next: make room there{elsewhere}",
-                ByteCount(bytes),
-                ByteCount(available)
-            );
-            return Err(error).or_exit(Code::Blocked);
-        }
-    }
-    Ok(())
 }
 
 fn show_plan(
