@@ -13,8 +13,8 @@ use super::{asked, words};
 use crate::channel::random_bytes;
 use crate::host::{GuestFile, GuestFiles, Restoring, Sending};
 use crate::model::{
-    Answer, CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, PointName,
-    Proxmox, SnapshotName, TEMPLATE_SNAPSHOT, TargetName,
+    Answer, CONSISTENCY_PROPERTY, DatasetName, GuestConfig, GuestId, GuestKind, Inventory, Listing,
+    PointName, Proxmox, SnapshotName, TEMPLATE_SNAPSHOT, TargetName,
 };
 use crate::plan::Place;
 use crate::plan::restore::{
@@ -58,22 +58,46 @@ pub(super) fn storage(proxmox: &Proxmox, id: &str) -> Result<DatasetName, Failur
     found.ok_or_else(error).or_exit(Code::Usage)
 }
 
+/// The number of the guest that is restored, if a guest is.
+pub(super) fn number(args: Wanted<'_>) -> Option<GuestId> {
+    let What::Guest(id) = args.what else { return None };
+    Some(args.options.new_id.unwrap_or(*id))
+}
+
+/// The number of the guest, and the files of all.
+fn files(args: Wanted<'_>, context: &CommandContext) -> Option<(GuestId, GuestFiles)> {
+    Some((number(args)?, GuestFiles::new(context.policy.guest_config.as_deref()?)))
+}
+
 /// Whether a restore of the guest was begun and not ended.
 pub(super) fn is_begun(args: Wanted<'_>, context: &CommandContext) -> bool {
-    let What::Guest(id) = args.what else { return false };
-    let id = args.options.new_id.unwrap_or(*id);
-    let directory = context.policy.guest_config.as_deref();
-    directory.is_some_and(|directory| GuestFiles::new(directory).find(id) == GuestFile::OfRestore)
+    files(args, context).is_some_and(|(id, files)| files.find(id) == GuestFile::OfRestore)
+}
+
+/// Whether every disk that the guest's file names is in its place.
+pub(super) fn has_all_disks(
+    args: Wanted<'_>,
+    context: &CommandContext,
+    here: &Listing,
+    proxmox: &Proxmox,
+) -> bool {
+    let Some((id, files)) = files(args, context) else { return false };
+    let Ok(Some(current)) = files.current(id) else { return false };
+    let named = volumes_of(&current.text).into_iter();
+    let mut disks = named.filter_map(|(storage, volume)| proxmox.dataset_of(storage, volume)).peekable();
+    disks.peek().is_some() && disks.all(|disk| here.get(&disk).is_some())
 }
 
 /// Gives up the file of a restore that was begun.
 pub(super) fn give_up(args: Wanted<'_>, context: &CommandContext) -> Result<bool, Failure> {
-    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else {
-        return Ok(false);
+    let Some((id, files)) = files(args, context) else { return Ok(false) };
+    let removed = files.give_up(id);
+    let what = || {
+        format!(
+            "cannot remove the file of guest {id}\n  next: see that the node is quorate (`pvecm status`); then the same command again"
+        )
     };
-    let id = args.options.new_id.unwrap_or(*id);
-    let removed = GuestFiles::new(directory).give_up(id);
-    removed.with_context(|| format!("cannot remove the file of guest {id}")).or_exit(Code::Failed)
+    removed.with_context(what).or_exit(Code::Failed)
 }
 
 impl Restoration {

@@ -22,6 +22,7 @@ use serde_json::json;
 use super::args::{AtArg, RestoreArgs};
 use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
+use super::lock::{self, Restored};
 use super::output;
 use crate::discover;
 use crate::execute::Settings;
@@ -79,9 +80,14 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
     request.without.extend(left_out);
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
-    let there = list_here(&here, &wanted)?;
-    let mut plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
-    plan.notes.iter_mut().for_each(|note| origin_first(note, args.before));
+    let plan_now = || -> Result<RestorePlan, Failure> {
+        let there = list_here(&here, &wanted)?;
+        let request = RestoreRequest { is_begun: guest::is_begun(args, context), ..request.clone() };
+        let mut plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
+        plan.notes.iter_mut().for_each(|note| origin_first(note, args.before));
+        Ok(plan)
+    };
+    let (plan, _alone) = plan_alone(args, context, plan_now)?;
     let targets = discover::senders(&context.policy, &context.cancel);
     let sizes = sizes(&plan, context, &targets);
     let guest = guest::Restoration::find(args, context, &inventory, &known, &plan, &targets)?;
@@ -95,15 +101,7 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
     if let Some(guest) = guest.as_ref().filter(|_| plan.stamp.is_none()) {
         guest.begin(None)?;
     }
-    let is_watched = context.is_watched;
-    if is_watched {
-        output::complain(&text::plan_text(&plan, &sizes, context.now, output::stderr_style()));
-    } else {
-        output::complain(&text::notes_text(
-            plan.notes.iter().filter(|note| note.takes_space()),
-            output::stderr_style(),
-        ));
-    }
+    announce(&plan, &sizes, context);
     let started = Instant::now();
     let hosts = RestoreHosts { here: &here, source: &*context.source, targets: &targets };
     let progress = Progress::new(context.screen.clone(), sizes.values().copied());
@@ -130,6 +128,38 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Code, Failu
         output::print(&after).context("cannot print the report").or_exit(Code::Failed)?;
     }
     Ok(code)
+}
+
+/// The plan for a person; what takes space unexpectedly also for a log.
+fn announce(plan: &RestorePlan, sizes: &Sizes, context: &CommandContext) {
+    let style = output::stderr_style();
+    output::complain(&if context.is_watched {
+        text::plan_text(plan, sizes, context.now, style)
+    } else {
+        text::notes_text(plan.notes.iter().filter(|note| note.takes_space()), style)
+    });
+}
+
+/// The plan, and the locks under which it is carried out. Another command may have changed something until these were taken.
+fn plan_alone(
+    args: Wanted<'_>,
+    context: &CommandContext,
+    plan_now: impl Fn() -> Result<RestorePlan, Failure>,
+) -> Result<(RestorePlan, Option<lock::Alone>), Failure> {
+    let plan = plan_now()?;
+    if args.options.dry_run {
+        return Ok((plan, None));
+    }
+    let alone = lock::alone(&restored(args, context, &plan))?;
+    Ok((plan_now()?, Some(alone)))
+}
+
+/// What no other command restores, or gives up, meanwhile. Single disks of a guest are restored beside others of it.
+fn restored<'a>(args: Wanted<'_>, context: &'a CommandContext, plan: &RestorePlan) -> Vec<Restored<'a>> {
+    let id = guest::number(args).filter(|_| args.options.disks.is_empty());
+    let guest = id.map(|id| Restored::Guest(id, context.policy.guest_config.as_deref()));
+    let datasets = plan.volumes.iter().map(|volume| Restored::Dataset(volume.to.clone()));
+    guest.into_iter().chain(datasets).collect()
 }
 
 /// In a dry run, what comes first is not here yet.

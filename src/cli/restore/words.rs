@@ -97,6 +97,16 @@ impl Asked<'_> {
         format!("zhaul restore {}{new_id}{storage}{to} --abandon", typed(self.what))
     }
 
+    /// The command that continues what was begun: a restore of this point, and of these disks if not of all.
+    pub(super) fn again(self, point: Option<&PointName>, disks: &[&str]) -> String {
+        let new_id = self.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
+        let disks = disks.iter().map(|disk| format!(" --disk {}", escape(disk)));
+        let at = point.map_or_else(String::new, |point| format!(" --at {}", escape(point.as_str())));
+        let to = self.to.map_or_else(String::new, |to| format!(" --to {to}"));
+        let disks: String = disks.collect();
+        format!("zhaul restore {}{new_id}{disks}{at}{}{to}", typed(self.what), self.of_guest())
+    }
+
     fn beside(self, dataset: &DatasetName) -> String {
         self.restore(dataset, &format!("{dataset}-restored"), "")
     }
