@@ -13,13 +13,16 @@ use crate::host::{
     HostError, Outgoing, Problem, ReceiveSpec, Restoring, SendBase, SendSpec, Sending, SourceHost,
 };
 use crate::model::{
-    ByteCount, CopyEncryption, Dataset, DatasetName, INCOMING_NAME, PointKind, ResumePoint, ResumeToken,
-    SendFlags, TargetName,
+    ByteCount, CopyEncryption, Dataset, DatasetName, Guid, INCOMING_NAME, PointKind, ResumePoint,
+    ResumeToken, SendFlags, TargetName,
 };
 use crate::plan::Place;
 use crate::plan::restore::{RestorePlan, RestoreStream, Stage, VolumeRestore};
 use crate::stream::threads::beside_or_here;
 use crate::stream::{Cancel, Sample};
+
+/// How often a volume's place is created: each restore that ends beside this one may take it away once.
+const PLACE_ATTEMPTS: usize = 3;
 
 /// The machines that take part.
 #[derive(Clone, Copy)]
@@ -129,8 +132,19 @@ pub fn give_up(here: &Restoring, volume: &VolumeRestore, cancel: &Cancel) -> Res
         Err(error) => return Err(error),
     };
     here.unmount_snapshots(&volume.incoming);
-    busy::patiently(cancel, || here.abandon(&volume.incoming, guid))?;
-    volume.incoming.parent().map_or(Ok(()), |place| here.remove_place(&place))
+    destroy_received(here, &volume.incoming, guid, cancel)
+}
+
+/// Destroys what a restore has received into `incoming`, and the place where it was if nothing else is there. A receive that
+/// has just been ended keeps it busy for a moment.
+pub fn destroy_received(
+    here: &Restoring,
+    incoming: &DatasetName,
+    guid: Guid,
+    cancel: &Cancel,
+) -> Result<(), HostError> {
+    busy::patiently(cancel, || here.abandon(incoming, guid))?;
+    incoming.parent().map_or(Ok(()), |place| here.remove_place(&place))
 }
 
 /// How many bytes a stream of `plan` will have, about.
@@ -180,20 +194,44 @@ impl Work<'_> {
         if volume.streams.is_empty() {
             return (moved, Ok(()));
         }
-        let create = |place: &DatasetName| {
-            let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
-            self.hosts.here.create_place(place)
-        };
-        if let Some(Err(error)) = volume.incoming.parent().as_ref().map(create) {
-            return (moved, Err(error));
-        }
-        for stream in &volume.streams {
-            match busy::patiently(self.cancel, || self.receive(volume, stream)) {
+        for (number, stream) in volume.streams.iter().enumerate() {
+            let receive = || busy::patiently(self.cancel, || self.receive(volume, stream));
+            // Only what is empty is removed: with the first stream there is something in it.
+            let received = if number == 0 { self.in_place(volume, receive) } else { receive() };
+            match received {
                 Ok(bytes) => moved += bytes,
                 Err(error) => return (moved, Err(error)),
             }
         }
         (moved, Ok(()))
+    }
+
+    /// Receives where the place for it exists. Another restore that ends removes the place, if nothing is in it yet: then it is
+    /// created again.
+    fn in_place(
+        &self,
+        volume: &VolumeRestore,
+        receive: impl Fn() -> Result<u64, HostError>,
+    ) -> Result<u64, HostError> {
+        let Some(place) = volume.incoming.parent() else { return receive() };
+        let here = self.hosts.here;
+        let mut attempt = 1;
+        loop {
+            let created = {
+                let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+                here.create_place(&place)
+            };
+            let missing = match created.and_then(|()| receive()) {
+                Err(error) if matches!(error.problem, Problem::NotFound) && attempt < PLACE_ATTEMPTS => error,
+                ended => return ended,
+            };
+            let is_gone = here.guid_of(&place).is_err_and(|error| matches!(error.problem, Problem::NotFound));
+            if !is_gone || self.cancel.is_requested() {
+                return Err(missing);
+            }
+            tracing::info!("another restore has removed {place}; creating it again");
+            attempt += 1;
+        }
     }
 
     fn receive(&self, volume: &VolumeRestore, stream: &RestoreStream) -> Result<u64, HostError> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::look::{content, exists};
+use crate::look::{self, content, exists};
 use crate::pool::{property, zfs};
 use crate::restoring::zhaul;
 use crate::world::{DAY_1, DAY_2, DAY_3, World};
@@ -40,6 +40,28 @@ fn a_thick_disk_that_cannot_be_reserved_is_refused_before_the_first_byte() {
     zhaul(&world, DAY_2, &["restore", "100"]).expect_code(0);
     let reserved: u64 = property("refreservation", &disk).parse().unwrap();
     assert!(reserved >= 64 << 20, "{reserved}");
+}
+
+#[test]
+fn two_storages_share_the_room_of_what_is_above_both() {
+    let mut world = World::new("restore-shared-room");
+    let other = world.beside("other");
+    zfs(&["create", &other]);
+    world.policy.datasets = vec![world.source(), other.clone()];
+    let disks = [world.volume("vm-100-disk-0", 8), format!("{other}/vm-100-disk-1")];
+    zfs(&["create", "-s", "-V", "12M", &disks[1]]);
+    look::write_device(&disks[1], 0, 8, "other");
+    world.run(DAY_1);
+    disks.iter().for_each(|disk| drop(zfs(&["destroy", "-r", disk])));
+    let above = world.source().rsplit_once('/').unwrap().0.to_owned();
+    // Each fits alone.
+    zfs(&["set", "quota=14M", &above]);
+    let before = world.state();
+    let refused = zhaul(&world, DAY_2, &["restore", "100"]).expect_code(3);
+    assert!(refused.stderr.contains(&format!("not enough space below {above}:")), "{refused:?}");
+    assert_eq!(before, world.state());
+    zfs(&["set", "quota=none", &above]);
+    zhaul(&world, DAY_2, &["restore", "100"]).expect_code(0);
 }
 
 #[test]

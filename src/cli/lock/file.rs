@@ -30,6 +30,11 @@ impl Lock {
         mark::of(&self.path)
     }
 
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Takes the lock at `path` at once or not at all, and leaves `note` in it.
     pub(super) fn take(path: &Path, note: &Note) -> Result<Self, LockError> {
         let io = |cause: io::Error| LockError::Io { path: path.to_owned(), cause };

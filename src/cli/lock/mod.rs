@@ -7,6 +7,7 @@
 mod file;
 mod mark;
 mod place;
+mod restores;
 mod rivals;
 
 use std::fs::File;
@@ -24,6 +25,7 @@ use crate::stream::Cancel;
 
 pub(super) use file::Lock;
 pub(super) use place::Directory;
+pub(super) use restores::{Alone, Restored, alone};
 
 /// How often a lock that is held is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -43,6 +45,18 @@ pub(super) enum LockError {
         /// The lock file.
         path: PathBuf,
         /// The holder, if it could be read.
+        pid: Option<u32>,
+    },
+    /// A restore of the same is under way, or is being given up.
+    #[error(
+        "another command{} is restoring {what}, or giving its restore up: nothing was done\n  \
+         next: wait for it to end, or interrupt it{}; then the same command again",
+        pid_text(*pid), pid.map(|pid| format!(" (`kill -INT {pid}`)")).unwrap_or_default()
+    )]
+    Restoring {
+        /// A guest or dataset.
+        what: String,
+        /// The other command's process, if it could be read.
         pid: Option<u32>,
     },
     /// Another policy prunes the same snapshots.
@@ -91,7 +105,7 @@ fn pid_text(pid: Option<u32>) -> String {
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         let code = match error {
-            LockError::Held { .. } => Code::Busy,
+            LockError::Held { .. } | LockError::Restoring { .. } => Code::Busy,
             LockError::Interrupted => Code::Interrupted,
             LockError::Rival { .. }
             | LockError::Unsafe { .. }

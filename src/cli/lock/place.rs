@@ -71,9 +71,12 @@ impl Directory {
         };
         let stem: String =
             stem.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).take(40).collect();
-        let digest = ring::digest::digest(&ring::digest::SHA256, identity.as_bytes());
-        let hash = digest.as_ref().iter().take(6).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte));
-        self.path.join(format!("{stem}-{hash:012x}.lock"))
+        self.path.join(format!("{stem}-{:012x}.lock", hash(&identity)))
+    }
+
+    /// The lock file of a restore: no policy's.
+    pub(super) fn restore_file(&self, key: &str) -> PathBuf {
+        self.path.join(format!("restore-{:012x}.restore", hash(key)))
     }
 
     /// The lock files here.
@@ -87,4 +90,9 @@ impl Directory {
     pub(in crate::cli) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+fn hash(text: &str) -> u64 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().take(6).fold(0_u64, |hash, byte| hash << 8 | u64::from(*byte))
 }

@@ -15,7 +15,7 @@ use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::output;
 use super::super::render::count;
-use super::{Wanted, guest, place, restore_one};
+use super::{Wanted, guest_file, place, restore_one};
 use crate::host::{GuestFile, GuestFiles};
 use crate::model::{DatasetName, GuestId, Guid, PointName, RESTORE_PROPERTY};
 use crate::plan::restore::{Volume, Volumes, What, everything, group_points, origin_volume, points, volumes};
@@ -138,7 +138,7 @@ fn items<'a, 'b>(
     all.extend(guests.into_iter().map(|(id, disks)| (What::Guest(id), disks)));
     let item = |(what, disks): (What, Vec<&'b Volume<'a>>)| {
         let wanted = Wanted { what: &what, point: None, without: &[], before: &[], options };
-        let is_begun = guest::is_begun(wanted, context);
+        let is_begun = guest_file::is_begun(wanted, context);
         let disks = disks.into_iter().map(|volume| disk(volume, known, context, choice)).collect();
         Item { what, disks, is_begun }
     };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
@@ -68,38 +68,6 @@ pub(super) fn storage(proxmox: &Proxmox, id: &str) -> Result<DatasetName, Failur
         anyhow!("this node has no ZFS storage {id}: nothing was done\n  next: one of: {}", known.join(", "))
     };
     found.ok_or_else(error).or_exit(Code::Usage)
-}
-
-/// Whether a restore of the guest was begun and not ended.
-pub(super) fn is_begun(args: Wanted<'_>, context: &CommandContext) -> bool {
-    let What::Guest(id) = args.what else { return false };
-    let id = args.options.new_id.unwrap_or(*id);
-    let directory = context.policy.guest_config.as_deref();
-    directory.is_some_and(|directory| GuestFiles::new(directory).find(id) == GuestFile::OfRestore)
-}
-
-/// Whether the guest's file is set aside, as its disks are.
-pub(super) fn is_taken(args: Wanted<'_>, context: &CommandContext) -> bool {
-    let options = args.options;
-    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else { return false };
-    let is_meant = options.replace && options.disks.is_empty() && options.new_id.is_none();
-    is_meant && matches!(GuestFiles::new(directory).find(*id), GuestFile::Taken(_))
-}
-
-/// The file of the guest that was set aside under this stamp.
-pub(super) fn aside_file(args: Wanted<'_>, context: &CommandContext, stamp: &str) -> Option<PathBuf> {
-    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else { return None };
-    GuestFiles::new(directory).aside_file(*id, stamp)
-}
-
-/// Gives up the file of a restore that was begun.
-pub(super) fn give_up(args: Wanted<'_>, context: &CommandContext) -> Result<bool, Failure> {
-    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else {
-        return Ok(false);
-    };
-    let id = args.options.new_id.unwrap_or(*id);
-    let removed = GuestFiles::new(directory).give_up(id);
-    removed.with_context(|| format!("cannot remove the file of guest {id}")).or_exit(Code::Failed)
 }
 
 impl Restoration {

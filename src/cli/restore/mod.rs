@@ -4,10 +4,12 @@ mod abandon;
 mod all;
 mod disks;
 mod guest;
+mod guest_file;
 mod kept;
 mod progress;
 mod put_back;
 mod replace;
+mod space;
 mod stored;
 mod text;
 mod words;
@@ -22,6 +24,7 @@ use serde_json::json;
 use super::args::{AtArg, RestoreArgs};
 use super::context::CommandContext;
 use super::exit_code::{Code, Failure, OrExit};
+use super::lock::{self, Restored};
 use super::output;
 use crate::discover;
 use crate::execute::Settings;
@@ -30,8 +33,8 @@ use crate::host::{Restoring, Sending};
 use crate::model::{ByteCount, DatasetName, Listing, PointName, Proxmox, RateSchedule, TargetName};
 use crate::plan::Place;
 use crate::plan::restore::{
-    At, RestoreError, RestoreNote, RestorePlan, RestoreRequest, Stage, What, everything, plan_restore,
-    volumes, wanted_here,
+    At, RestoreError, RestoreNote, RestorePlan, RestoreRequest, What, everything, plan_restore, volumes,
+    wanted_here,
 };
 use crate::policy::{Address, Policy};
 use crate::stream::pump::PumpSettings;
@@ -40,6 +43,7 @@ use crate::stream::rate::{RateLimit, SystemClock};
 pub(super) use guest::random;
 pub(super) use kept::{kept_text, stamp};
 pub(super) use progress::Progress;
+pub(super) use space::check_space;
 
 /// What one restore restores, and how.
 #[derive(Debug, Clone, Copy)]
@@ -98,9 +102,14 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
     request.without.extend(left_out);
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
-    let there = list_here(&here, &wanted)?;
-    let mut plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
-    plan.notes.iter_mut().for_each(|note| origin_first(note, args.before));
+    let plan_now = || -> Result<RestorePlan, Failure> {
+        let there = list_here(&here, &wanted)?;
+        let request = RestoreRequest { is_begun: guest_file::is_begun(args, context), ..request.clone() };
+        let mut plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
+        plan.notes.iter_mut().for_each(|note| origin_first(note, args.before));
+        Ok(plan)
+    };
+    let (plan, _alone) = plan_alone(args, context, plan_now)?;
     let targets = discover::senders(&context.policy, &context.cancel);
     let sizes = sizes(&plan, context, &targets);
     let guest::FoundConfig { guest, unusable } =
@@ -115,15 +124,7 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
     if let Some(guest) = guest.as_ref().filter(|_| plan.stamp.is_none()) {
         guest.begin(None)?;
     }
-    let is_watched = context.is_watched;
-    if is_watched {
-        output::complain(&text::plan_text(&plan, &sizes, context.now, output::stderr_style()));
-    } else {
-        output::complain(&text::notes_text(
-            plan.notes.iter().filter(|note| note.takes_space()),
-            output::stderr_style(),
-        ));
-    }
+    announce(&plan, &sizes, context);
     let started = Instant::now();
     let hosts = RestoreHosts { here: &here, source: &*context.source, targets: &targets };
     let progress = Progress::new(context.screen.clone(), sizes.values().copied());
@@ -150,6 +151,38 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
         output::print(&after).context("cannot print the report").or_exit(Code::Failed)?;
     }
     Ok(Ended { code, no_file: unusable.filter(|_| is_done) })
+}
+
+/// The plan for a person; what takes space unexpectedly also for a log.
+fn announce(plan: &RestorePlan, sizes: &Sizes, context: &CommandContext) {
+    let style = output::stderr_style();
+    output::complain(&if context.is_watched {
+        text::plan_text(plan, sizes, context.now, style)
+    } else {
+        text::notes_text(plan.notes.iter().filter(|note| note.takes_space()), style)
+    });
+}
+
+/// The plan, and the locks under which it is carried out. Another command may have changed something until these were taken.
+fn plan_alone(
+    args: Wanted<'_>,
+    context: &CommandContext,
+    plan_now: impl Fn() -> Result<RestorePlan, Failure>,
+) -> Result<(RestorePlan, Option<lock::Alone>), Failure> {
+    let plan = plan_now()?;
+    if args.options.dry_run {
+        return Ok((plan, None));
+    }
+    let alone = lock::alone(&restored(args, context, &plan))?;
+    Ok((plan_now()?, Some(alone)))
+}
+
+/// What no other command restores, or gives up, meanwhile. Single disks of a guest are restored beside others of it.
+fn restored<'a>(args: Wanted<'_>, context: &'a CommandContext, plan: &RestorePlan) -> Vec<Restored<'a>> {
+    let id = guest_file::number(args).filter(|_| args.options.disks.is_empty());
+    let guest = id.map(|id| Restored::Guest(id, context.policy.guest_config.as_deref()));
+    let datasets = plan.volumes.iter().map(|volume| Restored::Dataset(volume.to.clone()));
+    guest.into_iter().chain(datasets).collect()
 }
 
 /// In a dry run, what comes first is not here yet.
@@ -207,7 +240,7 @@ fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Res
     }
     let storage = args.options.storage.as_deref().map(|id| guest::storage(proxmox, id)).transpose()?;
     let (what, to, new_id) = (args.what.clone(), args.options.to.clone(), args.options.new_id);
-    let (is_begun, is_taken) = (guest::is_begun(args, context), guest::is_taken(args, context));
+    let (is_begun, is_taken) = (guest_file::is_begun(args, context), guest_file::is_taken(args, context));
     let replace = if args.options.replace { Some(stamp(context.now)?) } else { None };
     let without = args.without.to_vec();
     let is_drill = false;
@@ -268,6 +301,7 @@ fn asked(args: Wanted<'_>) -> Asked<'_> {
 pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
     let code = match error {
         RestoreError::NothingFound { .. }
+        | RestoreError::NotHere { .. }
         | RestoreError::NoSuchPoint { .. }
         | RestoreError::OnlySetAside { .. }
         | RestoreError::Name(_) => Code::Usage,
@@ -325,38 +359,6 @@ fn settings(args: Wanted<'_>, policy: &Policy) -> Settings {
         configs: BTreeMap::new(),
         freezing: None,
     }
-}
-
-/// Refuses what cannot fit, before the first byte; `elsewhere` is what can be done instead of making room.
-pub(super) fn check_space(
-    plan: &RestorePlan,
-    sizes: &Sizes,
-    here: &Restoring,
-    elsewhere: &str,
-) -> Result<(), Failure> {
-    let mut needed: BTreeMap<DatasetName, u64> = BTreeMap::new();
-    for (at, volume) in plan.volumes.iter().enumerate() {
-        let received = sizes.get(&at).map_or(0, |size| size.0);
-        // A thick storage reserves the whole size beside what its snapshot holds.
-        let is_to_be_reserved = volume.is_thick && matches!(volume.stage, Stage::Receive | Stage::Rename);
-        let reserved = if is_to_be_reserved { volume.volume_bytes } else { 0 };
-        if let Some(parent) = volume.to.parent() {
-            *needed.entry(parent).or_default() += received + reserved;
-        }
-    }
-    for (parent, bytes) in needed {
-        let Ok(available) = here.available(&parent) else { continue };
-        if bytes > available {
-            let error = anyhow!(
-                "there is not enough space below {parent}: about {} are needed, {} are available; nothing was done\n  \
-                 next: make room there{elsewhere}",
-                ByteCount(bytes),
-                ByteCount(available)
-            );
-            return Err(error).or_exit(Code::Blocked);
-        }
-    }
-    Ok(())
 }
 
 fn show_plan(

@@ -14,7 +14,7 @@ use super::super::guest_state;
 use super::super::render::escape;
 use super::super::{lock, output};
 use super::Wanted;
-use super::{guest, kept_text};
+use super::{guest_file, kept_text};
 use crate::host::{GuestFiles, Restoring};
 use crate::model::{
     ASIDE_MARK, ASIDE_NAME, Dataset, DatasetKind, DatasetName, GuestId, Guid, Listing, PUT_BACK_MARK,
@@ -53,7 +53,7 @@ pub(super) fn put_back(
     let listing = list(context, here, args)?;
     let disks = disks(&listing, stamp, |to| is_guests_disk(args.what, to, &inventory.proxmox))?;
     // The guest's disks were lost when it was replaced: only its file was there.
-    let file = guest::aside_file(args, context, stamp);
+    let file = guest_file::aside_file(args, context, stamp);
     if disks.is_empty() && file.is_none() {
         return Err(nothing(&listing, stamp));
     }
@@ -94,7 +94,7 @@ pub(super) fn put_back(
     }
     let opposites = disks.iter().filter(|disk| disk.present.is_some() || disk.is_opposite_there);
     let opposites: Vec<&DatasetName> = opposites.map(|disk| &disk.opposite).collect();
-    let file = guest::aside_file(args, context, &opposite(stamp));
+    let file = guest_file::aside_file(args, context, &opposite(stamp));
     done.push_str(&kept_text(args.what, &opposite(stamp), opposites.into_iter(), file.as_deref()));
     output::print(&done).context("cannot print the report").or_exit(Code::Failed)?;
     Ok(Code::Done)

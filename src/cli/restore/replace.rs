@@ -7,7 +7,7 @@ use super::super::exit_code::Failure;
 use super::super::guest_state;
 use super::super::lock;
 use super::Wanted;
-use super::{guest, kept, list_here};
+use super::{guest, guest_file, kept, list_here};
 use crate::host::Restoring;
 use crate::model::{DatasetName, Inventory, aside_of};
 use crate::plan::restore::{RestorePlan, What, guest_of};
@@ -65,7 +65,7 @@ pub(super) fn text_after(
     let mut set_asides: Vec<DatasetName> = set_asides.collect();
     let listing = list_here(here, &set_asides)?;
     set_asides.retain(|aside| listing.get(aside).is_some());
-    let file = guest::aside_file(args, context, stamp);
+    let file = guest_file::aside_file(args, context, stamp);
     // The name that it has now: it may have been restored under another one.
     let what = match (args.what, plan.volumes.as_slice()) {
         (What::Dataset(_), [one]) => What::Dataset(one.to.clone()),

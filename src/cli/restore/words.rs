@@ -109,6 +109,16 @@ impl Asked<'_> {
         format!("zhaul restore {}{new_id}{storage}{to} --abandon", self.what)
     }
 
+    /// The command that continues what was begun: a restore of this point, and of these disks if not of all.
+    pub(super) fn again(self, point: Option<&PointName>, disks: &[&str]) -> String {
+        let new_id = self.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
+        let disks = disks.iter().map(|disk| format!(" --disk {}", escape(disk)));
+        let at = point.map_or_else(String::new, |point| format!(" --at {}", escape(point.as_str())));
+        let to = self.to.map_or_else(String::new, |to| format!(" --to {to}"));
+        let disks: String = disks.collect();
+        format!("zhaul restore {}{new_id}{disks}{at}{}{to}", self.what, self.of_guest())
+    }
+
     fn beside(self, dataset: &DatasetName) -> String {
         self.restore(dataset, &format!("{dataset}-restored"), "")
     }
@@ -186,6 +196,7 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
     let typed = asked.what;
     match error {
         RestoreError::NothingFound { what, unlisted, known } => nothing_found(what, unlisted, known),
+        RestoreError::NotHere { what, known } => not_here(what, known, asked),
         RestoreError::NoSuchPoint { .. } => no_such_point(error, typed),
         RestoreError::OnlySetAside { what, point, set_aside } => only_set_aside(what, point, set_aside),
         RestoreError::Incomplete { what, point, place: at, missing, complete } => {
@@ -269,13 +280,27 @@ fn no_such_point(error: &RestoreError, typed: &What) -> String {
 fn nothing_found(what: &str, unlisted: &[(TargetName, String)], known: &[DatasetName]) -> String {
     let unlisted = unlisted.iter().map(|(target, why)| format!("\n  {target} could not be listed: {why}"));
     let unlisted: String = unlisted.collect();
-    let some = known.get(..known.len().min(5)).unwrap_or_default();
-    let some =
-        if some.is_empty() { String::new() } else { format!("\n  there is for example: {}", joined(some)) };
     format!(
-        "nothing of {what} is known here or on any target that could be listed; nothing was done{unlisted}{some}\n  \
-         next: `zhaul list` names all that can be restored"
+        "nothing of {what} is known here or on any target that could be listed; nothing was done{unlisted}{}\n  \
+         next: `zhaul list` names all that can be restored",
+        examples(known)
     )
+}
+
+fn not_here(what: &str, known: &[DatasetName], asked: Asked<'_>) -> String {
+    let (typed, is_guest) = (asked.what, matches!(asked.what, What::Guest(_)));
+    let lacks = if is_guest { "has no disk here" } else { "is no dataset here" };
+    format!(
+        "{what} {lacks} that can be rolled back; nothing was done{}\n  \
+         next: `zhaul restore {typed}` brings back what is lost, or ends a restore that was begun; `zhaul list {typed}` shows what \
+         there is of it",
+        examples(known)
+    )
+}
+
+fn examples(known: &[DatasetName]) -> String {
+    let some = known.get(..known.len().min(5)).unwrap_or_default();
+    if some.is_empty() { String::new() } else { format!("\n  there is for example: {}", joined(some)) }
 }
 
 fn no_parent(parent: &DatasetName, is_pool_missing: bool) -> String {

@@ -16,6 +16,13 @@ pub enum RestoreError {
         /// Some of the names that exist.
         known: Vec<DatasetName>,
     },
+    /// Nothing of it is on this host, so there is nothing to roll back.
+    NotHere {
+        /// As it was asked for.
+        what: String,
+        /// Some of the names that are here.
+        known: Vec<DatasetName>,
+    },
     /// There is no such point.
     NoSuchPoint {
         /// As it was asked for.

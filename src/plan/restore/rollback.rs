@@ -106,7 +106,7 @@ pub fn plan_rollback(
     if found.is_empty() {
         let known = volumes.volumes.iter().filter(|volume| here(volume).is_some());
         let known = known.map(|volume| volume.name.clone()).collect();
-        return Err(RestoreError::NothingFound { what: text, unlisted: Vec::new(), known });
+        return Err(RestoreError::NotHere { what: text, known });
     }
     let (format, zone) = (&policy.name_format, &policy.time_zone);
     let groups = group_points(&found, format, zone);
