@@ -182,7 +182,9 @@ fn a_place_that_another_restore_takes_away_is_created_again() {
     let disks = names.map(|name| world.volume(name, 2));
     world.run(DAY_1);
     let before = disks.each_ref().map(|disk| content(&format!("{disk}@{POINT_1}")));
-    disks.iter().for_each(|disk| drop(zfs(&["destroy", "-r", disk])));
+    for disk in &disks {
+        zfs(&["destroy", "-r", disk]);
+    }
     // Its first receive begins only after the other restore has ended.
     let bin = world.directory().join("slow");
     fs::create_dir_all(&bin).unwrap();

@@ -52,7 +52,9 @@ fn two_storages_share_the_room_of_what_is_above_both() {
     zfs(&["create", "-s", "-V", "12M", &disks[1]]);
     look::write_device(&disks[1], 0, 8, "other");
     world.run(DAY_1);
-    disks.iter().for_each(|disk| drop(zfs(&["destroy", "-r", disk])));
+    for disk in &disks {
+        zfs(&["destroy", "-r", disk]);
+    }
     let above = world.source().rsplit_once('/').unwrap().0.to_owned();
     // Each fits alone.
     zfs(&["set", "quota=14M", &above]);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::guest_configs::decoded;
@@ -28,7 +28,7 @@ fn backed_up(name: &str) -> (World, PathBuf) {
     (world, pve)
 }
 
-fn lose(world: &World, pve: &PathBuf) {
+fn lose(world: &World, pve: &Path) {
     for path in [CONF, "lxc/100.conf"] {
         fs::remove_file(pve.join(path)).ok();
     }
