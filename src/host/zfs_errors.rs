@@ -27,7 +27,7 @@ enum Kind {
 pub(super) const PARTIAL_RECEIVE: &str = "contains partially-complete state";
 
 /// More specific phrases first: a held snapshot is also said to be busy.
-const PHRASES: [(&str, Kind); 35] = [
+const PHRASES: [(&str, Kind); 36] = [
     ("pool I/O is currently suspended", Kind::Suspended),
     ("it's being held", Kind::Held),
     ("snapshot has dependent clones", Kind::Cloned),
@@ -57,6 +57,7 @@ const PHRASES: [(&str, Kind); 35] = [
     ("Permission denied", Kind::Denied),
     ("Operation not permitted", Kind::Denied),
     ("key must be loaded", Kind::Locked),
+    ("encryption root's key is not loaded", Kind::Locked),
     ("pool must be upgraded to receive this stream", Kind::NeverReceivable),
     ("kernel modules must be upgraded to receive this stream", Kind::NeverReceivable),
     ("stream has unsupported feature", Kind::NeverReceivable),

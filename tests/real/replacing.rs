@@ -164,15 +164,19 @@ fn one_disk_takes_the_place_of_the_one_that_exists_and_the_guest_stays_as_it_is(
 }
 
 #[test]
-fn the_command_that_puts_back_has_the_name_that_was_restored_to() {
+fn a_disk_that_takes_the_place_of_another_guests_asks_for_that_guest_and_names_it_in_the_command() {
     let mut world = World::new("replace-to");
     let (source, other) =
         (world.filesystem("subvol-101-disk-0", 1), world.filesystem("subvol-102-disk-0", 1));
     world.run("2026-01-10T03:00:00Z");
     let before = look::content(&format!("{other}@{POINT_1}"));
-    let run = zhaul(&world, "", &["restore", &source, "--to", &other, "--replace"]).expect_code(0);
+    let words = ["restore", &source, "--to", &other, "--replace"];
+    let refused = zhaul(&world, "", &words).expect_code(3);
+    assert!(refused.stderr.contains("guest 102 may be running"), "{refused:?}");
+    let run = zhaul(&world, "", &[&words[..], &["--stopped"]].concat()).expect_code(0);
     let words = format!("restore {other} --put-back {STAMP}");
-    assert!(run.stdout.contains(&format!("zhaul {words}")), "{run:?}");
-    zhaul(&world, "", &words.split(' ').collect::<Vec<_>>()).expect_code(0);
+    assert!(run.stdout.contains(&format!("zhaul {words}\n")), "{run:?}");
+    let words: Vec<&str> = words.split(' ').chain(["--stopped"]).collect();
+    zhaul(&world, "", &words).expect_code(0);
     assert_eq!(look::content(&format!("{other}@{POINT_1}")), before);
 }

@@ -229,6 +229,16 @@ fn an_encrypted_dataset_comes_back_raw_without_any_key_and_opens_with_its_own() 
     }
     zfs(&["mount", &files]);
     assert_eq!(content(&format!("{files}@{POINT_1}")), before);
+    // Below a dataset whose key is away, nothing can be made: the advice is to load that key.
+    let above = world.guest("above");
+    world.encrypted("above", &[]);
+    world.lock_up("above");
+    let to = format!("{above}/disk");
+    let locked = zhaul(&world, DAY_2, &["restore", &disk, "--to", &to]).expect_code(1);
+    assert!(locked.stderr.contains("load the key of the dataset above"), "{locked:?}");
+    world.unlock(&above);
+    zhaul(&world, DAY_2, &["restore", &disk, "--to", &to]).expect_code(0);
+    zfs(&["destroy", "-r", &above]);
     world.write(GUEST, "more", 1);
     let run = world.run(DAY_3);
     assert!(run.sends("backup").iter().all(|send| send.base().is_some()), "{run:?}");

@@ -65,7 +65,15 @@ pub(super) fn storage(proxmox: &Proxmox, id: &str) -> Result<DatasetName, Failur
     let found = storages.clone().find(|storage| storage.id == id).map(|storage| storage.dataset.clone());
     let known: Vec<&str> = storages.map(|storage| storage.id.as_str()).collect();
     let error = || {
-        anyhow!("this node has no ZFS storage {id}: nothing was done\n  next: one of: {}", known.join(", "))
+        let next = if known.is_empty() {
+            "`pvesm status` shows which are set up and enabled; or leave --storage out".to_owned()
+        } else {
+            format!("one of: {}", known.join(", "))
+        };
+        anyhow!(
+            "this node has no ZFS storage {} that is enabled: nothing was done\n  next: {next}",
+            escape(id)
+        )
     };
     found.ok_or_else(error).or_exit(Code::Usage)
 }

@@ -25,11 +25,20 @@ pub(super) fn check(
     if plan.stamp.is_none() {
         return Ok(());
     }
-    if let Some(id) = guest_of(args.what) {
+    if let Some(id) = guest_of(&replaced(args, plan)) {
         guest_state::check_guest(id, inventory, guest.is_some_and(guest::Restoration::is_begun))?;
         guest_state::check_stopped(id, args.options.stopped, inventory)?;
     }
     check_unused(plan)
+}
+
+/// What is replaced, by the name that it has here: it may be restored under another one.
+fn replaced(args: Wanted<'_>, plan: &RestorePlan) -> What {
+    match (args.what, plan.volumes.as_slice()) {
+        (What::Dataset(_), [one]) => What::Dataset(one.to.clone()),
+        (What::Guest(id), _) => What::Guest(args.options.new_id.unwrap_or(*id)),
+        (what @ What::Dataset(_), _) => what.clone(),
+    }
 }
 
 fn check_unused(plan: &RestorePlan) -> Result<(), Failure> {
@@ -66,11 +75,5 @@ pub(super) fn text_after(
     let listing = list_here(here, &set_asides)?;
     set_asides.retain(|aside| listing.get(aside).is_some());
     let file = guest_file::aside_file(args, context, stamp);
-    // The name that it has now: it may have been restored under another one.
-    let what = match (args.what, plan.volumes.as_slice()) {
-        (What::Dataset(_), [one]) => What::Dataset(one.to.clone()),
-        (What::Guest(id), _) => What::Guest(args.options.new_id.unwrap_or(*id)),
-        (what @ What::Dataset(_), _) => what.clone(),
-    };
-    Ok(kept::kept_text(&what, stamp, set_asides.iter(), file.as_deref()))
+    Ok(kept::kept_text(&replaced(args, plan), stamp, set_asides.iter(), file.as_deref()))
 }
