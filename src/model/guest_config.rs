@@ -16,7 +16,7 @@ use flate2::Compression;
 use flate2::read::{GzDecoder, GzEncoder};
 use serde::{Deserialize, Serialize};
 
-use super::{GuestId, is_format_character};
+use super::GuestId;
 
 /// The guest's file, its node, and the keys that were left out.
 pub const GUEST_PROPERTY: &str = "zhaul:guest";
@@ -72,7 +72,7 @@ pub enum Unusable {
     TooLong,
     /// No line of it says anything.
     Empty,
-    /// It has characters that a terminal would obey, or that no one sees.
+    /// It has characters that a terminal would obey.
     ControlCharacters,
 }
 
@@ -165,11 +165,7 @@ impl GuestConfig {
         let (kind, id, node, left_out) = whose(guest).ok_or(Unusable::Damaged)?;
         let config = file(properties, CONFIG)?.ok_or(Unusable::Damaged)?;
         let firewall = file(properties, FIREWALL)?;
-        // Proxmox VE writes other characters of the main file as %XX. Comments of the firewall's may have any letter or sign, and are
-        // not printed.
-        if has_control_characters(&config, true)
-            || firewall.as_deref().is_some_and(|firewall| has_control_characters(firewall, false))
-        {
+        if has_control_characters(&config) || firewall.as_deref().is_some_and(has_control_characters) {
             return Err(Unusable::ControlCharacters);
         }
         let main = config.lines().take_while(|line| !line.trim_start().starts_with('['));
@@ -218,9 +214,8 @@ fn file(properties: &BTreeMap<String, String>, prefix: &str) -> Result<Option<St
 
 /// Whether it has characters that no line of a file has: an editor may have left a carriage return at a line's end, which Proxmox VE
 /// skips, as does a restore.
-fn has_control_characters(text: &str, with_format: bool) -> bool {
-    let is_odd = |c: char| c != '\t' && (c.is_control() || with_format && is_format_character(c));
-    text.lines().any(|line| line.chars().any(is_odd))
+fn has_control_characters(text: &str) -> bool {
+    text.lines().any(|line| line.chars().any(|c| c != '\t' && c.is_control()))
 }
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -340,7 +335,8 @@ mod tests {
             ("memory: 1\nname: \u{1b}[2Ja\n", Err(Unusable::ControlCharacters)),
             ("memory: 1\nname: \0\n", Err(Unusable::ControlCharacters)),
             ("memory: 1\rname: a\n", Err(Unusable::ControlCharacters)),
-            ("memory: 1\nname: \u{202e}a\n", Err(Unusable::ControlCharacters)),
+            // A person's comment may have any letter or sign.
+            ("memory: 1\n# \u{200d}a\n", Ok(true)),
         ] {
             assert_eq!(parse(text, None, guest), expected, "{:.60}", text.escape_debug().to_string());
         }

@@ -92,6 +92,15 @@ pub(super) fn duration_text(duration: Duration) -> String {
     }
 }
 
+/// A text that may be anything as one word of a command for a shell.
+pub(super) fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:=/@%+".contains(c);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// The command that loads the key of `dataset`, which may be that of a dataset above it.
 pub(super) fn load_key_command(dataset: &DatasetName) -> String {
     format!("zfs load-key \"$(zfs get -Ho value encryptionroot '{dataset}')\"")
@@ -118,6 +127,14 @@ mod tests {
             "cannot receive:\\n\\u{1b}[2J\\u{d}fake \\u{202e}txt\\u{9b}1m"
         );
         assert_eq!(escape("grün ok"), "grün ok");
+    }
+
+    #[test]
+    fn a_word_for_a_shell_is_one_word() {
+        assert_eq!(shell_word("z:vm-100-disk-0,size=8G"), "z:vm-100-disk-0,size=8G");
+        assert_eq!(shell_word("a b;$(reboot)"), "'a b;$(reboot)'");
+        assert_eq!(shell_word("it's"), "'it'\\''s'");
+        assert_eq!(shell_word(""), "''");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
-use super::super::render::escape;
+use super::super::render::{escape, shell_word};
 use super::Wanted;
 use super::stored::{Stored, stored};
 use super::{asked, words};
@@ -294,7 +294,9 @@ impl Restoration {
         };
         for line in main_lines(&self.text).filter(is_restored).filter(|line| !has.contains(line)) {
             let Some((key, value)) = line.split_once(": ") else { continue };
-            let set = format!("{} set {} --{key} {value}", self.program(), self.id);
+            // A target that was tampered with may hold any text, and a person copies the command.
+            let (option, value) = (shell_word(&format!("--{key}")), shell_word(value));
+            let set = format!("{} set {} {option} {value}", self.program(), self.id);
             let _ =
                 writeln!(text, "  at the point it had the line {}\n  next: {}", escape(line), escape(&set));
         }
