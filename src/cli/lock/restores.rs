@@ -13,8 +13,8 @@ use crate::model::{DatasetName, GuestId};
 /// What a restore makes.
 #[derive(Debug, Clone)]
 pub(in crate::cli) enum Restored<'a> {
-    /// A guest of the Proxmox VE whose configuration is in this directory, if there is one.
-    Guest(GuestId, Option<&'a Path>),
+    /// A guest of the Proxmox VE whose configuration is in this directory: its file.
+    Guest(GuestId, &'a Path),
     /// A dataset by its future name.
     Dataset(DatasetName),
 }
@@ -22,9 +22,7 @@ pub(in crate::cli) enum Restored<'a> {
 impl Restored<'_> {
     fn key(&self) -> String {
         match self {
-            Self::Guest(id, directory) => {
-                format!("guest {id} {}", directory.unwrap_or(Path::new("")).display())
-            }
+            Self::Guest(id, directory) => format!("guest {id} {}", directory.display()),
             Self::Dataset(dataset) => dataset.to_string(),
         }
     }

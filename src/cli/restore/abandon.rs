@@ -69,10 +69,9 @@ pub(super) fn abandon(args: Wanted<'_>, context: &CommandContext, here: &Restori
 
 /// What is restored, by the command alone.
 fn names<'a>(args: Wanted<'_>, context: &'a CommandContext) -> Vec<Restored<'a>> {
-    match guest_file::number(args) {
-        Some(id) => vec![Restored::Guest(id, context.policy.guest_config.as_deref())],
-        None => dataset(args).cloned().map(Restored::Dataset).into_iter().collect(),
-    }
+    let guest = guest_file::number(args).zip(context.policy.guest_config.as_deref());
+    let guest = guest.map(|(id, directory)| Restored::Guest(id, directory));
+    guest.or_else(|| dataset(args).cloned().map(Restored::Dataset)).into_iter().collect()
 }
 
 fn is_named(restored: &Restored<'_>, args: Wanted<'_>) -> bool {

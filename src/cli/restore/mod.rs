@@ -180,7 +180,8 @@ fn plan_alone(
 /// What no other command restores, or gives up, meanwhile. Single disks of a guest are restored beside others of it.
 fn restored<'a>(args: Wanted<'_>, context: &'a CommandContext, plan: &RestorePlan) -> Vec<Restored<'a>> {
     let id = guest_file::number(args).filter(|_| args.options.disks.is_empty());
-    let guest = id.map(|id| Restored::Guest(id, context.policy.guest_config.as_deref()));
+    let guest = id.zip(context.policy.guest_config.as_deref());
+    let guest = guest.map(|(id, directory)| Restored::Guest(id, directory));
     let datasets = plan.volumes.iter().map(|volume| Restored::Dataset(volume.to.clone()));
     guest.into_iter().chain(datasets).collect()
 }
