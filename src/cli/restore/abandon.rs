@@ -8,7 +8,7 @@ use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::lock::{self, Restored};
 use super::super::output;
-use super::super::render::{count, escape};
+use super::super::render::{count, escape, shell_word};
 use super::{Wanted, asked, guest, guest_file, list_here};
 use crate::discover;
 use crate::execute::restore::destroy_received;
@@ -163,7 +163,11 @@ impl<'a> Found<'a> {
             count(placed.len(), "dataset"),
             placed.join(", "),
             asked(args).again(point, &disks),
-            placed.iter().map(|name| format!("zfs destroy -r {name}")).collect::<Vec<_>>().join(" && ")
+            placed
+                .iter()
+                .map(|name| format!("zfs destroy -r {}", shell_word(name)))
+                .collect::<Vec<_>>()
+                .join(" && ")
         )
     }
 }

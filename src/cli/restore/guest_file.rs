@@ -44,15 +44,14 @@ pub(super) fn has_all_disks(
 /// Whether the guest's file is set aside, as its disks are.
 pub(super) fn is_taken(args: Wanted<'_>, context: &CommandContext) -> bool {
     let options = args.options;
-    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else { return false };
     let is_meant = options.replace && options.disks.is_empty() && options.new_id.is_none();
-    is_meant && matches!(GuestFiles::new(directory).find(*id), GuestFile::Taken(_))
+    is_meant && files(args, context).is_some_and(|(id, files)| matches!(files.find(id), GuestFile::Taken(_)))
 }
 
 /// The file of the guest that was set aside under this stamp.
 pub(super) fn aside_file(args: Wanted<'_>, context: &CommandContext, stamp: &str) -> Option<PathBuf> {
-    let (What::Guest(id), Some(directory)) = (args.what, &context.policy.guest_config) else { return None };
-    GuestFiles::new(directory).aside_file(*id, stamp)
+    let (id, files) = files(args, context)?;
+    files.aside_file(id, stamp)
 }
 
 /// Gives up the file of a restore that was begun.

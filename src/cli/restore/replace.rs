@@ -34,10 +34,10 @@ pub(super) fn check(
 
 /// What is replaced, by the name that it has here: it may be restored under another one.
 fn replaced(args: Wanted<'_>, plan: &RestorePlan) -> What {
-    match (args.what, plan.volumes.as_slice()) {
-        (What::Dataset(_), [one]) => What::Dataset(one.to.clone()),
-        (What::Guest(id), _) => What::Guest(args.options.new_id.unwrap_or(*id)),
-        (what @ What::Dataset(_), _) => what.clone(),
+    match (guest_file::number(args), plan.volumes.as_slice()) {
+        (Some(id), _) => What::Guest(id),
+        (None, [one]) => What::Dataset(one.to.clone()),
+        (None, _) => args.what.clone(),
     }
 }
 
