@@ -332,11 +332,13 @@ fn volumes_are_healed_and_a_clone_is_left_alone() {
     write_blocks(&plain, "blocks", b"zhaul-damage-me");
     let disk = world.guest("vm-100-disk-0");
     zfs(&["create", "-s", "-o", "volblocksize=128k", "-V", "16M", &disk]);
+    look::wait_for_device(&disk);
     let copy_blocks = format!(
         "dd if={}/blocks of=/dev/zvol/{disk} bs=128k seek=3 status=none",
         property("mountpoint", &plain)
     );
-    assert!(Command::new("sh").args(["-c", &copy_blocks]).status().unwrap().success());
+    let copied = Command::new("sh").args(["-c", &copy_blocks]).output().unwrap();
+    assert!(copied.status.success(), "{copied:?}");
     look::sync(&disk);
     world.run(DAY_1);
     assert!(pool.damage(b"zhaul-damage-me\x03") > 1);

@@ -166,6 +166,11 @@ fn open_device(volume: &str, options: &fs::OpenOptions) -> fs::File {
     }
 }
 
+/// Waits for the device of a volume that another program is about to open.
+pub(crate) fn wait_for_device(volume: &str) {
+    drop(open_device(volume, fs::OpenOptions::new().read(true)));
+}
+
 /// Writes `mib` MiB at `from_mib` of a volume, and a text at the very front, which is what `first` finds.
 pub(crate) fn write_device(volume: &str, from_mib: u64, mib: u64, text: &str) {
     try_write_device(volume, from_mib, mib, text).unwrap();
