@@ -124,7 +124,7 @@ pub(super) fn new_guest(stage: &Stage, name: &str) -> String {
 }
 
 impl Stage {
-    fn pick(&mut self, of: Vec<String>) -> Option<String> {
+    pub(super) fn pick(&mut self, of: Vec<String>) -> Option<String> {
         let at = self.random.below(of.len());
         of.into_iter().nth(at)
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use super::Stage;
 use super::conditions::{self, attempt};
@@ -42,6 +43,7 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
     "rate = \"3MiB\"\njobs = 1".clone_into(&mut stage.world.policy.transfer);
     stage.pass(3);
     stage.known.planned_with = Some(Seen::of(&stage.world).points);
+    let doomed = destroyed_late(stage);
     let mut run = stage.world.start(&stage.now.to_string(), &[]);
     stage.world.policy.transfer.clear();
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -49,20 +51,29 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
         assert!(Instant::now() < deadline, "a run neither sends nor ends");
         thread::sleep(Duration::from_millis(5));
     }
-    let mut what = Vec::new();
+    let mut chosen = Vec::new();
+    if let Some(snapshot) = stage.pick(doomed) {
+        chosen.push(snapshot);
+    }
     for guest in [stage.a_guest()?, stage.a_guest()?] {
-        // The newest is about to be sent, and the oldest to be pruned.
+        // The newest is about to be sent.
         let snapshots = crate::look::snapshots(&guest);
         let last = snapshots.len().saturating_sub(1);
         let made = snapshots.iter().position(|name| *name == between).unwrap_or(last);
         let which = [0, last, made, made, stage.random.below(snapshots.len())];
-        let Some(snapshot) = snapshots.get(which[stage.random.below(5)]) else { continue };
-        let snapshot = format!("{guest}@{snapshot}");
+        let snapshot = snapshots.get(which[stage.random.below(5)]);
+        chosen.extend(snapshot.map(|snapshot| format!("{guest}@{snapshot}")));
+    }
+    let mut what = Vec::new();
+    for snapshot in chosen {
         if !attempt(&["destroy", &snapshot]) {
             continue;
         }
         if again {
-            conditions::write(stage, &guest);
+            let dataset = snapshot.split('@').next().unwrap();
+            if dataset.starts_with(&stage.world.source()) {
+                conditions::write(stage, dataset);
+            }
             zfs(&["snapshot", &snapshot]);
         }
         what.push(snapshot);
@@ -77,4 +88,19 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
     stage.known.planned_with = None;
     stage.story.pop();
     Some(what)
+}
+
+/// The snapshots that the next run is going to destroy after its first stream.
+fn destroyed_late(stage: &mut Stage) -> Vec<String> {
+    let plan = stage.world.run_with(&stage.now.to_string(), &["--dry-run"]);
+    let steps = plan.did().into_iter().skip_while(|step| step.action != "send");
+    let late = steps.filter(|step| step.action == "destroy-snapshots");
+    let names = late.flat_map(|step| {
+        let action = &step.step["action"];
+        let name = |point: &Value| {
+            format!("{}@{}", action["dataset"].as_str().unwrap(), point["name"].as_str().unwrap())
+        };
+        action["snapshots"].as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    });
+    names.collect()
 }
