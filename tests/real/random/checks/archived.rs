@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Night, text};
+use super::{Night, array, text};
 
 pub(super) fn check(night: &Night<'_>) {
     let archive = night.world.archive_root();
@@ -17,6 +17,12 @@ pub(super) fn check(night: &Night<'_>) {
             point.dataset,
             point.name
         );
+    }
+    for finding in night.array("findings").iter().filter(|finding| finding["kind"] == "months-set-aside") {
+        for lineage in array(finding, "lineages").iter().filter_map(serde_json::Value::as_str) {
+            let is_marked = night.before.get(lineage).is_some_and(|dataset| dataset.set_aside.is_some());
+            assert!(is_marked, "{lineage} has no mark, and counts as set aside");
+        }
     }
     for guest in night.after.below(&night.world.source()) {
         // Its name at the source when it was first seen: a bookmark may have any name.
