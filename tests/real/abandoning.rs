@@ -1,7 +1,6 @@
 //! Restores that are given up: on whatever storage, at whatever step, and beside one that is under way.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
@@ -11,7 +10,7 @@ use crate::look::{self, content};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::{command, zhaul};
-use crate::rolling_back_guests::with_path;
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, World};
 
 const POINT_1: &str = "2026-01-10-030000";
@@ -68,16 +67,12 @@ fn follow(world: &World, refused: &Run) -> Run {
 /// Restores where the second disk cannot be brought into use, as for want of room.
 fn stuck(world: &World, words: &[&str]) {
     let bin = world.directory().join("stuck");
-    fs::create_dir_all(&bin).unwrap();
-    let text = format!(
-        "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n\
-         [ \"$*\" = 'inherit readonly {}' ] && {{ echo 'size is greater than available space' >&2; exit 1; }}\n\
-         exec $real \"$@\"\n",
+    let script = format!(
+        "[ \"$*\" = 'inherit readonly {}' ] && {{ echo 'size is greater than available space' >&2; exit 1; }}",
         world.guest(DISKS[1])
     );
-    fs::write(bin.join("zfs"), text).unwrap();
-    fs::set_permissions(bin.join("zfs"), fs::Permissions::from_mode(0o755)).unwrap();
-    Run::of(with_path(command(world, DAY_2, words), &bin)).expect_code(1);
+    stand_in::write_around(&bin, "zfs", &script);
+    Run::of(stand_in::with(command(world, DAY_2, words), &bin)).expect_code(1);
     assert_ne!(property("zhaul:restore", &world.guest(DISKS[1])), "-");
 }
 
@@ -187,17 +182,14 @@ fn a_place_that_another_restore_takes_away_is_created_again() {
     }
     // Its first receive begins only after the other restore has ended.
     let bin = world.directory().join("slow");
-    fs::create_dir_all(&bin).unwrap();
     let [began, go] = ["began", "go"].map(|name| bin.join(name));
-    let text = format!(
-        "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n\
-         [ \"$1\" = receive ] && {{ touch {}; while [ ! -e {} ]; do sleep 0.1; done; }}\nexec $real \"$@\"\n",
+    let script = format!(
+        "[ \"$1\" = receive ] && {{ touch {}; while [ ! -e {} ]; do sleep 0.1; done; }}",
         began.display(),
         go.display()
     );
-    fs::write(bin.join("zfs"), text).unwrap();
-    fs::set_permissions(bin.join("zfs"), fs::Permissions::from_mode(0o755)).unwrap();
-    let slow = with_path(command(&world, DAY_2, &["restore", &disks[0]]), &bin);
+    stand_in::write_around(&bin, "zfs", &script);
+    let slow = stand_in::with(command(&world, DAY_2, &["restore", &disks[0]]), &bin);
     let slow = std::thread::spawn(move || Run::of(slow));
     while !began.exists() {
         assert!(!slow.is_finished(), "{:?}", slow.join());

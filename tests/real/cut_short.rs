@@ -1,12 +1,10 @@
 //! A restore whose stream is cut: near its end, or by a sender that reports success.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::look::{self, content};
 use crate::outcome::Run;
 use crate::pool::zfs;
 use crate::restoring::{command, zhaul};
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, GUEST, World};
 
 const POINT_1: &str = "2026-01-10-030000";
@@ -23,20 +21,10 @@ fn lost(name: &str) -> (World, String, u64) {
 
 /// Restores with a `zfs send` whose stream passes through this piece of shell.
 fn restore_through(world: &World, dataset: &str, filter: &str) -> Run {
-    let directory = world.directory().join("bin");
-    fs::create_dir_all(&directory).unwrap();
-    let program = directory.join("zfs");
-    let text = format!(
-        "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n\
-         case \"$1 $2\" in 'send -L') $real \"$@\" | {filter} ;; esac\nexec $real \"$@\"\n"
-    );
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = command(world, DAY_2, &["restore", dataset]);
-    command.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", directory.display()));
-    let run = Run::of(command);
-    fs::remove_file(program).unwrap();
-    run
+    let bin = world.directory().join("cut");
+    let script = format!("case \"$1 $2\" in 'send -L') $real \"$@\" | {filter} ;; esac");
+    stand_in::write_around(&bin, "zfs", &script);
+    Run::of(stand_in::with(command(world, DAY_2, &["restore", dataset]), &bin))
 }
 
 #[test]

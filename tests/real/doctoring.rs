@@ -7,7 +7,8 @@ use crate::outcome::Run;
 use crate::pool::zfs;
 use crate::restoring::command;
 use crate::rolling_back::DISKS;
-use crate::rolling_back_guests::{guest, qm, with_path};
+use crate::rolling_back_guests::{guest, qm};
+use crate::stand_in;
 use crate::world::World;
 
 const CONF: &str = "qemu-server/100.conf";
@@ -17,7 +18,7 @@ const NOW: &str = "2026-01-11T04:00:00Z";
 const POINT_1: &str = "2026-01-10-030000";
 
 fn zhaul(world: &World, words: &[&str]) -> Run {
-    Run::of(with_path(command(world, NOW, words), &qm(world, "status: stopped")))
+    Run::of(stand_in::with(command(world, NOW, words), &qm(world, "status: stopped")))
 }
 
 /// The troubles, as `SEVERITY KIND ABOUT`, without notes.

@@ -4,7 +4,6 @@
 //! The guest's "file systems" are the first sector of each of its disks: `clean` while it is frozen, `dirty` else.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Child;
@@ -18,8 +17,8 @@ use crate::look;
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::{command, zhaul};
-use crate::rolling_back_guests::with_path;
 use crate::spare::SparePool;
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, DISK, World};
 
 const POINT_1: &str = "2026-01-10-030000";
@@ -68,8 +67,7 @@ impl Guest {
             self.disks.iter().map(write).collect::<String>()
         };
         let script = format!(
-            r#"#!/bin/sh
-cd '{state}'
+            r#"cd '{state}'
 echo "$*" >> calls
 mode=$(cat mode)
 freeze() {{ {clean} echo frozen > fs; }}
@@ -101,11 +99,7 @@ esac
             clean = sectors("clean"),
             dirty = sectors("dirty"),
         );
-        let bin = self.bin();
-        fs::create_dir_all(&bin).unwrap();
-        let qm = bin.join("qm");
-        fs::write(&qm, script).unwrap();
-        fs::set_permissions(&qm, fs::Permissions::from_mode(0o755)).unwrap();
+        stand_in::write(&self.bin(), "qm", &script);
     }
 
     fn bin(&self) -> PathBuf {
@@ -125,7 +119,7 @@ esac
     }
 
     fn command(&self, day: &str, words: &[&str]) -> std::process::Command {
-        with_path(command(&self.world, day, words), &self.bin())
+        stand_in::with(command(&self.world, day, words), &self.bin())
     }
 
     fn run(&self, day: &str, more: &[&str]) -> Run {

@@ -9,7 +9,8 @@ use crate::pool::{property, zfs};
 use crate::restoring::command;
 use crate::restoring_attacks::{READS, is_looked_at, kill_points, killed_at, stride};
 use crate::rolling_back::{DISKS, contents};
-use crate::rolling_back_guests::{guest_in, qm, with_path};
+use crate::rolling_back_guests::{guest_in, qm};
+use crate::stand_in;
 use crate::world::{DAY_3, World};
 
 const POINT_1: &str = "2026-01-10-030000";
@@ -22,7 +23,7 @@ pub(crate) const CONFIG: &str =
     "scsi0: z:vm-100-disk-0\nscsi1: z:vm-100-disk-1\nscsi2: z:subvol-100-disk-2\nmemory: 1024\n";
 
 pub(crate) fn zhaul(world: &World, words: &[&str]) -> Run {
-    Run::of(with_path(command(world, DAY_3, words), &qm(world, "status: stopped")))
+    Run::of(stand_in::with(command(world, DAY_3, words), &qm(world, "status: stopped")))
 }
 
 const KEEP: [&str; 6] = ["rollback", "100", "--to", POINT_1, "--keep", "--yes"];
@@ -128,7 +129,7 @@ fn what_was_put_back_before_is_not_said_to_be_back_after_another_rollback() {
     zhaul(&world, &KEEP).expect_code(0);
     let back = ["restore", "100", "--put-back", STAMP];
     zhaul(&world, &back).expect_code(0);
-    let keep_again = Run::of(with_path(command(&world, DAY_4, &KEEP), &qm(&world, "status: stopped")));
+    let keep_again = Run::of(stand_in::with(command(&world, DAY_4, &KEEP), &qm(&world, "status: stopped")));
     keep_again.expect_code(0);
     let state = world.state();
     let run = zhaul(&world, &back).expect_code(2);

@@ -74,6 +74,7 @@ mod sentences;
 mod set_aside;
 mod set_aside_killed;
 mod spare;
+mod stand_in;
 mod stored_configs;
 mod threads;
 mod time;

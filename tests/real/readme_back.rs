@@ -1,13 +1,13 @@
 //! Each command of the README's section "Getting data back", as it is written, after the disaster that its heading names.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::look::{self, content};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
+use crate::stand_in;
 use crate::world::{DAY_1, World};
 
 const README: &str = include_str!("../../README.md");
@@ -54,9 +54,7 @@ impl Site {
     }
 
     fn program(&self, name: &str, text: &str) {
-        let path = self.bin.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        stand_in::write(&self.bin, name, text);
     }
 
     /// Runs a command as it is written, with the names of this site.
@@ -81,8 +79,7 @@ impl Site {
         }
         let mut command = Command::new("bash");
         command.args(["-c", &format!("set -e -o pipefail\n{text}")]);
-        command.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", self.bin.display()));
-        Run::of(command).expect_code(code)
+        Run::of(stand_in::with(command, &self.bin)).expect_code(code)
     }
 
     /// Runs each command of a block; gives what they print.

@@ -10,7 +10,8 @@ use crate::pool::{property, zfs};
 use crate::restoring::command;
 use crate::restoring_attacks::{READS, is_looked_at, kill_points, killed_at, stride};
 use crate::rolling_back::{DISKS, contents};
-use crate::rolling_back_guests::{guest_in, qm, with_path};
+use crate::rolling_back_guests::{guest_in, qm};
+use crate::stand_in;
 use crate::world::{DAY_3, World};
 
 const POINT_1: &str = "2026-01-10-030000";
@@ -32,7 +33,7 @@ fn changed(world: World) -> (World, PathBuf, String) {
 }
 
 fn zhaul(world: &World, said: &str, words: &[&str]) -> Run {
-    Run::of(with_path(command(world, DAY_3, words), &qm(world, said)))
+    Run::of(stand_in::with(command(world, DAY_3, words), &qm(world, said)))
 }
 
 #[test]

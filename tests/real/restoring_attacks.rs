@@ -1,7 +1,6 @@
 //! Failures in the middle of a restore, and data that a restore must never lose.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +11,7 @@ use crate::agent;
 use crate::look::{self, content, snapshots};
 use crate::pool::{property, zfs};
 use crate::restoring::{command, zhaul};
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, DAY_3, DISK, GUEST, World};
 
 const POINT_1: &str = "2026-01-10-030000";
@@ -51,18 +51,15 @@ fn killer(world: &World, nth: usize, passed: &str) -> PathBuf {
     let (count, victim) = (directory.join("count"), directory.join("victim"));
     fs::write(&count, "0").unwrap();
     fs::remove_file(&victim).ok();
-    let text = format!(
-        "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n\
-         {passed}\n\
+    let script = format!(
+        "{passed}\n\
          kill_it() {{ while [ ! -s {victim} ]; do sleep 0.01; done; kill -9 $(cat {victim}); exit 9; }}\n\
          n=$(flock {count} sh -c 'n=$(($(cat {count}) + 1)); echo $n > {count}; echo $n')\n\
-         [ $n = {nth} ] && kill_it\nexec $real \"$@\"\n",
+         [ $n = {nth} ] && kill_it",
         victim = victim.display(),
         count = count.display(),
     );
-    let program = directory.join("zfs");
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    stand_in::write_around(&directory, "zfs", &script);
     directory
 }
 
@@ -74,7 +71,7 @@ fn restore_killed_at(world: &World, nth: usize, words: &[&str]) -> bool {
 /// Runs `killed` with a `zfs` that kills it at its Nth call that `passed` does not pass on; whether it came to its end.
 pub(crate) fn killed_at(world: &World, nth: usize, passed: &str, mut killed: Command) -> bool {
     let directory = killer(world, nth, passed);
-    killed.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", directory.display()));
+    killed = stand_in::with(killed, &directory);
     let said = directory.join("said");
     killed.stdout(Stdio::null()).stderr(fs::File::create(&said).unwrap());
     let mut child = killed.spawn().unwrap();

@@ -8,7 +8,8 @@ use crate::look::{self, content, snapshots};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::{command, zhaul};
-use crate::rolling_back_guests::{qm, with_path};
+use crate::rolling_back_guests::qm;
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, DAY_3, World};
 
 const TEMPLATE: &str = "base-900-disk-0";
@@ -148,7 +149,7 @@ fn a_lost_clone_is_received_as_a_clone_also_under_another_number_after_a_kill_an
     assert!(host.file("qemu-server/150.conf").contains("scsi0: z:base-900-disk-0/vm-150-disk-0,size=48M\n"));
     // In the place of what is there, which is set aside.
     let replace = command(&host.world, DAY_3, &["restore", "101", "--at", POINT_1, "--replace"]);
-    Run::of(with_path(replace, &qm(&host.world, "status: stopped"))).expect_code(0);
+    Run::of(stand_in::with(replace, &qm(&host.world, "status: stopped"))).expect_code(0);
     host.assert_linked(CLONE, TEMPLATE);
     assert_eq!(host.own_content(CLONE), before);
     // A drill shows what the target can give back without this host.

@@ -1,12 +1,10 @@
 //! `zhaul rollback`: all disks of a guest go back, or none.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::look::{self, assert_same_newest, bookmarks, content, snapshots};
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::{command, zhaul};
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, DAY_3, World};
 
 const POINT_1: &str = "2026-01-10-030000";
@@ -101,20 +99,14 @@ fn what_zhaul_did_not_make_a_hold_or_a_clone_on_one_disk_stops_it_for_all() {
 
 /// Rolls back with a `zfs` that makes a snapshot as soon as the look at what is rolled back has ended.
 fn roll_back_beside(world: &World, snapshot: &str) -> Run {
-    let directory = world.directory().join("bin");
-    fs::create_dir_all(&directory).unwrap();
-    let program = directory.join("zfs");
-    let text = format!(
-        "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n$real \"$@\"; status=$?\n\
-         case \"$*\" in *,refreservation*) $real snapshot {snapshot} 2>/dev/null ;; esac\nexit $status\n"
+    let bin = world.directory().join("beside");
+    let script = format!(
+        "$real \"$@\"; status=$?\n\
+         case \"$*\" in *,refreservation*) $real snapshot {snapshot} 2>/dev/null ;; esac\nexit $status"
     );
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = command(world, DAY_3, &["rollback", "100", "--to", POINT_1, "--yes"]);
-    command.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", directory.display()));
-    let run = Run::of(command);
-    fs::remove_file(program).unwrap();
-    run
+    stand_in::write_around(&bin, "zfs", &script);
+    let words = ["rollback", "100", "--to", POINT_1, "--yes"];
+    Run::of(stand_in::with(command(world, DAY_3, &words), &bin))
 }
 
 #[test]
@@ -161,15 +153,10 @@ fn a_guest_that_may_be_running_is_not_rolled_back() {
     )]);
     world.policy.source = format!("guest-config = \"{}\"", pve.display());
     let bin = world.directory().join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    let qm = bin.join("qm");
     let words = ["rollback", "100", "--to", POINT_1, "--yes"];
     let run = |said: &str, status: u8| {
-        fs::write(&qm, format!("#!/bin/sh\necho '{said}'\nexit {status}\n")).unwrap();
-        fs::set_permissions(&qm, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut command = command(&world, DAY_3, &words);
-        command.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", bin.display()));
-        Run::of(command)
+        stand_in::write(&bin, "qm", &format!("echo '{said}'\nexit {status}"));
+        Run::of(stand_in::with(command(&world, DAY_3, &words), &bin))
     };
     let state = world.state();
     // Its exit status is 0 whatever it says.

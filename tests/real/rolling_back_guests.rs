@@ -1,9 +1,7 @@
 //! `zhaul rollback` of guests of Proxmox VE: only when they are stopped, with their configuration, as Proxmox VE does it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use crate::look::{self, assert_same_newest, content, snapshots};
 use crate::outcome::Run;
@@ -11,6 +9,7 @@ use crate::pool::{property, zfs};
 use crate::restoring::command;
 use crate::restoring_attacks::{is_looked_at, kill_points, killed_at, stride};
 use crate::rolling_back::{DISKS, contents, make_two_points};
+use crate::stand_in;
 use crate::world::{DAY_3, World};
 
 const POINT_1: &str = "2026-01-10-030000";
@@ -21,23 +20,15 @@ const CONFIG: &str =
 /// A `qm` that prints this.
 pub(crate) fn qm(world: &World, said: &str) -> PathBuf {
     let bin = world.directory().join("bin");
-    fs::create_dir_all(&bin).unwrap();
-    let qm = bin.join("qm");
-    fs::write(&qm, format!("#!/bin/sh\necho '{said}'\n")).unwrap();
-    fs::set_permissions(&qm, fs::Permissions::from_mode(0o755)).unwrap();
+    stand_in::write(&bin, "qm", &format!("echo '{said}'"));
     bin
-}
-
-pub(crate) fn with_path(mut command: Command, bin: &Path) -> Command {
-    command.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", bin.display()));
-    command
 }
 
 /// Rolls guest 100 back to the first point, with more words, where `qm` says this.
 fn rollback(world: &World, said: &str, more: &[&str]) -> Run {
     let words = [&["rollback", "100", "--to", POINT_1, "--yes"], more].concat();
     let bin = qm(world, said);
-    Run::of(with_path(command(world, DAY_3, &words), &bin))
+    Run::of(stand_in::with(command(world, DAY_3, &words), &bin))
 }
 
 /// A guest of Proxmox VE with three disks and two points, and the directory of its configuration.
@@ -64,7 +55,7 @@ fn without_proof_that_a_guest_is_stopped_nothing_is_done_unless_it_is_stated() {
     assert!(refused.stderr.contains("may be running") && refused.stderr.contains("--stopped"), "{refused:?}");
     let dataset = world.guest(DISKS[1]);
     let words = ["rollback", dataset.as_str(), "--to", POINT_1, "--yes"];
-    let one = Run::of(with_path(command(&world, DAY_3, &words), &qm(&world, ""))).expect_code(3);
+    let one = Run::of(stand_in::with(command(&world, DAY_3, &words), &qm(&world, ""))).expect_code(3);
     assert!(one.stderr.contains("--stopped"), "{one:?}");
     // A clear answer is believed more than a person.
     rollback(&world, "status: running", &["--stopped"]).expect_code(3);
@@ -204,7 +195,7 @@ fn killed_at_any_step_the_same_command_continues_and_no_run_takes_what_is_half_r
                 assert!(run.json()["left_out"].to_string().contains("locked (rollback)"), "{nth}: {run:?}");
                 assert_eq!(state, world.state(), "{nth}");
             }
-            Run::of(with_path(command(&world, DAY_3, &words), &bin)).expect_code(0);
+            Run::of(stand_in::with(command(&world, DAY_3, &words), &bin)).expect_code(0);
         }
         assert_eq!(contents(&world, POINT_1), before, "{nth}");
         for name in DISKS {

@@ -10,7 +10,8 @@ use crate::look;
 use crate::outcome::Run;
 use crate::pool::{property, zfs};
 use crate::restoring::{command, zhaul};
-use crate::rolling_back_guests::{qm, with_path};
+use crate::rolling_back_guests::qm;
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, DAY_3, World};
 
 const POINT: &str = "2026-01-10-030000";
@@ -194,8 +195,9 @@ fn a_guest_whose_disks_are_lost_is_replaced_and_its_file_is_kept_and_can_be_put_
     let late = CONFIG.replace("64", "128");
     fs::write(pve.join(CONF), &late).unwrap();
     zfs(&["destroy", "-r", &world.guest(DISK)]);
-    let stopped =
-        |words: &[&str]| Run::of(with_path(command(&world, DAY_3, words), &qm(&world, "status: stopped")));
+    let stopped = |words: &[&str]| {
+        Run::of(stand_in::with(command(&world, DAY_3, words), &qm(&world, "status: stopped")))
+    };
     let stamp = "2026-01-12-030000";
     let aside = pve.join(format!("{CONF}.zhaul-{stamp}"));
     let dry = stopped(&["restore", "100", "--replace", "-n"]).expect_code(0);
@@ -242,11 +244,11 @@ fn a_number_that_has_passed_to_a_guest_of_another_kind_is_refused_and_what_is_sa
     assert!(pve.join("qemu-server/200.conf").exists());
     let bin = qm(&world, "status: stopped");
     let words = ["restore", "100", "--at", POINT, "--replace"];
-    Run::of(with_path(command(&world, DAY_3, &words), &bin)).expect_code(0);
+    Run::of(stand_in::with(command(&world, DAY_3, &words), &bin)).expect_code(0);
     assert_eq!(fs::read_to_string(pve.join(CONF)).unwrap(), CONFIG);
     assert!(!pve.join("lxc/100.conf").exists());
     let back = ["restore", "100", "--put-back", "2026-01-12-030000"];
-    Run::of(with_path(command(&world, DAY_3, &back), &bin)).expect_code(0);
+    Run::of(stand_in::with(command(&world, DAY_3, &back), &bin)).expect_code(0);
     assert_eq!(fs::read_to_string(pve.join("lxc/100.conf")).unwrap(), container);
     assert!(!pve.join(CONF).exists());
 }

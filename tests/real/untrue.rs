@@ -1,12 +1,10 @@
 //! A `zfs receive` at the target that does not do what it says, or that refuses what it had begun to take.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::failing::FailingPool;
 use crate::look::{self, assert_same_newest, snapshots};
 use crate::outcome::{Run, assert_reports};
 use crate::pool::property;
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 
 const MIB: u64 = 1 << 20;
@@ -16,18 +14,9 @@ const TAKE: &str = "for last; do :; done; $real receive -n \"$last\"";
 
 /// Runs with a `zfs` whose `receive` is this piece of shell; `$real` is the real one.
 fn run_with_receive(world: &World, clock: &str, receive: &str, more: &[&str]) -> Run {
-    let directory = world.directory().join("bin");
-    fs::create_dir_all(&directory).unwrap();
-    let program = directory.join("zfs");
-    let text = format!(
-        "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zfs)\n\
-         case \"$1 $2\" in 'receive -s') {receive} ;; esac\nexec $real \"$@\"\n"
-    );
-    fs::write(&program, text).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = world.command(clock, more);
-    command.env("PATH", format!("{}:/usr/sbin:/sbin:/usr/bin:/bin", directory.display()));
-    Run::of(command)
+    let bin = world.directory().join("bin");
+    stand_in::write_around(&bin, "zfs", &format!("case \"$1 $2\" in 'receive -s') {receive} ;; esac"));
+    Run::of(stand_in::with(world.command(clock, more), &bin))
 }
 
 fn local(name: &str) -> World {

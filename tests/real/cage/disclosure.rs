@@ -1,7 +1,6 @@
 //! What an agent says of the machine that it is on, and what it stores of a caller's words.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -12,6 +11,7 @@ use super::attacker::{Attacker, NEWEST, away, dataset, evil, guid, stream};
 use super::raw_session::{Raw, is_failed};
 use crate::agent::{key, key_that_runs};
 use crate::pool::{property, zfs};
+use crate::stand_in;
 use crate::world::{DAY_1, DAY_2, GUEST, World};
 
 /// A key whose agent finds a `zpool` that names these as damaged, once `on` is there.
@@ -24,17 +24,15 @@ fn with_damage(name: &str, damaged: &dyn Fn(&str) -> Vec<String>) -> (Attacker, 
         let list = damaged(&world.backup_root()).join("\n        ");
         let errors = format!("errors: Permanent errors have been detected:\n\n        {list}\n");
         fs::write(directory.join("list"), errors).unwrap();
-        let text = format!(
-            "#!/bin/sh\nreal=$(PATH=/usr/sbin:/sbin:/usr/bin:/bin command -v zpool)\n\
-             [ -e {on} ] || exec $real \"$@\"\n\
+        let script = format!(
+            "[ -e {on} ] || exec $real \"$@\"\n\
              case \"$1 $2\" in\n\"status -v\") cat {list};;\n\
              status*) $real \"$@\" | sed \"s/No known data errors/7 data errors, use '-v' for a list/\";;\n\
-             *) exec $real \"$@\";;\nesac\n",
+             *) exec $real \"$@\";;\nesac\nexit",
             on = on.display(),
             list = directory.join("list").display()
         );
-        fs::write(directory.join("zpool"), text).unwrap();
-        fs::set_permissions(directory.join("zpool"), fs::Permissions::from_mode(0o755)).unwrap();
+        stand_in::write_around(&directory, "zpool", &script);
         let command = format!(
             "env PATH={}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin {} agent --root {} --append-only",
             directory.display(),
