@@ -147,20 +147,29 @@ impl ZfsProgram {
     /// Moves the datasets below the lineage back below the copy. Gives whether none is left that could move.
     fn move_children_back(&self, mark: &SetAsideMark) -> Result<bool, Problem> {
         let (copy, aside) = (&mark.of, &mark.name);
-        let rows = self.rows(&["-d", "1", "-t", "filesystem,volume", "-o", "name", aside.as_str()])?;
-        let children: Vec<&str> =
-            rows.iter().flatten().filter_map(|name| name.strip_prefix(&format!("{aside}/"))).collect();
-        if children.is_empty() {
+        let columns = "name,type,encryptionroot";
+        let rows = self.rows(&["-d", "1", "-t", "filesystem,volume", "-o", columns, aside.as_str()])?;
+        let children: Vec<[&str; 3]> = rows.iter().filter_map(|row| columns_of(row)).collect();
+        let prefix = format!("{aside}/");
+        if !children.iter().any(|[name, ..]| name.starts_with(&prefix)) {
             return Ok(true);
         }
-        match self.rows(&["-o", "type", copy.as_str()])?.first().and_then(|row| row.first()) {
-            None => return Ok(false),
-            // Another kind of dataset has the name now, below which nothing can be: they stay with the lineage.
-            Some(kind) if kind == "volume" => return Ok(true),
-            Some(_) => {}
+        let now = self.rows(&["-o", columns, copy.as_str()])?;
+        let Some([_, kind, key_of_copy]) = now.first().and_then(|row| columns_of(row)) else {
+            return Ok(false);
+        };
+        // Another kind of dataset has the name now, below which nothing can be: they stay with the lineage.
+        if kind == "volume" {
+            return Ok(true);
         }
-        for child in children {
-            match self.run(&["rename", &format!("{aside}/{child}"), &format!("{copy}/{child}")]) {
+        for [name, _, key] in children {
+            let Some(child) = name.strip_prefix(&prefix) else { continue };
+            // ZFS moves nothing to another encryption root (dsl_dir_rename_crypt_check): somebody's clone of an encrypted copy
+            // below it, and what has the lineage's own key, stay with the lineage.
+            if ![name, key_of_copy, "-"].contains(&key) {
+                continue;
+            }
+            match self.run(&["rename", name, &format!("{copy}/{child}")]) {
                 // The copy has a child of that name by now; this child stays with the lineage, and keeps its name.
                 Ok(()) | Err(Problem::Exists) => {}
                 Err(problem) => return Err(problem),
@@ -187,4 +196,10 @@ impl ZfsProgram {
             tracing::debug!("{dataset} keeps a mark that counts for nothing: {problem}");
         }
     }
+}
+
+/// The three columns of a row.
+fn columns_of(row: &[String]) -> Option<[&str; 3]> {
+    let [first, second, third] = row else { return None };
+    Some([first, second, third])
 }

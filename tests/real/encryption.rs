@@ -186,3 +186,48 @@ fn a_plain_child_of_a_dataset_that_was_recreated_encrypted_goes_below_its_raw_co
     assert_same_newest(&below, &world.backup("above/below"));
     assert_eq!(property("encryption", &world.backup("above/below")), "off");
 }
+
+#[test]
+fn somebodys_clone_of_an_encrypted_copy_below_another_one_stays_with_what_is_set_aside() {
+    for is_local in [true, false] {
+        let mut world = World::with_archive(if is_local { "encrypted-clone" } else { "encrypted-clone-ssh" });
+        if is_local {
+            world.back_up_locally();
+        }
+        world.encrypted(GUEST, &[]);
+        world.encrypted(&format!("{GUEST}/data"), &[]);
+        world.run_with(DAY_1, &["--archive"]).expect_code(0);
+        let copies = [world.backup(GUEST), world.archive(GUEST)];
+        for copy in &copies {
+            let newest = snapshots(&format!("{copy}/data")).pop().unwrap();
+            // ZFS moves no clone to another encryption root, which is that of its origin.
+            zfs(&[
+                "clone",
+                "-o",
+                "canmount=noauto",
+                &format!("{copy}/data@{newest}"),
+                &format!("{copy}/look"),
+            ]);
+        }
+        // The parent has nothing in common with its copies any more; what is below it does.
+        zfs(&["destroy", &format!("{}@2026-01-10-030000", world.guest(GUEST))]);
+        zfs(&["destroy", &format!("{}#2026-01-10-030000", world.guest(GUEST))]);
+        for day in [DAY_2, DAY_3] {
+            world.write(GUEST, day, 1);
+            look::write_file(&world.guest(&format!("{GUEST}/data")), day, 1);
+            let run = world.run_with(day, &["--archive"]).expect_code(0);
+            assert!(run.sends("backup").iter().filter(|send| send.base().is_none()).count() <= 1, "{run:?}");
+        }
+        for copy in &copies {
+            let aside = look::set_aside(copy);
+            assert_eq!(look::mark(&aside)["done"], serde_json::json!(true));
+            assert!(look::exists(&format!("{aside}/look")) && !look::exists(&format!("{aside}/data")));
+            assert_eq!(snapshots(&format!("{copy}/data")).len(), 3, "it continued as it was");
+            for name in [copy, &format!("{copy}/data")] {
+                world.unlock(name);
+            }
+            assert_same_newest(&world.guest(GUEST), copy);
+            assert_same_newest(&world.guest(&format!("{GUEST}/data")), &format!("{copy}/data"));
+        }
+    }
+}
