@@ -51,16 +51,8 @@ fn begin(world: &World, words: &[&str], incoming: &str, bytes: u64) -> Child {
     begun
 }
 
-/// The first command that the message shows after `next:`.
-fn next(run: &Run) -> Vec<String> {
-    let advice = run.stderr.split("next:").nth(1).unwrap_or_default();
-    let command = advice.split('`').nth(1).unwrap_or_default();
-    assert!(command.starts_with("zhaul "), "{run:?}");
-    command.split(' ').skip(1).map(str::to_owned).collect()
-}
-
 fn follow(world: &World, refused: &Run) -> Run {
-    let words = next(refused);
+    let words = refused.next_words();
     zhaul(world, DAY_2, &words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
@@ -117,7 +109,7 @@ fn what_has_its_place_already_stays_and_the_command_that_ends_the_restore_is_nam
     let refused = zhaul(&world, DAY_2, &["restore", "100", "--abandon"]).expect_code(3);
     assert!(DISKS.iter().all(|disk| refused.stderr.contains(&world.guest(disk))), "{refused:?}");
     assert_eq!(state, (world.state(), fs::read_to_string(&file).unwrap()));
-    assert_eq!(next(&refused), ["restore", "100", "--at", POINT_1]);
+    assert_eq!(refused.next_words(), ["restore", "100", "--at", POINT_1]);
     follow(&world, &refused).expect_code(0);
     assert_eq!(contents(&world), before);
     assert!(!fs::read_to_string(&file).unwrap().contains("lock: create"));
@@ -133,9 +125,9 @@ fn what_has_its_place_already_stays_and_the_command_that_ends_the_restore_is_nam
     zfs(&["destroy", "-r", &disk]);
     stuck(&world, &["restore", &disk]);
     let refused = zhaul(&world, DAY_2, &["restore", &disk, "--abandon"]).expect_code(3);
-    assert_eq!(next(&refused), ["restore", &disk, "--at", POINT_1]);
+    assert_eq!(refused.next_words(), ["restore", &disk, "--at", POINT_1]);
     let refused = zhaul(&world, DAY_2, &["restore", "100", "--abandon"]).expect_code(3);
-    assert_eq!(next(&refused), ["restore", "100", "--disk", DISKS[1], "--at", POINT_1]);
+    assert_eq!(refused.next_words(), ["restore", "100", "--disk", DISKS[1], "--at", POINT_1]);
     follow(&world, &refused).expect_code(0);
     assert_eq!((contents(&world), property("zhaul:restore", &disk).as_str()), (before, "-"));
 }
@@ -158,7 +150,7 @@ fn beside_a_restore_under_way_nothing_is_given_up_rolled_back_or_begun_again() {
     let words = ["rollback", "100", "--to", POINT_1, "--yes", "--stopped"];
     let refused = zhaul(&world, DAY_2, &words).expect_code(2);
     assert!(refused.stderr.contains("guest 100 has no disk here that can be rolled back"), "{refused:?}");
-    assert_eq!(next(&refused), ["restore", "100"]);
+    assert_eq!(refused.next_words(), ["restore", "100"]);
     assert!(running.try_wait().unwrap().is_none(), "it is still under way");
     assert!(pve.join(FILE).exists() && incoming.iter().all(|disk| look::exists(disk)));
     look::signal(i32::try_from(running.id()).unwrap(), Signal::INT);

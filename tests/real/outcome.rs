@@ -71,6 +71,14 @@ impl Run {
         self
     }
 
+    /// The words of the first `zhaul` command that the message shows after `next:`.
+    pub(crate) fn next_words(&self) -> Vec<String> {
+        let advice = self.stderr.split("next:").nth(1).unwrap_or_default();
+        let command = advice.split('`').nth(1).unwrap_or_default();
+        assert!(command.starts_with("zhaul "), "{self:?}");
+        command.split(' ').skip(1).map(str::to_owned).collect()
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

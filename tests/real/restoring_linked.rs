@@ -208,6 +208,13 @@ fn an_encrypted_clone_is_restored_in_full_and_its_linked_copy_can_be_set_aside()
     look::write_device(&one, 3, 1, "own");
     world.run(DAY_1);
     let before = content(&format!("{one}@{POINT_1}"));
+    let state = world.state();
+    let refused = zhaul(&world, DAY_2, &["restore", &one, "--replace"]).expect_code(3);
+    assert!(refused.stderr.contains(&format!("with the encryption key of {base}")), "{refused:?}");
+    assert_eq!(world.state(), state);
+    let beside = refused.next_words();
+    zhaul(&world, DAY_2, &beside.iter().map(String::as_str).collect::<Vec<_>>()).expect_code(0);
+    zfs(&["destroy", "-r", beside.last().unwrap()]);
     zfs(&["destroy", "-r", &one]);
     let restored = zhaul(&world, DAY_2, &["restore", &one, "--json"]).expect_code(0).json();
     assert_eq!(restored["notes"][0]["note"], "encrypted-clone", "{restored}");

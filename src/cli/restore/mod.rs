@@ -311,6 +311,7 @@ pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
         | RestoreError::Exists { .. }
         | RestoreError::HasChildren { .. }
         | RestoreError::OwnKey { .. }
+        | RestoreError::OriginsKey { .. }
         | RestoreError::SameName { .. }
         | RestoreError::NoParent { .. }
         | RestoreError::PlaceTaken { .. }

@@ -226,6 +226,11 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
              next: roll back without --keep, or restore the point beside: `{}`",
             asked.beside(dataset)
         ),
+        RestoreError::OriginsKey { dataset, key_of } => format!(
+            "{dataset} is a clone with the encryption key of {key_of}, and ZFS does not let it be set aside: nothing was done\n  \
+             next: restore the point beside: `{}`",
+            asked.beside(dataset)
+        ),
         RestoreError::SameName { dataset } => format!(
             "two disks of the guest would be called {dataset}: nothing was done\n  \
              next: leave --storage out, or restore each disk by its own name with --to"

@@ -77,6 +77,13 @@ pub enum RestoreError {
         /// The dataset.
         dataset: DatasetName,
     },
+    /// It is a clone that is encrypted with its origin's key: it can be put nowhere else.
+    OriginsKey {
+        /// The dataset.
+        dataset: DatasetName,
+        /// The dataset that has the key.
+        key_of: DatasetName,
+    },
     /// Two volumes would get one name.
     SameName {
         /// The name.

@@ -44,6 +44,13 @@ pub(super) fn plan_replaced(
         if here.has_children(&restore.to) {
             return Err(RestoreError::HasChildren { dataset: restore.to.clone() });
         }
+        // ZFS moves no clone away from the key of its origin (dsl_dir_rename_crypt_check).
+        if let Some(key_of) = there.settings.encryption_root.as_ref()
+            && *key_of != there.name
+            && there.name.below(key_of).is_none()
+        {
+            return Err(RestoreError::OriginsKey { dataset: restore.to.clone(), key_of: key_of.clone() });
+        }
         check_places(here, &restore.to)?;
         let aside = aside_of(&restore.to, &stamp)?;
         let aside = aside.ok_or_else(|| RestoreError::Exists {
