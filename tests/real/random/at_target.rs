@@ -13,14 +13,31 @@ pub(super) fn foreign_snapshot(stage: &mut Stage) -> Option<String> {
 
 pub(super) fn write(stage: &mut Stage) -> Option<String> {
     let copy = stage.a_copy()?;
-    (property("type", &copy) == "filesystem" && !look::snapshots(&copy).is_empty()).then_some(())?;
-    zfs(&["set", "readonly=off", &copy]);
-    let is_mounted = attempt(&["mount", &copy]);
+    write_to(stage, &copy)
+}
+
+/// Into one that has got a dataset below it by the run before.
+pub(super) fn write_parent(stage: &mut Stage) -> Option<String> {
+    let guest = stage.a_guest()?;
+    attempt(&["create", &format!("{guest}/under")]).then_some(())?;
+    stage.story.push(format!("zfs create {guest}/under"));
+    stage.pass(24);
+    stage.run();
+    let below = guest.strip_prefix(&stage.world.source())?;
+    let copy = format!("{}{below}", stage.world.backup_root());
+    look::exists(&format!("{copy}/under")).then_some(())?;
+    write_to(stage, &copy)
+}
+
+fn write_to(stage: &mut Stage, copy: &str) -> Option<String> {
+    (property("type", copy) == "filesystem" && !look::snapshots(copy).is_empty()).then_some(())?;
+    zfs(&["set", "readonly=off", copy]);
+    let is_mounted = attempt(&["mount", copy]);
     if is_mounted {
-        conditions::write_file(&copy, &format!("by-hand-{}", stage.random.below(9)));
-        zfs(&["unmount", &copy]);
+        conditions::write_file(copy, &format!("by-hand-{}", stage.random.below(9)));
+        zfs(&["unmount", copy]);
     }
-    zfs(&["set", "readonly=on", &copy]);
+    zfs(&["set", "readonly=on", copy]);
     is_mounted.then(|| format!("a file is written into {copy}"))
 }
 

@@ -33,7 +33,7 @@ const fn lasting(
 }
 
 /// All of them.
-pub(super) static ALL: [Condition; 49] = [
+pub(super) static ALL: [Condition; 50] = [
     once("write", at_source::write),
     once("roll back", at_source::roll_back),
     once("replica back (recv -F)", tools::replica_back),
@@ -53,6 +53,7 @@ pub(super) static ALL: [Condition; 49] = [
     once("named like a set-aside lineage", at_source::name_like_set_aside),
     once("foreign snapshot on a copy", at_target::foreign_snapshot),
     once("write to a copy", at_target::write),
+    once("copy with a dataset below it written to", at_target::write_parent),
     once("write to a volume's copy", at_target::write_volume),
     once("newest snapshot of a copy destroyed", at_target::newest_destroyed),
     once("copy renamed", at_target::rename),

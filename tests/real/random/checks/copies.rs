@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::seen::Seen;
+use super::super::seen::{Dataset, Seen};
 use super::{Night, text};
 
 pub(super) fn check(night: &Night<'_>) {
@@ -22,6 +22,7 @@ pub(super) fn check(night: &Night<'_>) {
             );
         }
     }
+    what_is_below_moves_back(night, &sources);
     what_was_sent_is_there(night);
     what_arrived_was_planned(night);
     interrupted_receives_continue(night);
@@ -34,6 +35,28 @@ pub(super) fn check(night: &Night<'_>) {
         let before: BTreeSet<_> = night.before.snapshots_of(copy).collect();
         let after: BTreeSet<_> = night.after.snapshots_of(copy).collect();
         assert_eq!(before, after, "{copy} is another node's");
+    }
+}
+
+/// A copy whose parent was set aside is below the name again where its parent continues, unless that is a volume now.
+fn what_is_below_moves_back(night: &Night<'_>, sources: &[&Dataset]) {
+    let is_set_aside =
+        |dataset: &&Dataset| dataset.set_aside.as_ref().is_some_and(|mark| mark["done"] == true);
+    for aside in night.after.datasets.iter().filter(is_set_aside) {
+        let of = text(aside.set_aside.as_ref().unwrap(), "of");
+        if night.after.get(of).is_none_or(|copy| copy.is_volume) {
+            continue;
+        }
+        for copy in night.after.below(&aside.name).filter(|copy| copy.set_aside.is_none()) {
+            let writes =
+                |source: &&&Dataset| copy.writer.as_ref().is_some_and(|(guid, _)| *guid == source.guid);
+            let place = copy.name.replacen(&aside.name, of, 1);
+            assert!(
+                sources.iter().find(writes).is_none() || night.after.get(&place).is_some(),
+                "{} was left below what was set aside, and {place} does not exist",
+                copy.name
+            );
+        }
     }
 }
 
