@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::ReceiveSpec;
 use crate::model::{DatasetKind, Guid};
 use crate::stream::ByteSink;
-use crate::zfs::{StreamBegin, StreamForm, is_end};
+use crate::zfs::{FirstBlock, StreamBegin, StreamForm, is_end};
 
 /// The required beginning of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,8 @@ impl Expected {
         Self { kind: spec.kind, to: spec.to, from: spec.from, is_clone: spec.origin.is_some() }
     }
 
-    /// Refuses any other stream.
-    fn check(self, bytes: &[u8]) -> Result<(), String> {
+    /// Refuses any other stream; what the first record of this one says.
+    fn check(self, bytes: &[u8]) -> Result<StreamBegin, String> {
         let refuse = |why: String| Err(format!("the agent there takes no such stream: {why}"));
         let Some(begin) = StreamBegin::parse(bytes) else {
             return refuse("it does not begin as a stream of ZFS of this machine's byte order".to_owned());
@@ -61,7 +61,7 @@ impl Expected {
             let (found, announced) = (word(begin.from), word(self.from));
             return refuse(format!("its incremental source has guid {found}, and {announced} was announced"));
         }
-        Ok(())
+        Ok(begin)
     }
 }
 
@@ -92,26 +92,70 @@ impl Seen {
 /// Shared by a gate and the receive that it is of.
 pub(super) type SharedSeen = Arc<Mutex<Seen>>;
 
-/// Stands before `zfs receive`, and holds the first record back until all of it is there and good.
+/// Stands before `zfs receive`, and holds the first record back until all of it is there and good, and that of a resumed stream
+/// until its first block is.
 pub(super) struct Gate<T> {
     target: T,
     expected: Expected,
     seen: SharedSeen,
     first: Vec<u8>,
-    /// How much of the first record is through; `None`: it is not yet checked.
+    /// How much of that is through; `None`: it is held back.
     passed: Option<usize>,
+    /// Of a resumed stream whose first record is good.
+    first_block: Option<FirstBlock>,
 }
 
 impl<T: ByteSink> Gate<T> {
     pub(super) fn new(target: T, expected: Expected, seen: SharedSeen) -> Self {
-        Self { target, expected, seen, first: Vec::with_capacity(StreamBegin::BYTES), passed: None }
+        Self {
+            target,
+            expected,
+            seen,
+            first: Vec::with_capacity(StreamBegin::BYTES),
+            passed: None,
+            first_block: None,
+        }
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the first record through.
+    /// Takes what comes before anything is let through; gives how much it took.
+    fn hold(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(first_block) = &mut self.first_block {
+            let is_enough = first_block.is_in(bytes);
+            self.first.extend_from_slice(bytes);
+            if is_enough {
+                self.passed = Some(0);
+                self.pass()?;
+            }
+            return Ok(bytes.len());
+        }
+        let missing = StreamBegin::BYTES - self.first.len();
+        let some = bytes.get(..missing).unwrap_or(bytes);
+        self.first.extend_from_slice(some);
+        if self.first.len() == StreamBegin::BYTES {
+            match self.expected.check(&self.first) {
+                Ok(begin) if begin.is_resumed => {
+                    let mut first_block = FirstBlock::default();
+                    first_block.is_in(&self.first);
+                    self.first_block = Some(first_block);
+                }
+                Ok(_) => {
+                    self.passed = Some(0);
+                    self.pass()?;
+                }
+                Err(why) => {
+                    self.seen().refused = Some(why.clone());
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+                }
+            }
+        }
+        Ok(some.len())
+    }
+
+    /// Lets what was held back through.
     fn pass(&mut self) -> io::Result<()> {
         while let Some(passed) = self.passed.filter(|passed| *passed < self.first.len()) {
             let rest = self.first.get(passed..).unwrap_or_default();
@@ -126,18 +170,7 @@ impl<T: ByteSink> Gate<T> {
 impl<T: ByteSink> ByteSink for Gate<T> {
     fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.passed.is_none() {
-            let missing = StreamBegin::BYTES - self.first.len();
-            let some = bytes.get(..missing).unwrap_or(bytes);
-            self.first.extend_from_slice(some);
-            if self.first.len() == StreamBegin::BYTES {
-                if let Err(why) = self.expected.check(&self.first) {
-                    self.seen().refused = Some(why.clone());
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, why));
-                }
-                self.passed = Some(0);
-                self.pass()?;
-            }
-            return Ok(some.len());
+            return self.hold(bytes);
         }
         let written = self.target.write_some(bytes)?;
         self.seen().note(bytes.get(..written).unwrap_or_default());
@@ -209,6 +242,20 @@ mod tests {
         }
         let any = Expected { to: None, ..WHOLE };
         assert_eq!(through(any, &record(1, 3, 0, 8, 3), 100).unwrap().len(), StreamBegin::BYTES);
+    }
+
+    #[test]
+    fn of_a_resumed_stream_nothing_passes_before_its_first_block() {
+        let mut begin = record(1, 3, 0xc, 7, 3);
+        begin[18] |= 0x40;
+        let mut block = vec![0; StreamBegin::BYTES + 4096];
+        block[0] = 3;
+        block[32..34].copy_from_slice(&4096_u16.to_ne_bytes());
+        let stream = [begin, block].concat();
+        for piece in [1, 311, 313, 10_000] {
+            assert_eq!(through(WHOLE, &stream[..stream.len() - 1], piece).unwrap(), b"", "{piece}");
+            assert_eq!(through(WHOLE, &stream, piece).unwrap(), stream, "{piece}");
+        }
     }
 
     #[test]

@@ -9,9 +9,9 @@ use rustix::event::PollFlags;
 use super::calls::SendCall;
 use super::kernel_errors::{HOST, of_cause, of_zfs};
 use super::liveness;
-use super::{ContentSpec, HostError, Outgoing, Problem, SendBase, SendSpec};
-use crate::model::{CopyEncryption, Encryption, PointKind, SendFlags};
-use crate::stream::probe::Probe;
+use super::{ContentSpec, HostError, Outgoing, Problem, SendBase, SendSpec, hold_back};
+use crate::model::{CopyEncryption, Encryption, HangingPool, PointKind, SendFlags};
+use crate::stream::probe::{PoolWatch, Probe};
 use crate::stream::{self, Cancel, FdSource};
 use crate::zfs::{self, SendRequest, StreamBegin};
 
@@ -91,7 +91,23 @@ impl Outgoing for LocalOutgoing<'_> {
             return Err(refuse(problem));
         };
         spec.check_ends(begin.to, begin.from).map_err(refuse)?;
-        Ok(Box::new(LocalSource { pipe, task }))
+        if !begin.is_resumed {
+            return Ok(Box::new(LocalSource { pipe, task }));
+        }
+        let pool = liveness::probe(spec.snapshot.dataset().pool());
+        let mut watch = PoolWatch::new(Some(*limit));
+        let mut doubt = |silent: Duration| {
+            if let Some(hang) = watch.note(pool.state()) {
+                return Some(Problem::PoolHangs(HangingPool::of(pool.pool(), hang)));
+            }
+            (silent >= *limit && !watch.is_known()).then_some(Problem::Stalled(limit.as_secs()))
+        };
+        let problem = |error: &io::Error| {
+            if cancel.is_requested() { Problem::Cancelled } else { Problem::Other(error.to_string()) }
+        };
+        let source = LocalSource { pipe, task };
+        let held = hold_back::until_first_block(source, &mut doubt, &problem).map_err(refuse)?;
+        Ok(Box::new(held))
     }
 
     fn probe(&self) -> Option<Probe> {

@@ -26,6 +26,7 @@ mod guest_config;
 mod guest_files;
 mod healing;
 mod helper;
+mod hold_back;
 mod kernel_errors;
 mod leaving_out;
 mod lines;

@@ -14,7 +14,7 @@ use super::session::{Limits, Session};
 use super::session_words::Speaks;
 use super::sessions::{Machine, Sessions};
 use super::zfs_program::ZfsProgram;
-use super::{ContentSpec, HostError, Outgoing, Problem, SendSpec, TakeSpans, content, zfs_errors};
+use super::{ContentSpec, HostError, Outgoing, Problem, SendSpec, TakeSpans, content, hold_back, zfs_errors};
 use crate::model::{
     ByteCount, CONSISTENCY_PROPERTY, CopyEncryption, Encryption, Guid, SnapshotName, UserProperty,
 };
@@ -210,7 +210,16 @@ impl Outgoing for ShellOutgoing<'_> {
             return Err(refuse(ended.err().unwrap_or(problem)));
         };
         spec.check_ends(begin.to, begin.from).map_err(refuse)?;
-        Ok(Box::new(ShellSource { session, is_confirmed, output }))
+        let source = ShellSource { session, is_confirmed, output };
+        if !begin.is_resumed {
+            return Ok(Box::new(source));
+        }
+        let mut doubt = program.doubt(spec.snapshot.dataset().pool());
+        let failed = |error: &io::Error| {
+            if cancel.is_requested() { Problem::Cancelled } else { Problem::Other(error.to_string()) }
+        };
+        let held = hold_back::until_first_block(source, &mut doubt, &failed).map_err(refuse)?;
+        Ok(Box::new(held))
     }
 
     fn probe(&self) -> Option<Probe> {

@@ -91,8 +91,9 @@ impl<'a> Mover<'a> {
         }
     }
 
-    /// Moves until the source has ended and the target has everything.
-    pub(super) fn run(mut self) -> Result<(), PumpError> {
+    /// Moves `lead`, and then until the source has ended and the target has everything.
+    pub(super) fn run(mut self, lead: &[u8]) -> Result<(), PumpError> {
+        self.give_lead(lead)?;
         while !self.is_done() {
             self.controls.cancel.check()?;
             let has_given = self.give()?;
@@ -106,6 +107,28 @@ impl<'a> Mover<'a> {
         }
         self.meters().reader.enter(StageState::Idle);
         self.meters().writer.enter(StageState::Idle);
+        Ok(())
+    }
+
+    /// Writes what was read of the source already.
+    fn give_lead(&mut self, mut lead: &[u8]) -> Result<(), PumpError> {
+        while !lead.is_empty() {
+            self.controls.cancel.check()?;
+            let granted = self.grant()?.min(lead.len());
+            match rustix::io::write(self.target, lead.get(..granted).unwrap_or(lead)) {
+                Ok(bytes) => {
+                    self.granted_bytes = self.granted_bytes.saturating_sub(bytes);
+                    self.meters().count_input(bytes);
+                    self.meters().count_output(bytes);
+                    lead = lead.get(bytes..).unwrap_or_default();
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    self.wait_doing([None, Some((self.target, PollFlags::OUT))], StageState::WaitOutput)?;
+                }
+                Err(error) => return Err(PumpError::target(error.into())),
+            }
+        }
         Ok(())
     }
 

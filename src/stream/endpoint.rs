@@ -30,6 +30,11 @@ pub trait ByteSource: Send {
         Ok(())
     }
 
+    /// Bytes that come before those of its descriptor: whoever reads there has to take them first. Most have none.
+    fn take_lead(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+
     /// The descriptor behind it, if only the stream can be read there: then the kernel may pass its pages on without a
     /// copy into user space. Non-blocking for as long as this endpoint lives.
     fn bare_fd(&self) -> Option<BorrowedFd<'_>> {
@@ -60,6 +65,10 @@ pub trait ByteSink: Send {
 }
 
 impl<S: ByteSource + ?Sized> ByteSource for Box<S> {
+    fn take_lead(&mut self) -> Vec<u8> {
+        (**self).take_lead()
+    }
+
     fn confirm_end(&mut self) -> io::Result<()> {
         (**self).confirm_end()
     }

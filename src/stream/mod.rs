@@ -15,6 +15,7 @@
 //! | [`frame`] | one frame |
 //! | [`codec`] | compresses one chunk |
 //! | [`endpoint`] | pipes and sockets that hear a cancel |
+//! | [`lead`] | a source whose first bytes were read already |
 //! | [`cancel`] | how blocked threads are stopped |
 //! | [`clock`] | what each thread is doing, and for how long |
 //! | [`meter`] | bytes, waits, and the bottleneck found from them |
@@ -36,6 +37,7 @@ mod direct;
 pub mod endpoint;
 pub mod frame;
 pub mod framed;
+pub mod lead;
 pub mod meter;
 mod metered_writer;
 pub mod probe;

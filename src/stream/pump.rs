@@ -18,6 +18,7 @@ use super::clock::StageState;
 use super::departed::Departed;
 use super::direct::{Controls, Mover, is_spliceable};
 use super::endpoint::{ByteSink, ByteSource};
+use super::lead::WithLead;
 use super::meter::Meters;
 use super::metered_writer::MeteredWriter;
 use super::rate::RateLimit;
@@ -64,19 +65,21 @@ impl Pump {
     /// the first error. Both must watch [`Pump::cancel`] wherever they block.
     ///
     /// Without copying where both are bare pipes or sockets, else through the ring.
-    pub fn run(&self, source: impl ByteSource, target: impl ByteSink) -> Result<PumpReport, PumpError> {
-        if let (Some(from), Some(to)) = (source.bare_fd(), target.bare_fd())
-            && is_spliceable(from)
-            && is_spliceable(to)
-            && let Some(store) = SplicePipes::new(self.settings.buffer_bytes)
-        {
-            return self.run_direct(from, to, store);
+    pub fn run(&self, mut source: impl ByteSource, target: impl ByteSink) -> Result<PumpReport, PumpError> {
+        let is_direct = [source.bare_fd(), target.bare_fd()].iter().all(|fd| fd.is_some_and(is_spliceable));
+        if is_direct && let Some(store) = SplicePipes::new(self.settings.buffer_bytes) {
+            let lead = source.take_lead();
+            return match (source.bare_fd(), target.bare_fd()) {
+                (Some(from), Some(to)) => self.run_direct(&lead, from, to, store),
+                _ => self.run_ring(WithLead::new(lead, source), target),
+            };
         }
         self.run_ring(source, target)
     }
 
     fn run_direct(
         &self,
+        lead: &[u8],
         source: BorrowedFd<'_>,
         target: BorrowedFd<'_>,
         store: SplicePipes,
@@ -88,7 +91,7 @@ impl Pump {
         let stages = Stages::new(&self.meters, &self.cancel);
         let (running, over) = Stages::running();
         std::thread::scope(|scope| {
-            stages.start(scope, "move", running, || mover.run());
+            stages.start(scope, "move", running, || mover.run(lead));
             stages.watch(&over, self.samples.as_ref(), self.settings.stall_limit);
         });
         stages.finish()

@@ -24,6 +24,9 @@ const COMPOUND: u64 = 2;
 /// The bits of `drr_versioninfo` that say which of them.
 const FORM_BITS: u64 = 3;
 
+/// `DMU_BACKUP_FEATURE_RESUMING`, bit 20 of those that begin at bit 2 of `drr_versioninfo`.
+const RESUMING: u64 = 1 << 22;
+
 /// `DRR_FLAG_CLONE`
 const CLONE: u32 = 1;
 
@@ -49,6 +52,8 @@ pub struct StreamBegin {
     pub from: Option<Guid>,
     /// The kind of its content.
     pub form: StreamForm,
+    /// Whether it continues a receive that broke off.
+    pub is_resumed: bool,
 }
 
 impl StreamBegin {
@@ -72,7 +77,8 @@ impl StreamBegin {
             (SUBSTREAM, 3) => StreamForm::Plain(DatasetKind::Volume),
             _ => StreamForm::Other,
         };
-        Some(Self { to: Guid(number(40)?), from, form })
+        let is_resumed = number(16)? & RESUMING != 0;
+        Some(Self { to: Guid(number(40)?), from, form, is_resumed })
     }
 }
 
@@ -100,11 +106,18 @@ mod tests {
     fn both_ends_are_read() {
         let form = StreamForm::Plain(DatasetKind::Filesystem);
         let begin = |to, from| StreamBegin::parse(&record(to, from));
-        assert_eq!(begin(7, 0), Some(StreamBegin { to: Guid(7), from: None, form }));
+        assert_eq!(begin(7, 0), Some(StreamBegin { to: Guid(7), from: None, form, is_resumed: false }));
         let from = Some(Guid(u64::MAX));
-        assert_eq!(begin(u64::MAX - 1, u64::MAX), Some(StreamBegin { to: Guid(u64::MAX - 1), from, form }));
+        assert_eq!(
+            begin(u64::MAX - 1, u64::MAX),
+            Some(StreamBegin { to: Guid(u64::MAX - 1), from, form, is_resumed: false })
+        );
         let longer = [record(7, 3), vec![9; 100]].concat();
-        assert_eq!(StreamBegin::parse(&longer), Some(StreamBegin { to: Guid(7), from: Some(Guid(3)), form }));
+        let whole = StreamBegin { to: Guid(7), from: Some(Guid(3)), form, is_resumed: false };
+        assert_eq!(StreamBegin::parse(&longer), Some(whole));
+        let mut resumed = record(7, 3);
+        resumed[18] |= 0x40;
+        assert_eq!(StreamBegin::parse(&resumed), Some(StreamBegin { is_resumed: true, ..whole }));
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub(crate) fn round(random: &mut Random) {
         to: Guid(number(TO)),
         from: Some(number(FROM)).filter(|guid| *guid != 0).map(Guid),
         form: form(),
+        is_resumed: number(16..24) >> 22 & 1 == 1,
     });
     assert_eq!(StreamBegin::parse(&record), expected, "{record:?}");
 }
