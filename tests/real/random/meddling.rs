@@ -43,7 +43,7 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
     "rate = \"3MiB\"\njobs = 1".clone_into(&mut stage.world.policy.transfer);
     stage.pass(3);
     stage.known.planned_with = Some(Seen::of(&stage.world).points);
-    let doomed = destroyed_late(stage);
+    let late = destroyed_late(stage);
     let mut run = stage.world.start(&stage.now.to_string(), &[]);
     stage.world.policy.transfer.clear();
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -52,7 +52,7 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
         thread::sleep(Duration::from_millis(5));
     }
     let mut chosen = Vec::new();
-    if let Some(snapshot) = stage.pick(doomed) {
+    if let Some(snapshot) = stage.pick(late) {
         chosen.push(snapshot);
     }
     for guest in [stage.a_guest()?, stage.a_guest()?] {
@@ -94,8 +94,8 @@ fn meddle(stage: &mut Stage, again: bool) -> Option<String> {
 fn destroyed_late(stage: &mut Stage) -> Vec<String> {
     let plan = stage.world.run_with(&stage.now.to_string(), &["--dry-run"]);
     let steps = plan.did().into_iter().skip_while(|step| step.action != "send");
-    let late = steps.filter(|step| step.action == "destroy-snapshots");
-    let names = late.flat_map(|step| {
+    let destroys = steps.filter(|step| step.action == "destroy-snapshots");
+    let names = destroys.flat_map(|step| {
         let action = &step.step["action"];
         let name = |point: &Value| {
             format!("{}@{}", action["dataset"].as_str().unwrap(), point["name"].as_str().unwrap())
