@@ -330,16 +330,10 @@ pub(super) fn sizes(
 ) -> Sizes {
     let hosts = (&*context.source, targets);
     let estimated = plan.volumes.iter().enumerate().filter_map(|(at, volume)| {
-        let bytes: Option<u64> = volume
-            .streams
-            .iter()
-            .map(|stream| {
-                crate::execute::restore::estimate(plan, volume, stream, hosts, &context.cancel)
-                    .ok()
-                    .map(|size| size.0)
-            })
-            .sum();
-        Some((at, ByteCount(bytes?)))
+        let estimates = volume.streams.iter().map(|stream| {
+            crate::execute::restore::estimate(plan, volume, stream, hosts, &context.cancel).ok()
+        });
+        Some((at, estimates.sum::<Option<ByteCount>>()?))
     });
     estimated.collect()
 }
