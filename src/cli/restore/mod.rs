@@ -301,6 +301,8 @@ fn asked(args: Wanted<'_>) -> Asked<'_> {
 /// The words and the exit code of what cannot be restored, or rolled back to.
 pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
     let code = match error {
+        // What was asked for may be right, and where it is cannot be seen.
+        RestoreError::NothingFound { unlisted, .. } if !unlisted.is_empty() => Code::Failed,
         RestoreError::NothingFound { .. }
         | RestoreError::NotHere { .. }
         | RestoreError::NoSuchPoint { .. }
