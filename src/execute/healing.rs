@@ -121,7 +121,8 @@ fn send(
         }
     };
     let of_its_own = cancel.child().map_err(|error| failed(wish, Problem::Other(error.to_string())))?;
-    let stream = Stream { snapshot: &wish.whole, target: &into, settings, show, run_cancel: cancel };
+    let stream =
+        Stream { snapshot: &wish.whole, target: &into, settings, show, run_cancel: cancel, handed_on: None };
     let left_out = AtomicU64::new(0);
     let readdressed = Readdressed { outgoing, to, left_out: &left_out };
     let report = stream.run(Box::new(readdressed), incoming, of_its_own)?;

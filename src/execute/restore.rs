@@ -3,7 +3,7 @@
 //! Datasets of an interrupted restore are found by GUID and by marks, and the same command continues with them.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -190,20 +190,17 @@ struct Work<'a> {
 impl Work<'_> {
     /// Receives what is missing; gives how many bytes came, also where it failed.
     fn receive_all(&self, volume: &VolumeRestore) -> (u64, Result<(), HostError>) {
-        let mut moved = 0;
-        if volume.streams.is_empty() {
-            return (moved, Ok(()));
-        }
+        let moved = AtomicU64::new(0);
+        let mut result = Ok(());
         for (number, stream) in volume.streams.iter().enumerate() {
-            let receive = || busy::patiently(self.cancel, || self.receive(volume, stream));
+            let receive = || busy::patiently(self.cancel, || self.receive(volume, stream, &moved));
             // Only what is empty is removed: with the first stream there is something in it.
-            let received = if number == 0 { self.in_place(volume, receive) } else { receive() };
-            match received {
-                Ok(bytes) => moved += bytes,
-                Err(error) => return (moved, Err(error)),
+            result = if number == 0 { self.in_place(volume, receive) } else { receive() };
+            if result.is_err() {
+                break;
             }
         }
-        (moved, Ok(()))
+        (moved.into_inner(), result)
     }
 
     /// Receives where the place for it exists. Another restore that ends removes the place, if nothing is in it yet: then it is
@@ -211,8 +208,8 @@ impl Work<'_> {
     fn in_place(
         &self,
         volume: &VolumeRestore,
-        receive: impl Fn() -> Result<u64, HostError>,
-    ) -> Result<u64, HostError> {
+        receive: impl Fn() -> Result<(), HostError>,
+    ) -> Result<(), HostError> {
         let Some(place) = volume.incoming.parent() else { return receive() };
         let here = self.hosts.here;
         let mut attempt = 1;
@@ -234,7 +231,13 @@ impl Work<'_> {
         }
     }
 
-    fn receive(&self, volume: &VolumeRestore, stream: &RestoreStream) -> Result<u64, HostError> {
+    /// Receives one stream, and adds to `moved` what came of it, also where it fails.
+    fn receive(
+        &self,
+        volume: &VolumeRestore,
+        stream: &RestoreStream,
+        moved: &AtomicU64,
+    ) -> Result<(), HostError> {
         let misnamed = |error: crate::model::NameError| {
             HostError::new("here", "receive", &volume.incoming, Problem::Other(error.to_string()))
         };
@@ -275,10 +278,11 @@ impl Work<'_> {
             settings: self.settings,
             show: &show,
             run_cancel: self.cancel,
+            handed_on: Some(moved),
         };
-        let report = moving.run(outgoing, incoming, cancel)?;
+        moving.run(outgoing, incoming, cancel)?;
         self.observer.ended(volume, stream);
-        Ok(report.input_bytes)
+        Ok(())
     }
 
     fn outgoing(&self, spec: &SendSpec, stream: &RestoreStream) -> Result<Box<dyn Outgoing + '_>, HostError> {

@@ -4,7 +4,8 @@
 //! in every other case the receive is broken off, and what it has is kept for the next run to resume.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Settings;
@@ -30,6 +31,8 @@ pub(super) struct Stream<'a> {
     pub(super) show: &'a (dyn Fn(&Sample) + Sync),
     /// Requested by a person: then nothing else was wrong.
     pub(super) run_cancel: &'a Cancel,
+    /// Gets the bytes that were handed to the target added, also where the stream fails.
+    pub(super) handed_on: Option<&'a AtomicU64>,
 }
 
 impl Stream<'_> {
@@ -59,6 +62,7 @@ fn pump(
     cancel: Cancel,
 ) -> Pumped {
     let meters = Meters::new(incoming.places(), incoming.compressors());
+    let counted = Arc::clone(&meters);
     meters.set_probes(outgoing.probe(), incoming.probe());
     // The source checks its stream before anything is sent: nothing of a wrong stream reaches the target.
     let reader = outgoing.stream(&cancel)?;
@@ -67,7 +71,7 @@ fn pump(
     let (sender, receiver) = samples();
     let samples = stream.settings.expects_sizes.then_some(sender);
     let over = AtomicBool::new(false);
-    Ok(std::thread::scope(|scope| {
+    let pumped = std::thread::scope(|scope| {
         if samples.is_some() {
             // Without the thread the stream is still sent; its progress is not shown.
             drop(beside(scope, "show", || show(stream, &receiver, &over)));
@@ -81,7 +85,11 @@ fn pump(
         };
         over.store(true, Ordering::Relaxed);
         pumped
-    }))
+    });
+    if let Some(handed_on) = stream.handed_on {
+        handed_on.fetch_add(counted.output_bytes(), Ordering::Relaxed);
+    }
+    Ok(pumped)
 }
 
 fn show(stream: &Stream<'_>, receiver: &SampleReceiver, over: &AtomicBool) {

@@ -33,6 +33,7 @@ pub(super) fn run(
         settings: work.settings,
         show: &|sample| work.observer.moved(step, sample),
         run_cancel: work.cancel,
+        handed_on: None,
     };
     let estimating =
         work.cancel.child().map_err(|error| failed(transfer, Problem::Other(error.to_string())))?;

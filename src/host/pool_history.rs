@@ -40,7 +40,7 @@ impl HistoryReader {
         };
         if self.is_created {
             // Other records of the same transaction group may have been overwritten.
-            self.known_from.get_or_insert(Txg(txg.0 + 1));
+            self.known_from.get_or_insert(Txg(txg.0.saturating_add(1)));
         }
         if let Some(swap) = what.strip_prefix("clone swap ") {
             if let Some(dataset) = hidden_clone(swap) {

@@ -87,8 +87,9 @@ impl Claim {
         if value.len() <= VALUE_BYTES_MAX {
             return value;
         }
-        let latest =
-            |claim: &Self| claim.except.iter().map(|txg| Txg(txg.0 + 1)).max().max(Some(claim.since));
+        let latest = |claim: &Self| {
+            claim.except.iter().map(|txg| Txg(txg.0.saturating_add(1))).max().max(Some(claim.since))
+        };
         let since = claims.values().filter_map(latest).max().unwrap_or_default();
         format!("{VERSION} {} -", since.0)
     }

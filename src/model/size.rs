@@ -3,6 +3,7 @@
 //! Not the `bytesize` crate: there `64K` is 64,000 bytes, and to ZFS and Proxmox VE it is 65,536.
 
 use std::fmt;
+use std::iter::Sum;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -17,6 +18,14 @@ impl ByteCount {
     /// it answers with a number below zero, as one without a sign.
     pub fn of_estimate(bytes: u64) -> Self {
         Self(i64::try_from(bytes).map_or(0, |_| bytes))
+    }
+}
+
+/// A sum that is too large for its type is the largest number: other machines say sizes that may be anything, and a sum of them must
+/// neither panic nor seem small.
+impl Sum for ByteCount {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self(0), |sum, one| Self(sum.0.saturating_add(one.0)))
     }
 }
 
@@ -85,6 +94,15 @@ impl fmt::Display for ByteCount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sum_of_what_others_say_never_begins_again_at_zero() {
+        let sum = |counts: &[u64]| counts.iter().copied().map(ByteCount).sum::<ByteCount>().0;
+        assert_eq!(sum(&[]), 0);
+        assert_eq!(sum(&[1, 2, 3]), 6);
+        assert_eq!(sum(&[u64::MAX, 1]), u64::MAX);
+        assert_eq!(sum(&[(1 << 63) - 1, (1 << 63) - 1, (1 << 63) - 1]), u64::MAX);
+    }
 
     #[test]
     fn sizes_are_read_in_binary_units() {

@@ -177,7 +177,8 @@ impl<'a> Trust<'a> {
     /// The proof that a snapshot that is taken now can give.
     pub(super) fn next(&self, builder: &mut Builder) -> Next<'a> {
         let newest = self.dataset.history.points().next_back();
-        let after = |point: Option<&Point>| point.map_or(Txg(0), |point| Txg(point.createtxg.0 + 1));
+        let after =
+            |point: Option<&Point>| point.map_or(Txg(0), |point| Txg(point.createtxg.0.saturating_add(1)));
         // Those of other programs, too: a bookmark can be a copy of another one, under any name.
         let bare = self.dataset.history.bookmarks().rev().filter(|point| self.is_bare(point));
         let mut claim = Claim::default();

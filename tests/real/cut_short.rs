@@ -37,6 +37,7 @@ fn a_stream_that_is_cut_anywhere_near_its_end_is_continued_by_the_same_command()
         zfs(&["destroy", "-r", &files]);
         let run = restore_through(&world, &files, &format!("head -c -{cut}; exit 1"));
         assert_eq!(run.code, Some(1), "{cut}: {run:?}");
+        assert!(run.stdout.contains("MiB received in"), "what was received is kept, and reported: {run:?}");
         let dry = zhaul(&world, DAY_2, &["restore", &files, "-n"]).expect_code(0);
         assert!(!dry.stdout.contains("PiB"), "{cut}: {dry:?}");
         zhaul(&world, DAY_2, &["restore", &files]).expect_code(0);

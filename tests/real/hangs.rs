@@ -3,15 +3,16 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::agent;
 use crate::failing::FailingPool;
 use crate::look::{self, assert_same_newest, snapshots};
 use crate::outcome::{Run, assert_reports};
 use crate::pool::zfs;
+use crate::restoring::zhaul;
 use crate::world::{DAY_1, DAY_2, DAY_3, GUEST, World};
 
 /// Far more than any run takes that does not hang, on a busy machine.
@@ -247,6 +248,55 @@ fn a_source_that_fails_in_mid_stream_is_named_and_its_part_resumed() {
         run.expect_code(0);
         assert_same_newest(&bad, &copy);
     }
+}
+
+/// Suspends the pool while nothing of zhaul uses it. What that waits for ends once the pool is mended.
+fn suspend(pool: &FailingPool) -> Child {
+    pool.fail();
+    let waiting = Command::new("zfs").args(["set", "lab:suspend=yes", &pool.name]).spawn().unwrap();
+    let until = Instant::now() + LIMIT;
+    let health = || Command::new("zpool").args(["list", "-H", "-o", "health", &pool.name]).output().unwrap();
+    while health().stdout != b"SUSPENDED\n" {
+        assert!(Instant::now() < until, "{} is not suspended", pool.name);
+        thread::sleep(Duration::from_millis(200));
+    }
+    waiting
+}
+
+#[test]
+fn a_restore_says_which_pool_is_suspended_and_what_resumes_it() {
+    // The pool that it is restored to.
+    let (pool, world, [_, bad]) = with_failing_source("hang-restore-to");
+    zfs(&["destroy", "-r", &bad]);
+    let mut waiting = suspend(&pool);
+    let refused = zhaul(&world, DAY_2, &["restore", &bad]).expect_code(1);
+    let clear = format!("zpool clear {}", pool.name);
+    let what = format!("the pool {} has suspended all I/O: nothing was done", pool.name);
+    assert!(refused.stderr.contains(&what) && refused.stderr.contains(&clear), "{refused:?}");
+    pool.mend();
+    waiting.wait().unwrap();
+    zhaul(&world, DAY_2, &["restore", &bad]).expect_code(0);
+    drop((pool, world));
+    // The pool of the only copy.
+    let pool = FailingPool::new("hang-restore-from-pool", 512);
+    let mut world = World::new("hang-restore-from");
+    world.policy.backup_at = Some(("nfs8".to_owned(), format!("{}/pve0", pool.name)));
+    let files = world.filesystem(GUEST, 2);
+    world.run(DAY_1);
+    zfs(&["destroy", "-r", &files]);
+    let mut waiting = suspend(&pool);
+    let refused = zhaul(&world, DAY_2, &["restore", &files]).expect_code(1);
+    assert!(
+        refused.stderr.contains("backup could not be listed")
+            && refused.stderr.contains("is suspended after I/O errors")
+            && refused.stderr.contains("so that backup can be listed: zpool status there")
+            && refused.stderr.contains("zpool clear; then the same command again"),
+        "{refused:?}"
+    );
+    pool.mend();
+    waiting.wait().unwrap();
+    zhaul(&world, DAY_2, &["restore", &files]).expect_code(0);
+    zhaul(&world, DAY_2, &["restore", "12345"]).expect_code(2);
 }
 
 #[test]

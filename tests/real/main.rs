@@ -85,3 +85,4 @@ mod volumes;
 mod world;
 mod writer;
 mod written;
+mod wrong_clock;

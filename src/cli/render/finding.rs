@@ -223,13 +223,7 @@ pub(in crate::cli) fn finding_next(finding: &Finding) -> Option<String> {
             "`zhaul config check --show-datasets` lists what leaves each dataset out".to_owned()
         }
         FindingKind::TargetNotListed { cause } => {
-            let suspended = cause.contains("is suspended after I/O errors");
-            let advice = if suspended {
-                "zpool status there shows which devices do not answer; when they do again, zpool clear"
-            } else {
-                login_advice(cause).unwrap_or("check the host, its pool and its ssh login")
-            };
-            format!("{advice}; the next run sends what is missing")
+            format!("{}; the next run sends what is missing", target_unlisted_advice(cause))
         }
         FindingKind::SourceNotListed { name, why } => source_unlisted_next(name, why),
         FindingKind::CopyNotListed { name, why, .. } => unlisted_next(&format!("on {place}, "), name, why),
@@ -351,6 +345,14 @@ pub(in crate::cli) fn unlisted_what(name: &str, why: &Unlisted) -> String {
     }
 }
 
+/// What makes a target answer that could not be listed.
+pub(in crate::cli) fn target_unlisted_advice(cause: &str) -> &'static str {
+    if cause.contains("is suspended after I/O errors") {
+        return "zpool status there shows which devices do not answer; when they do again, zpool clear";
+    }
+    login_advice(cause).unwrap_or("check the host, its pool and its ssh login")
+}
+
 fn source_unlisted_next(name: &str, why: &Unlisted) -> String {
     match why {
         Unlisted::Missing => {
@@ -366,7 +368,8 @@ fn source_unlisted_next(name: &str, why: &Unlisted) -> String {
     }
 }
 
-fn unlisted_next(on: &str, name: &str, why: &Unlisted) -> String {
+/// What makes it known; `on` is where, as it begins a sentence.
+pub(in crate::cli) fn unlisted_next(on: &str, name: &str, why: &Unlisted) -> String {
     let pool = name.split('/').next().unwrap_or_default();
     match why {
         Unlisted::NoPool => format!("{on}zpool import {pool}"),

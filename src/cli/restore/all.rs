@@ -4,6 +4,8 @@
 //! what has no point of the last days is named, and not restored. Only what the targets have counts for that: what is here by now,
 //! and runs since the loss, say nothing.
 
+mod clock;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -29,6 +31,8 @@ const DAYS_OF_ARCHIVES: i64 = 40;
 /// Which points are restored.
 struct Choice {
     until: Timestamp,
+    /// By this host's clock: no time was given.
+    is_until_now: bool,
     from: Option<Place>,
 }
 
@@ -53,6 +57,8 @@ struct Disk<'a, 'b> {
     created: Option<Timestamp>,
     /// The newest of these points that is from before that: of before the loss, if there was one.
     newest_before: Option<Timestamp>,
+    /// Its newest point, where that is left out since it is dated after this host's clock.
+    later: Option<clock::Later>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +78,12 @@ pub(super) fn restore_all(options: &RestoreArgs, context: &CommandContext) -> Re
         tracing::warn!("{target} could not be listed, so what only it has is not restored: {why}");
     }
     let items = items(options, context, &known, &choice);
+    let agreeing = clock::check(&items, options, context)?;
     let has_backup = items.iter().flat_map(|item| &item.disks).any(|disk| disk.has_backup);
     let days = if has_backup { DAYS } else { DAYS_OF_ARCHIVES };
     let since =
         last_backup(&items).and_then(|last| last.checked_sub(SignedDuration::from_hours(24 * days)).ok());
-    let mut report = Report { days, ..Report::default() };
+    let mut report = Report { days, agreeing, ..Report::default() };
     for item in &items {
         report.add(item, since, &choice, options, context)?;
     }
@@ -103,10 +110,10 @@ fn last_backup(items: &[Item<'_, '_>]) -> Option<Timestamp> {
     disks().filter_map(of_one).max()
 }
 
-/// By the options; never a point from the future, which a clock that was wrong has named.
+/// By the options; without a time no point of the future, which a clock that was wrong has named.
 fn choice(options: &RestoreArgs, context: &CommandContext) -> Result<Choice, Failure> {
     let until = match &options.at {
-        None => context.now,
+        None => clock::until(context.now),
         Some(AtArg::Time(when)) => when.in_zone(&context.policy.time_zone).or_exit(Code::Usage)?,
         Some(AtArg::Point(point)) => {
             let error = anyhow!(
@@ -117,7 +124,7 @@ fn choice(options: &RestoreArgs, context: &CommandContext) -> Result<Choice, Fai
         }
     };
     let from = options.from.as_deref().map(|from| place(&context.policy, from)).transpose()?;
-    Ok(Choice { until, from })
+    Ok(Choice { until, is_until_now: options.at.is_none(), from })
 }
 
 /// Parents before what is below them, and templates before their clones, else guests last.
@@ -178,7 +185,7 @@ fn disk<'a, 'b>(
     let own = volume.copies.iter().find(|copy| copy.place == Place::Source);
     let created = own.and_then(|own| i64::try_from(own.dataset.settings.created_seconds).ok());
     let created = created.and_then(|created| Timestamp::from_second(created).ok());
-    let (mut newest, mut newest_before, mut has_backup) = (None, None, false);
+    let (mut newest, mut newest_before, mut has_backup, mut later) = (None, None, false, None);
     for point in points(volume, &policy.name_format, &policy.time_zone) {
         let is_wanted = |place: &Place| match &choice.from {
             Some(from) => from == place,
@@ -186,6 +193,10 @@ fn disk<'a, 'b>(
         };
         let found = point.found.iter().filter(|one| one.point.is_snapshot() && is_wanted(&one.copy.place));
         let mut found = found.filter(|one| !one.copy.is_set_aside).peekable();
+        let is_later = choice.is_until_now && point.time.is_some_and(|time| time > choice.until);
+        if let (true, None, Some(time), Some(_)) = (is_later, &later, point.time, found.peek()) {
+            later = Some(clock::Later { name: point.name.clone(), time });
+        }
         if found.peek().is_some() && point.time.is_some_and(|time| time <= choice.until) {
             newest = newest.max(point.time);
             newest_before =
@@ -206,7 +217,7 @@ fn disk<'a, 'b>(
         Some(_) => Here::Another,
     };
     let origin = origin_volume(volume, known).map(|origin| origin.name.clone());
-    Disk { volume, origin, newest, has_backup, here, created, newest_before }
+    Disk { volume, origin, newest, has_backup, here, created, newest_before, later }
 }
 
 impl Item<'_, '_> {
@@ -261,6 +272,8 @@ impl Item<'_, '_> {
 #[derive(Debug, Default)]
 struct Report {
     days: i64,
+    /// The machines whose clocks are not ahead of this host's, where these were compared.
+    agreeing: Vec<String>,
     restored: Vec<String>,
     here: Vec<String>,
     /// Lines on what was left out, or is not as one may expect.
@@ -299,6 +312,10 @@ impl Report {
         let is_old = |disk: &&Disk<'_, '_>| disk.newest.is_none() || disk.newest < since;
         let old: Vec<DatasetName> =
             item.disks.iter().filter(is_old).map(|disk| disk.volume.name.clone()).collect();
+        if let Some(why) = clock::why_not(item, is_old, &self.agreeing, context.now) {
+            self.fail(item, why, Code::Blocked);
+            return Ok(());
+        }
         if old.len() == item.disks.len() && !item.is_begun {
             let why = if item.disks.iter().all(|disk| disk.newest.is_none()) {
                 "has no such point, or only one that was set aside".to_owned()
@@ -329,6 +346,7 @@ impl Report {
             self.remarks
                 .push(format!("{name} is restored to @{point}: the newest point lacks some of its disks"));
         }
+        self.remarks.extend(clock::left_out(item, &self.agreeing, context.now));
         let point = point.map(|(point, _)| point);
         let before = &self.restored_disks;
         let wanted = Wanted { what: &item.what, point: point.as_ref(), without: &without, before, options };

@@ -301,6 +301,8 @@ fn asked(args: Wanted<'_>) -> Asked<'_> {
 /// The words and the exit code of what cannot be restored, or rolled back to.
 pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
     let code = match error {
+        // What was asked for may be right, and where it is cannot be seen.
+        RestoreError::NothingFound { unlisted, .. } if !unlisted.is_empty() => Code::Failed,
         RestoreError::NothingFound { .. }
         | RestoreError::NotHere { .. }
         | RestoreError::NoSuchPoint { .. }
@@ -330,16 +332,10 @@ pub(super) fn sizes(
 ) -> Sizes {
     let hosts = (&*context.source, targets);
     let estimated = plan.volumes.iter().enumerate().filter_map(|(at, volume)| {
-        let bytes: Option<u64> = volume
-            .streams
-            .iter()
-            .map(|stream| {
-                crate::execute::restore::estimate(plan, volume, stream, hosts, &context.cancel)
-                    .ok()
-                    .map(|size| size.0)
-            })
-            .sum();
-        Some((at, ByteCount(bytes?)))
+        let estimates = volume.streams.iter().map(|stream| {
+            crate::execute::restore::estimate(plan, volume, stream, hosts, &context.cancel).ok()
+        });
+        Some((at, estimates.sum::<Option<ByteCount>>()?))
     });
     estimated.collect()
 }

@@ -14,7 +14,7 @@ use crate::stream::Sample;
 /// Watches a restore for a person.
 pub(in crate::cli) struct Progress {
     screen: MultiProgress,
-    expected_bytes: u64,
+    expected_bytes: ByteCount,
     state: Mutex<BTreeMap<DatasetName, Running>>,
 }
 
@@ -28,8 +28,7 @@ struct Running {
 
 impl Progress {
     pub(in crate::cli) fn new(screen: MultiProgress, expected: impl Iterator<Item = ByteCount>) -> Self {
-        let expected_bytes = expected.fold(0_u64, |sum, one| sum.saturating_add(one.0));
-        Self { screen, expected_bytes, state: Mutex::default() }
+        Self { screen, expected_bytes: expected.sum(), state: Mutex::default() }
     }
 
     /// Takes everything off the screen.
@@ -62,12 +61,11 @@ impl RestoreObserver for Progress {
         let name = escape(volume.to.last());
         let bar = bar.clone();
         let done = ByteCount(moved(running));
-        let all: u64 = state.values().map(moved).sum();
-        let total = ByteCount(self.expected_bytes.max(all));
+        let all: ByteCount = state.values().map(|running| ByteCount(moved(running))).sum();
+        let total = self.expected_bytes.max(all);
         bar.set_message(format!(
-            "{name}  {done}  {rate}/s  limited by {}  (all {} of {total})",
-            sample.bottleneck,
-            ByteCount(all)
+            "{name}  {done}  {rate}/s  limited by {}  (all {all} of {total})",
+            sample.bottleneck
         ));
     }
 

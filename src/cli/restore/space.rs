@@ -17,16 +17,16 @@ pub(in crate::cli) fn check_space(
     here: &Restoring,
     elsewhere: &str,
 ) -> Result<(), Failure> {
-    let mut needed: BTreeMap<DatasetName, u64> = BTreeMap::new();
+    let mut parts: Vec<(DatasetName, ByteCount)> = Vec::new();
     for (at, volume) in plan.volumes.iter().enumerate() {
-        let received = sizes.get(&at).map_or(0, |size| size.0);
+        let Some(parent) = volume.to.parent() else { continue };
+        parts.push((parent.clone(), sizes.get(&at).copied().unwrap_or_default()));
         // A thick storage reserves the whole size beside what its snapshot holds.
-        let is_to_be_reserved = volume.is_thick && matches!(volume.stage, Stage::Receive | Stage::Rename);
-        let reserved = if is_to_be_reserved { volume.volume_bytes } else { 0 };
-        if let Some(parent) = volume.to.parent() {
-            *needed.entry(parent).or_default() += received + reserved;
+        if volume.is_thick && matches!(volume.stage, Stage::Receive | Stage::Rename) {
+            parts.push((parent, ByteCount(volume.volume_bytes)));
         }
     }
+    let needed = totals(parts);
     let mut available = BTreeMap::new();
     for name in needed.keys().flat_map(above) {
         if !available.contains_key(&name)
@@ -49,6 +49,17 @@ pub(in crate::cli) fn check_space(
     Ok(())
 }
 
+/// What is needed below each dataset.
+fn totals(parts: Vec<(DatasetName, ByteCount)>) -> BTreeMap<DatasetName, u64> {
+    let mut totals: BTreeMap<DatasetName, u64> = BTreeMap::new();
+    for (parent, bytes) in parts {
+        let total = totals.entry(parent).or_default();
+        // The other machine says how large they are: a sum that began again at zero would seem to fit.
+        *total = total.saturating_add(bytes.0);
+    }
+    totals
+}
+
 /// The dataset, and what is above it up to the pool.
 fn above(dataset: &DatasetName) -> impl Iterator<Item = DatasetName> + use<> {
     std::iter::successors(Some(dataset.clone()), DatasetName::parent)
@@ -62,7 +73,7 @@ fn rooms(
 ) -> Vec<(DatasetName, u64, u64)> {
     let room_of = |place: &DatasetName, room: u64| {
         let below: Vec<_> = needed.iter().filter(|(parent, _)| parent.is_within(place)).collect();
-        let bytes = below.iter().map(|(_, bytes)| **bytes).sum();
+        let bytes = below.iter().map(|(_, bytes)| ByteCount(**bytes)).sum::<ByteCount>().0;
         if needed.contains_key(place) && below.len() == 1 {
             return Some((place.clone(), bytes, room));
         }
@@ -99,6 +110,19 @@ mod tests {
         assert_eq!(too_small(&needed, &[("p", 200), ("p/vm", 200), ("p/vm2", 40)]), ["p/vm2"]);
         let deep = [("p/q/a", 60), ("p/q/b", 50)];
         assert_eq!(too_small(&deep, &[("p", 500), ("p/q", 100), ("p/q/a", 100), ("p/q/b", 100)]), ["p/q"]);
+    }
+
+    #[test]
+    fn sizes_that_no_disk_has_do_not_fit() {
+        let part = |parent: &str, bytes| (DatasetName::new(parent).unwrap(), ByteCount(bytes));
+        for bytes in [1 << 63, u64::MAX] {
+            let parts = vec![part("p/vm", bytes), part("p/vm", bytes), part("p/vm2", bytes)];
+            let needed = totals(parts);
+            assert_eq!(needed, amounts(&[("p/vm", u64::MAX), ("p/vm2", bytes)]));
+            let available = amounts(&[("p", 100), ("p/vm", 100), ("p/vm2", 100)]);
+            let rooms = rooms(&needed, &available);
+            assert_eq!(rooms.iter().filter(|(_, bytes, room)| bytes > room).count(), 3, "{rooms:?}");
+        }
     }
 
     #[test]

@@ -40,9 +40,8 @@ pub(super) fn plan_text(plan: &RestorePlan, sizes: &Sizes, now: Timestamp, style
             let _ = writeln!(text, "    {}", escape(&format!("{} ({base}{raw})", stream.snapshot)));
         }
     }
-    let total: u64 = sizes.values().map(|size| size.0).sum();
-    let _ =
-        writeln!(text, "  {}, about {} to receive", count(plan.volumes.len(), "dataset"), ByteCount(total));
+    let total: ByteCount = sizes.values().copied().sum();
+    let _ = writeln!(text, "  {}, about {total} to receive", count(plan.volumes.len(), "dataset"));
     text.push_str(&notes_text(plan.notes.iter(), style));
     text
 }
@@ -129,8 +128,8 @@ pub(super) fn report_text(plan: &RestorePlan, outcomes: &[VolumeOutcome], took: 
             }
         }
     }
-    let moved: u64 = outcomes.iter().map(|outcome| outcome.moved_bytes.0).sum();
-    let _ = writeln!(text, "{} received in {}", ByteCount(moved), duration_text(took));
+    let moved: ByteCount = outcomes.iter().map(|outcome| outcome.moved_bytes).sum();
+    let _ = writeln!(text, "{moved} received in {}", duration_text(took));
     text
 }
 

@@ -5,10 +5,12 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::super::args::AtArg;
-use super::super::render::{duration_text, escape};
+use super::super::render::{duration_text, escape, target_unlisted_advice, unlisted_next, unlisted_what};
 use crate::channel::connection_advice;
 use crate::host::Problem;
-use crate::model::{DatasetName, GuestId, GuestKind, PointName, TargetName, VolumeName, is_of_template};
+use crate::model::{
+    DatasetName, GuestId, GuestKind, PointName, TargetName, Unlisted, VolumeName, is_of_template,
+};
 use crate::plan::Place;
 use crate::plan::restore::{At, RestoreError, RestoreNote, RestorePlan, What};
 
@@ -236,9 +238,7 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
              next: leave --storage out, or restore each disk by its own name with --to"
         ),
         RestoreError::NoParent { parent, is_pool_missing } => no_parent(parent, *is_pool_missing),
-        RestoreError::NotListed { dataset, why } => {
-            format!("{dataset} could not be listed: {why}: nothing was done\n  next: `zfs list -r {dataset}`")
-        }
+        RestoreError::NotListed { dataset, why } => not_listed(dataset, why),
         RestoreError::PlaceTaken { place } => format!(
             "{place} exists and is not zhaul's, and restores are received there: nothing was done\n  \
              next: `zfs rename {place} {place}-old`"
@@ -282,12 +282,33 @@ fn no_such_point(error: &RestoreError, typed: &What) -> String {
     format!("{what} has {point} {place}{span}; nothing was done\n  next: `zhaul list {typed}`")
 }
 
+fn not_listed(dataset: &DatasetName, why: &Unlisted) -> String {
+    let next = match why {
+        Unlisted::Changing => "the same command again".to_owned(),
+        Unlisted::Missing
+        | Unlisted::NoPool
+        | Unlisted::Suspended
+        | Unlisted::BadName(_)
+        | Unlisted::Failed(_) => {
+            format!("{}; then the same command again", unlisted_next("", dataset.as_str(), why))
+        }
+    };
+    format!("{}: nothing was done\n  next: {next}", unlisted_what(dataset.as_str(), why))
+}
+
 fn nothing_found(what: &str, unlisted: &[(TargetName, String)], known: &[DatasetName]) -> String {
-    let unlisted = unlisted.iter().map(|(target, why)| format!("\n  {target} could not be listed: {why}"));
-    let unlisted: String = unlisted.collect();
+    let lines = unlisted.iter().map(|(target, why)| format!("\n  {target} could not be listed: {why}"));
+    let lines: String = lines.collect();
+    let mend = unlisted.iter().map(|(target, why)| {
+        format!(
+            "so that {target} can be listed: {}; then the same command again; ",
+            target_unlisted_advice(why)
+        )
+    });
+    let mend: String = mend.collect();
     format!(
-        "nothing of {what} is known here or on any target that could be listed; nothing was done{unlisted}{}\n  \
-         next: `zhaul list` names all that can be restored",
+        "nothing of {what} is known here or on any target that could be listed; nothing was done{lines}{}\n  \
+         next: {mend}`zhaul list` names all that can be restored",
         examples(known)
     )
 }

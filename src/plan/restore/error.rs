@@ -1,7 +1,7 @@
 //! Why nothing can be restored.
 
 use super::At;
-use crate::model::{DatasetName, NameError, PointName, TargetName};
+use crate::model::{DatasetName, NameError, PointName, TargetName, Unlisted};
 use crate::plan::Place;
 
 /// Why nothing can be restored.
@@ -101,7 +101,7 @@ pub enum RestoreError {
         /// The dataset.
         dataset: DatasetName,
         /// Why.
-        why: String,
+        why: Unlisted,
     },
     /// A dataset is called as the place of restores is, and is not zhaul's.
     PlaceTaken {

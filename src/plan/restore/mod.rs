@@ -381,7 +381,7 @@ fn check_parent(here: &Listing, to: &DatasetName) -> Result<(), RestoreError> {
     match here.why_unlisted(&parent) {
         Some(Unlisted::Missing) | None => Err(RestoreError::NoParent { parent, is_pool_missing: false }),
         Some(Unlisted::NoPool) => Err(RestoreError::NoParent { parent, is_pool_missing: true }),
-        Some(why) => Err(RestoreError::NotListed { dataset: parent, why: format!("{why:?}") }),
+        Some(why) => Err(RestoreError::NotListed { dataset: parent, why: why.clone() }),
     }
 }
 
