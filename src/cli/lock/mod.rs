@@ -59,6 +59,18 @@ pub(super) enum LockError {
         /// The other command's process, if it could be read.
         pid: Option<u32>,
     },
+    /// A drill of the same is under way.
+    #[error(
+        "another drill{} of the same is under way, and uses {what}: nothing was done\n  \
+         next: wait for it to end, or interrupt it{}; then the same command again",
+        pid_text(*pid), pid.map(|pid| format!(" (`kill -INT {pid}`)")).unwrap_or_default()
+    )]
+    Drilling {
+        /// The name that its restore would have.
+        what: String,
+        /// The other command's process, if it could be read.
+        pid: Option<u32>,
+    },
     /// Another policy prunes the same snapshots.
     #[error(
         "{dataset} is also backed up by the policy {}, and both would prune each other's snapshots; \
@@ -105,7 +117,7 @@ fn pid_text(pid: Option<u32>) -> String {
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         let code = match error {
-            LockError::Held { .. } | LockError::Restoring { .. } => Code::Busy,
+            LockError::Held { .. } | LockError::Restoring { .. } | LockError::Drilling { .. } => Code::Busy,
             LockError::Interrupted => Code::Interrupted,
             LockError::Rival { .. }
             | LockError::Unsafe { .. }

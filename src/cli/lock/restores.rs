@@ -17,20 +17,23 @@ pub(in crate::cli) enum Restored<'a> {
     Guest(GuestId, &'a Path),
     /// A dataset by its future name.
     Dataset(DatasetName),
+    /// What a drill restores, by the name that it would have.
+    Drill(DatasetName),
 }
 
 impl Restored<'_> {
     fn key(&self) -> String {
         match self {
             Self::Guest(id, directory) => format!("guest {id} {}", directory.display()),
-            Self::Dataset(dataset) => dataset.to_string(),
+            // One key: a restore may be told to use the name of a drill.
+            Self::Dataset(dataset) | Self::Drill(dataset) => dataset.to_string(),
         }
     }
 
     fn words(&self) -> String {
         match self {
             Self::Guest(id, _) => format!("guest {id}"),
-            Self::Dataset(dataset) => dataset.to_string(),
+            Self::Dataset(dataset) | Self::Drill(dataset) => dataset.to_string(),
         }
     }
 }
@@ -64,7 +67,13 @@ pub(in crate::cli) fn alone(restored: &[Restored<'_>]) -> Result<Alone, LockErro
     for one in restored {
         match Lock::take(&directory.restore_file(&one.key()), &note) {
             Ok(lock) => alone.locks.push(lock),
-            Err(LockError::Held { pid, .. }) => return Err(LockError::Restoring { what: one.words(), pid }),
+            Err(LockError::Held { pid, .. }) => {
+                let what = one.words();
+                return Err(match one {
+                    Restored::Drill(_) => LockError::Drilling { what, pid },
+                    Restored::Guest(..) | Restored::Dataset(_) => LockError::Restoring { what, pid },
+                });
+            }
             Err(error) => tracing::warn!("restores of the same at once are not noticed: {error}"),
         }
     }

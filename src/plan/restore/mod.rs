@@ -61,6 +61,14 @@ pub fn wanted_here(
     Ok(wanted)
 }
 
+/// The names that the restored datasets get.
+pub fn future_names(
+    volumes: &Volumes<'_>,
+    request: &RestoreRequest,
+) -> Result<Vec<DatasetName>, RestoreError> {
+    find(volumes, request)?.into_iter().map(|volume| target(&volume.name, request)).collect()
+}
+
 /// The future name of a volume.
 fn target(volume: &DatasetName, request: &RestoreRequest) -> Result<DatasetName, RestoreError> {
     if let Some(to) = &request.to {
