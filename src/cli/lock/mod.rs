@@ -25,7 +25,7 @@ use crate::stream::Cancel;
 
 pub(super) use file::Lock;
 pub(super) use place::Directory;
-pub(super) use restores::{Alone, Restored, alone};
+pub(super) use restores::{Alone, Restored, alone, is_under_way};
 
 /// How often a lock that is held is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);

@@ -6,6 +6,9 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use super::place::Directory;
 use super::{Lock, LockError, Note};
 use crate::model::{DatasetName, GuestId};
@@ -51,6 +54,13 @@ impl Drop for Alone {
             fs::remove_file(lock.path()).ok();
         }
     }
+}
+
+/// Whether another command restores this at the moment, or gives its restore up. Nothing is created.
+pub(in crate::cli) fn is_under_way(restored: &Restored<'_>) -> bool {
+    let Ok(directory) = Directory::open() else { return false };
+    let Ok(file) = fs::File::open(directory.restore_file(&restored.key())) else { return false };
+    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
 }
 
 /// Locks all of `restored`, at once or not at all. Where there is no place for locks, a restore is not stopped by that.

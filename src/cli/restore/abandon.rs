@@ -32,10 +32,10 @@ struct Found<'a> {
 }
 
 /// The mark of a dataset that a restore has put into its place.
-struct Mark {
-    point: Option<PointName>,
+pub(super) struct Mark {
+    pub(super) point: Option<PointName>,
     /// Whether it took the place of another.
-    replaces: bool,
+    pub(super) replaces: bool,
 }
 
 pub(super) fn abandon(args: Wanted<'_>, context: &CommandContext, here: &Restoring) -> Result<Code, Failure> {
@@ -125,16 +125,9 @@ fn check_listed(args: Wanted<'_>, places: &[DatasetName], listing: &Listing) -> 
 
 impl<'a> Found<'a> {
     fn of(args: Wanted<'_>, context: &CommandContext, listing: &'a Listing) -> Self {
-        let is_incoming = |dataset: &Dataset| {
-            let place = dataset.name.parent().and_then(|place| listing.get(&place));
-            place.is_some_and(|place| {
-                place.name.last() == INCOMING_NAME
-                    && place.user.local(RESTORE_PROPERTY) == Some(INCOMING_MARK)
-            })
-        };
         let (mut received, mut placed) = (Vec::new(), Vec::new());
         for dataset in listing.datasets() {
-            if is_incoming(dataset) {
+            if is_incoming(dataset, listing) {
                 received.extend(destination(&dataset.name).filter(|to| is_meant(args, to)).map(|_| dataset));
             } else if is_meant(args, &dataset.name) {
                 placed.extend(mark(dataset).map(|mark| (dataset, mark)));
@@ -205,7 +198,7 @@ impl<'a> Found<'a> {
 }
 
 /// The mark of a restore on what it has put into its place.
-fn mark(dataset: &Dataset) -> Option<Mark> {
+pub(super) fn mark(dataset: &Dataset) -> Option<Mark> {
     let mark = dataset.user.local(RESTORE_PROPERTY)?;
     let guid = Guid(mark.split(' ').next()?.parse().ok()?);
     let point = dataset.history.find_snapshot(guid).map(|point| point.name.clone());
@@ -213,7 +206,7 @@ fn mark(dataset: &Dataset) -> Option<Mark> {
 }
 
 /// The stamp under which disks were set aside for what was received, if any was.
-fn begun_stamp(received: &Dataset, listing: &Listing) -> Option<String> {
+pub(super) fn begun_stamp(received: &Dataset, listing: &Listing) -> Option<String> {
     let mark = received.user.local(RESTORE_PROPERTY)?;
     let stamp = match KeptMark::parse(mark) {
         Some(kept) => aside_from(&kept.aside)?.1,
@@ -223,8 +216,16 @@ fn begun_stamp(received: &Dataset, listing: &Listing) -> Option<String> {
     listing.datasets().any(is_used).then_some(stamp)
 }
 
+/// Whether a restore receives it, or has received it, and it is not in its place yet.
+pub(super) fn is_incoming(dataset: &Dataset, listing: &Listing) -> bool {
+    let place = dataset.name.parent().and_then(|place| listing.get(&place));
+    place.is_some_and(|place| {
+        place.name.last() == INCOMING_NAME && place.user.local(RESTORE_PROPERTY) == Some(INCOMING_MARK)
+    })
+}
+
 /// The place of what is received in `incoming`.
-fn destination(incoming: &DatasetName) -> Option<DatasetName> {
+pub(super) fn destination(incoming: &DatasetName) -> Option<DatasetName> {
     incoming.parent()?.parent()?.child(incoming.last()).ok()
 }
 
