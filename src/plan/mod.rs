@@ -99,6 +99,7 @@ pub use select::{Caution, Selected, Selection, select};
 pub use step::{
     Action, Base, Fallback, NewBookmark, NextLineage, Orphan, Place, Plan, Step, StepId, ToDestroy, Transfer,
 };
+pub use unlisted::unlisted_sources;
 
 /// The request for this one run, beyond the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,19 +5,28 @@ use super::{FindingKind, Place, Severity};
 use crate::model::{BACKUP_PROPERTY, Dataset, DatasetName, Listing, Unlisted};
 use crate::policy::{Policy, Target};
 
-/// Reports every root, and every dataset below one that the policy may select, of which nothing is known.
-pub(super) fn report_source(builder: &mut Builder, policy: &Policy, listing: &Listing) {
+/// Every root, and every dataset below one that the policy may select, of which nothing is known, and why.
+pub fn unlisted_sources(policy: &Policy, listing: &Listing) -> Vec<(String, Unlisted)> {
+    let mut unlisted = Vec::new();
     for root in policy.roots.iter().map(|root| &root.dataset) {
         if listing.get(root).is_none() {
             let why = listing.why_unlisted(root).cloned().unwrap_or(Unlisted::Missing);
-            report(builder, root.as_str(), why);
+            unlisted.push((root.to_string(), why));
         }
     }
     for (name, why) in listing.unlisted() {
         let is_root = policy.roots.iter().any(|root| root.dataset.as_str() == name);
         if !is_root && may_be_selected(policy, listing, name) {
-            report(builder, name, why.clone());
+            unlisted.push((name.to_owned(), why.clone()));
         }
+    }
+    unlisted
+}
+
+/// Reports what nothing is known of.
+pub(super) fn report_source(builder: &mut Builder, policy: &Policy, listing: &Listing) {
+    for (name, why) in unlisted_sources(policy, listing) {
+        report(builder, &name, why);
     }
     for dataset in listing.datasets() {
         report_odd_opt_out(builder, dataset);

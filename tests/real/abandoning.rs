@@ -194,3 +194,98 @@ fn a_place_that_another_restore_takes_away_is_created_again() {
     assert_eq!(disks.map(|disk| content(&format!("{disk}@{POINT_1}"))), before);
     assert!(!look::exists(&format!("{}/zhaul-incoming", world.source())));
 }
+
+/// What `doctor` says of what was interrupted or set aside: kind, about, next.
+fn doctor(world: &World) -> Vec<[String; 3]> {
+    let json = zhaul(world, DAY_2, &["doctor", "--json"]).json();
+    let all = json["troubles"].as_array().unwrap().iter();
+    let lines = all.map(|one| ["kind", "about", "next"].map(|key| one[key].as_str().unwrap().to_owned()));
+    lines
+        .filter(|[kind, ..]| ["interrupted", "locked", "drill-left", "set-aside"].contains(&&**kind))
+        .collect()
+}
+
+/// The words of the commands that it shows.
+fn commands(next: &str) -> Vec<Vec<&str>> {
+    next.split('`').skip(1).step_by(2).map(|command| command.split(' ').skip(1).collect()).collect()
+}
+
+#[test]
+fn doctor_names_a_restore_that_was_cut_in_mid_stream_with_what_ends_it_and_none_that_is_under_way() {
+    let (world, pve) = guest("abandon-doctor", [8, 8]);
+    let before = contents(&world);
+    lose(&world, &pve);
+    let incoming = DISKS.map(|disk| format!("{}/zhaul-incoming/{disk}", world.source()));
+    for is_continued in [false, true] {
+        let mut running = begin(&world, &["restore", "100", "--rate", "1MiB"], &incoming[0], 1 << 20);
+        look::wait_for_used(&incoming[1], 1 << 20);
+        assert_eq!(doctor(&world), Vec::<[String; 3]>::new(), "it is under way");
+        running.kill().unwrap();
+        running.wait().unwrap();
+        world.wait_for_quiet();
+        // As `qm unlock` leaves it, too.
+        for _ in 0..2 {
+            let found = doctor(&world);
+            let about: Vec<&str> = found.iter().map(|[_, about, _]| about.as_str()).collect();
+            assert_eq!(about, ["guest 100", &incoming[0], &incoming[1]], "{found:?}");
+            for [kind, _, next] in &found {
+                assert!(kind == "interrupted" && !next.contains("unlock"), "{found:?}");
+                assert_eq!(commands(next), [vec!["restore", "100"], vec!["restore", "100", "--abandon"]]);
+            }
+            let text = fs::read_to_string(pve.join(FILE)).unwrap();
+            fs::write(pve.join(FILE), text.replace("lock: create\n", "")).unwrap();
+        }
+        let found = doctor(&world);
+        zhaul(&world, DAY_2, &commands(&found[0][2])[usize::from(!is_continued)]).expect_code(0);
+        assert_eq!(doctor(&world), Vec::<[String; 3]>::new());
+    }
+    assert_eq!(contents(&world), before);
+}
+
+#[test]
+fn doctor_names_what_a_killed_drill_has_left_and_nothing_of_one_that_is_under_way() {
+    let (mut world, _) = guest("abandon-drill", [8, 2]);
+    world.policy.transfer = "rate = \"1MiB\"".to_owned();
+    let left = DISKS.map(|disk| format!("{}/zhaul-incoming/zhaul-drill-{disk}", world.source()));
+    let mut running = begin(&world, &["verify", "--drill", "100"], &left[0], 1 << 20);
+    assert_eq!(doctor(&world), Vec::<[String; 3]>::new(), "it is under way");
+    running.kill().unwrap();
+    running.wait().unwrap();
+    world.wait_for_quiet();
+    let found = doctor(&world);
+    assert!(!found.is_empty() && found.iter().all(|[kind, ..]| kind == "drill-left"), "{found:?}");
+    for [_, about, next] in &found {
+        assert!(left.contains(about), "{found:?}");
+        let words = commands(next).remove(0);
+        assert_eq!(words, ["destroy", "-r", about]);
+        zfs(&words);
+    }
+    assert_eq!(doctor(&world), Vec::<[String; 3]>::new());
+}
+
+#[test]
+fn amid_an_unfinished_replace_nothing_set_aside_is_called_needless_and_put_back_unlocks_no_guest() {
+    let (world, pve) = guest("abandon-replace", [2, 2]);
+    for disk in DISKS {
+        look::write_device(&world.guest(disk), 0, 1, "newer");
+    }
+    let guids = DISKS.map(|disk| property("guid", &world.guest(disk)));
+    stuck(&world, &["restore", "100", "--at", POINT_1, "--from", "backup", "--replace", "--stopped"]);
+    let found = doctor(&world);
+    assert_eq!(found.iter().filter(|[kind, ..]| kind == "set-aside").count(), 2, "{found:?}");
+    let ends = ["restore", "100", "--at", POINT_1, "--replace"];
+    for [kind, _, next] in &found {
+        assert!(kind != "locked" && !next.contains("destroy") && !next.contains("unlock"), "{found:?}");
+        assert_eq!(commands(next)[0], ends, "{found:?}");
+    }
+    let state = (world.state(), fs::read_to_string(pve.join(FILE)).unwrap());
+    let back = ["restore", "100", "--put-back", "2026-01-11-030000", "--stopped"];
+    let refused = zhaul(&world, DAY_2, &back).expect_code(3);
+    assert!(!refused.stderr.contains("unlock"), "{refused:?}");
+    assert_eq!(state, (world.state(), fs::read_to_string(pve.join(FILE)).unwrap()));
+    assert_eq!(refused.next_words(), ends);
+    zhaul(&world, DAY_2, &[&ends[..], &["--stopped"]].concat()).expect_code(0);
+    zhaul(&world, DAY_2, &back).expect_code(0);
+    assert_eq!(DISKS.map(|disk| property("guid", &world.guest(disk))), guids);
+    assert!(doctor(&world).iter().all(|[kind, ..]| kind == "set-aside"), "{:?}", doctor(&world));
+}

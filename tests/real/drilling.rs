@@ -1,6 +1,6 @@
 //! `zhaul verify --drill`: a guest is restored from its copies, compared, opened and destroyed again, on real pools.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::look;
 use crate::outcome::Run;
@@ -90,6 +90,11 @@ fn a_damaged_file_system_and_a_lost_disk_are_named() {
     zfs(&["destroy", "-r", &world.backup(SECOND)]);
     let run = drill(&world, DAY_3, &["100"], 3);
     assert!(run.stderr.contains(&format!("lacks {}", world.guest(SECOND))), "{run:?}");
+    assert!(!run.stderr.contains("zhaul restore"), "a drill's advice is no real restore: {run:?}");
+    let disk = world.guest(DISK);
+    assert_eq!(run.next_words(), ["verify", "--drill", &disk, "--target", "backup"]);
+    let run = drill(&world, DAY_3, &[&disk, "--target", "backup"], 1).stdout;
+    assert!(run.contains("whole disk, ext4: damaged"), "{run}");
     let run = drill(&world, DAY_3, &["999"], 2);
     assert!(run.stderr.contains("guest 999"), "{run:?}");
 }
@@ -145,4 +150,57 @@ fn what_a_killed_drill_has_left_mounted_odd_names_and_thick_storages_stop_no_dri
     sh(&format!("mount -t zfs -o ro {incoming}@2026-01-10-030000 /run/zhaul-drill-4711"));
     drill(&world, DAY_2, &[&world.guest(FILES)], 0);
     assert!(!std::path::Path::new("/run/zhaul-drill-4711").exists());
+}
+
+#[test]
+fn a_drill_beside_a_drill_is_refused_and_a_restore_goes_on_beside_it() {
+    let mut world = World::new("drill-beside");
+    for name in [DISK, SECOND] {
+        world.volume(name, 10);
+    }
+    world.run(DAY_1);
+    world.policy.transfer = "rate = \"1MiB\"".to_owned();
+    let before = here(&world);
+    let place = format!("{}/zhaul-incoming", world.source());
+    let mut first = command(&world, DAY_2, &["verify", "--drill", "100"]);
+    let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    look::wait_for_used(&format!("{place}/zhaul-drill-{DISK}"), 1 << 20);
+    for what in ["100", &world.guest(DISK)] {
+        let refused = drill(&world, DAY_2, &[what], 4);
+        let words = ["another drill", &format!("`kill -INT {}`", first.id())];
+        assert!(words.iter().all(|word| refused.stderr.contains(word)), "{refused:?}");
+    }
+    let to = world.guest("vm-200-disk-0");
+    Run::of(command(&world, DAY_2, &["restore", &world.guest(DISK), "--to", &to])).expect_code(0);
+    assert!(first.try_wait().unwrap().is_none(), "the first drill goes on");
+    assert_eq!(first.wait().unwrap().code(), Some(0));
+    zfs(&["destroy", "-r", &to]);
+    assert_eq!(here(&world), before);
+    world.policy.transfer.clear();
+    drill(&world, DAY_2, &["100"], 0);
+}
+
+#[test]
+fn a_point_that_a_run_has_sent_in_part_is_left_out_of_a_drill() {
+    let mut world = World::new("drill-part");
+    for name in [DISK, SECOND] {
+        world.volume(name, 4);
+    }
+    world.run(DAY_1);
+    for name in [DISK, SECOND] {
+        look::write_device(&world.guest(name), 1, 2, "two");
+    }
+    world.run(DAY_2);
+    zfs(&["destroy", &format!("{}@{POINT_2}", world.backup(SECOND))]);
+    let run = drill(&world, DAY_3, &["100"], 0).stdout;
+    let second = world.guest(SECOND);
+    for words in ["@2026-01-10-030000 from backup", &format!("newest point @{POINT_2} lacks {second}")] {
+        assert!(run.contains(words), "{words}: {run}");
+    }
+    let copy = format!("{}@2026-01-10-030000", world.backup(SECOND));
+    assert_eq!(property("zhaul:verified", &copy), "2026-01-12T03:00:00Z drill");
+    // The next run sends it, and all of it is drilled.
+    world.run(DAY_3);
+    let run = drill(&world, DAY_3, &["100"], 0).stdout;
+    assert!(run.contains("@2026-01-12-030000 from backup") && !run.contains("lacks"), "{run}");
 }

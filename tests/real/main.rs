@@ -7,6 +7,7 @@ mod agent;
 mod agreement;
 mod answers;
 mod archiving;
+mod away;
 mod bench;
 mod binding;
 mod bottleneck;

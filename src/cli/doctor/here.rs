@@ -1,17 +1,16 @@
-//! The checks on this host: locks, interrupted restores, points that stop Proxmox VE's rollback, set-aside datasets,
-//! and full pools.
+//! The checks on this host: locks, what was interrupted and set aside, points that stop Proxmox VE's rollback, and full
+//! pools.
 
 use std::collections::BTreeSet;
 
 use super::super::freezing;
 use super::super::render::count;
+use super::super::restore::unended_of_guest;
 use super::super::running;
 use super::super::trouble::Trouble;
+use super::interrupted;
 use crate::host;
-use crate::model::{
-    ASIDE_MARK, ASIDE_NAME, Answer, Dataset, DatasetName, Guest, GuestId, INCOMING_MARK, Inventory, KeptMark,
-    Listing, PUT_BACK_MARK, PointKind, RESTORE_PROPERTY, VolumeName,
-};
+use crate::model::{Answer, Dataset, Guest, GuestId, Inventory, Listing, PointKind};
 use crate::plan::Severity;
 use crate::policy::Policy;
 
@@ -24,9 +23,14 @@ pub(super) fn check(policy: &Policy, inventory: &Inventory) -> Vec<Trouble> {
         Answer::Listed(here) => here,
         Answer::CouldNotAsk(_) => &nothing,
     };
-    let mut troubles: Vec<Trouble> = inventory.proxmox.guests.iter().filter_map(lock).collect();
-    troubles.extend(here.datasets().filter_map(interrupted));
-    troubles.extend(here.datasets().filter_map(|dataset| set_aside(dataset, here)));
+    let guests = inventory.proxmox.guests.iter();
+    let locks = guests.filter_map(|guest| match unended_of_guest(policy, guest.id, here) {
+        None => lock(guest),
+        Some(unended) => interrupted::guest(guest.id, unended),
+    });
+    let mut troubles: Vec<Trouble> = locks.collect();
+    troubles.extend(here.datasets().filter_map(|dataset| interrupted::dataset(policy, dataset, here)));
+    troubles.extend(here.datasets().filter_map(|dataset| interrupted::set_aside(policy, dataset, here)));
     for guest in &inventory.proxmox.guests {
         troubles.extend(blocked_rollback(guest, inventory, here));
     }
@@ -84,62 +88,6 @@ fn silent_agent(guest: &Guest) -> Option<Trouble> {
         about: format!("guest {id}"),
         what: format!("has `agent: 1`, but its file systems cannot be frozen: {why}"),
         next: format!("see that qemu-guest-agent runs in the guest, or `qm set {id} --agent 1,freeze-fs=0`"),
-    })
-}
-
-fn interrupted(dataset: &Dataset) -> Option<Trouble> {
-    let mark = dataset.user.local(RESTORE_PROPERTY)?;
-    if [INCOMING_MARK, ASIDE_MARK].contains(&mark) {
-        return None;
-    }
-    let next = match (KeptMark::parse(mark), mark.strip_prefix(PUT_BACK_MARK)) {
-        (Some(kept), _) => {
-            format!(
-                "`zhaul rollback {} --keep --to {}` continues it, or the same of {} alone if that was the command",
-                guest_or_name(&kept.of),
-                kept.point,
-                kept.of
-            )
-        }
-        (None, Some(stamp)) => {
-            let of =
-                crate::model::aside_from(&dataset.name).map_or_else(|| dataset.name.clone(), |(of, _)| of);
-            format!("`zhaul restore {} --put-back {stamp}` continues it", guest_or_name(&of))
-        }
-        (None, None) => {
-            "the interrupted `zhaul restore` again, which continues; or the same with --abandon".to_owned()
-        }
-    };
-    Some(Trouble {
-        severity: Severity::Blocked,
-        kind: "interrupted",
-        about: dataset.name.to_string(),
-        what: "a restore or rollback of it was interrupted; it is not backed up".to_owned(),
-        next,
-    })
-}
-
-/// The argument for all volumes that were begun together: a guest's volumes are exchanged together.
-fn guest_or_name(dataset: &DatasetName) -> String {
-    VolumeName::parse(dataset.last()).map_or_else(|| dataset.to_string(), |volume| volume.guest.to_string())
-}
-
-fn set_aside(dataset: &Dataset, here: &Listing) -> Option<Trouble> {
-    let place = dataset.name.parent().filter(|place| place.last() == ASIDE_NAME)?;
-    here.get(&place)?.user.local(RESTORE_PROPERTY).filter(|mark| *mark == ASIDE_MARK)?;
-    let (of, stamp) = crate::model::aside_from(&dataset.name)?;
-    let back = format!("`zhaul restore {} --put-back {stamp}`", guest_or_name(&of));
-    // Where nothing has its place, it may be all that is left.
-    let next = match here.get(&of) {
-        Some(_) => format!("{back}; or, when it is needed no more, `zfs destroy -r '{}'`", dataset.name),
-        None => format!("{back}: nothing is in its place now"),
-    };
-    Some(Trouble {
-        severity: Severity::Note,
-        kind: "set-aside",
-        about: dataset.name.to_string(),
-        what: format!("is kept since {of} was rolled back or restored, and uses space"),
-        next,
     })
 }
 

@@ -4,6 +4,7 @@
 //! of all machines.
 
 mod here;
+mod interrupted;
 mod machines;
 
 use anyhow::Context;

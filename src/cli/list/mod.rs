@@ -2,10 +2,12 @@
 
 mod consistency;
 mod table;
+mod unlisted;
 
 use anyhow::{Context, anyhow};
 
 use consistency::Consistency;
+use unlisted::Unknown;
 
 use super::args::ListArgs;
 use super::context::CommandContext;
@@ -18,7 +20,9 @@ pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
     let context = CommandContext::open(&args.policy, args.log, args.lab_clock)?;
     let inventory = context.inventory()?;
     let known = volumes(&context.policy, &inventory, &everything(context.now));
-    let view = table::View { policy: &context.policy, now: context.now, known: &known };
+    let unknown = unlisted::here(&context.policy, &inventory);
+    let is_all_known = known.unlisted.is_empty() && unknown.is_empty();
+    let view = table::View { policy: &context.policy, now: context.now, known: &known, unknown: &unknown };
     let text = match &args.what {
         None if args.json => json_text(&view.all_json())?,
         None => view.all_text(output::stdout_style()),
@@ -26,11 +30,10 @@ pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
             let meant: Vec<&Volume<'_>> =
                 known.volumes.iter().filter(|volume| is_meant(volume, what)).collect();
             if meant.is_empty() {
-                let unlisted: Vec<String> = known
-                    .unlisted
-                    .iter()
-                    .map(|(name, why)| format!("\n  {name} could not be listed: {why}"))
-                    .collect();
+                let targets = known.unlisted.iter();
+                let targets = targets.map(|(name, why)| format!("\n  {name} could not be listed: {why}"));
+                let here = unknown.iter().map(Unknown::lines).map(|lines| format!("\n  {lines}"));
+                let unlisted: Vec<String> = targets.chain(here).collect();
                 let error = anyhow!(
                     "nothing of {} is known here or on any target that could be listed{}\n  \
                      next: `zhaul list` names all that can be restored",
@@ -40,7 +43,7 @@ pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
                     },
                     unlisted.concat()
                 );
-                return Err(error).or_exit(Code::Usage);
+                return Err(error).or_exit(if is_all_known { Code::Usage } else { Code::Failed });
             }
             let consistency = Consistency::of(&context, &meant);
             if args.json {
@@ -52,7 +55,7 @@ pub(super) fn list(args: &ListArgs) -> Result<Code, Failure> {
     };
     output::print(&text).context("cannot print the list").or_exit(Code::Failed)?;
     // An unlisted place may have the very point that the admin needs.
-    Ok(if known.unlisted.is_empty() { Code::Done } else { Code::Failed })
+    Ok(if is_all_known { Code::Done } else { Code::Failed })
 }
 
 /// A guest's volumes, or the dataset, by its own name or by that of a copy.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::consistency::{Consistency, Level};
+use super::unlisted::Unknown;
 use crate::cli::render::{Style, aligned, count, duration_text, escape};
 use crate::model::{Guid, LastVerified, PointKind, VerifiedBy};
 use crate::plan::Place;
@@ -18,6 +19,8 @@ pub(super) struct View<'a> {
     pub(super) policy: &'a Policy,
     pub(super) now: Timestamp,
     pub(super) known: &'a Volumes<'a>,
+    /// What nothing is known of on this host.
+    pub(super) unknown: &'a [Unknown],
 }
 
 /// By place and GUID, the rule that keeps a snapshot there.
@@ -32,7 +35,15 @@ impl View<'_> {
         std::iter::once((Place::Source, "here".to_owned())).chain(targets).collect()
     }
 
-    fn is_unlisted(&self, place: &Place) -> bool {
+    /// Whether it is not known what the place has of one of these.
+    fn is_unlisted(&self, place: &Place, volumes: &[&Volume<'_>]) -> bool {
+        let is_here = |volume: &Volume<'_>| volume.copies.iter().any(|copy| copy.place == Place::Source);
+        let is_unknown = |volume: &&Volume<'_>| {
+            !is_here(volume) && self.unknown.iter().any(|unknown| unknown.has(&volume.name))
+        };
+        if *place == Place::Source {
+            return volumes.iter().any(is_unknown);
+        }
         self.known.unlisted.iter().any(|(name, _)| Place::Target(name.clone()) == *place)
     }
 
@@ -61,7 +72,7 @@ impl View<'_> {
     }
 
     fn summary_cell(&self, volume: &Volume<'_>, place: &Place) -> String {
-        if self.is_unlisted(place) {
+        if self.is_unlisted(place, &[volume]) {
             return "?".to_owned();
         }
         let there = volume.copies.iter().filter(|copy| copy.place == *place && !copy.is_set_aside);
@@ -150,7 +161,7 @@ impl View<'_> {
             group.time.map_or_else(|| "-".to_owned(), |time| time.strftime("%Y-%m-%d %H:%M").to_string());
         let mut row = vec![format!("@{}", group.name), time, self.age(group.time)];
         row.extend(places.iter().map(|(place, _)| {
-            if self.is_unlisted(place) { "?".to_owned() } else { cell(group, volumes, place) }
+            if self.is_unlisted(place, volumes) { "?".to_owned() } else { cell(group, volumes, place) }
         }));
         row
     }
@@ -203,6 +214,9 @@ impl View<'_> {
             let _ =
                 writeln!(text, "{} {name} could not be listed: {}", style.yellow("warning:"), escape(why));
         }
+        for unknown in self.unknown {
+            let _ = writeln!(text, "{} {}", style.yellow("warning:"), unknown.lines());
+        }
     }
 
     /// [`View::all_text`] for programs.
@@ -226,8 +240,12 @@ impl View<'_> {
     }
 
     fn unlisted_json(&self) -> Value {
-        let unlisted = self.known.unlisted.iter().map(|(name, why)| json!({ "target": name, "why": why }));
-        Value::Array(unlisted.collect())
+        let targets = self.known.unlisted.iter();
+        let targets = targets.map(|(name, why)| json!({ "place": name, "target": name, "why": why }));
+        let here = self.unknown.iter().map(|unknown| {
+            json!({ "place": "here", "dataset": unknown.dataset, "why": unknown.why, "next": unknown.next })
+        });
+        Value::Array(targets.chain(here).collect())
     }
 
     /// [`View::points_text`] for programs.

@@ -25,7 +25,7 @@ use crate::stream::Cancel;
 
 pub(super) use file::Lock;
 pub(super) use place::Directory;
-pub(super) use restores::{Alone, Restored, alone};
+pub(super) use restores::{Alone, Restored, alone, is_under_way};
 
 /// How often a lock that is held is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -55,6 +55,18 @@ pub(super) enum LockError {
     )]
     Restoring {
         /// A guest or dataset.
+        what: String,
+        /// The other command's process, if it could be read.
+        pid: Option<u32>,
+    },
+    /// A drill of the same is under way.
+    #[error(
+        "another drill{} of the same is under way, and uses {what}: nothing was done\n  \
+         next: wait for it to end, or interrupt it{}; then the same command again",
+        pid_text(*pid), pid.map(|pid| format!(" (`kill -INT {pid}`)")).unwrap_or_default()
+    )]
+    Drilling {
+        /// The name that its restore would have.
         what: String,
         /// The other command's process, if it could be read.
         pid: Option<u32>,
@@ -105,7 +117,7 @@ fn pid_text(pid: Option<u32>) -> String {
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         let code = match error {
-            LockError::Held { .. } | LockError::Restoring { .. } => Code::Busy,
+            LockError::Held { .. } | LockError::Restoring { .. } | LockError::Drilling { .. } => Code::Busy,
             LockError::Interrupted => Code::Interrupted,
             LockError::Rival { .. }
             | LockError::Unsafe { .. }

@@ -6,6 +6,9 @@
 use std::fs;
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use super::place::Directory;
 use super::{Lock, LockError, Note};
 use crate::model::{DatasetName, GuestId};
@@ -17,20 +20,23 @@ pub(in crate::cli) enum Restored<'a> {
     Guest(GuestId, &'a Path),
     /// A dataset by its future name.
     Dataset(DatasetName),
+    /// What a drill restores, by the name that it would have.
+    Drill(DatasetName),
 }
 
 impl Restored<'_> {
     fn key(&self) -> String {
         match self {
             Self::Guest(id, directory) => format!("guest {id} {}", directory.display()),
-            Self::Dataset(dataset) => dataset.to_string(),
+            // One key: a restore may be told to use the name of a drill.
+            Self::Dataset(dataset) | Self::Drill(dataset) => dataset.to_string(),
         }
     }
 
     fn words(&self) -> String {
         match self {
             Self::Guest(id, _) => format!("guest {id}"),
-            Self::Dataset(dataset) => dataset.to_string(),
+            Self::Dataset(dataset) | Self::Drill(dataset) => dataset.to_string(),
         }
     }
 }
@@ -50,6 +56,13 @@ impl Drop for Alone {
     }
 }
 
+/// Whether another command restores this at the moment, or gives its restore up. Nothing is created.
+pub(in crate::cli) fn is_under_way(restored: &Restored<'_>) -> bool {
+    let Ok(directory) = Directory::open() else { return false };
+    let Ok(file) = fs::File::open(directory.restore_file(&restored.key())) else { return false };
+    matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
+}
+
 /// Locks all of `restored`, at once or not at all. Where there is no place for locks, a restore is not stopped by that.
 pub(in crate::cli) fn alone(restored: &[Restored<'_>]) -> Result<Alone, LockError> {
     let mut alone = Alone { locks: Vec::new() };
@@ -64,7 +77,13 @@ pub(in crate::cli) fn alone(restored: &[Restored<'_>]) -> Result<Alone, LockErro
     for one in restored {
         match Lock::take(&directory.restore_file(&one.key()), &note) {
             Ok(lock) => alone.locks.push(lock),
-            Err(LockError::Held { pid, .. }) => return Err(LockError::Restoring { what: one.words(), pid }),
+            Err(LockError::Held { pid, .. }) => {
+                let what = one.words();
+                return Err(match one {
+                    Restored::Drill(_) => LockError::Drilling { what, pid },
+                    Restored::Guest(..) | Restored::Dataset(_) => LockError::Restoring { what, pid },
+                });
+            }
             Err(error) => tracing::warn!("restores of the same at once are not noticed: {error}"),
         }
     }

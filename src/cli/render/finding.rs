@@ -5,7 +5,7 @@
 
 use super::left_out::{left_out_next, left_out_text};
 use super::reason::{fault_text, reason_text};
-use super::{list, set_aside};
+use super::{list, set_aside, shell_word};
 use crate::channel::login_advice;
 use crate::model::{PointName, Unlisted};
 use crate::plan::{DiskElsewhere, Finding, FindingKind, KeptBy, Obstacle};
@@ -353,6 +353,22 @@ pub(in crate::cli) fn target_unlisted_advice(cause: &str) -> &'static str {
     login_advice(cause).unwrap_or("check the host, its pool and its ssh login")
 }
 
+/// What makes it known again where it is on this host.
+pub(in crate::cli) fn unlisted_here_next(name: &str, why: &Unlisted) -> String {
+    let pool = shell_word(name.split('/').next().unwrap_or_default());
+    match why {
+        Unlisted::NoPool => format!("`zpool import {pool}`"),
+        Unlisted::Suspended => {
+            format!("`zpool status {pool}` names the cause, and `zpool clear {pool}` resumes I/O")
+        }
+        Unlisted::Changing => "wait a moment".to_owned(),
+        Unlisted::BadName(bad) => format!("rename {bad:?} (`zfs rename`)"),
+        Unlisted::Missing | Unlisted::Failed(_) => {
+            format!("`zfs list -r -t all {}` shows what fails", shell_word(name))
+        }
+    }
+}
+
 fn source_unlisted_next(name: &str, why: &Unlisted) -> String {
     match why {
         Unlisted::Missing => {
@@ -369,7 +385,7 @@ fn source_unlisted_next(name: &str, why: &Unlisted) -> String {
 }
 
 /// What makes it known; `on` is where, as it begins a sentence.
-pub(in crate::cli) fn unlisted_next(on: &str, name: &str, why: &Unlisted) -> String {
+fn unlisted_next(on: &str, name: &str, why: &Unlisted) -> String {
     let pool = name.split('/').next().unwrap_or_default();
     match why {
         Unlisted::NoPool => format!("{on}zpool import {pool}"),

@@ -26,7 +26,9 @@ use crate::plan::StepId;
 pub(super) use breach::breaches_text;
 pub(super) use changes::changes_text;
 pub(super) use columns::aligned;
-pub(super) use finding::{finding_next, finding_what, target_unlisted_advice, unlisted_next, unlisted_what};
+pub(super) use finding::{
+    finding_next, finding_what, target_unlisted_advice, unlisted_here_next, unlisted_what,
+};
 pub use json::plan_json;
 pub(super) use json::{report_json, serialize_findings};
 pub(super) use left_out::{left_out_lines, left_out_text};

@@ -2,20 +2,22 @@
 //!
 //! What has its place already may be in use for all that is known here: it stays, and the message says how to end its restore.
 
+use std::collections::BTreeSet;
+
 use anyhow::anyhow;
 
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::lock::{self, Restored};
 use super::super::output;
-use super::super::render::{count, escape, shell_word};
+use super::super::render::{count, escape, shell_word, unlisted_here_next, unlisted_what};
 use super::{Wanted, asked, guest, guest_file, list_here};
 use crate::discover;
 use crate::execute::restore::destroy_received;
 use crate::host::Restoring;
 use crate::model::{
     Dataset, DatasetName, Guid, INCOMING_MARK, INCOMING_NAME, KeptMark, Listing, PointName, Proxmox,
-    RESTORE_PROPERTY, VolumeName, aside_from,
+    RESTORE_PROPERTY, Unlisted, VolumeName, aside_from,
 };
 use crate::plan::restore::What;
 
@@ -30,10 +32,10 @@ struct Found<'a> {
 }
 
 /// The mark of a dataset that a restore has put into its place.
-struct Mark {
-    point: Option<PointName>,
+pub(super) struct Mark {
+    pub(super) point: Option<PointName>,
     /// Whether it took the place of another.
-    replaces: bool,
+    pub(super) replaces: bool,
 }
 
 pub(super) fn abandon(args: Wanted<'_>, context: &CommandContext, here: &Restoring) -> Result<Code, Failure> {
@@ -43,7 +45,9 @@ pub(super) fn abandon(args: Wanted<'_>, context: &CommandContext, here: &Restori
     }
     // Before anything is looked at: what is restored now is not given up, and no restore begins meanwhile.
     let _alone = lock::alone(&names(args, context))?;
-    let listing = list(args, context, here, &proxmox)?;
+    let places = places(args, context, &proxmox);
+    let listing = list_here(here, &places)?;
+    check_listed(args, &places, &listing)?;
     let found = Found::of(args, context, &listing);
     let destinations = found.received.iter().filter_map(|dataset| destination(&dataset.name));
     let of_each: Vec<_> = destinations.map(Restored::Dataset).filter(|one| !is_named(one, args)).collect();
@@ -87,24 +91,45 @@ fn dataset(args: Wanted<'_>) -> Option<&DatasetName> {
     }
 }
 
+/// Whether the restore makes a dataset of this name.
+fn is_meant(args: Wanted<'_>, name: &DatasetName) -> bool {
+    match (dataset(args), guest_file::number(args)) {
+        (Some(to), _) => name == to,
+        (None, id) => VolumeName::parse(name.last()).is_some_and(|one| Some(one.guest) == id),
+    }
+}
+
+/// Refuses where a part of the restore may be that nothing is known of: once the rest and the guest's file are gone,
+/// nothing tells of that part, and what has its place there already would no longer stop this command.
+fn check_listed(args: Wanted<'_>, places: &[DatasetName], listing: &Listing) -> Result<(), Failure> {
+    let is_absent = |why: &&Unlisted| **why == Unlisted::Missing;
+    let roots = places.iter().filter_map(|place| Some((place.as_str(), listing.why_unlisted(place)?)));
+    let below = listing.unlisted().filter(|(name, _)| {
+        let of_restores = name.split('/').any(|part| part == INCOMING_NAME);
+        of_restores || DatasetName::new(name).is_ok_and(|name| is_meant(args, &name))
+    });
+    let unknown: Vec<_> = roots.chain(below).filter(|(_, why)| !is_absent(why)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let what: BTreeSet<String> = unknown.iter().map(|(name, why)| unlisted_what(name, why)).collect();
+    let next: BTreeSet<String> = unknown.iter().map(|(name, why)| unlisted_here_next(name, why)).collect();
+    let join = |all: BTreeSet<String>| all.into_iter().collect::<Vec<_>>().join("; ");
+    let error = anyhow!(
+        "{}, and a part of the restore may be there: nothing was given up\n  next: {}; then the same command again",
+        escape(&join(what)),
+        escape(&join(next))
+    );
+    Err(error).or_exit(Code::Failed)
+}
+
 impl<'a> Found<'a> {
     fn of(args: Wanted<'_>, context: &CommandContext, listing: &'a Listing) -> Self {
-        let is_incoming = |dataset: &Dataset| {
-            let place = dataset.name.parent().and_then(|place| listing.get(&place));
-            place.is_some_and(|place| {
-                place.name.last() == INCOMING_NAME
-                    && place.user.local(RESTORE_PROPERTY) == Some(INCOMING_MARK)
-            })
-        };
-        let is_meant = |name: &DatasetName| match (dataset(args), guest_file::number(args)) {
-            (Some(to), _) => name == to,
-            (None, id) => VolumeName::parse(name.last()).is_some_and(|one| Some(one.guest) == id),
-        };
         let (mut received, mut placed) = (Vec::new(), Vec::new());
         for dataset in listing.datasets() {
-            if is_incoming(dataset) {
-                received.extend(destination(&dataset.name).filter(&is_meant).map(|_| dataset));
-            } else if is_meant(&dataset.name) {
+            if is_incoming(dataset, listing) {
+                received.extend(destination(&dataset.name).filter(|to| is_meant(args, to)).map(|_| dataset));
+            } else if is_meant(args, &dataset.name) {
                 placed.extend(mark(dataset).map(|mark| (dataset, mark)));
             }
         }
@@ -173,7 +198,7 @@ impl<'a> Found<'a> {
 }
 
 /// The mark of a restore on what it has put into its place.
-fn mark(dataset: &Dataset) -> Option<Mark> {
+pub(super) fn mark(dataset: &Dataset) -> Option<Mark> {
     let mark = dataset.user.local(RESTORE_PROPERTY)?;
     let guid = Guid(mark.split(' ').next()?.parse().ok()?);
     let point = dataset.history.find_snapshot(guid).map(|point| point.name.clone());
@@ -181,7 +206,7 @@ fn mark(dataset: &Dataset) -> Option<Mark> {
 }
 
 /// The stamp under which disks were set aside for what was received, if any was.
-fn begun_stamp(received: &Dataset, listing: &Listing) -> Option<String> {
+pub(super) fn begun_stamp(received: &Dataset, listing: &Listing) -> Option<String> {
     let mark = received.user.local(RESTORE_PROPERTY)?;
     let stamp = match KeptMark::parse(mark) {
         Some(kept) => aside_from(&kept.aside)?.1,
@@ -191,23 +216,25 @@ fn begun_stamp(received: &Dataset, listing: &Listing) -> Option<String> {
     listing.datasets().any(is_used).then_some(stamp)
 }
 
+/// Whether a restore receives it, or has received it, and it is not in its place yet.
+pub(super) fn is_incoming(dataset: &Dataset, listing: &Listing) -> bool {
+    let place = dataset.name.parent().and_then(|place| listing.get(&place));
+    place.is_some_and(|place| {
+        place.name.last() == INCOMING_NAME && place.user.local(RESTORE_PROPERTY) == Some(INCOMING_MARK)
+    })
+}
+
 /// The place of what is received in `incoming`.
-fn destination(incoming: &DatasetName) -> Option<DatasetName> {
+pub(super) fn destination(incoming: &DatasetName) -> Option<DatasetName> {
     incoming.parent()?.parent()?.child(incoming.last()).ok()
 }
 
-/// What there is where it may have been received: a guest's disks below the roots of the policy and on every storage.
-fn list(
-    args: Wanted<'_>,
-    context: &CommandContext,
-    here: &Restoring,
-    proxmox: &Proxmox,
-) -> Result<Listing, Failure> {
+/// Where it may have been received: a guest's disks below the roots of the policy and on every storage.
+fn places(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Vec<DatasetName> {
     if let Some(parent) = dataset(args).and_then(DatasetName::parent) {
-        return here.list(std::slice::from_ref(&parent)).or_exit(Code::Failed);
+        return vec![parent];
     }
     let roots = context.policy.roots.iter().map(|root| root.dataset.clone());
     let storages = proxmox.storages.iter().flatten().map(|storage| storage.dataset.clone());
-    let places: Vec<DatasetName> = roots.chain(storages).collect();
-    list_here(here, &places)
+    roots.chain(storages).collect()
 }

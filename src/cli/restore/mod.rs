@@ -12,6 +12,7 @@ mod replace;
 mod space;
 mod stored;
 mod text;
+mod unended;
 mod words;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub(super) use guest::random;
 pub(super) use kept::{kept_text, stamp};
 pub(super) use progress::Progress;
 pub(super) use space::check_space;
+pub(super) use unended::{Unended, of_dataset as unended, of_guest as unended_of_guest};
 
 /// What one restore restores, and how.
 #[derive(Debug, Clone, Copy)]

@@ -14,6 +14,7 @@ use super::super::guest_state;
 use super::super::render::escape;
 use super::super::{lock, output};
 use super::Wanted;
+use super::unended::{self, Unended};
 use super::{guest_file, kept_text};
 use crate::host::{GuestFiles, Restoring};
 use crate::model::{
@@ -73,6 +74,7 @@ pub(super) fn put_back(
     }
     output::print(&format!("put back what was set aside as {stamp}\n{text}")).or_exit(Code::Failed)?;
     if let Some(id) = id {
+        check_ended(id, context, &listing)?;
         guest_state::check_guest(id, &inventory, is_begun)?;
         guest_state::check_stopped(id, args.options.stopped, &inventory)?;
     }
@@ -98,6 +100,20 @@ pub(super) fn put_back(
     done.push_str(&kept_text(args.what, &opposite(stamp), opposites.into_iter(), file.as_deref()));
     output::print(&done).context("cannot print the report").or_exit(Code::Failed)?;
     Ok(Code::Done)
+}
+
+/// Refuses in the middle of a restore: what was set aside for it is exchanged, and the lock of the guest is the restore's own.
+fn check_ended(id: GuestId, context: &CommandContext, listing: &Listing) -> Result<(), Failure> {
+    let next = match unended::of_guest(&context.policy, id, listing) {
+        None => return Ok(()),
+        Some(Unended::Interrupted(next)) => next,
+        Some(Unended::UnderWay | Unended::Drill) => "wait for it to end".to_owned(),
+    };
+    let error = anyhow!(
+        "a restore of guest {id} has not ended, and the lock in the guest's file is its own: nothing was done\n  \
+         next: {next}; then the same command again"
+    );
+    Err(error).or_exit(Code::Blocked)
 }
 
 fn plan_line(disk: &Disk) -> String {

@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::super::args::AtArg;
-use super::super::render::{duration_text, escape, target_unlisted_advice, unlisted_next, unlisted_what};
+use super::super::render::{
+    duration_text, escape, target_unlisted_advice, unlisted_here_next, unlisted_what,
+};
 use crate::channel::connection_advice;
 use crate::host::Problem;
 use crate::model::{
@@ -290,7 +292,7 @@ fn not_listed(dataset: &DatasetName, why: &Unlisted) -> String {
         | Unlisted::Suspended
         | Unlisted::BadName(_)
         | Unlisted::Failed(_) => {
-            format!("{}; then the same command again", unlisted_next("", dataset.as_str(), why))
+            format!("{}; then the same command again", unlisted_here_next(dataset.as_str(), why))
         }
     };
     format!("{}: nothing was done\n  next: {next}", unlisted_what(dataset.as_str(), why))

@@ -5,13 +5,15 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::super::args::VerifyArgs;
 use super::super::carrying_out::{Configs, settings};
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
-use super::super::render::{duration_text, escape};
+use super::super::lock::{self, Alone, Restored};
+use super::super::render::{duration_text, escape, shell_word};
 use super::super::restore::{Asked, Progress, check_space, list_here, point_failure, sizes};
 use super::super::trouble::Trouble;
 use super::super::{output, trouble};
@@ -20,10 +22,12 @@ use crate::discover;
 use crate::execute::comparing::{Compared, HowToCompare, Reader, Side, compare};
 use crate::execute::restore::{RestoreHosts, give_up, receive};
 use crate::host::{FileSystem, FileSystemState, HostError, Problem, Restoring};
-use crate::model::{ByteCount, Change, Encryption, TargetName, Verification, VerifiedBy};
+use crate::model::{
+    ByteCount, Change, DatasetName, Encryption, PointName, TargetName, Verification, VerifiedBy,
+};
 use crate::plan::restore::{
-    RestoreError, RestorePlan, RestoreRequest, VolumeRestore, What, everything, plan_restore, volumes,
-    wanted_here,
+    At, RestoreError, RestorePlan, RestoreRequest, VolumeRestore, Volumes, What, everything, future_names,
+    plan_restore, volumes, wanted_here,
 };
 use crate::plan::{Place, Severity};
 
@@ -46,7 +50,7 @@ pub(super) fn drill(args: &VerifyArgs, context: &CommandContext) -> Result<Code,
     let target = named.or_else(first).context("the policy has no target").or_exit(Code::Usage)?;
     let here = Restoring::new(&context.cancel);
     let senders = discover::senders(&context.policy, &context.cancel);
-    let plan = plan(what, &target, context, &here)?;
+    let Planned { plan, newer, alone: _alone } = plan(what, &target, context, &here)?;
     let sizes = sizes(&plan, context, &senders);
     check_space(&plan, &sizes, &here, "")?;
     let hosts = RestoreHosts { here: &here, source: &*context.source, targets: &senders };
@@ -76,7 +80,17 @@ pub(super) fn drill(args: &VerifyArgs, context: &CommandContext) -> Result<Code,
     let is_gone = |one: &Drilled<'_>| one.given_up.is_ok();
     let is_proven = results.iter().all(|one| is_good(one) && is_gone(one));
     let marked = if is_proven { mark(context, &target, &plan) } else { Ok(()) };
-    report(args, context, (&plan, &target), (&results, marked), took)
+    let newer = newer.map(|newer| newer_trouble(&newer, &target, &plan));
+    report((args, context.now), (&plan, &target), (&results, marked, newer), took)
+}
+
+/// What a drill does.
+struct Planned {
+    plan: RestorePlan,
+    /// A newer point that the target has, and the disks that it lacks there.
+    newer: Option<(PointName, Vec<DatasetName>)>,
+    /// No other drill of the same meanwhile.
+    alone: Alone,
 }
 
 fn plan(
@@ -84,13 +98,13 @@ fn plan(
     target: &TargetName,
     context: &CommandContext,
     here: &Restoring,
-) -> Result<RestorePlan, Failure> {
+) -> Result<Planned, Failure> {
     let inventory = context.inventory()?;
     let known = volumes(&context.policy, &inventory, &everything(context.now));
     if let Some((_, why)) = known.unlisted.iter().find(|(name, _)| name == target) {
         return Err(anyhow!("{target} could not be listed: {why}")).or_exit(Code::Failed);
     }
-    let request = RestoreRequest {
+    let mut request = RestoreRequest {
         what: what.clone(),
         without: Vec::new(),
         at: None,
@@ -106,6 +120,10 @@ fn plan(
     let fail =
         |error: RestoreError| point_failure(&error, Asked { from: Some(&target.0), ..Asked::new(what) });
     let wanted = wanted_here(&known, &request).map_err(fail)?;
+    let names = future_names(&known, &request).map_err(fail)?;
+    // Before anything is looked at: what another drill is receiving is not what an interrupted one has left.
+    let alone = lock::alone(&names.into_iter().map(Restored::Drill).collect::<Vec<_>>())?;
+    let mut newer = None;
     loop {
         let there = list_here(here, &wanted)?;
         match plan_restore(&context.policy, &inventory, &known, &there, &request) {
@@ -116,8 +134,69 @@ fn plan(
                 here.unmount_snapshots(&incoming);
                 here.abandon(&incoming, guid).or_exit(Code::Failed)?;
             }
-            planned => return planned.map_err(fail),
+            // A run may be sending its newest point.
+            Err(RestoreError::Incomplete { point, missing, complete: Some(complete), .. }) => {
+                newer = Some((point, missing));
+                request.at = Some(At::Point(complete));
+            }
+            Err(RestoreError::Incomplete { point, missing, .. }) => {
+                return Err(never_complete(what, target, &known, (&point, &missing)));
+            }
+            planned => return Ok(Planned { plan: planned.map_err(fail)?, newer, alone }),
         }
+    }
+}
+
+fn names_text(names: &[DatasetName]) -> String {
+    names.iter().map(|name| escape(name.as_str())).collect::<Vec<_>>().join(", ")
+}
+
+/// No point on the target has every disk.
+fn never_complete(
+    what: &What,
+    target: &TargetName,
+    known: &Volumes<'_>,
+    (point, missing): (&PointName, &[DatasetName]),
+) -> Failure {
+    let typed = match what {
+        What::Guest(id) => format!("guest {id}"),
+        What::Dataset(name) => name.to_string(),
+    };
+    let is_whole = |name: &&DatasetName| !missing.contains(name);
+    let disks =
+        known.volumes.iter().filter(|volume| matches!(what, What::Guest(id) if volume.is_disk_of(*id)));
+    let disks = disks.map(|volume| &volume.name).filter(is_whole);
+    let commands: Vec<String> = disks
+        .map(|disk| format!("`zhaul verify --drill {} --target {target}`", shell_word(disk.as_str())))
+        .collect();
+    let alone =
+        if commands.is_empty() { String::new() } else { format!("{} for one disk; ", commands.join(" or ")) };
+    let error = anyhow!(
+        "no point on {target} has every disk of {}: the newest, @{}, lacks {}; nothing was done\n  \
+         next: {alone}for all, the same command once a run has sent them (`zhaul status` says when each was sent last)",
+        escape(&typed),
+        escape(point.as_str()),
+        names_text(missing)
+    );
+    Failure { code: Code::Blocked, error }
+}
+
+/// A newer point was left out.
+fn newer_trouble(
+    (point, missing): &(PointName, Vec<DatasetName>),
+    target: &TargetName,
+    plan: &RestorePlan,
+) -> Trouble {
+    Trouble {
+        severity: Severity::Note,
+        kind: "newer-point",
+        about: target.0.clone(),
+        what: format!(
+            "its newest point @{point} lacks {}, so @{} was taken, the newest that has every disk",
+            names_text(missing),
+            plan.point
+        ),
+        next: "nothing while a run is sending it; else `zhaul status` says why it is late".to_owned(),
     }
 }
 
@@ -171,13 +250,13 @@ fn mark(context: &CommandContext, target: &TargetName, plan: &RestorePlan) -> Re
 }
 
 fn report(
-    args: &VerifyArgs,
-    context: &CommandContext,
+    (args, now): (&VerifyArgs, Timestamp),
     (plan, target): (&RestorePlan, &TargetName),
-    (results, marked): (&[Drilled<'_>], Result<(), HostError>),
+    (results, marked, newer): (&[Drilled<'_>], Result<(), HostError>, Option<Trouble>),
     took: std::time::Duration,
 ) -> Result<Code, Failure> {
     let mut troubles: Vec<Trouble> = results.iter().flat_map(|one| troubles(one, target)).collect();
+    troubles.extend(newer);
     if let Err(error) = &marked {
         troubles.push(Trouble {
             severity: Severity::Warning,
@@ -203,7 +282,7 @@ fn report(
     let text = if args.json {
         let all: Vec<_> = results.iter().map(json_of).collect();
         let value = json!({
-            "at": context.now, "point": plan.point, "from": target, "seconds": took.as_secs_f64(),
+            "at": now, "point": plan.point, "from": target, "seconds": took.as_secs_f64(),
             "received_bytes": bytes, "disks": all, "troubles": troubles,
         });
         format!("{value}\n")

@@ -42,6 +42,9 @@ pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, guest_of, is_guests_d
 pub use rolled_back::{RolledBack, rolled_back_config};
 pub use volumes::{Copy, Volume, Volumes, volumes};
 
+/// What the names of a drill's datasets begin with: no guest's volume is called so.
+pub const DRILL_PREFIX: &str = "zhaul-drill-";
+
 /// The datasets of this host that are listed before a restore is planned: those that it makes, and those around them.
 pub fn wanted_here(
     volumes: &Volumes<'_>,
@@ -61,13 +64,21 @@ pub fn wanted_here(
     Ok(wanted)
 }
 
+/// The names that the restored datasets get.
+pub fn future_names(
+    volumes: &Volumes<'_>,
+    request: &RestoreRequest,
+) -> Result<Vec<DatasetName>, RestoreError> {
+    find(volumes, request)?.into_iter().map(|volume| target(&volume.name, request)).collect()
+}
+
 /// The future name of a volume.
 fn target(volume: &DatasetName, request: &RestoreRequest) -> Result<DatasetName, RestoreError> {
     if let Some(to) = &request.to {
         return Ok(to.clone());
     }
     if request.is_drill {
-        let name = format!("zhaul-drill-{}", volume.last());
+        let name = format!("{DRILL_PREFIX}{}", volume.last());
         return Ok(volume.parent().map_or_else(|| Ok(volume.clone()), |parent| parent.child(&name))?);
     }
     let last = request.new_id.and_then(|id| config::renumbered(volume.last(), id));
