@@ -231,7 +231,7 @@ impl Work<'_> {
         }
     }
 
-    /// Receives one stream, and adds to `moved` what came of it, also where it fails.
+    /// Receives one stream, and adds its bytes to `moved`, also where it fails.
     fn receive(
         &self,
         volume: &VolumeRestore,
