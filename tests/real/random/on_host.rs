@@ -130,9 +130,13 @@ pub(super) fn full(stage: &mut Stage) -> Option<String> {
     look::sync(&root);
     let used: u64 = property("used", &root).parse().unwrap();
     zfs(&["set", &format!("quota={}", used + 200_000), &root]);
+    // What is new does not fit before something has gone.
+    for guest in stage.guests() {
+        conditions::write(stage, &guest);
+    }
     // An admin who sees it keeps less.
     let keep = if stage.random.below(2) == 0 { keep_fewer(stage)? } else { "as before".to_owned() };
-    Some(format!("{root} is full; {keep}"))
+    Some(format!("{root} is full, and every dataset has something new; {keep}"))
 }
 
 pub(super) fn roomy(stage: &mut Stage) {
