@@ -153,7 +153,7 @@ fn what_a_killed_drill_has_left_mounted_odd_names_and_thick_storages_stop_no_dri
 }
 
 #[test]
-fn a_drill_beside_a_drill_is_refused_and_a_restore_goes_on_beside_it() {
+fn a_drill_beside_a_drill_is_refused_and_a_restore_continues_beside_it() {
     let mut world = World::new("drill-beside");
     for name in [DISK, SECOND] {
         world.volume(name, 10);
@@ -172,7 +172,7 @@ fn a_drill_beside_a_drill_is_refused_and_a_restore_goes_on_beside_it() {
     }
     let to = world.guest("vm-200-disk-0");
     Run::of(command(&world, DAY_2, &["restore", &world.guest(DISK), "--to", &to])).expect_code(0);
-    assert!(first.try_wait().unwrap().is_none(), "the first drill goes on");
+    assert!(first.try_wait().unwrap().is_none(), "the first drill continues");
     assert_eq!(first.wait().unwrap().code(), Some(0));
     zfs(&["destroy", "-r", &to]);
     assert_eq!(here(&world), before);
@@ -199,6 +199,15 @@ fn a_point_that_a_run_has_sent_in_part_is_left_out_of_a_drill() {
     }
     let copy = format!("{}@2026-01-10-030000", world.backup(SECOND));
     assert_eq!(property("zhaul:verified", &copy), "2026-01-12T03:00:00Z drill");
+    assert!(run.contains("note: backup: "), "{run}");
+    // A disk that is gone here: no run sends it.
+    let aside = world.beside("aside");
+    zfs(&["create", &aside]);
+    zfs(&["rename", &second, &format!("{aside}/{SECOND}")]);
+    let run = drill(&world, DAY_3, &["100"], 0).stdout;
+    assert!(run.contains("warning: backup: ") && run.contains("@2026-01-10-030000 from backup"), "{run}");
+    zfs(&["rename", &format!("{aside}/{SECOND}"), &second]);
+    zfs(&["destroy", &aside]);
     // The next run sends it, and all of it is drilled.
     world.run(DAY_3);
     let run = drill(&world, DAY_3, &["100"], 0).stdout;

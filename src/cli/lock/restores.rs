@@ -28,7 +28,7 @@ impl Restored<'_> {
     fn key(&self) -> String {
         match self {
             Self::Guest(id, directory) => format!("guest {id} {}", directory.display()),
-            // One key: a restore may be told to use the name of a drill.
+            // One key: --to may name the same.
             Self::Dataset(dataset) | Self::Drill(dataset) => dataset.to_string(),
         }
     }

@@ -100,7 +100,7 @@ fn is_meant(args: Wanted<'_>, name: &DatasetName) -> bool {
 }
 
 /// Refuses where a part of the restore may be that nothing is known of: once the rest and the guest's file are gone,
-/// nothing tells of that part, and what has its place there already would no longer stop this command.
+/// nothing names that part any more, and what has its place there already would no longer stop this command.
 fn check_listed(args: Wanted<'_>, places: &[DatasetName], listing: &Listing) -> Result<(), Failure> {
     let is_absent = |why: &&Unlisted| **why == Unlisted::Missing;
     let roots = places.iter().filter_map(|place| Some((place.as_str(), listing.why_unlisted(place)?)));

@@ -87,10 +87,19 @@ pub(super) fn drill(args: &VerifyArgs, context: &CommandContext) -> Result<Code,
 /// What a drill does.
 struct Planned {
     plan: RestorePlan,
-    /// A newer point that the target has, and the disks that it lacks there.
-    newer: Option<(PointName, Vec<DatasetName>)>,
+    /// A newer point that the target has in part.
+    newer: Option<Newer>,
     /// No other drill of the same meanwhile.
     alone: Alone,
+}
+
+/// A newer point than the one that is drilled.
+struct Newer {
+    point: PointName,
+    /// The disks that it lacks on the target.
+    missing: Vec<DatasetName>,
+    /// Whether all of these are on this host, so that a run sends them.
+    is_sent: bool,
 }
 
 fn plan(
@@ -136,7 +145,12 @@ fn plan(
             }
             // A run may be sending its newest point.
             Err(RestoreError::Incomplete { point, missing, complete: Some(complete), .. }) => {
-                newer = Some((point, missing));
+                let is_here = |name: &DatasetName| {
+                    let volume = known.volumes.iter().find(|volume| volume.name == *name);
+                    volume.is_some_and(|one| one.copies.iter().any(|copy| copy.place == Place::Source))
+                };
+                let is_sent = missing.iter().all(is_here);
+                newer = Some(Newer { point, missing, is_sent });
                 request.at = Some(At::Point(complete));
             }
             Err(RestoreError::Incomplete { point, missing, .. }) => {
@@ -182,13 +196,15 @@ fn never_complete(
 }
 
 /// A newer point was left out.
-fn newer_trouble(
-    (point, missing): &(PointName, Vec<DatasetName>),
-    target: &TargetName,
-    plan: &RestorePlan,
-) -> Trouble {
+fn newer_trouble(newer: &Newer, target: &TargetName, plan: &RestorePlan) -> Trouble {
+    let Newer { point, missing, is_sent } = newer;
+    let next = if *is_sent {
+        "nothing while a run is sending it; else `zhaul status` says why it is late"
+    } else {
+        "no run sends what is not on this host: drill the disks of the newest point one by one, by their names"
+    };
     Trouble {
-        severity: Severity::Note,
+        severity: if *is_sent { Severity::Note } else { Severity::Warning },
         kind: "newer-point",
         about: target.0.clone(),
         what: format!(
@@ -196,7 +212,7 @@ fn newer_trouble(
             names_text(missing),
             plan.point
         ),
-        next: "nothing while a run is sending it; else `zhaul status` says why it is late".to_owned(),
+        next: next.to_owned(),
     }
 }
 
