@@ -185,6 +185,13 @@ impl Restoration {
         self.files.find(self.id) == GuestFile::OfRestore
     }
 
+    /// Whether the configuration of the point names this disk.
+    pub(super) fn had(&self, disk: &DatasetName) -> bool {
+        let left_out = self.disks_left_out.join("\n");
+        let mut named = volumes_of(&self.text).into_iter().chain(volumes_of(&left_out));
+        named.any(|named| self.is_of(named, disk))
+    }
+
     fn file(&self) -> String {
         format!("{}/{}.conf", self.kind.directory(), self.id)
     }

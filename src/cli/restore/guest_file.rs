@@ -8,7 +8,7 @@ use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::Wanted;
 use crate::host::{GuestFile, GuestFiles};
-use crate::model::{GuestId, Listing, Proxmox};
+use crate::model::{DatasetName, GuestId, Listing, Proxmox, VolumeName, VolumeRole};
 use crate::plan::restore::{What, volumes_of};
 
 /// The number of the guest that is restored, if a guest is.
@@ -25,6 +25,19 @@ fn files(args: Wanted<'_>, context: &CommandContext) -> Option<(GuestId, GuestFi
 /// Whether a restore of the guest was begun and not ended.
 pub(super) fn is_begun(args: Wanted<'_>, context: &CommandContext) -> bool {
     files(args, context).is_some_and(|(id, files)| files.find(id) == GuestFile::OfRestore)
+}
+
+/// The disks that the file of a begun restore names, by their datasets. Disks alone are refused beside one.
+pub(super) fn begun_with(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Vec<DatasetName> {
+    let is_whole = args.options.disks.is_empty();
+    let Some((id, files)) = files(args, context).filter(|_| is_whole && is_begun(args, context)) else {
+        return Vec::new();
+    };
+    let Ok(Some(current)) = files.current(id) else { return Vec::new() };
+    // Proxmox VE makes an image for cloud-init again: it is in no point.
+    let is_disk = |volume: &str| VolumeName::parse(volume).is_some_and(|one| one.role == VolumeRole::Disk);
+    let named = volumes_of(&current.text).into_iter().filter(|(_, volume)| is_disk(volume));
+    named.filter_map(|(storage, volume)| proxmox.dataset_of(storage, volume)).collect()
 }
 
 /// Whether every disk that the guest's file names is in its place.

@@ -6,12 +6,14 @@ mod disks;
 mod guest;
 mod guest_file;
 mod kept;
+mod lacking;
 mod progress;
 mod put_back;
 mod replace;
 mod space;
 mod stored;
 mod text;
+mod typed;
 mod unended;
 mod words;
 
@@ -106,7 +108,9 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
     let wanted = wanted_here(&known, &request).map_err(fail)?;
     let plan_now = || -> Result<RestorePlan, Failure> {
         let there = list_here(&here, &wanted)?;
-        let request = RestoreRequest { is_begun: guest_file::is_begun(args, context), ..request.clone() };
+        let is_begun = guest_file::is_begun(args, context);
+        let begun_with = guest_file::begun_with(args, context, &inventory.proxmox);
+        let request = RestoreRequest { is_begun, begun_with, ..request.clone() };
         let mut plan = plan_restore(&context.policy, &inventory, &known, &there, &request).map_err(fail)?;
         plan.notes.iter_mut().for_each(|note| origin_first(note, args.before));
         Ok(plan)
@@ -155,13 +159,13 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
     Ok(Ended { code, no_file: unusable.filter(|_| is_done) })
 }
 
-/// The plan for a person; what takes space unexpectedly also for a log.
+/// The plan for a person; what no one expects also for a log.
 fn announce(plan: &RestorePlan, sizes: &Sizes, context: &CommandContext) {
     let style = output::stderr_style();
     output::complain(&if context.is_watched {
         text::plan_text(plan, sizes, context.now, style)
     } else {
-        text::notes_text(plan.notes.iter().filter(|note| note.takes_space()), style)
+        text::notes_text(plan.notes.iter().filter(|note| note.is_always_said()), style)
     });
 }
 
@@ -246,8 +250,21 @@ fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Res
     let (is_begun, is_taken) = (guest_file::is_begun(args, context), guest_file::is_taken(args, context));
     let replace = if args.options.replace { Some(stamp(context.now)?) } else { None };
     let without = args.without.to_vec();
-    let is_drill = false;
-    Ok(RestoreRequest { what, without, at, from, to, is_begun, is_taken, new_id, storage, replace, is_drill })
+    let (is_drill, begun_with) = (false, Vec::new());
+    Ok(RestoreRequest {
+        what,
+        without,
+        at,
+        from,
+        to,
+        is_begun,
+        begun_with,
+        is_taken,
+        new_id,
+        storage,
+        replace,
+        is_drill,
+    })
 }
 
 /// The place that a person means: a target by its name, or by its host where only one is there.
@@ -312,6 +329,7 @@ pub(super) fn point_failure(error: &RestoreError, asked: Asked<'_>) -> Failure {
         | RestoreError::Name(_) => Code::Usage,
         RestoreError::NotListed { .. } => Code::Failed,
         RestoreError::Incomplete { .. }
+        | RestoreError::Lost { .. }
         | RestoreError::Exists { .. }
         | RestoreError::HasChildren { .. }
         | RestoreError::OwnKey { .. }
@@ -397,7 +415,7 @@ fn show_outcome(
     outcomes: &[VolumeOutcome],
     took: Duration,
 ) -> Result<Code, Failure> {
-    output::complain(&text::failures_text(plan, outcomes, output::stderr_style()));
+    output::complain(&text::failures_text(plan, outcomes, asked(args), output::stderr_style()));
     let text = if args.options.json {
         format!("{}\n", text::report_json(plan, outcomes, took))
     } else {

@@ -2,26 +2,29 @@
 
 use std::time::Duration;
 
+use anyhow::anyhow;
+
 use super::super::context::CommandContext;
-use super::super::exit_code::Failure;
+use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::guest_state;
 use super::super::lock;
 use super::Wanted;
-use super::{guest, guest_file, kept, list_here};
+use super::{asked, guest, guest_file, kept, lacking, list_here};
 use crate::host::Restoring;
-use crate::model::{DatasetName, Inventory, aside_of};
-use crate::plan::restore::{RestorePlan, What, guest_of};
+use crate::model::{Answer, DatasetName, Inventory, aside_of};
+use crate::plan::restore::{RestoreNote, RestorePlan, What, guest_of};
 
 /// A run may be under way when everything is received; the exchange itself takes seconds.
 const LOCK_WAIT: Duration = Duration::from_secs(3600);
 
-/// Refuses to take the disks of a guest that runs, is locked, a template or managed.
+/// Refuses to take some disks of a guest to another moment than the rest, and those of one that runs, is locked, a template or managed.
 pub(super) fn check(
     args: Wanted<'_>,
     inventory: &Inventory,
     plan: &RestorePlan,
     guest: Option<&guest::Restoration>,
 ) -> Result<(), Failure> {
+    check_whole(args, inventory, plan, guest)?;
     if plan.stamp.is_none() {
         return Ok(());
     }
@@ -30,6 +33,30 @@ pub(super) fn check(
         guest_state::check_stopped(id, args.options.stopped, inventory)?;
     }
     check_unused(plan)
+}
+
+/// Refuses `--replace` where the guest would keep a disk as it is now beside disks of the point. One that it did not have then is
+/// in no file of that point, and no part of the restored guest.
+fn check_whole(
+    args: Wanted<'_>,
+    inventory: &Inventory,
+    plan: &RestorePlan,
+    guest: Option<&guest::Restoration>,
+) -> Result<(), Failure> {
+    if !args.options.replace || args.options.new_id.is_some() {
+        return Ok(());
+    }
+    let Answer::Listed(here) = &inventory.source else { return Ok(()) };
+    let lacking = plan.notes.iter().filter_map(|note| {
+        if let RestoreNote::VolumeMissing { volume } = note { Some(volume) } else { None }
+    });
+    let would_stay =
+        |volume: &&DatasetName| here.get(volume).is_some() && guest.is_none_or(|guest| guest.had(volume));
+    let stays: Vec<DatasetName> = lacking.filter(would_stay).cloned().collect();
+    if stays.is_empty() {
+        return Ok(());
+    }
+    Err(anyhow!(lacking::two_moments(plan, &stays, args.options.stopped, asked(args)))).or_exit(Code::Blocked)
 }
 
 /// What is replaced, by the name that it has here: it may be restored under another one.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::render::{Style, count, duration_text, escape, load_key_command};
 use super::Sizes;
-use super::words;
+use super::words::{self, Asked};
 use crate::execute::restore::{RestoreFailure, VolumeOutcome};
 use crate::host::Problem;
 use crate::model::{ByteCount, DatasetKind, Encryption};
@@ -76,7 +76,12 @@ fn volume_line(volume: &VolumeRestore, size: Option<ByteCount>) -> String {
 }
 
 /// The failures, and their next actions.
-pub(super) fn failures_text(plan: &RestorePlan, outcomes: &[VolumeOutcome], style: Style) -> String {
+pub(super) fn failures_text(
+    plan: &RestorePlan,
+    outcomes: &[VolumeOutcome],
+    asked: Asked<'_>,
+    style: Style,
+) -> String {
     let mut text = String::new();
     for (volume, outcome) in plan.volumes.iter().zip(outcomes) {
         match &outcome.result {
@@ -103,7 +108,7 @@ pub(super) fn failures_text(plan: &RestorePlan, outcomes: &[VolumeOutcome], styl
             }
             Err(RestoreFailure::Failed(error)) => {
                 let _ = writeln!(text, "{} {}: {}", style.red("error:"), volume.to, escape(&error.chain()));
-                let _ = writeln!(text, "  next: {}", words::advice(&error.problem));
+                let _ = writeln!(text, "  next: {}", words::advice(error, asked));
             }
             Err(RestoreFailure::Waits) => {
                 let _ = writeln!(

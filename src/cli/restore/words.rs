@@ -4,25 +4,16 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 
-use super::super::args::AtArg;
 use super::super::render::{
     duration_text, escape, target_unlisted_advice, unlisted_here_next, unlisted_what,
 };
+use super::lacking;
+pub(in crate::cli) use super::typed::Asked;
+pub(super) use super::typed::{joined, place};
 use crate::channel::connection_advice;
-use crate::host::Problem;
-use crate::model::{
-    DatasetName, GuestId, GuestKind, PointName, TargetName, Unlisted, VolumeName, is_of_template,
-};
-use crate::plan::Place;
+use crate::host::{HostError, Problem};
+use crate::model::{DatasetName, GuestKind, PointName, TargetName, Unlisted, VolumeName, is_of_template};
 use crate::plan::restore::{At, RestoreError, RestoreNote, RestorePlan, What};
-
-/// A place as it is typed.
-pub(super) fn place(place: &Place) -> String {
-    match place {
-        Place::Source => "here".to_owned(),
-        Place::Target(name) => name.to_string(),
-    }
-}
 
 /// A kind of guest, with its article.
 pub(super) fn kind(kind: GuestKind) -> &'static str {
@@ -37,99 +28,6 @@ pub(super) fn age(time: Timestamp, now: Timestamp) -> String {
     match std::time::Duration::try_from(now.duration_since(time)) {
         Ok(age) => format!("{} old", duration_text(age)),
         Err(_) => "dated in the future".to_owned(),
-    }
-}
-
-/// The request, as it was typed.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::cli) struct Asked<'a> {
-    pub(in crate::cli) what: &'a What,
-    /// The point, if one was given.
-    pub(in crate::cli) at: Option<&'a AtArg>,
-    /// The place, if one was given.
-    pub(in crate::cli) from: Option<&'a str>,
-    /// The number that the guest is to have, if not its own.
-    pub(in crate::cli) new_id: Option<GuestId>,
-    /// The storage that its disks go to, if one was given.
-    pub(in crate::cli) storage: Option<&'a str>,
-    /// The disks of the guest, if not all.
-    pub(in crate::cli) disks: &'a [String],
-    /// The name that the dataset is to have, if not its own.
-    pub(in crate::cli) to: Option<&'a DatasetName>,
-}
-
-impl<'a> Asked<'a> {
-    /// The object alone.
-    pub(in crate::cli) fn new(what: &'a What) -> Self {
-        Self { what, at: None, from: None, new_id: None, storage: None, disks: &[], to: None }
-    }
-}
-
-impl Asked<'_> {
-    fn at(self, option: &str) -> String {
-        self.at.map_or_else(String::new, |at| format!(" {option} {at}"))
-    }
-
-    /// The command that goes back to the point where it is.
-    fn rollback(self, dataset: &DatasetName) -> String {
-        let what = match self.what {
-            What::Guest(id) if self.disks.is_empty() => id.to_string(),
-            What::Guest(_) | What::Dataset(_) => dataset.to_string(),
-        };
-        format!("zhaul rollback {what}{}", self.at("--to"))
-    }
-
-    /// The command that restores the same point of the same thing, with another option, to `to`.
-    fn restore(self, dataset: &DatasetName, to: &str, option: &str) -> String {
-        let what = match self.what {
-            What::Guest(id) if to.is_empty() => id.to_string(),
-            What::Guest(_) => dataset.to_string(),
-            What::Dataset(name) => name.to_string(),
-        };
-        let is_there = to.is_empty() && matches!(self.what, What::Guest(_)) || what == *to;
-        let to = if is_there { String::new() } else { format!(" --to {to}") };
-        let from = self.place_option();
-        let of_guest = if to.is_empty() { self.of_guest() } else { String::new() };
-        format!("zhaul restore {what}{of_guest}{}{from}{to}{option}", self.at("--at"))
-    }
-
-    fn place_option(self) -> String {
-        self.from.map_or_else(String::new, |from| format!(" --from {from}"))
-    }
-
-    /// The options that only a guest takes.
-    fn of_guest(self) -> String {
-        let disks = self.disks.iter().map(|disk| format!(" --disk {}", escape(disk)));
-        let storage = self.storage.map(|storage| format!(" --storage {}", escape(storage)));
-        disks.chain(storage).collect()
-    }
-
-    /// The command that gives up what was begun.
-    pub(super) fn abandon(self) -> String {
-        let new_id = self.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
-        let to = self.to.map_or_else(String::new, |to| format!(" --to {to}"));
-        let storage =
-            self.storage.map_or_else(String::new, |storage| format!(" --storage {}", escape(storage)));
-        format!("zhaul restore {}{new_id}{storage}{to} --abandon", self.what)
-    }
-
-    /// The command that continues what was begun: a restore of this point, and of these disks if not of all.
-    pub(super) fn again(self, point: Option<&PointName>, disks: &[&str]) -> String {
-        let new_id = self.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
-        let disks = disks.iter().map(|disk| format!(" --disk {}", escape(disk)));
-        let at = point.map_or_else(String::new, |point| format!(" --at {}", escape(point.as_str())));
-        let to = self.to.map_or_else(String::new, |to| format!(" --to {to}"));
-        let disks: String = disks.collect();
-        format!("zhaul restore {}{new_id}{disks}{at}{}{to}", self.what, self.of_guest())
-    }
-
-    fn beside(self, dataset: &DatasetName) -> String {
-        self.restore(dataset, &format!("{dataset}-restored"), "")
-    }
-
-    fn in_its_place(self, dataset: &DatasetName) -> String {
-        let to = if let What::Guest(_) = self.what { "" } else { dataset.as_str() };
-        self.restore(dataset, to, " --replace")
     }
 }
 
@@ -154,7 +52,7 @@ pub(super) fn other_kind(file: &str, of: GuestKind, disk: Option<&DatasetName>, 
     )
 }
 
-fn exists(dataset: &DatasetName, has_point: bool, missing: &[DatasetName], asked: Asked<'_>) -> String {
+fn exists(dataset: &DatasetName, has_point: bool, asked: Asked<'_>) -> String {
     if let (Some(new_id), What::Guest(id)) = (asked.new_id, asked.what) {
         let again = asked.restore(dataset, "", " --as VMID");
         return format!(
@@ -163,15 +61,6 @@ fn exists(dataset: &DatasetName, has_point: bool, missing: &[DatasetName], asked
         );
     }
     let is_guest = matches!(asked.what, What::Guest(_));
-    if !missing.is_empty() && is_guest {
-        let disks = missing.iter().map(|disk| format!(" --disk {}", disk.last()));
-        let only = asked.restore(dataset, "", &disks.collect::<String>());
-        return format!(
-            "{dataset} exists, and nothing that exists is overwritten: nothing was done\n  \
-             next: restore only what is missing: `{only}`; or all of it in the place of what is there, which is set aside: `{}`",
-            asked.in_its_place(dataset)
-        );
-    }
     let (beside, in_its_place) = (asked.beside(dataset), asked.in_its_place(dataset));
     if is_guest && is_of_template(dataset.last()) {
         return format!(
@@ -220,7 +109,13 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
                 "{lacks}\n  next: {all}`zhaul restore {typed}{options} --at {point}` restores what there is of @{point}"
             )
         }
-        RestoreError::Exists { dataset, has_point, missing } => exists(dataset, *has_point, missing, asked),
+        RestoreError::Lost { .. } => lacking::lost(error, asked),
+        RestoreError::Exists { dataset, missing, point, has_point }
+            if !missing.is_empty() && asked.new_id.is_none() && matches!(typed, What::Guest(_)) =>
+        {
+            lacking::half_here(dataset, missing, (point.as_ref(), *has_point), asked)
+        }
+        RestoreError::Exists { dataset, has_point, .. } => exists(dataset, *has_point, asked),
         RestoreError::HasChildren { dataset } => format!(
             "datasets lie below {dataset}, which would go with it: nothing was done\n  next: restore the point beside: `{}`",
             asked.beside(dataset)
@@ -344,10 +239,6 @@ fn no_parent(parent: &DatasetName, is_pool_missing: bool) -> String {
     )
 }
 
-fn joined(names: &[DatasetName]) -> String {
-    names.iter().map(DatasetName::as_str).collect::<Vec<_>>().join(", ")
-}
-
 /// A note before the restore.
 pub(super) fn note_text(note: &RestoreNote) -> String {
     match note {
@@ -407,8 +298,9 @@ pub(super) fn decode_line(plan: &RestorePlan) -> String {
 }
 
 /// The next action after a failure: what was received is kept.
-pub(super) fn advice(problem: &Problem) -> Cow<'static, str> {
-    let advice = match problem {
+pub(super) fn advice(error: &HostError, asked: Asked<'_>) -> Cow<'static, str> {
+    let advice = match &error.problem {
+        Problem::NotFound if error.operation == "send" => return lacking::gone(asked).into(),
         Problem::PoolHangs(_) => {
             "zpool status shows which devices do not answer; resume the pool (zpool clear), then give the same command again"
         }

@@ -120,6 +120,7 @@ fn plan(
         from: Some(Place::Target(target.clone())),
         to: None,
         is_begun: false,
+        begun_with: Vec::new(),
         is_taken: false,
         new_id: None,
         storage: None,

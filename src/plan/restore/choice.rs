@@ -12,6 +12,8 @@ use crate::plan::Place;
 pub(super) struct Choice<'a> {
     pub(super) point: GroupPoint<'a>,
     pub(super) place: Place,
+    /// The newest moment that has all volumes, where this one lacks some.
+    pub(super) complete: Option<PointName>,
 }
 
 /// Chooses what is restored, from the copies that are `meant`; where these lack the point, the others are named that have it.
@@ -61,10 +63,14 @@ fn choose<'a>(
     };
     let group = groups.get(chosen).ok_or_else(none)?;
     let place = place_of(group);
-    if !group.is_complete_at(&place) && !matches!(at, Some(At::Point(_))) {
-        let is_complete = |group: &&GroupPoint<'_>| {
-            is_meant(group) && is_there(group) && group.is_complete_at(&place_of(group))
-        };
+    let is_by_name = matches!(at, Some(At::Point(_)));
+    // Beside a point that was asked for by its name, any other will do.
+    let is_complete = |group: &&GroupPoint<'_>| {
+        (is_by_name || is_meant(group)) && is_there(group) && group.is_complete_at(&place_of(group))
+    };
+    let is_whole = group.is_complete_at(&place);
+    let complete = groups.iter().filter(|_| !is_whole).find(is_complete).map(|group| group.name.clone());
+    if !is_whole && !is_by_name {
         let missing = volumes
             .iter()
             .zip(&group.volumes)
@@ -75,11 +81,11 @@ fn choose<'a>(
             point: group.name.clone(),
             place,
             missing,
-            complete: groups.iter().find(is_complete).map(|group| group.name.clone()),
+            complete,
         });
     }
     let mut groups = groups;
-    Ok(Choice { point: groups.swap_remove(chosen), place })
+    Ok(Choice { point: groups.swap_remove(chosen), place, complete })
 }
 
 /// The same error, or that only what was set aside of the datasets has the point.

@@ -58,12 +58,27 @@ pub enum RestoreError {
         /// The newest that has all of them.
         complete: Option<PointName>,
     },
+    /// The restore was begun with volumes of which the point has nothing any more.
+    Lost {
+        /// The point.
+        point: PointName,
+        /// Where it is taken from.
+        place: Place,
+        /// The volumes, by the names that they would have here.
+        lost: Vec<DatasetName>,
+        /// Targets that could not be listed, and may have them: why.
+        unlisted: Vec<(TargetName, String)>,
+        /// The newest that has all of it.
+        complete: Option<PointName>,
+    },
     /// A dataset of that name exists.
     Exists {
         /// The dataset.
         dataset: DatasetName,
         /// Whether it holds the very snapshot that was asked for.
         has_point: bool,
+        /// The point that was chosen, where one was.
+        point: Option<PointName>,
         /// Volumes of the same guest that do not exist here.
         missing: Vec<DatasetName>,
     },

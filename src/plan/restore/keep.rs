@@ -65,8 +65,12 @@ pub fn plan_keep(plan: &RollbackPlan, here: &Listing, stamp: &str) -> Result<Vec
         if key_of.is_some_and(|root| disk.dataset.below(root).is_none()) {
             return Err(RestoreError::OwnKey { dataset: disk.dataset.clone() });
         }
-        let name =
-            || RestoreError::Exists { dataset: disk.dataset.clone(), has_point: true, missing: Vec::new() };
+        let name = || RestoreError::Exists {
+            dataset: disk.dataset.clone(),
+            has_point: true,
+            point: None,
+            missing: Vec::new(),
+        };
         let canmount = here.get(&disk.dataset).map(|dataset| dataset.settings.canmount.clone());
         let mark = KeptMark {
             of: disk.dataset.clone(),

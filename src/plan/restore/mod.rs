@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod keep;
 mod linked;
+mod lost;
 mod planned;
 mod points;
 mod replace;
@@ -99,6 +100,7 @@ fn place(to: &DatasetName) -> Result<DatasetName, RestoreError> {
     let parent = to.parent().ok_or_else(|| RestoreError::Exists {
         dataset: to.clone(),
         has_point: false,
+        point: None,
         missing: Vec::new(),
     })?;
     Ok(parent.child(INCOMING_NAME)?)
@@ -177,11 +179,12 @@ pub fn plan_restore(
         here,
         request,
     };
-    let mut restores = Vec::new();
+    let (mut restores, mut missing) = (Vec::new(), Vec::new());
     for (volume, point) in meant.iter().zip(&chosen.point.volumes) {
         let point = point.as_ref().and_then(|point| point.snapshot_at(&chosen.place));
         let Some(point) = point else {
             notes.push(RestoreNote::VolumeMissing { volume: volume.name.clone() });
+            missing.push(target(&volume.name, request)?);
             continue;
         };
         let to = target(&volume.name, request)?;
@@ -196,18 +199,20 @@ pub fn plan_restore(
             notes.push(RestoreNote::ChildrenLeft { children });
         }
     }
+    lost::check(&volumes.unlisted, (here, request), &chosen, &restores, missing)?;
     let mut taken = BTreeSet::new();
     if let Some(twice) = restores.iter().find(|restore| !taken.insert(&restore.to)) {
         return Err(RestoreError::SameName { dataset: twice.to.clone() });
     }
     let stamp = replace::plan_replaced(here, request, &mut restores)?;
-    check_existing(here, &restores, request.is_begun)?;
+    check_existing(here, &restores, &chosen.point.name, request.is_begun)?;
     Ok(RestorePlan {
         stamp,
         point: chosen.point.name,
         time: chosen.point.time,
         from: chosen.place,
         volumes: restores,
+        complete: chosen.complete,
         notes,
     })
 }
@@ -366,7 +371,12 @@ fn look_here(
 
 /// A volume that exists is only taken for restored where it has the point, and another volume shows by its mark that the
 /// restore of the guest was interrupted when this one was done.
-fn check_existing(here: &Listing, restores: &[VolumeRestore], is_begun: bool) -> Result<(), RestoreError> {
+fn check_existing(
+    here: &Listing,
+    restores: &[VolumeRestore],
+    point: &PointName,
+    is_begun: bool,
+) -> Result<(), RestoreError> {
     let is_under_way = is_begun || restores.iter().any(|restore| restore.stage == Stage::Finish);
     let is_only_finishing =
         restores.iter().all(|restore| matches!(restore.stage, Stage::Finish | Stage::Done));
@@ -376,7 +386,8 @@ fn check_existing(here: &Listing, restores: &[VolumeRestore], is_begun: bool) ->
         if !(has_point && is_under_way && is_only_finishing) {
             let missing = restores.iter().filter(|other| here.get(&other.to).is_none());
             let missing = missing.map(|other| other.volume.clone()).collect();
-            return Err(RestoreError::Exists { dataset: restore.to.clone(), has_point, missing });
+            let (dataset, point) = (restore.to.clone(), Some(point.clone()));
+            return Err(RestoreError::Exists { dataset, has_point, point, missing });
         }
     }
     Ok(())

@@ -64,6 +64,8 @@ pub struct RestoreRequest {
     pub to: Option<DatasetName>,
     /// Whether the guest's file shows that its restore was begun and not ended.
     pub is_begun: bool,
+    /// The disks that this file names: the restore was begun with them, or they were here.
+    pub begun_with: Vec<DatasetName>,
     /// Whether the guest has a file, which is put aside with its disks, or alone where those are lost.
     pub is_taken: bool,
     /// The number that a guest gets; its own where it is not said.
@@ -89,6 +91,9 @@ pub struct RestorePlan {
     pub volumes: Vec<VolumeRestore>,
     /// The stamp under which what has the names is put aside.
     pub stamp: Option<String>,
+    /// The newest point that has all volumes, where this one lacks some.
+    #[serde(skip)]
+    pub complete: Option<PointName>,
     /// Notes for the person who starts it.
     pub notes: Vec<RestoreNote>,
 }
@@ -249,8 +254,14 @@ pub enum RestoreNote {
 }
 
 impl RestoreNote {
-    /// Whether it says that a linked clone takes its whole size.
-    pub fn takes_space(&self) -> bool {
-        matches!(self, Self::EncryptedClone { .. } | Self::OriginMissing { .. } | Self::BegunInFull { .. })
+    /// Whether it is said also where no one watches: less is restored than was asked for, or a linked clone takes its whole size.
+    pub fn is_always_said(&self) -> bool {
+        matches!(
+            self,
+            Self::VolumeMissing { .. }
+                | Self::EncryptedClone { .. }
+                | Self::OriginMissing { .. }
+                | Self::BegunInFull { .. }
+        )
     }
 }

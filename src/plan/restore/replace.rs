@@ -56,6 +56,7 @@ pub(super) fn plan_replaced(
         let aside = aside.ok_or_else(|| RestoreError::Exists {
             dataset: restore.to.clone(),
             has_point: false,
+            point: None,
             missing: Vec::new(),
         })?;
         restore.replaces = Some(Replaced { guid: there.guid, aside });
