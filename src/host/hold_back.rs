@@ -1,12 +1,11 @@
 //! Holds the beginning of a resumed stream back until it has a whole block: see [`FirstBlock`].
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use super::Problem;
 use super::session::LOOK;
-use crate::stream::ByteSource;
 use crate::stream::lead::WithLead;
+use crate::stream::{ByteSource, Cancel};
 use crate::zfs::FirstBlock;
 
 /// What is read at once.
@@ -15,8 +14,8 @@ const PIECE_BYTES: usize = 128 << 10;
 /// Reads the beginning of `source`. While nothing comes, `doubt` is asked, with the time since the last byte, why nothing will.
 pub(super) fn until_first_block<S: ByteSource>(
     mut source: S,
+    cancel: &Cancel,
     doubt: &mut dyn FnMut(Duration) -> Option<Problem>,
-    failed: &dyn Fn(&io::Error) -> Problem,
 ) -> Result<WithLead<S>, Problem> {
     let (mut lead, mut first) = (Vec::new(), FirstBlock::default());
     let mut piece = vec![0; PIECE_BYTES];
@@ -40,7 +39,8 @@ pub(super) fn until_first_block<S: ByteSource>(
                     return Err(problem);
                 }
             }
-            Err(error) => return Err(failed(&error)),
+            Err(_) if cancel.is_requested() => return Err(Problem::Cancelled),
+            Err(error) => return Err(Problem::Other(error.to_string())),
         }
     }
 }

@@ -102,11 +102,8 @@ impl Outgoing for LocalOutgoing<'_> {
             }
             (silent >= *limit && !watch.is_known()).then_some(Problem::Stalled(limit.as_secs()))
         };
-        let problem = |error: &io::Error| {
-            if cancel.is_requested() { Problem::Cancelled } else { Problem::Other(error.to_string()) }
-        };
         let source = LocalSource { pipe, task };
-        let held = hold_back::until_first_block(source, &mut doubt, &problem).map_err(refuse)?;
+        let held = hold_back::until_first_block(source, cancel, &mut doubt).map_err(refuse)?;
         Ok(Box::new(held))
     }
 

@@ -215,10 +215,7 @@ impl Outgoing for ShellOutgoing<'_> {
             return Ok(Box::new(source));
         }
         let mut doubt = program.doubt(spec.snapshot.dataset().pool());
-        let failed = |error: &io::Error| {
-            if cancel.is_requested() { Problem::Cancelled } else { Problem::Other(error.to_string()) }
-        };
-        let held = hold_back::until_first_block(source, &mut doubt, &failed).map_err(refuse)?;
+        let held = hold_back::until_first_block(source, cancel, &mut doubt).map_err(refuse)?;
         Ok(Box::new(held))
     }
 
