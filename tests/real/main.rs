@@ -63,6 +63,7 @@ mod restoring;
 mod restoring_all;
 mod restoring_attacks;
 mod restoring_disks;
+mod restoring_elsewhere;
 mod restoring_lacking;
 mod restoring_linked;
 mod restoring_storages;

@@ -400,7 +400,8 @@ impl World {
     }
 
     fn is_held_by_a_run(&self) -> bool {
-        let rows = zfs(&["list", "-rHp", "-t", "snapshot", "-o", "name,userrefs", &self.source()]);
+        // The source itself may be lost.
+        let rows = zfs(&["list", "-rHp", "-t", "snapshot", "-o", "name,userrefs", &self.bases[0]]);
         let held: Vec<&str> = rows
             .lines()
             .filter_map(|row| row.split_once('\t').filter(|row| row.1 != "0"))

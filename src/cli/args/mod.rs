@@ -19,7 +19,7 @@ use crate::model::{ByteCount, DatasetName, GuestId, NameFormat, PortRange, SizeE
 
 pub(super) use bench::BenchArgs;
 pub(super) use prune::PruneArgs;
-pub(super) use restore::{AtArg, ListArgs, RestoreArgs, RollbackArgs};
+pub(super) use restore::{AtArg, ListArgs, RestoreArgs, RollbackArgs, StorageArg};
 pub(super) use verify::VerifyArgs;
 
 /// Where the policy is unless `--config` says otherwise.

@@ -38,7 +38,7 @@ pub(in crate::cli) struct RestoreArgs {
     #[arg(value_name = "GUEST|DATASET", value_parser = parse_what, required_unless_present = "all")]
     pub(in crate::cli) what: Option<What>,
     /// Restore every guest and dataset that is not on this host, one after the other: after the loss of the host
-    #[arg(long, conflicts_with_all = ["what", "to", "new_id", "storage", "disks", "unique", "link_down", "replace", "abandon", "put_back"])]
+    #[arg(long, conflicts_with_all = ["what", "to", "new_id", "disks", "unique", "link_down", "replace", "abandon", "put_back"])]
     pub(in crate::cli) all: bool,
     /// Restore from this backup or archive, or from `here` [default: the nearest that has the point]
     #[arg(long, value_name = "TARGET")]
@@ -52,9 +52,10 @@ pub(in crate::cli) struct RestoreArgs {
     /// Give the restored guest this number instead of its own, and with it new MAC addresses and UUIDs
     #[arg(long = "as", value_name = "VMID", value_parser = parse_guest, conflicts_with = "to")]
     pub(in crate::cli) new_id: Option<GuestId>,
-    /// Put all disks on this storage of Proxmox VE instead of their own
-    #[arg(long, value_name = "STORAGE", conflicts_with = "to")]
-    pub(in crate::cli) storage: Option<String>,
+    /// Put the disks on this storage of Proxmox VE instead of their own; with OLD= only those that were on this storage, or in this
+    /// dataset. May be given again
+    #[arg(long, value_name = "[OLD=]STORAGE", value_parser = parse_storage, value_delimiter = ',', conflicts_with = "to")]
+    pub(in crate::cli) storage: Vec<StorageArg>,
     /// Restore only this disk of the guest: its line in the guest's file, for example scsi1, or its volume or dataset; may be given
     /// again. The guest's file is not written
     #[arg(long = "disk", value_name = "DISK", conflicts_with_all = ["abandon", "put_back"])]
@@ -152,6 +153,33 @@ impl fmt::Display for AtArg {
             Self::Point(name) => name.fmt(f),
         }
     }
+}
+
+/// The storage that disks go to, and the one that they were on if it is of some alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct StorageArg {
+    pub(in crate::cli) of: Option<String>,
+    pub(in crate::cli) to: String,
+}
+
+/// As it can be typed.
+impl fmt::Display for StorageArg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(of) = &self.of {
+            write!(f, "{of}=")?;
+        }
+        self.to.fmt(f)
+    }
+}
+
+/// Neither the id of a storage nor the name of a dataset has an equals sign or a comma.
+#[expect(clippy::unnecessary_wraps, reason = "clap's form of a parser that may fail")]
+fn parse_storage(text: &str) -> Result<StorageArg, String> {
+    let (of, to) = match text.split_once('=') {
+        Some((of, to)) => (Some(of.to_owned()), to),
+        None => (None, text),
+    };
+    Ok(StorageArg { of, to: to.to_owned() })
 }
 
 /// A plain number is a guest's.

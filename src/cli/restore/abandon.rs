@@ -11,7 +11,7 @@ use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::lock::{self, Restored};
 use super::super::output;
 use super::super::render::{count, escape, shell_word, unlisted_here_next, unlisted_what};
-use super::{Wanted, asked, guest, guest_file, list_here};
+use super::{Wanted, asked, guest_file, list_here, storages};
 use crate::discover;
 use crate::execute::restore::destroy_received;
 use crate::host::Restoring;
@@ -40,9 +40,7 @@ pub(super) struct Mark {
 
 pub(super) fn abandon(args: Wanted<'_>, context: &CommandContext, here: &Restoring) -> Result<Code, Failure> {
     let proxmox = discover::proxmox_of(&context.policy);
-    if let Some(id) = &args.options.storage {
-        guest::storage(&proxmox, id)?;
-    }
+    storages::wanted(args, &proxmox)?;
     // Before anything is looked at: what is restored now is not given up, and no restore begins meanwhile.
     let _alone = lock::alone(&names(args, context))?;
     let places = places(args, context, &proxmox);

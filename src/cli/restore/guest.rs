@@ -19,8 +19,8 @@ use crate::model::{
     Proxmox, TEMPLATE_SNAPSHOT, TargetName,
 };
 use crate::plan::restore::{
-    ConfigChanges, RestorePlan, VolumeRestore, Volumes, What, is_template, main_lines, restored_config,
-    volume_sizes, volumes_of,
+    ConfigChanges, FormerPlaces, RestorePlan, Volume, VolumeRestore, Volumes, What, former_places,
+    is_template, main_lines, restored_config, volume_sizes, volumes_of,
 };
 
 /// The configuration to write, and where.
@@ -59,25 +59,6 @@ pub(super) struct FoundConfig {
     pub(super) unusable: Option<String>,
 }
 
-/// The dataset of a storage.
-pub(super) fn storage(proxmox: &Proxmox, id: &str) -> Result<DatasetName, Failure> {
-    let storages = proxmox.storages.iter().flatten();
-    let found = storages.clone().find(|storage| storage.id == id).map(|storage| storage.dataset.clone());
-    let known: Vec<&str> = storages.map(|storage| storage.id.as_str()).collect();
-    let error = || {
-        let next = if known.is_empty() {
-            "`pvesm status` shows which are set up and enabled; or leave --storage out".to_owned()
-        } else {
-            format!("one of: {}", known.join(", "))
-        };
-        anyhow!(
-            "this node has no ZFS storage {} that is enabled: nothing was done\n  next: {next}",
-            escape(id)
-        )
-    };
-    found.ok_or_else(error).or_exit(Code::Usage)
-}
-
 impl Restoration {
     /// Reads the configuration of the point, and refuses what would be in the way of writing it. Nothing where no guest is restored,
     /// there is no Proxmox VE here, or the point carries no configuration, which is reported.
@@ -108,7 +89,11 @@ impl Restoration {
         check_kind(&files, id, args, plan, &stored)?;
         match stored {
             Stored::Usable(stored, properties) => {
-                let guest = Self::new(args, inventory, plan, (files, is_kept), (*stored, properties))?;
+                let disks: Vec<&Volume<'_>> =
+                    known.volumes.iter().filter(|volume| volume.is_disk_of(*old)).collect();
+                let former = former_places(&stored.config, &disks);
+                let guest =
+                    Self::new(args, inventory, (plan, &former), (files, is_kept), (*stored, properties))?;
                 Ok(FoundConfig { guest: Some(guest), unusable: None })
             }
             Stored::Unusable(why) => {
@@ -132,7 +117,7 @@ impl Restoration {
     fn new(
         args: Wanted<'_>,
         inventory: &Inventory,
-        plan: &RestorePlan,
+        (plan, former): (&RestorePlan, &FormerPlaces),
         (files, is_kept): (GuestFiles, bool),
         (stored, mut properties): (GuestConfig, BTreeMap<String, String>),
     ) -> Result<Self, Failure> {
@@ -148,7 +133,7 @@ impl Restoration {
         let mut random = random().context("cannot read random numbers").or_exit(Code::Failed)?;
         let is_here = |dataset: &DatasetName| matches!(&inventory.source, Answer::Listed(all) if all.get(dataset).is_some());
         let (text, disks_left_out) =
-            restored_config(&stored, &plan.volumes, proxmox, (changes, &is_here), &mut || {
+            restored_config(&stored, (&plan.volumes, former), proxmox, (changes, &is_here), &mut || {
                 random.next().unwrap_or(0)
             });
         let was_template = main_lines(&stored.config)

@@ -11,6 +11,7 @@ mod progress;
 mod put_back;
 mod replace;
 mod space;
+mod storages;
 mod stored;
 mod text;
 mod typed;
@@ -104,6 +105,8 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
     let left_out = disks::left_out(args, &known, &inventory.proxmox)?;
     let mut request = request(args, context, &inventory.proxmox)?;
     request.without.extend(left_out);
+    let targets = discover::senders(&context.policy, &context.cancel);
+    storages::find_former(args, context, &known, (&mut request, &inventory.proxmox), &targets)?;
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
     let plan_now = || -> Result<RestorePlan, Failure> {
@@ -116,7 +119,6 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
         Ok(plan)
     };
     let (plan, _alone) = plan_alone(args, context, plan_now)?;
-    let targets = discover::senders(&context.policy, &context.cancel);
     let sizes = sizes(&plan, context, &targets);
     let guest::FoundConfig { guest, unusable } =
         guest::Restoration::find(args, context, &inventory, &known, &plan, &targets)?;
@@ -235,17 +237,18 @@ fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Res
     let from = args.options.from.as_deref().map(|from| place(&context.policy, from)).transpose()?;
     let is_guest = matches!(args.what, What::Guest(_));
     if !is_guest
+        && !args.options.all
         && (args.options.new_id.is_some()
             || args.options.unique
             || args.options.link_down
-            || args.options.storage.is_some())
+            || !args.options.storage.is_empty())
     {
         let error = anyhow!(
             "--as, --storage, --unique and --link-down are for a guest: nothing was done\n  next: --to"
         );
         return Err(error).or_exit(Code::Usage);
     }
-    let storage = args.options.storage.as_deref().map(|id| guest::storage(proxmox, id)).transpose()?;
+    let storages = storages::wanted(args, proxmox)?;
     let (what, to, new_id) = (args.what.clone(), args.options.to.clone(), args.options.new_id);
     let (is_begun, is_taken) = (guest_file::is_begun(args, context), guest_file::is_taken(args, context));
     let replace = if args.options.replace { Some(stamp(context.now)?) } else { None };
@@ -261,7 +264,7 @@ fn request(args: Wanted<'_>, context: &CommandContext, proxmox: &Proxmox) -> Res
         begun_with,
         is_taken,
         new_id,
-        storage,
+        storages,
         replace,
         is_drill,
     })
@@ -311,7 +314,7 @@ fn asked(args: Wanted<'_>) -> Asked<'_> {
         at: options.at.as_ref(),
         from: options.from.as_deref(),
         new_id: options.new_id,
-        storage: options.storage.as_deref(),
+        storage: &options.storage,
         disks: &options.disks,
         to: options.to.as_ref(),
     }

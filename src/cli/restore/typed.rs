@@ -1,6 +1,6 @@
 //! The request as it was typed, and commands like it.
 
-use super::super::args::AtArg;
+use super::super::args::{AtArg, StorageArg};
 use super::super::render::escape;
 use crate::model::{DatasetName, GuestId, PointName};
 use crate::plan::Place;
@@ -24,8 +24,8 @@ pub(in crate::cli) struct Asked<'a> {
     pub(in crate::cli) from: Option<&'a str>,
     /// The number that the guest is to have, if not its own.
     pub(in crate::cli) new_id: Option<GuestId>,
-    /// The storage that its disks go to, if one was given.
-    pub(in crate::cli) storage: Option<&'a str>,
+    /// The storages that its disks go to, as far as they were given.
+    pub(in crate::cli) storage: &'a [StorageArg],
     /// The disks of the guest, if not all.
     pub(in crate::cli) disks: &'a [String],
     /// The name that the dataset is to have, if not its own.
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// The object alone.
     pub(in crate::cli) fn new(what: &'a What) -> Self {
-        Self { what, at: None, from: None, new_id: None, storage: None, disks: &[], to: None }
+        Self { what, at: None, from: None, new_id: None, storage: &[], disks: &[], to: None }
     }
 }
 
@@ -74,17 +74,27 @@ impl Asked<'_> {
     /// The options that only a guest takes.
     pub(super) fn of_guest(self) -> String {
         let disks = self.disks.iter().map(|disk| format!(" --disk {}", escape(disk)));
-        let storage = self.storage.map(|storage| format!(" --storage {}", escape(storage)));
-        disks.chain(storage).collect()
+        disks.collect::<String>() + &self.storages()
+    }
+
+    fn storages(self) -> String {
+        let words = self.storage.iter().map(|storage| format!(" --storage {}", escape(&storage.to_string())));
+        words.collect()
     }
 
     /// The command that gives up what was begun.
     pub(super) fn abandon(self) -> String {
         let new_id = self.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
         let to = self.to.map_or_else(String::new, |to| format!(" --to {to}"));
-        let storage =
-            self.storage.map_or_else(String::new, |storage| format!(" --storage {}", escape(storage)));
+        let storage = self.storages();
         format!("zhaul restore {}{new_id}{storage}{to} --abandon", self.what)
+    }
+
+    /// The command as it was typed, for more options.
+    pub(super) fn command(self) -> String {
+        let new_id = self.new_id.map_or_else(String::new, |id| format!(" --as {id}"));
+        let (at, from) = (self.at("--at"), self.place_option());
+        format!("zhaul restore {}{new_id}{at}{from}{}", self.what, self.of_guest())
     }
 
     /// The command that continues what was begun: a restore of this point, and of these disks if not of all.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::super::render::{
-    duration_text, escape, target_unlisted_advice, unlisted_here_next, unlisted_what,
+    duration_text, escape, shell_word, target_unlisted_advice, unlisted_here_next, unlisted_what,
 };
 use super::lacking;
 pub(in crate::cli) use super::typed::Asked;
@@ -134,7 +134,9 @@ pub(super) fn error_text(error: &RestoreError, asked: Asked<'_>) -> String {
             "two disks of the guest would be called {dataset}: nothing was done\n  \
              next: leave --storage out, or restore each disk by its own name with --to"
         ),
-        RestoreError::NoParent { parent, is_pool_missing } => no_parent(parent, *is_pool_missing),
+        RestoreError::NoParent { parent, is_pool_missing, former, storages } => {
+            no_parent(parent, *is_pool_missing, (former, storages), asked)
+        }
         RestoreError::NotListed { dataset, why } => not_listed(dataset, why),
         RestoreError::PlaceTaken { place } => format!(
             "{place} exists and is not zhaul's, and restores are received there: nothing was done\n  \
@@ -226,16 +228,42 @@ fn examples(known: &[DatasetName]) -> String {
     if some.is_empty() { String::new() } else { format!("\n  there is for example: {}", joined(some)) }
 }
 
-fn no_parent(parent: &DatasetName, is_pool_missing: bool) -> String {
-    if is_pool_missing {
-        return format!(
-            "the pool {0} is not imported here: nothing was done\n  next: `zpool import {0}`, or --to another pool",
-            parent.pool()
-        );
+fn no_parent(
+    parent: &DatasetName,
+    is_pool_missing: bool,
+    (former, storages): (&[String], &[String]),
+    asked: Asked<'_>,
+) -> String {
+    let (what, mend) = if is_pool_missing {
+        (
+            format!("the pool {} is not imported here", parent.pool()),
+            format!("`zpool import {}`", parent.pool()),
+        )
+    } else {
+        (
+            format!("{parent} does not exist here, so nothing can be restored below it"),
+            format!("`zfs create -p {parent}`"),
+        )
+    };
+    let to = if is_pool_missing { "--to another pool" } else { "--to another dataset" };
+    if !matches!(asked.what, What::Guest(_)) || former.is_empty() {
+        return format!("{what}: nothing was done\n  next: {mend}, or {to}");
     }
+    // The only storage is meant.
+    let storage = if let [only] = storages { only.as_str() } else { "STORAGE" };
+    let options = former.iter().map(|of| format!(" --storage {}", shell_word(&format!("{of}={storage}"))));
+    let one_of = if storages.len() > 1 {
+        format!(", where STORAGE is one of this host's: {}", escape(&storages.join(", ")))
+    } else {
+        String::new()
+    };
     format!(
-        "{parent} does not exist here, so nothing can be restored below it: nothing was done\n  \
-         next: `zfs create -p {parent}`, or --to another dataset"
+        "{what}, and this host has no storage where disks of guest {typed} were, {were}: nothing was done\n  \
+         next: put them on another storage: `{command}{options}`{one_of}; or {mend}",
+        typed = asked.what,
+        were = escape(&former.join(", ")),
+        command = asked.command(),
+        options = options.collect::<String>(),
     )
 }
 

@@ -26,8 +26,8 @@ use crate::model::{
     ByteCount, Change, DatasetName, Encryption, PointName, TargetName, Verification, VerifiedBy,
 };
 use crate::plan::restore::{
-    At, RestoreError, RestorePlan, RestoreRequest, VolumeRestore, Volumes, What, everything, future_names,
-    plan_restore, volumes, wanted_here,
+    At, RestoreError, RestorePlan, RestoreRequest, Storages, VolumeRestore, Volumes, What, everything,
+    future_names, plan_restore, volumes, wanted_here,
 };
 use crate::plan::{Place, Severity};
 
@@ -123,7 +123,7 @@ fn plan(
         begun_with: Vec::new(),
         is_taken: false,
         new_id: None,
-        storage: None,
+        storages: Storages::new(&inventory.proxmox),
         replace: None,
         is_drill: true,
     };

@@ -3,10 +3,11 @@
 use jiff::tz::TimeZone;
 
 use super::points::{GroupPoint, group_points, points};
-use super::volumes::Volume;
-use super::{At, RestoreError, RestoreRequest};
-use crate::model::{NameFormat, PointName};
+use super::volumes::{Copy, Volume, Volumes};
+use super::{At, RestoreError, RestoreRequest, What, find};
+use crate::model::{DatasetName, NameFormat, PointName, SnapshotName};
 use crate::plan::Place;
+use crate::policy::Policy;
 
 /// The moment to restore, and the place that it is taken from.
 pub(super) struct Choice<'a> {
@@ -16,8 +17,61 @@ pub(super) struct Choice<'a> {
     pub(super) complete: Option<PointName>,
 }
 
+/// The volumes that are meant, with the copies of each that count, and their point.
+pub(super) struct Chosen<'a> {
+    pub(super) meant: Vec<Volume<'a>>,
+    pub(super) choice: Choice<'a>,
+}
+
+/// Chooses what `request` asks for.
+pub(super) fn choose<'a>(
+    policy: &Policy,
+    volumes: &Volumes<'a>,
+    request: &RestoreRequest,
+) -> Result<Chosen<'a>, RestoreError> {
+    let found = find(volumes, request)?;
+    let what = match &request.what {
+        What::Guest(id) => format!("guest {id}"),
+        What::Dataset(name) => name.to_string(),
+    };
+    // A copy that was named is meant itself, not what took its place.
+    let named = match &request.what {
+        What::Dataset(name) if !found.iter().any(|volume| volume.name == *name) => Some(name),
+        What::Dataset(_) | What::Guest(_) => None,
+    };
+    let meant: Vec<Volume<'_>> = found.iter().map(|volume| meant(volume, named)).collect();
+    let all: Vec<&Volume<'_>> = meant.iter().collect();
+    let (format, zone) = (&policy.name_format, &policy.time_zone);
+    let choice = choose_for(&what, (&found, &all), request, format, zone)?;
+    Ok(Chosen { meant, choice })
+}
+
+/// The place that a restore would take its point from, and its snapshots there.
+pub fn snapshots_of(
+    policy: &Policy,
+    volumes: &Volumes<'_>,
+    request: &RestoreRequest,
+) -> Result<(Place, Vec<SnapshotName>), RestoreError> {
+    let Chosen { choice, .. } = choose(policy, volumes, request)?;
+    let points = choice.point.volumes.iter().flatten();
+    let found = points.filter_map(|point| point.snapshot_at(&choice.place));
+    let snapshots = found.filter_map(|found| found.copy.dataset.name.snapshot(&found.point.name).ok());
+    Ok((choice.place.clone(), snapshots.collect()))
+}
+
+/// The volume with the copies that count: the one that was named alone, else those that are written.
+fn meant<'a>(volume: &Volume<'a>, named: Option<&DatasetName>) -> Volume<'a> {
+    let counts = |copy: &&Copy<'a>| match named {
+        Some(name) => copy.dataset.name == *name && copy.place != Place::Source,
+        None => !copy.is_set_aside,
+    };
+    let copies: Vec<Copy<'a>> = volume.copies.iter().filter(counts).cloned().collect();
+    let copies = if copies.is_empty() { volume.copies.clone() } else { copies };
+    Volume { name: volume.name.clone(), copies }
+}
+
 /// Chooses what is restored, from the copies that are `meant`; where these lack the point, the others are named that have it.
-pub(super) fn choose_for<'a>(
+fn choose_for<'a>(
     what: &str,
     (all, meant): (&[&Volume<'_>], &[&Volume<'a>]),
     request: &RestoreRequest,
@@ -25,13 +79,13 @@ pub(super) fn choose_for<'a>(
     zone: &TimeZone,
 ) -> Result<Choice<'a>, RestoreError> {
     let (at, from) = (request.at.as_ref(), request.from.as_ref());
-    let chosen = choose(what, meant, at, from, format, zone);
+    let chosen = choose_point(what, meant, at, from, format, zone);
     chosen.map_err(|error| with_set_aside(error, all, from, format, zone))
 }
 
 /// Chooses the newest moment that `at` allows, from the place that is asked for, else from the nearest that has all of it. A
 /// moment that lacks a volume is only taken where it was asked for by name.
-fn choose<'a>(
+fn choose_point<'a>(
     what: &str,
     volumes: &[&Volume<'a>],
     at: Option<&At>,

@@ -3,7 +3,7 @@
 //! As Proxmox VE's own restore: snapshots, pending changes, locks and unused disks are dropped, a virtual machine gets a new
 //! `vmgenid`; another number also means new MAC addresses and another `smbios1` UUID.
 
-use super::VolumeRestore;
+use super::{FormerPlaces, VolumeRestore};
 use crate::model::{
     DatasetName, GuestConfig, GuestId, Proxmox, VolumeName, is_of_template, is_template_snapshot,
 };
@@ -36,10 +36,11 @@ pub fn is_template(restored: &[VolumeRestore]) -> bool {
     !restored.is_empty() && restored.iter().all(|one| one.is_template)
 }
 
-/// The file's text, and the disks that neither were restored nor are here: their lines are kept as comments.
+/// The file's text, and the disks that neither were restored nor are here: their lines are kept as comments. `former` says where volumes
+/// were: [`super::former_places`].
 pub fn restored_config(
     stored: &GuestConfig,
-    restored: &[VolumeRestore],
+    (restored, former): (&[VolumeRestore], &FormerPlaces),
     proxmox: &Proxmox,
     (changes, is_here): (ConfigChanges, &dyn Fn(&DatasetName) -> bool),
     random: &mut dyn FnMut() -> u64,
@@ -51,9 +52,6 @@ pub fn restored_config(
         changes.id.is_none() && proxmox.dataset_of(storage, volume).is_some_and(|dataset| is_here(&dataset))
     };
     let main = || stored.config.lines().take_while(|line| !line.trim_start().starts_with('['));
-    let values = main().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(':'));
-    let values: Vec<&str> = values.map(|(_, value)| value.trim()).collect();
-    let volumes: Vec<&str> = values.iter().filter_map(|value| Some(volume_of(value)?.1)).collect();
     for line in main() {
         let Some((key, value)) = line.split_once(':').filter(|_| !line.starts_with('#')) else {
             if !line.trim().is_empty() {
@@ -71,9 +69,12 @@ pub fn restored_config(
         }
         let written = match (stem, volume_of(value)) {
             ("net", _) => Some(network(value, changes, random)),
-            (_, Some(named)) => match place_of(named, restored, proxmox, &volumes) {
+            (_, Some(named)) => match place_of(named, restored, proxmox, former) {
                 Some(place) => Some(replaced(value, &place)),
-                None if value.contains("cloudinit") => Some(cloud_init(value, changes)),
+                None if value.contains("cloudinit") => {
+                    let storage = storage_here(named.0, (restored, former), proxmox);
+                    Some(cloud_init(value, storage, changes))
+                }
                 None if stays(named) => Some(value.to_owned()),
                 None => None,
             },
@@ -130,20 +131,26 @@ fn bytes(size: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
-/// The volume's present name: `STORAGE:VOLUME`. Only where the storage is not known here does the volume's name alone
-/// decide, and then only where no other line has that name.
+/// The volume's present name: `STORAGE:VOLUME`.
 fn place_of(
     (storage, volume): (&str, &str),
     restored: &[VolumeRestore],
     proxmox: &Proxmox,
-    volumes: &[&str],
+    former: &FormerPlaces,
 ) -> Option<String> {
-    let found = if let Some(dataset) = proxmox.dataset_of(storage, volume) {
-        restored.iter().find(|one| is_same(&one.volume, &dataset))?
+    let dataset = proxmox.dataset_of(storage, volume);
+    let here = dataset.as_ref().and_then(|dataset| restored.iter().find(|one| is_same(&one.volume, dataset)));
+    let found = if let Some(found) = here {
+        // A disk of another storage may have been restored to this one, under the name of the disk that is meant.
+        let was = former.get(&found.volume);
+        was.is_none_or(|was| was.is_of((storage, volume))).then_some(found)?
     } else {
-        let mut alike = restored.iter().filter(|one| one.volume.last() == volume);
-        let is_only = volumes.iter().filter(|other| **other == volume).count() == 1;
-        alike.next().filter(|_| is_only && alike.next().is_none())?
+        // The storage is another host's. Where this one has its id, what is on a storage of this host is not meant.
+        let is_of_line = |one: &&VolumeRestore| {
+            former.get(&one.volume).is_some_and(|was| was.is_of((storage, volume)))
+                && (dataset.is_none() || proxmox.storage_of(&one.volume).is_none())
+        };
+        restored.iter().find(is_of_line)?
     };
     let storage = proxmox.storage_of(&found.to).map_or(storage, |storage| storage.id.as_str());
     // As Proxmox VE lists a linked clone (`ZFSPoolPlugin.pm`).
@@ -157,16 +164,18 @@ fn place_of(
 
 /// Whether these are the names of one volume. The disks of a guest that becomes a template get other prefixes.
 fn is_same(one: &DatasetName, other: &DatasetName) -> bool {
-    let plain = |name: &str| {
-        let rest = name.strip_prefix("base").filter(|_| is_of_template(name)).map(|rest| {
-            match rest.strip_prefix("vol") {
-                Some(rest) => format!("subvol{rest}"),
-                None => format!("vm{rest}"),
-            }
-        });
-        rest.unwrap_or_else(|| name.to_owned())
-    };
     one == other || one.parent() == other.parent() && plain(one.last()) == plain(other.last())
+}
+
+/// The name that the disk of a template had before its guest became one.
+pub(super) fn plain(name: &str) -> String {
+    let rest = name.strip_prefix("base").filter(|_| is_of_template(name)).map(|rest| {
+        match rest.strip_prefix("vol") {
+            Some(rest) => format!("subvol{rest}"),
+            None => format!("vm{rest}"),
+        }
+    });
+    rest.unwrap_or_else(|| name.to_owned())
 }
 
 /// `value` with another volume; every other option stays.
@@ -182,9 +191,24 @@ fn replaced(value: &str, place: &str) -> String {
     options.join(",")
 }
 
+/// The storage, or where this host has none of this id, the one that a disk which was there is on now, or else any disk.
+fn storage_here<'a>(
+    storage: &'a str,
+    (restored, former): (&[VolumeRestore], &FormerPlaces),
+    proxmox: &'a Proxmox,
+) -> &'a str {
+    if proxmox.storages.iter().flatten().any(|here| here.id == storage) {
+        return storage;
+    }
+    let beside =
+        restored.iter().filter(|one| former.get(&one.volume).is_some_and(|was| was.storage == storage));
+    let found = beside.chain(restored).find_map(|one| proxmox.storage_of(&one.to));
+    found.map_or(storage, |found| found.id.as_str())
+}
+
 /// Proxmox VE creates the image again at the next start.
-fn cloud_init(value: &str, changes: ConfigChanges) -> String {
-    let Some((storage, volume)) = volume_of(value) else { return value.to_owned() };
+fn cloud_init(value: &str, storage: &str, changes: ConfigChanges) -> String {
+    let Some((_, volume)) = volume_of(value) else { return value.to_owned() };
     let id = VolumeName::parse(volume).map(|volume| volume.guest);
     let id = changes.id.or(id).map_or_else(String::new, |id| id.to_string());
     replaced(value, &format!("{storage}:vm-{id}-cloudinit"))
@@ -246,7 +270,7 @@ mod tests {
     use crate::model::{
         DatasetKind, Encryption, GuestKind, Guid, PointName, ProxmoxState, SnapshotName, Storage,
     };
-    use crate::plan::restore::Stage;
+    use crate::plan::restore::{FormerPlace, Stage};
 
     fn name(text: &str) -> DatasetName {
         DatasetName::new(text).unwrap()
@@ -285,7 +309,19 @@ mod tests {
         unused0: z:vm-100-disk-7\nvmgenid: 1\n\n[PENDING]\nmemory: 1\n\n[snap]\nscsi0: z:vm-100-disk-0\n";
 
     fn written(volumes: &[VolumeRestore], changes: ConfigChanges) -> (String, Vec<String>) {
+        written_with(volumes, &[], changes)
+    }
+
+    /// With the ids of the storages that volumes were on.
+    fn written_with(
+        volumes: &[VolumeRestore],
+        former: &[(&str, &str)],
+        changes: ConfigChanges,
+    ) -> (String, Vec<String>) {
         let stored = GuestConfig::new(GuestKind::Machine, GuestId(100), "pve0", TEXT, None);
+        let place = |id: &str| FormerPlace { storage: id.to_owned(), volume: "vm-100-disk-0".to_owned() };
+        let former = former.iter().map(|(volume, id)| (name(volume), place(id))).collect();
+        let volumes = (volumes, &former);
         restored_config(&stored, volumes, &proxmox(), (changes, &|_| false), &mut || 0x0102_0304_0506_0708)
     }
 
@@ -328,11 +364,41 @@ mod tests {
     }
 
     #[test]
+    fn disks_of_another_host_are_found_by_the_storages_that_they_were_on() {
+        // This host has storages of the same ids on other pools.
+        let volumes = [
+            restored("old/data/vm-100-disk-0", "tank/vm/vm-100-disk-0"),
+            restored("old/fast/vm-100-disk-0", "rpool/data/vm-100-disk-0"),
+        ];
+        let former = [("old/data/vm-100-disk-0", "z"), ("old/fast/vm-100-disk-0", "fast")];
+        let (text, left_out) = written_with(&volumes, &former, ConfigChanges::default());
+        assert!(
+            text.contains("scsi0: fast:vm-100-disk-0,size=4M\nscsi1: z:vm-100-disk-0,backup=0"),
+            "{text}"
+        );
+        assert!(text.contains("ide2: z:vm-100-cloudinit") && left_out.is_empty(), "{text}");
+        // Restored again, once they are here: what is called like the disk of a line was the other one.
+        let again = [
+            restored("tank/vm/vm-100-disk-0", "tank/vm/vm-100-disk-0"),
+            restored("rpool/data/vm-100-disk-0", "rpool/data/vm-100-disk-0"),
+        ];
+        let former = [("tank/vm/vm-100-disk-0", "z"), ("rpool/data/vm-100-disk-0", "fast")];
+        let (text, left_out) = written_with(&again, &former, ConfigChanges::default());
+        assert!(text.contains("#scsi0: z:") && text.contains("#scsi1: fast:"), "{text}");
+        assert_eq!(left_out.len(), 2, "no line gets the wrong disk");
+        // What is not certain is no disk's.
+        let (_, left_out) = written(&volumes, ConfigChanges::default());
+        assert_eq!(left_out.len(), 2);
+    }
+
+    #[test]
     fn a_line_of_a_disk_that_is_here_stays_and_a_disk_of_before_the_template_is_found() {
         let stored = GuestConfig::new(GuestKind::Machine, GuestId(100), "pve0", TEXT, None);
         let is_here = |dataset: &DatasetName| dataset.as_str() == "tank/vm/vm-100-disk-0";
         let volumes = [restored("rpool/data/base-100-disk-0", "rpool/data/base-100-disk-0")];
-        let write = |changes| restored_config(&stored, &volumes, &proxmox(), (changes, &is_here), &mut || 0);
+        let none = FormerPlaces::new();
+        let write =
+            |changes| restored_config(&stored, (&volumes, &none), &proxmox(), (changes, &is_here), &mut || 0);
         let (text, left_out) = write(ConfigChanges::default());
         assert!(
             text.contains("scsi0: z:base-100-disk-0,size=4M\nscsi1: fast:vm-100-disk-0,backup=0"),

@@ -110,6 +110,10 @@ pub enum RestoreError {
         parent: DatasetName,
         /// Whether its pool is not there.
         is_pool_missing: bool,
+        /// The storages that the guest's disks were on and this host does not have, by their ids or datasets.
+        former: Vec<String>,
+        /// The ids of the storages of this host.
+        storages: Vec<String>,
     },
     /// A dataset that has to be known here could not be listed.
     NotListed {

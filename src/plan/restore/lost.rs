@@ -44,7 +44,7 @@ pub(super) fn check(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{GroupPoint, What};
+    use super::super::{GroupPoint, Storages, What};
     use super::*;
     use crate::model::{GuestId, PointName};
     use crate::plan::Place;
@@ -63,7 +63,7 @@ mod tests {
             begun_with: vec![disk("tank/vm-100-disk-1")],
             is_taken: false,
             new_id: None,
-            storage: None,
+            storages: Storages::default(),
             replace: None,
             is_drill: false,
         };

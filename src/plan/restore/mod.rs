@@ -15,6 +15,7 @@ mod points;
 mod replace;
 mod rollback;
 mod rolled_back;
+mod storages;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -28,8 +29,11 @@ use crate::model::{
     VolumeRole, is_template_snapshot,
 };
 use crate::policy::Policy;
+use choice::{Chosen, choose};
 use linked::Linked;
+use storages::targets;
 
+pub use choice::snapshots_of;
 pub use config::{ConfigChanges, is_template, main_lines, restored_config, volume_sizes, volumes_of};
 pub use error::RestoreError;
 pub use keep::{KeepDisk, aside_place, begun, free_stamp, is_committed, plan_keep, wanted_for_keep};
@@ -41,6 +45,7 @@ pub use planned::{
 pub use points::{Found, GroupPoint, VolumePoint, group_points, points};
 pub use rollback::{DiskRollback, NewerPoint, RollbackPlan, guest_of, is_guests_disk, plan_rollback};
 pub use rolled_back::{RolledBack, rolled_back_config};
+pub use storages::{FormerPlace, FormerPlaces, Storages, former_places};
 pub use volumes::{Copy, Volume, Volumes, volumes};
 
 /// What the names of a drill's datasets begin with: no guest's volume is called so.
@@ -52,8 +57,7 @@ pub fn wanted_here(
     request: &RestoreRequest,
 ) -> Result<Vec<DatasetName>, RestoreError> {
     let mut wanted = Vec::new();
-    for volume in find(volumes, request)? {
-        let to = target(&volume.name, request)?;
+    for to in future_names(volumes, request)? {
         wanted.push(to.clone());
         wanted.push(incoming(&to)?);
         wanted.extend(to.parent());
@@ -70,25 +74,9 @@ pub fn future_names(
     volumes: &Volumes<'_>,
     request: &RestoreRequest,
 ) -> Result<Vec<DatasetName>, RestoreError> {
-    find(volumes, request)?.into_iter().map(|volume| target(&volume.name, request)).collect()
-}
-
-/// The future name of a volume.
-fn target(volume: &DatasetName, request: &RestoreRequest) -> Result<DatasetName, RestoreError> {
-    if let Some(to) = &request.to {
-        return Ok(to.clone());
-    }
-    if request.is_drill {
-        let name = format!("{DRILL_PREFIX}{}", volume.last());
-        return Ok(volume.parent().map_or_else(|| Ok(volume.clone()), |parent| parent.child(&name))?);
-    }
-    let last = request.new_id.and_then(|id| config::renumbered(volume.last(), id));
-    let last = last.as_deref().unwrap_or(volume.last());
-    let parent = request.storage.clone().or_else(|| volume.parent());
-    match parent {
-        Some(parent) => Ok(parent.child(last)?),
-        None => Ok(volume.clone()),
-    }
+    let targets = targets(volumes, request)?;
+    let found = find(volumes, request)?.into_iter();
+    Ok(found.filter_map(|volume| targets.get(&volume.name).cloned()).collect())
 }
 
 /// Where something that will be called `to` is received.
@@ -147,20 +135,9 @@ pub fn plan_restore(
     here: &Listing,
     request: &RestoreRequest,
 ) -> Result<RestorePlan, RestoreError> {
-    let found = find(volumes, request)?;
-    let what = match &request.what {
-        What::Guest(id) => format!("guest {id}"),
-        What::Dataset(name) => name.to_string(),
-    };
-    // A copy that was named is meant itself, not what took its place.
-    let named = match &request.what {
-        What::Dataset(name) if !found.iter().any(|volume| volume.name == *name) => Some(name),
-        What::Dataset(_) | What::Guest(_) => None,
-    };
-    let meant: Vec<Volume<'_>> = found.iter().map(|volume| meant(volume, named)).collect();
+    let Chosen { meant, choice: chosen } = choose(policy, volumes, request)?;
     let meant: Vec<&Volume<'_>> = meant.iter().collect();
     let (format, zone) = (&policy.name_format, &policy.time_zone);
-    let chosen = choice::choose_for(&what, (&found, &meant), request, format, zone)?;
     let mut notes: Vec<RestoreNote> = volumes
         .unlisted
         .iter()
@@ -179,16 +156,18 @@ pub fn plan_restore(
         here,
         request,
     };
+    let targets = targets(volumes, request)?;
     let (mut restores, mut missing) = (Vec::new(), Vec::new());
     for (volume, point) in meant.iter().zip(&chosen.point.volumes) {
         let point = point.as_ref().and_then(|point| point.snapshot_at(&chosen.place));
+        let to = targets.get(&volume.name).unwrap_or(&volume.name).clone();
         let Some(point) = point else {
             notes.push(RestoreNote::VolumeMissing { volume: volume.name.clone() });
-            missing.push(target(&volume.name, request)?);
+            missing.push(to);
             continue;
         };
-        let to = target(&volume.name, request)?;
-        restores.push(plan_volume(ground, volume, point, to, &mut notes)?);
+        let planned = plan_volume(ground, volume, point, to, &mut notes);
+        restores.push(planned.map_err(|error| request.storages.explain(error, targets.keys()))?);
         let children: Vec<DatasetName> = volumes
             .volumes
             .iter()
@@ -215,17 +194,6 @@ pub fn plan_restore(
         complete: chosen.complete,
         notes,
     })
-}
-
-/// The volume with the copies that count: the one that was named alone, else those that are written.
-fn meant<'a>(volume: &Volume<'a>, named: Option<&DatasetName>) -> Volume<'a> {
-    let counts = |copy: &&Copy<'a>| match named {
-        Some(name) => copy.dataset.name == *name && copy.place != Place::Source,
-        None => !copy.is_set_aside,
-    };
-    let copies: Vec<Copy<'a>> = volume.copies.iter().filter(counts).cloned().collect();
-    let copies = if copies.is_empty() { volume.copies.clone() } else { copies };
-    Volume { name: volume.name.clone(), copies }
 }
 
 /// What every volume's plan is made from.
@@ -393,16 +361,20 @@ fn check_existing(
     Ok(())
 }
 
+fn no_parent(parent: DatasetName, is_pool_missing: bool) -> RestoreError {
+    RestoreError::NoParent { parent, is_pool_missing, former: Vec::new(), storages: Vec::new() }
+}
+
 fn check_parent(here: &Listing, to: &DatasetName) -> Result<(), RestoreError> {
     let Some(parent) = to.parent() else {
-        return Err(RestoreError::NoParent { parent: to.clone(), is_pool_missing: true });
+        return Err(no_parent(to.clone(), true));
     };
     if here.get(&parent).is_some() {
         return Ok(());
     }
     match here.why_unlisted(&parent) {
-        Some(Unlisted::Missing) | None => Err(RestoreError::NoParent { parent, is_pool_missing: false }),
-        Some(Unlisted::NoPool) => Err(RestoreError::NoParent { parent, is_pool_missing: true }),
+        Some(Unlisted::Missing) | None => Err(no_parent(parent, false)),
+        Some(Unlisted::NoPool) => Err(no_parent(parent, true)),
         Some(why) => Err(RestoreError::NotListed { dataset: parent, why: why.clone() }),
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::Storages;
 use crate::model::{
     DatasetKind, DatasetName, Encryption, GuestId, Guid, PointName, SnapshotName, TargetName, VolumeName,
 };
@@ -70,8 +71,8 @@ pub struct RestoreRequest {
     pub is_taken: bool,
     /// The number that a guest gets; its own where it is not said.
     pub new_id: Option<GuestId>,
-    /// The dataset of the storage that volumes go to; their own where it is not said.
-    pub storage: Option<DatasetName>,
+    /// The storages that a guest's disks go to.
+    pub storages: Storages,
     /// Whether what has the names is put aside, and the stamp that it then gets.
     pub replace: Option<String>,
     /// Whether it is only received, compared and destroyed again: it gets a name that nothing else has.

@@ -69,7 +69,7 @@ pub fn volumes<'a>(policy: &Policy, inventory: &'a Inventory, request: &Request)
         let copy = Copy { place: Place::Source, is_archive: false, is_set_aside: false, dataset };
         by_name.entry(dataset.name.clone()).or_default().push(copy);
     }
-    let mut unlisted = Vec::new();
+    let (mut unlisted, mut lost) = (Vec::new(), Lost::default());
     for target in &policy.targets {
         let there = match inventory.targets.get(&target.name) {
             Some(Answer::Listed(there)) => there,
@@ -84,8 +84,8 @@ pub fn volumes<'a>(policy: &Policy, inventory: &'a Inventory, request: &Request)
         for dataset in there.datasets().filter(|one| is_copy(one)) {
             let line = set_aside_from(dataset);
             let name = line.as_ref().unwrap_or(&dataset.name);
-            let source =
-                claimed.get(name).cloned().or_else(|| origin(policy, inventory, target, dataset, name));
+            let source = claimed.get(name).cloned();
+            let source = source.or_else(|| lost.name(policy, inventory, target, (dataset, name)));
             let copy = Copy {
                 place: Place::Target(target.name.clone()),
                 is_archive: matches!(target.kind, TargetKind::Archive(_)),
@@ -144,7 +144,39 @@ fn set_aside_from(there: &Dataset) -> Option<DatasetName> {
     there.name.parent()?.child(last.get(..cut)?).ok()
 }
 
-/// The name of a copy's source, where the source is gone.
+/// The sources that are gone. All copies of one have one name, although a target alone may not say what it was.
+#[derive(Debug, Default)]
+struct Lost {
+    by_label: BTreeMap<String, DatasetName>,
+    by_path: BTreeMap<String, DatasetName>,
+}
+
+impl Lost {
+    /// The name of the source that this copy, or the copy that it was set aside from, was of.
+    fn name(
+        &mut self,
+        policy: &Policy,
+        inventory: &Inventory,
+        target: &Target,
+        (copy, line): (&Dataset, &DatasetName),
+    ) -> Option<DatasetName> {
+        let writer = copy.writer();
+        let found = || origin(policy, inventory, target, copy, line);
+        if let Some(writer) = writer {
+            if let Some(name) = self.by_label.get(&writer.label) {
+                return Some(name.clone());
+            }
+            // Of a host that was not like this one.
+            let name = found().or_else(|| DatasetName::new(writer.label.split_once(':')?.1).ok())?;
+            return Some(self.by_label.entry(writer.label).or_insert(name).clone());
+        }
+        let path = line.below(&target.root)?.to_owned();
+        let name = found().unwrap_or_else(|| line.clone());
+        Some(self.by_path.entry(path).or_insert(name).clone())
+    }
+}
+
+/// The name of a copy's source, where the source is gone and was below a root of this host.
 fn origin(
     policy: &Policy,
     inventory: &Inventory,
