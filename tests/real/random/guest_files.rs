@@ -69,7 +69,7 @@ pub(super) fn of_another_storage(stage: &mut Stage) -> Option<String> {
     let (guest, id) = a_volume(stage)?;
     let name = guest.rsplit('/').next().unwrap().to_owned();
     let text = match stage.random.below(3) {
-        0 => format!("rootfs: z:{name},size=8G\nmp0: y:{name},mp=/x,backup=0\n"),
+        0 => format!("rootfs: z:{name}-other,size=8G\nmp0: y:{name},mp=/x,backup=0\n"),
         1 => format!("mp0: y:{name},mp=/x,backup=0\n"),
         _ => format!("rootfs: z:{name},size=8G\nmp0: z:{name},mp=/x,backup=0\n"),
     };

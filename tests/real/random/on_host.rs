@@ -32,8 +32,9 @@ pub(super) fn hold(stage: &mut Stage) -> Option<String> {
 
 #[expect(clippy::unnecessary_wraps, reason = "one of a table")]
 pub(super) fn clock_back(stage: &mut Stage) -> Option<String> {
-    stage.pass(-30);
-    Some("the clock goes back by 30 hours".to_owned())
+    // By more than passes until the next run.
+    stage.pass(-50);
+    Some("the clock goes back by 50 hours".to_owned())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "one of a table")]
@@ -75,6 +76,8 @@ fn kill(stage: &mut Stage) -> String {
 /// A volume with all its room reserved can get no snapshot where the quota above has none left.
 pub(super) fn reserved(stage: &mut Stage) -> Option<String> {
     let guest = stage.a_volume()?;
+    // A snapshot needs room for what was written since the one before.
+    conditions::write(stage, &guest);
     attempt(&["set", "refreservation=auto", &guest]).then_some(())?;
     let root = stage.world.source();
     look::sync(&root);
@@ -127,6 +130,9 @@ pub(super) fn reachable(stage: &mut Stage) {
 pub(super) fn full(stage: &mut Stage) -> Option<String> {
     let root = stage.world.backup_root();
     look::exists(&root).then_some(())?;
+    // There is something to expire once an admin who sees it keeps less.
+    look::datasets(&root).iter().any(|copy| look::snapshots(copy).len() > 2).then_some(())?;
+    let keep = if stage.random.below(4) > 0 { keep_fewer(stage)? } else { "as before".to_owned() };
     look::sync(&root);
     let used: u64 = property("used", &root).parse().unwrap();
     zfs(&["set", &format!("quota={}", used + 200_000), &root]);
@@ -134,8 +140,6 @@ pub(super) fn full(stage: &mut Stage) -> Option<String> {
     for guest in stage.guests() {
         conditions::write(stage, &guest);
     }
-    // An admin who sees it keeps less.
-    let keep = if stage.random.below(2) == 0 { keep_fewer(stage)? } else { "as before".to_owned() };
     Some(format!("{root} is full, and every dataset has something new; {keep}"))
 }
 

@@ -15,10 +15,11 @@ pub(super) fn check(night: &Night<'_>) {
             !is_left_out || is_opted_out || night.known.may_be_left_out(dataset),
             "{dataset} is left out, though the admin did not ask for it"
         );
+        names_go_up(night, dataset);
         if is_left_out || night.findings(dataset).any(|finding| finding["severity"] != "note") {
             continue;
         }
-        points(night, dataset);
+        have_bookmarks(night, dataset);
         if night.failed().any(|step| super::names(step, dataset)) {
             continue;
         }
@@ -61,8 +62,8 @@ fn not_sent_whole_again(night: &Night<'_>, dataset: &str) {
     assert!(!is_shared || night.done("send").find(is_full).is_none(), "{dataset} was sent whole again");
 }
 
-/// The names of own snapshots go up, and each snapshot has its bookmark.
-fn points(night: &Night<'_>, dataset: &str) {
+/// The names of own snapshots go up.
+fn names_go_up(night: &Night<'_>, dataset: &str) {
     let ahead = night.known.now.saturating_add(jiff::SignedDuration::from_hours(36)).unwrap();
     let limit = ahead.strftime("%Y-%m-%d-%H%M%S").to_string();
     let was_there = |guid: &str| night.before.points_of(dataset).any(|point| point.guid == guid);
@@ -72,6 +73,10 @@ fn points(night: &Night<'_>, dataset: &str) {
         });
         assert!(not_before.is_none(), "{dataset}@{} is not named after {not_before:?}", new.name);
     }
+}
+
+/// Each own snapshot has its bookmark.
+fn have_bookmarks(night: &Night<'_>, dataset: &str) {
     if night.failed().any(|step| super::names(step, dataset)) {
         return;
     }
