@@ -139,7 +139,7 @@ fn destroy_in_a_run(name: &str, events: impl Fn(&Path) -> [Event; 2]) -> (World,
 
 /// What was begun to be received was ended; the next run is well and lists the copies; both guests come back as of the first day
 /// with their files, and the run after that sends increments alone.
-fn expect_the_way_back(world: &mut World, pve: &Path, contents: Vec<u64>) {
+fn expect_the_way_back(world: &mut World, pve: &Path, contents: &[u64]) {
     let roots = [world.backup_root(), world.archive_root()];
     let tokens = zfs(&["list", "-rHp", "-o", "receive_resume_token", &roots[0], &roots[1]]);
     assert!(tokens.lines().all(|token| token == "-"), "{tokens}");
@@ -181,7 +181,7 @@ fn before_its_first_disk_is_sent() {
         [event(&MACHINE, pve.join(FILES[0])), event(&CONTAINER, pve.join(FILES[1]))]
     });
     assert_eq!(busy, 0, "nothing of it was being sent");
-    expect_the_way_back(&mut world, &pve, contents);
+    expect_the_way_back(&mut world, &pve, &contents);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn while_one_of_its_disks_is_sent_and_another_is_not_yet() {
     }
     assert_eq!(snapshots(&world.backup(MACHINE[2])), [POINT_1]);
     assert_eq!(snapshots(&world.backup(CONTAINER[1])), [POINT_1]);
-    expect_the_way_back(&mut world, &pve, contents);
+    expect_the_way_back(&mut world, &pve, &contents);
 }
 
 #[test]

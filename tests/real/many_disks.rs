@@ -41,7 +41,7 @@ impl Guest {
             let (storage, above) = if number < 6 { ("z", world.source()) } else { ("y", root.clone()) };
             // Proxmox VE numbers the disks of each storage.
             let volume = format!("vm-100-disk-{}", number % 6);
-            text.push_str(&format!("scsi{number}: {storage}:{volume},size=4M\n"));
+            text.extend([format!("scsi{number}: {storage}:{volume},size=4M\n")]);
             let disk = format!("{above}/{volume}");
             zfs(&["create", "-s", "-V", "4M", &disk]);
             look::write_device(&disk, 0, 1, &format!("{number} first"));
