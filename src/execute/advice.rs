@@ -2,6 +2,16 @@
 
 use crate::channel::connection_advice;
 use crate::host::{Problem, UnsafeCopy};
+use crate::model::{DatasetName, VolumeName};
+
+/// The next action where a dataset was destroyed or renamed while the run was under way.
+pub(super) fn for_gone(dataset: &DatasetName) -> String {
+    let guest = VolumeName::parse(dataset.last()).map(|volume| volume.guest.to_string());
+    let what = guest.unwrap_or_else(|| dataset.to_string());
+    format!(
+        "if that was meant, nothing, since what the targets have stays; else `zhaul restore {what}` brings it back"
+    )
+}
 
 /// The next action; every one leaves all data alone.
 pub(super) fn for_problem(problem: &Problem) -> String {

@@ -37,6 +37,8 @@ pub enum Outcome {
         advice: String,
         /// Every later run will fail the same way until a person acts.
         needs_person: bool,
+        /// The dataset was destroyed or renamed while the run was under way.
+        is_source_gone: bool,
     },
     /// It was not tried, since a step that it needs had failed or the run was stopped.
     Skipped {
@@ -54,6 +56,8 @@ pub struct MemberFailure {
     pub error: String,
     /// The next action.
     pub advice: String,
+    /// The dataset was destroyed or renamed while the run was under way.
+    pub is_source_gone: bool,
 }
 
 fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

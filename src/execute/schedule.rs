@@ -101,6 +101,7 @@ fn guarded(work: &(impl Fn(&Step) -> Outcome + Sync), step: &Step) -> Outcome {
             error: format!("internal error: {text}"),
             advice: "this is a bug in zhaul: please report it with this message".to_owned(),
             needs_person: false,
+            is_source_gone: false,
         }
     })
 }
@@ -157,7 +158,12 @@ mod tests {
     }
 
     fn failed() -> Outcome {
-        Outcome::Failed { error: "no".to_owned(), advice: String::new(), needs_person: false }
+        Outcome::Failed {
+            error: "no".to_owned(),
+            advice: String::new(),
+            needs_person: false,
+            is_source_gone: false,
+        }
     }
 
     #[test]
@@ -196,7 +202,12 @@ mod tests {
         let (bad, good) = (DatasetName::new("tank/bad").unwrap(), DatasetName::new("tank/good").unwrap());
         let of = |id, dataset: &DatasetName| Step { dataset: Some(dataset.clone()), ..step(id, &[0], &[]) };
         let steps = [step(0, &[], &[]), of(1, &bad), of(2, &good), step(3, &[0], &[])];
-        let failure = MemberFailure { dataset: bad.clone(), error: "no".to_owned(), advice: String::new() };
+        let failure = MemberFailure {
+            dataset: bad.clone(),
+            error: "no".to_owned(),
+            advice: String::new(),
+            is_source_gone: false,
+        };
         let partly = Outcome::Partly { seconds: Duration::ZERO, failures: vec![failure] };
         let work = |step: &Step| if step.id.0 == 0 { partly.clone() } else { done() };
         let outcomes = run(&steps, 2, work, |_, _| {});

@@ -9,7 +9,7 @@ use super::{Freezing, MemberFailure, Outcome, advice, busy, resuming, transfer};
 use crate::host::{
     Changed, Freeze, HostError, NotMade, Problem, Refusal, SnapshotGroup, Snapshots, TargetHost, ToFreeze,
 };
-use crate::model::{Change, DatasetName, GuestId, Guid, PointName, SnapshotName};
+use crate::model::{Change, DatasetName, GuestId, Guid, PointName, SnapshotName, Unlisted};
 use crate::plan::{Action, NewBookmark, Place, Step, ToDestroy};
 
 impl Work<'_> {
@@ -26,7 +26,31 @@ impl Work<'_> {
                 None => Err(misplaced(step, format!("no host is called {name}"))),
             },
         };
-        outcome(result, started.elapsed(), self.cancel.is_requested())
+        let gone = result.as_ref().err().and_then(|error| self.gone(step, error));
+        outcome(result, gone, started.elapsed(), self.cancel.is_requested())
+    }
+
+    /// The dataset that a transfer reads, if that is what failed: it was destroyed, or renamed, since the plan.
+    fn gone<'a>(&self, step: &'a Step, error: &HostError) -> Option<&'a DatasetName> {
+        let Action::Send(transfer) = &step.action else { return None };
+        let may_be_gone = matches!(error.problem, Problem::NotFound | Problem::Changed(_));
+        let dataset = transfer.snapshot.dataset();
+        (may_be_gone && self.is_gone(dataset)).then_some(dataset)
+    }
+
+    fn is_gone(&self, dataset: &DatasetName) -> bool {
+        let listing = self.hosts.source.list(std::slice::from_ref(dataset));
+        listing.is_ok_and(|listing| listing.why_unlisted(dataset) == Some(&Unlisted::Missing))
+    }
+
+    /// Why there is no snapshot or bookmark of one dataset.
+    fn failure(&self, step: &Step, verb: &'static str, separator: char, left: NotMade) -> MemberFailure {
+        let NotMade { dataset, name, problem } = left;
+        let is_source_gone = matches!(problem, Problem::NotFound) && self.is_gone(&dataset);
+        let advice = if is_source_gone { advice::for_gone(&dataset) } else { advice::for_problem(&problem) };
+        let object = format!("{dataset}{separator}{name}");
+        let error = HostError::new(&step.place, verb, object, problem).chain();
+        MemberFailure { dataset, error, advice, is_source_gone }
     }
 
     fn at_source(&self, step: &Step) -> Result<StepResult, HostError> {
@@ -96,7 +120,7 @@ impl Work<'_> {
             let taken = failed.map_or(Taken::Yes(None), |left| Taken::No(left.problem.to_string()));
             self.state.note_taken(snapshot.dataset(), taken);
         }
-        let failures = not_made.into_iter().map(|left| failure(step, "take", '@', left));
+        let failures = not_made.into_iter().map(|left| self.failure(step, "take", '@', left));
         Ok(StepResult { failures: failures.collect(), ..StepResult::default() })
     }
 
@@ -122,7 +146,7 @@ impl Work<'_> {
                 (Some(_), Some(_)) => {}
             }
         }
-        let failures = made.not_made.into_iter().map(|left| failure(step, "make", '#', left));
+        let failures = made.not_made.into_iter().map(|left| self.failure(step, "make", '#', left));
         Ok(StepResult { failures: failures.collect(), ..StepResult::default() })
     }
 
@@ -202,13 +226,6 @@ fn named(to_destroy: &[ToDestroy]) -> Vec<(PointName, Guid)> {
     to_destroy.iter().map(|point| (point.name.clone(), point.guid)).collect()
 }
 
-fn failure(step: &Step, verb: &'static str, separator: char, left: NotMade) -> MemberFailure {
-    let NotMade { dataset, name, problem } = left;
-    let advice = advice::for_problem(&problem);
-    let object = format!("{dataset}{separator}{name}");
-    MemberFailure { dataset, error: HostError::new(&step.place, verb, object, problem).chain(), advice }
-}
-
 /// Points that stay become remarks; they are a failure only where neither time nor a person will mend ZFS's reason.
 fn step_result(step: &Step, refusals: Vec<Refusal>) -> Result<StepResult, HostError> {
     let mut remarks = Vec::new();
@@ -239,7 +256,12 @@ fn misplaced(step: &Step, why: String) -> HostError {
     HostError::new(&step.place, "carry out step", step.id.0, Problem::Other(why))
 }
 
-fn outcome(result: Result<StepResult, HostError>, seconds: Duration, was_stopped: bool) -> Outcome {
+fn outcome(
+    result: Result<StepResult, HostError>,
+    gone: Option<&DatasetName>,
+    seconds: Duration,
+    was_stopped: bool,
+) -> Outcome {
     match result {
         Ok(StepResult { skipped: Some(why), .. }) => Outcome::Skipped { why },
         Ok(StepResult { failures, .. }) if !failures.is_empty() => Outcome::Partly { seconds, failures },
@@ -249,9 +271,9 @@ fn outcome(result: Result<StepResult, HostError>, seconds: Duration, was_stopped
             Outcome::Skipped { why: "the run was stopped".to_owned() }
         }
         Err(error) => {
-            let advice = advice::for_problem(&error.problem);
+            let advice = gone.map_or_else(|| advice::for_problem(&error.problem), advice::for_gone);
             let needs_person = matches!(error.problem, Problem::NeverReceivable(_));
-            Outcome::Failed { error: error.chain(), advice, needs_person }
+            Outcome::Failed { error: error.chain(), advice, needs_person, is_source_gone: gone.is_some() }
         }
     }
 }
@@ -263,7 +285,7 @@ mod tests {
     #[test]
     fn only_a_run_that_was_stopped_skips_a_step() {
         let cancelled = || Err(HostError::new("nfs8", "receive into", "tank/x@a", Problem::Cancelled));
-        assert!(matches!(outcome(cancelled(), Duration::ZERO, true), Outcome::Skipped { .. }));
-        assert!(matches!(outcome(cancelled(), Duration::ZERO, false), Outcome::Failed { .. }));
+        assert!(matches!(outcome(cancelled(), None, Duration::ZERO, true), Outcome::Skipped { .. }));
+        assert!(matches!(outcome(cancelled(), None, Duration::ZERO, false), Outcome::Failed { .. }));
     }
 }

@@ -1,5 +1,7 @@
 //! Runs one transfer of a plan: which stream it is by now, and what each end is asked for.
 
+use std::collections::BTreeMap;
+
 use super::state::{State, Taken};
 use super::stream::Stream;
 use super::work::{StepResult, Work};
@@ -18,6 +20,8 @@ pub(super) fn run(
     let source = work.hosts.source;
     let send = send_spec(transfer);
     work.observer.started(step);
+    // Read before the stream: its end lets go of the snapshot, which may be destroyed at once with its guest.
+    let config = source.config(&transfer.snapshot);
     let cancel = work.cancel.child().map_err(|error| failed(transfer, Problem::Other(error.to_string())))?;
     let incoming = target.receive(&receive_spec(transfer))?;
     let outgoing = match source.send(&send) {
@@ -52,7 +56,7 @@ pub(super) fn run(
         report
     });
     let report = report.map_err(|error| with_size(source, &send, error, work.cancel))?;
-    let remarks = store_config(source, transfer, target).into_iter().collect();
+    let remarks = store_config(config, transfer, target).into_iter().collect();
     Ok(StepResult { moved_bytes: ByteCount(report.input_bytes), remarks, ..StepResult::default() })
 }
 
@@ -66,8 +70,12 @@ fn with_size(source: &dyn SourceHost, send: &SendSpec, error: HostError, cancel:
 
 /// Gives the copy's snapshot the configuration that the source's carries. The copy is complete without it, so a failure
 /// is only remarked.
-fn store_config(source: &dyn SourceHost, transfer: &Transfer, target: &dyn TargetHost) -> Option<String> {
-    let stored = source.config(&transfer.snapshot).and_then(|properties| {
+fn store_config(
+    config: Result<BTreeMap<String, String>, HostError>,
+    transfer: &Transfer,
+    target: &dyn TargetHost,
+) -> Option<String> {
+    let stored = config.and_then(|properties| {
         let guid = transfer.guid.filter(|_| !properties.is_empty());
         let Some(guid) = guid else { return Ok(()) };
         let (dataset, snapshot) = (transfer.target.dataset().clone(), transfer.target.name().clone());

@@ -31,6 +31,7 @@ mod freezing;
 #[expect(dead_code, reason = "bytes are for the fuzzer")]
 mod generator;
 mod guest_configs;
+mod guest_deleted;
 mod guids;
 mod half_open;
 mod hangs;
@@ -43,6 +44,7 @@ mod linked;
 mod locks;
 mod logins;
 mod look;
+mod many_disks;
 mod moving;
 mod names;
 mod naming;

@@ -23,8 +23,12 @@ fn a_failed_step_beats_a_blocked_dataset_and_an_interrupt_beats_both() {
     let mut report = report(plan(), &Outcome::Skipped { why: "not needed".to_owned() });
     report.plan.findings = vec![finding(Severity::Blocked)];
     assert_eq!(Code::of_report(&report), Code::Blocked);
-    let failed =
-        |needs_person| Outcome::Failed { error: "no".to_owned(), advice: String::new(), needs_person };
+    let failed = |needs_person| Outcome::Failed {
+        error: "no".to_owned(),
+        advice: String::new(),
+        needs_person,
+        is_source_gone: false,
+    };
     report.outcomes[0] = failed(true);
     assert_eq!(Code::of_report(&report), Code::Blocked);
     report.outcomes[1] = failed(false);

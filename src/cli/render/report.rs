@@ -1,6 +1,6 @@
 //! A run's report as text: a short summary for a person who watches, and what went wrong for anybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -9,23 +9,24 @@ use super::step::{dataset_label, step_line};
 use super::summary::{Summary, findings_summary};
 use super::{Estimates, Style, count, duration_text, escape};
 use crate::execute::{MemberFailure, Outcome, Report};
-use crate::model::ByteCount;
+use crate::model::{ByteCount, DatasetName};
 use crate::plan::{Action, Place, Severity, Step};
 
 /// The text for stderr: failed steps and findings from `from` on, worst first; empty when all is well.
 pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Style) -> String {
-    let mut text = String::new();
+    let mut text = gone_text(report, style);
     for (step, outcome) in report.steps() {
         match outcome {
-            Outcome::Failed { error, advice, .. } => {
+            Outcome::Failed { error, advice, is_source_gone: false, .. } => {
                 failure_text(&mut text, style, step, &dataset_label(step), (error, advice));
             }
             Outcome::Partly { failures, .. } => {
-                for MemberFailure { dataset, error, advice } in failures {
+                let others = failures.iter().filter(|failure| !failure.is_source_gone);
+                for MemberFailure { dataset, error, advice, .. } in others {
                     failure_text(&mut text, style, step, dataset.as_str(), (error, advice));
                 }
             }
-            Outcome::Done { .. } | Outcome::Skipped { .. } => {}
+            Outcome::Failed { .. } | Outcome::Done { .. } | Outcome::Skipped { .. } => {}
         }
     }
     let mut findings: Vec<_> =
@@ -46,6 +47,39 @@ pub(in crate::cli) fn failures_text(report: &Report, from: Severity, style: Styl
         let (was, they) = if skipped == 1 { ("was", "it depends") } else { ("were", "they depend") };
         let _ =
             writeln!(text, "{} {was} skipped because a step that {they} on failed", count(skipped, "step"));
+    }
+    text
+}
+
+/// What was destroyed or renamed while the run was under way: once for each guest, however many of its steps failed.
+fn gone_text(report: &Report, style: Style) -> String {
+    let mut gone: BTreeMap<&str, BTreeSet<&DatasetName>> = BTreeMap::new();
+    for (step, outcome) in report.steps() {
+        match outcome {
+            Outcome::Failed { is_source_gone: true, advice, .. } => {
+                gone.entry(advice).or_default().extend(&step.dataset);
+            }
+            Outcome::Partly { failures, .. } => {
+                for failure in failures.iter().filter(|failure| failure.is_source_gone) {
+                    gone.entry(&failure.advice).or_default().insert(&failure.dataset);
+                }
+            }
+            Outcome::Failed { .. } | Outcome::Done { .. } | Outcome::Skipped { .. } => {}
+        }
+    }
+    let mut text = String::new();
+    for (advice, datasets) in gone {
+        let datasets: Vec<&str> = datasets.into_iter().map(DatasetName::as_str).collect();
+        let was = if datasets.len() == 1 { "was" } else { "were" };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{}: {} {was} destroyed or renamed while the run was under way, and could not be backed up completely\n  \
+             next: {}",
+            style.red("failed"),
+            datasets.join(", "),
+            escape(advice)
+        );
     }
     text
 }
@@ -165,6 +199,7 @@ mod tests {
                     .to_owned(),
             advice: "free space on nfs9".to_owned(),
             needs_person: false,
+            is_source_gone: false,
         };
         report.outcomes[4] = Outcome::Skipped { why: "step 3 failed".to_owned() };
         let expected = "\

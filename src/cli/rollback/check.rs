@@ -8,13 +8,37 @@ use super::super::args::RollbackArgs;
 use super::super::context::CommandContext;
 use super::super::exit_code::{Code, Failure, OrExit};
 use super::super::guest_state;
-use super::super::render::escape;
+use super::super::render::{escape, unlisted_here_next, unlisted_what};
 use super::super::restore::point_failure;
 use super::asked;
 use super::config::Configuration;
-use crate::model::{Guid, Inventory, PointKind, PointName};
+use crate::model::{Answer, DatasetName, Guid, Inventory, PointKind, PointName, Unlisted};
 use crate::plan::Place;
 use crate::plan::restore::{DiskRollback, RestoreError, RollbackPlan, What, guest_of};
+
+/// Refuses where nothing is known of a disk, as on a pool that is exported: the others would go back without it.
+pub(super) fn check_known(args: &RollbackArgs, inventory: &Inventory) -> Result<(), Failure> {
+    let Answer::Listed(listing) = &inventory.source else { return Ok(()) };
+    let proxmox = &inventory.proxmox;
+    let disks: Vec<DatasetName> = match &args.what {
+        What::Dataset(name) => vec![name.clone()],
+        What::Guest(id) => {
+            let lines = proxmox.guest(*id).into_iter().flat_map(|guest| &guest.disks);
+            let lines = lines.filter(|line| line.is_current && line.is_backed_up);
+            lines.filter_map(|line| proxmox.dataset_of(&line.storage, &line.volume)).collect()
+        }
+    };
+    let unknown = disks.iter().find_map(|disk| {
+        let why = listing.why_unlisted(disk).filter(|why| **why != Unlisted::Missing)?;
+        Some((disk, why))
+    });
+    let Some((disk, why)) = unknown else { return Ok(()) };
+    refuse(format!(
+        "nothing is known of {disk}: {}: nothing was done\n  next: {}; then the same command again",
+        escape(&unlisted_what(disk.as_str(), why)),
+        escape(&unlisted_here_next(disk.as_str(), why)),
+    ))
+}
 
 /// Refuses if an admin must act first.
 pub(super) fn check(

@@ -39,6 +39,7 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<Code, Failure> {
         }
     };
     let inventory = inventory(args, &context, to.as_ref())?;
+    check::check_known(args, &inventory)?;
     let known = volumes(&context.policy, &inventory, &everything(context.now));
     let begun = keep::find_begun(&args.what, &inventory);
     keep::refuse_other(&begun, args)?;
