@@ -66,7 +66,7 @@ impl Restoration {
         args: Wanted<'_>,
         context: &CommandContext,
         inventory: &Inventory,
-        known: &Volumes<'_>,
+        (known, disks): (&Volumes<'_>, &[&Volume<'_>]),
         plan: &RestorePlan,
         targets: &BTreeMap<TargetName, Sending>,
     ) -> Result<FoundConfig, Failure> {
@@ -89,9 +89,7 @@ impl Restoration {
         check_kind(&files, id, args, plan, &stored)?;
         match stored {
             Stored::Usable(stored, properties) => {
-                let disks: Vec<&Volume<'_>> =
-                    known.volumes.iter().filter(|volume| volume.is_disk_of(*old)).collect();
-                let former = former_places(&stored.config, &disks);
+                let former = former_places(&stored.config, disks);
                 let guest =
                     Self::new(args, inventory, (plan, &former), (files, is_kept), (*stored, properties))?;
                 Ok(FoundConfig { guest: Some(guest), unusable: None })

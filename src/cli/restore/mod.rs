@@ -106,7 +106,8 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
     let mut request = request(args, context, &inventory.proxmox)?;
     request.without.extend(left_out);
     let targets = discover::senders(&context.policy, &context.cancel);
-    storages::find_former(args, context, &known, (&mut request, &inventory.proxmox), &targets)?;
+    let point = storages::find_former(args, context, &known, (&mut request, &inventory.proxmox), &targets)?;
+    let disks = storages::disks_of(&known, &point);
     let fail = |error: RestoreError| failure(&error, args);
     let wanted = wanted_here(&known, &request).map_err(fail)?;
     let plan_now = || -> Result<RestorePlan, Failure> {
@@ -121,7 +122,7 @@ fn restore_one(args: Wanted<'_>, context: &CommandContext) -> Result<Ended, Fail
     let (plan, _alone) = plan_alone(args, context, plan_now)?;
     let sizes = sizes(&plan, context, &targets);
     let guest::FoundConfig { guest, unusable } =
-        guest::Restoration::find(args, context, &inventory, &known, &plan, &targets)?;
+        guest::Restoration::find(args, context, &inventory, (&known, &disks), &plan, &targets)?;
     if args.options.dry_run {
         replace::check(args, &inventory, &plan, guest.as_ref())?;
         return show_plan(args, &plan, &sizes, context, guest.as_ref()).map(Ended::from);

@@ -53,46 +53,57 @@ fn dataset_of(here: &BTreeMap<String, DatasetName>, id: &str) -> Result<DatasetN
     here.get(id).cloned().ok_or_else(error).or_exit(Code::Usage)
 }
 
+/// The point of a guest: its place, and its snapshots there by their volumes.
+pub(super) type PointDisks = Option<(Place, BTreeMap<DatasetName, SnapshotName>)>;
+
+/// The disks of `point`.
+pub(super) fn disks_of<'a, 'b>(known: &'b Volumes<'a>, point: &PointDisks) -> Vec<&'b Volume<'a>> {
+    let is_of_point = |volume: &&Volume<'_>| {
+        point.as_ref().is_some_and(|(_, snapshots)| snapshots.contains_key(&volume.name))
+    };
+    known.volumes.iter().filter(is_of_point).collect()
+}
+
 /// Finds out which storages the disks of the guest were on, where this host has none with their datasets: the configuration that the
-/// point of `request` carries says it.
+/// point of `request` carries says it. Gives that point.
 pub(super) fn find_former(
     args: Wanted<'_>,
     context: &CommandContext,
     known: &Volumes<'_>,
     (request, proxmox): (&mut RestoreRequest, &Proxmox),
     targets: &BTreeMap<TargetName, Sending>,
-) -> Result<(), Failure> {
-    let What::Guest(id) = args.what else { return Ok(()) };
-    if proxmox.state == ProxmoxState::Absent || proxmox.storages.is_none() {
-        return Ok(());
+) -> Result<PointDisks, Failure> {
+    let What::Guest(id) = args.what else { return Ok(None) };
+    if proxmox.state == ProxmoxState::Absent {
+        return Ok(None);
     }
+    // What is wrong with the request is said by its plan.
+    let point = snapshots_of(&context.policy, known, request).ok();
     let disks: Vec<&Volume<'_>> = known.volumes.iter().filter(|volume| volume.is_disk_of(*id)).collect();
     let is_unknown = |disk: &&Volume<'_>| !request.storages.is_known(&disk.name);
-    if disks.iter().any(is_unknown) {
-        // What is wrong with the request is said by its plan.
-        if let Ok((place, snapshots)) = snapshots_of(&context.policy, known, request)
-            && let Some(config) = config(*id, context, (&place, &snapshots), targets)?
-        {
-            let former = former_places(&config.config, &disks).into_iter();
-            let unknown = former.filter(|(name, _)| !request.storages.is_known(name));
-            request.storages.former = unknown.map(|(name, place)| (name, place.storage)).collect();
-        }
-    }
-    if args.options.all {
-        return Ok(());
+    if proxmox.storages.is_some()
+        && disks.iter().any(is_unknown)
+        && let Some((place, snapshots)) = &point
+        && let Some(config) = config(*id, context, (place, snapshots.values()), targets)?
+    {
+        let former = former_places(&config.config, &disks_of(known, &point)).into_iter();
+        let unknown = former.filter(|(name, _)| !request.storages.is_known(name));
+        request.storages.former = unknown.map(|(name, place)| (name, place.storage)).collect();
     }
     let is_of_none = |of: &&String| !disks.iter().any(|disk| request.storages.is_on(&disk.name, of));
     match request.storages.of.keys().find(is_of_none) {
-        None => Ok(()),
-        Some(of) => Err(no_disk_on(*id, of, &disks, &request.storages)).or_exit(Code::Usage),
+        Some(of) if !args.options.all => {
+            Err(no_disk_on(*id, of, &disks, &request.storages)).or_exit(Code::Usage)
+        }
+        _ => Ok(point),
     }
 }
 
 /// The first configuration of the guest that these snapshots carry.
-fn config(
+fn config<'a>(
     id: GuestId,
     context: &CommandContext,
-    (place, snapshots): (&Place, &[SnapshotName]),
+    (place, snapshots): (&Place, impl Iterator<Item = &'a SnapshotName>),
     targets: &BTreeMap<TargetName, Sending>,
 ) -> Result<Option<GuestConfig>, Failure> {
     for snapshot in snapshots {

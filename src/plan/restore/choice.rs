@@ -1,5 +1,7 @@
 //! Which restore point is meant, and from where it is taken.
 
+use std::collections::BTreeMap;
+
 use jiff::tz::TimeZone;
 
 use super::points::{GroupPoint, group_points, points};
@@ -46,16 +48,20 @@ pub(super) fn choose<'a>(
     Ok(Chosen { meant, choice })
 }
 
-/// The place that a restore would take its point from, and its snapshots there.
+/// The place that a restore would take its point from, and the snapshots there, by their volumes: also of those that are left out, where
+/// the point has them.
 pub fn snapshots_of(
     policy: &Policy,
     volumes: &Volumes<'_>,
     request: &RestoreRequest,
-) -> Result<(Place, Vec<SnapshotName>), RestoreError> {
-    let Chosen { choice, .. } = choose(policy, volumes, request)?;
-    let points = choice.point.volumes.iter().flatten();
-    let found = points.filter_map(|point| point.snapshot_at(&choice.place));
-    let snapshots = found.filter_map(|found| found.copy.dataset.name.snapshot(&found.point.name).ok());
+) -> Result<(Place, BTreeMap<DatasetName, SnapshotName>), RestoreError> {
+    let all = RestoreRequest { without: Vec::new(), ..request.clone() };
+    let Chosen { meant, choice } =
+        choose(policy, volumes, &all).or_else(|_| choose(policy, volumes, request))?;
+    let snapshots = meant.iter().zip(&choice.point.volumes).filter_map(|(volume, point)| {
+        let found = point.as_ref()?.snapshot_at(&choice.place)?;
+        Some((volume.name.clone(), found.copy.dataset.name.snapshot(&found.point.name).ok()?))
+    });
     Ok((choice.place.clone(), snapshots.collect()))
 }
 

@@ -222,3 +222,114 @@ fn candidates<'a>(lines: &'a BTreeSet<FormerPlace>, volume: &Volume<'_>) -> BTre
 fn only<T>(mut of: impl Iterator<Item = T>) -> Option<T> {
     of.next().filter(|_| of.next().is_none())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{At, Copy, What};
+    use super::*;
+    use crate::model::{Dataset, DatasetKind, GuestId, Guid, TargetName};
+
+    fn name(text: &str) -> DatasetName {
+        DatasetName::new(text).unwrap()
+    }
+
+    /// What is on the backup, by the names at the lost host and of the copies.
+    fn places(config: &str, volumes: &[(&str, &str)]) -> Vec<String> {
+        let copies: Vec<Dataset> =
+            volumes.iter().map(|(_, copy)| Dataset::new(name(copy), Guid(1), DatasetKind::Volume)).collect();
+        let volume = |(volume, dataset): (&(&str, &str), _)| {
+            let place = Place::Target(TargetName("backup".to_owned()));
+            let copy = Copy { place, is_archive: false, is_set_aside: false, dataset };
+            Volume { name: name(volume.0), copies: vec![copy] }
+        };
+        let volumes: Vec<Volume<'_>> = volumes.iter().zip(&copies).map(volume).collect();
+        let found = former_places(config, &volumes.iter().collect::<Vec<_>>());
+        found.iter().map(|(name, place)| format!("{name} {}:{}", place.storage, place.volume)).collect()
+    }
+
+    #[test]
+    fn a_disk_is_of_the_line_that_can_only_be_its_own() {
+        let two = "scsi0: z:vm-1-disk-0\nscsi1: fast:vm-1-disk-0\nscsi2: fast:vm-1-disk-1\n";
+        let (a, b) = (("p/a/vm-1-disk-0", "t/vm-1-disk-0"), ("q/b/vm-1-disk-0", "t/fast/vm-1-disk-0"));
+        let c = ("q/b/vm-1-disk-1", "t/vm-1-disk-1");
+        let all = [
+            "p/a/vm-1-disk-0 z:vm-1-disk-0",
+            "q/b/vm-1-disk-0 fast:vm-1-disk-0",
+            "q/b/vm-1-disk-1 fast:vm-1-disk-1",
+        ];
+        assert_eq!(places(two, &[a, b, c]), all);
+        // Without the other, or where no copy is below an id, nothing says which it is.
+        assert_eq!(places(two, &[a, c]), all[2..]);
+        assert_eq!(places(two, &[a, ("q/b/vm-1-disk-0", "t/b/vm-1-disk-0"), c]), all[2..]);
+        // A storage that is in the file of no guest's disk, and a copy that was renamed.
+        assert_eq!(places("scsi0: z:vm-1-disk-0\n", &[a]), all[..1]);
+        let renamed = ("q/b/vm-1-disk-7", "t/fast/vm-1-disk-0");
+        assert_eq!(places(two, &[a, renamed]), [all[0], "q/b/vm-1-disk-7 fast:vm-1-disk-0"]);
+        // One line is not two disks'.
+        assert_eq!(places("scsi0: z:vm-1-disk-0\n", &[a, b]), Vec::<String>::new());
+        assert_eq!(places("[snap]\nscsi0: z:vm-1-disk-0\n", &[a]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_asked_for_comes_before_the_own_place_and_that_before_the_same_id() {
+        let here = [("z", "p/new"), ("slow", "p/old")].map(|(id, at)| (id.to_owned(), name(at)));
+        let former = |volume: &str| BTreeMap::from([(name(volume), "z".to_owned())]);
+        let mut storages =
+            Storages { here: here.into(), former: former("q/a/vm-1-disk-0"), ..Storages::default() };
+        let parent = |storages: &Storages, volume: &str| storages.parent(&name(volume)).unwrap().to_string();
+        assert_eq!(parent(&storages, "q/a/vm-1-disk-0"), "p/new");
+        assert_eq!(parent(&storages, "q/b/vm-1-disk-0"), "q/b");
+        storages.former = former("p/old/vm-1-disk-0");
+        assert_eq!(parent(&storages, "p/old/vm-1-disk-0"), "p/old");
+        for of in ["z", "p/old", "slow"] {
+            storages.of = BTreeMap::from([(of.to_owned(), name("x"))]);
+            assert_eq!(parent(&storages, "p/old/vm-1-disk-0"), "x", "{of}");
+        }
+        storages.every = Some(name("y"));
+        assert_eq!(parent(&storages, "q/b/vm-1-disk-0"), "y");
+    }
+
+    #[test]
+    fn disks_of_one_name_get_the_next_free_numbers_and_keep_them_once_they_are_there() {
+        let request = RestoreRequest {
+            what: What::Guest(GuestId(1)),
+            without: vec![name("p/a/vm-1-disk-0")],
+            at: None::<At>,
+            from: None,
+            to: None,
+            is_begun: false,
+            begun_with: Vec::new(),
+            is_taken: false,
+            new_id: None,
+            storages: Storages { every: Some(name("s")), ..Storages::default() },
+            replace: None,
+            is_drill: false,
+        };
+        let copy = Dataset::new(name("t/x"), Guid(1), DatasetKind::Volume);
+        let called = |names: &[&str]| {
+            let volume = |volume: &&str| {
+                let place = Place::Target(TargetName("backup".to_owned()));
+                let copy = Copy { place, is_archive: false, is_set_aside: false, dataset: &copy };
+                Volume { name: name(volume), copies: vec![copy] }
+            };
+            let volumes = Volumes { volumes: names.iter().map(volume).collect(), unlisted: Vec::new() };
+            let targets = targets(&volumes, &request).unwrap();
+            targets.iter().map(|(volume, to)| format!("{volume} {to}")).collect::<Vec<_>>()
+        };
+        let three = called(&["p/a/vm-1-disk-0", "p/a/vm-1-disk-1", "q/b/vm-1-disk-0"]);
+        assert_eq!(
+            three,
+            [
+                "p/a/vm-1-disk-0 s/vm-1-disk-0",
+                "p/a/vm-1-disk-1 s/vm-1-disk-1",
+                "q/b/vm-1-disk-0 s/vm-1-disk-2"
+            ]
+        );
+        let one_is_there = called(&["p/a/vm-1-disk-0", "p/a/vm-1-disk-1", "s/vm-1-disk-2"]);
+        assert_eq!(one_is_there[2], "s/vm-1-disk-2 s/vm-1-disk-2");
+        assert_eq!(
+            called(&["q/b/vm-1-disk-0", "s/vm-1-disk-0"]),
+            ["q/b/vm-1-disk-0 s/vm-1-disk-1", "s/vm-1-disk-0 s/vm-1-disk-0"]
+        );
+    }
+}
